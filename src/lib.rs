@@ -1,0 +1,1 @@
+//! locktrace reads what its shim records.
