@@ -255,7 +255,8 @@ impl Flags {
     pub const FORKED: Flags = Flags(32);
     /// More than one connection uses this file handle (`cache=shared`).
     pub const SHARED_CACHE: Flags = Flags(64);
-    /// The resulting lock is what SQLite's contract says it must be; the base VFS could not be asked.
+    /// Inferred, not told: the resulting lock, where the base VFS does not say, or the connection of a call that names none
+    /// (`xSleep`, `xDelete`: the one this thread was refused on, or worked on, last).
     pub const ASSUMED: Flags = Flags(128);
 
     /// Whether every bit of `other` is set.

@@ -1,0 +1,154 @@
+//! The few functions of SQLite that we call, as a table.
+//!
+//! Each SQLite library in a process has its own VFS list and its own functions, and two of them in one process is a case we
+//! trace. So a table belongs to one registered VFS (its `pAppData`) and is filled from that library alone: from the
+//! `sqlite3_api_routines` an extension is handed, or from the symbols a Rust program links.
+//!
+//! `sqlite3_api_routines` is append-only, so a function is known by its slot number. A slot past the end of an older library's
+//! table is not there to be read: late ones are read only when `sqlite3_libversion_number()` says they exist.
+
+use crate::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+/// `sqlite3_vfs_find`.
+pub type VfsFind = unsafe extern "C" fn(*const c_char) -> *mut sqlite3_vfs;
+/// `sqlite3_vfs_register`.
+pub type VfsRegister = unsafe extern "C" fn(*mut sqlite3_vfs, c_int) -> c_int;
+/// `sqlite3_mprintf`.
+pub type Mprintf = unsafe extern "C" fn(*const c_char, ...) -> *mut c_char;
+
+/// One SQLite library's functions. Those it may not have are optional.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // Each field is the SQLite function of that name: https://sqlite.org/c3ref/funclist.html
+pub struct Api {
+    pub libversion: unsafe extern "C" fn() -> *const c_char,
+    pub libversion_number: unsafe extern "C" fn() -> c_int,
+    pub sourceid: unsafe extern "C" fn() -> *const c_char,
+    pub compileoption_get: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
+    pub vfs_find: VfsFind,
+    pub vfs_register: VfsRegister,
+    pub mprintf: Mprintf,
+    pub next_stmt: unsafe extern "C" fn(*mut sqlite3, *mut sqlite3_stmt) -> *mut sqlite3_stmt,
+    pub stmt_busy: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
+    pub sql: unsafe extern "C" fn(*mut sqlite3_stmt) -> *const c_char,
+    pub database_file_object: Option<unsafe extern "C" fn(*const c_char) -> *mut sqlite3_file>,
+}
+
+/// The oldest SQLite we install into: `sqlite3_stmt_busy` is from 3.7.12, `SQLITE_FCNTL_PDB` from 3.15, and
+/// `SQLITE_OK_LOAD_PERMANENTLY`, without which our code would be unloaded under an open file, from 3.14. 3.17.0 has them all.
+pub const OLDEST: c_int = 3_017_000;
+
+/// `sqlite3_database_file_object` is from 3.32.0.
+const HAS_DATABASE_FILE_OBJECT: c_int = 3_032_000;
+
+/// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
+pub mod slot {
+    #![allow(missing_docs)]
+    pub const LIBVERSION: usize = 66;
+    pub const LIBVERSION_NUMBER: usize = 67;
+    pub const MPRINTF: usize = 69;
+    pub const VFS_FIND: usize = 141;
+    pub const VFS_REGISTER: usize = 142;
+    pub const NEXT_STMT: usize = 152;
+    pub const SQL: usize = 153;
+    pub const COMPILEOPTION_GET: usize = 160;
+    pub const SOURCEID: usize = 169;
+    pub const STMT_BUSY: usize = 184;
+    pub const DATABASE_FILE_OBJECT: usize = 251;
+}
+
+/// Why a SQLite library cannot be traced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ApiError {
+    /// Its version is older than [`OLDEST`].
+    TooOld(c_int),
+    /// It was built without a function we need (the slot is null).
+    Missing(&'static str),
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            ApiError::TooOld(v) => {
+                write!(f, "SQLite {}.{}.{} is too old: 3.17.0 or later is needed", v / 1_000_000, v / 1000 % 1000, v % 1000)
+            }
+            ApiError::Missing(name) => write!(f, "this SQLite was built without {name}"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl Api {
+    /// The table an extension's entry point is handed.
+    ///
+    /// # Safety
+    /// `routines` is the `pApi` argument SQLite passes to an extension's entry point.
+    pub unsafe fn from_routines(routines: *const c_void) -> Result<Api, ApiError> {
+        let table = routines.cast::<*const c_void>();
+        // SAFETY: every SQLite that can load an extension has the slots up to LIBVERSION_NUMBER (they are from 3.0), and the
+        // caller vouches for the table.
+        let raw = |slot: usize| unsafe { *table.add(slot) };
+        /// A function of the type at hand, from a slot of `sqlite3_api_routines`; `None` where the build left it out.
+        macro_rules! function {
+            ($slot:expr) => {
+                // SAFETY: a slot holds null or a function of the type that sqlite3ext.h gives it; `Option<fn>` has the same
+                // layout as a nullable pointer.
+                unsafe { std::mem::transmute::<*const c_void, Option<_>>(raw($slot)) }
+            };
+        }
+        let libversion_number: unsafe extern "C" fn() -> c_int =
+            function!(slot::LIBVERSION_NUMBER).ok_or(ApiError::Missing("sqlite3_libversion_number"))?;
+        // SAFETY: it takes nothing and returns a constant.
+        let version = unsafe { libversion_number() };
+        if version < OLDEST {
+            return Err(ApiError::TooOld(version));
+        }
+        Ok(Api {
+            libversion: function!(slot::LIBVERSION).ok_or(ApiError::Missing("sqlite3_libversion"))?,
+            libversion_number,
+            sourceid: function!(slot::SOURCEID).ok_or(ApiError::Missing("sqlite3_sourceid"))?,
+            compileoption_get: function!(slot::COMPILEOPTION_GET),
+            vfs_find: function!(slot::VFS_FIND).ok_or(ApiError::Missing("sqlite3_vfs_find"))?,
+            vfs_register: function!(slot::VFS_REGISTER).ok_or(ApiError::Missing("sqlite3_vfs_register"))?,
+            mprintf: function!(slot::MPRINTF).ok_or(ApiError::Missing("sqlite3_mprintf"))?,
+            next_stmt: function!(slot::NEXT_STMT).ok_or(ApiError::Missing("sqlite3_next_stmt"))?,
+            stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
+            sql: function!(slot::SQL).ok_or(ApiError::Missing("sqlite3_sql"))?,
+            database_file_object: if version >= HAS_DATABASE_FILE_OBJECT {
+                function!(slot::DATABASE_FILE_OBJECT)
+            } else {
+                None
+            },
+        })
+    }
+
+    /// The version, for example `3.40.1`.
+    pub fn version(&self) -> String {
+        // SAFETY: sqlite3_libversion returns a static NUL-terminated string.
+        unsafe { CStr::from_ptr((self.libversion)()) }.to_string_lossy().into_owned()
+    }
+
+    /// The source id: date, time and hash of the check-in it was built from.
+    pub fn source_id(&self) -> String {
+        // SAFETY: sqlite3_sourceid returns a static NUL-terminated string.
+        unsafe { CStr::from_ptr((self.sourceid)()) }.to_string_lossy().into_owned()
+    }
+
+    /// The options it was built with, or `None` where the build cannot tell (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
+    pub fn options(&self) -> Option<Vec<String>> {
+        let get = self.compileoption_get?;
+        let mut options = Vec::new();
+        // SQLite has fewer than a hundred; the bound is against a table that is not what it says.
+        for n in 0..1000 {
+            // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
+            let option = unsafe { get(n) };
+            if option.is_null() {
+                break;
+            }
+            // SAFETY: as above.
+            options.push(unsafe { CStr::from_ptr(option) }.to_string_lossy().into_owned());
+        }
+        Some(options)
+    }
+}

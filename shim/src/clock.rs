@@ -1,0 +1,124 @@
+//! The log's clock: the cheapest one that every process of this host shares.
+//!
+//! In comes nothing; out go ticks. On x86-64 these are the time stamp counter, if the processor calls it invariant *and* the
+//! kernel itself keeps time by it (it does so only after finding the cores' counters in step); on AArch64 the virtual counter,
+//! which the architecture keeps in step; otherwise `CLOCK_MONOTONIC` in nanoseconds. Ticks of one kind and one boot compare across
+//! processes; an [`Anchor`] ties them to wall time, for display only.
+
+use crate::format::header::{Anchor, ClockKind};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// 0 = not chosen yet, 1 = the processor's counter, 2 = `CLOCK_MONOTONIC`.
+static CHOICE: AtomicU8 = AtomicU8::new(0);
+
+/// The processor's counter. Not ordered against the instructions around it: a few nanoseconds are below what a lock call takes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn counter() -> u64 {
+    // SAFETY: rdtsc has no preconditions; `choose` uses it only where user space may (a kernel that forbids it has CR4.TSD set
+    // and does not keep time by it either).
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn counter() -> u64 {
+    let ticks: u64;
+    // SAFETY: Linux lets user space read CNTVCT_EL0 (it emulates the read where the hardware needs a workaround).
+    unsafe { std::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+    ticks
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline(always)]
+fn counter() -> u64 {
+    gettime(libc::CLOCK_MONOTONIC)
+}
+
+/// The time now, in ticks.
+#[inline(always)]
+pub fn now() -> u64 {
+    if CHOICE.load(Ordering::Relaxed) == 1 { counter() } else { slow_now() }
+}
+
+#[cold]
+#[inline(never)]
+fn slow_now() -> u64 {
+    if kind() == ClockKind::Monotonic { gettime(libc::CLOCK_MONOTONIC) } else { counter() }
+}
+
+/// What a tick is in this process. The first call decides (it reads one small file), and it stays decided.
+pub fn kind() -> ClockKind {
+    if CHOICE.load(Ordering::Relaxed) == 0 {
+        CHOICE.store(if counter_is_good() { 1 } else { 2 }, Ordering::Relaxed);
+    }
+    match (CHOICE.load(Ordering::Relaxed), cfg!(target_arch = "x86_64")) {
+        (1, true) => ClockKind::Tsc,
+        (1, false) => ClockKind::Cntvct,
+        _ => ClockKind::Monotonic,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn counter_is_good() -> bool {
+    // CPUID leaf 0x8000_0007, EDX bit 8: invariant TSC.
+    let invariant = std::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0007
+        && std::arch::x86_64::__cpuid(0x8000_0007).edx & (1 << 8) != 0;
+    let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    invariant && source.is_ok_and(|name| name.trim_ascii() == b"tsc")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn counter_is_good() -> bool {
+    true
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn counter_is_good() -> bool {
+    false
+}
+
+/// One instant on all three clocks. Takes the tightest of three tries, so that a preemption between two readings does not skew it.
+pub fn anchor() -> Anchor {
+    let attempt = || {
+        let before = now();
+        let monotonic_ns = gettime(libc::CLOCK_MONOTONIC);
+        let after = now();
+        let real_ns = gettime(libc::CLOCK_REALTIME);
+        (after.wrapping_sub(before), Anchor { ticks: before + after.wrapping_sub(before) / 2, monotonic_ns, real_ns })
+    };
+    let mut best = attempt();
+    for _ in 0..2 {
+        let next = attempt();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    best.1
+}
+
+/// A kernel clock, in nanoseconds; 0 if the kernel refuses.
+fn gettime(clock: libc::clockid_t) -> u64 {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours.
+    unsafe { libc::clock_gettime(clock, &raw mut ts) };
+    (ts.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(ts.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_go_forward_with_the_monotonic_clock() {
+        let first = anchor();
+        let mut last = first;
+        while last.monotonic_ns < first.monotonic_ns + 1_000_000 {
+            last = anchor();
+        }
+        assert!(last.ticks > first.ticks);
+        if kind() == ClockKind::Monotonic {
+            assert!(last.ticks - first.ticks < 1_000_000_000);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The way in for everything that can load an extension: `.load ./liblocktrace`, `load_extension()`, `sqlite3_load_extension`.
+//!
+//! Load it once, on any connection, a `:memory:` one will do: from then on every connection that this SQLite library opens in this
+//! process is traced. Connections that were open before are not.
+
+use crate::api::Api;
+use crate::ffi::{ERROR, OK_LOAD_PERMANENTLY, sqlite3};
+use crate::recorder::config::Config;
+use crate::recorder::{configure, guarded};
+use crate::vfs::{InstallError, Options, install};
+use std::ffi::{CString, c_char, c_int, c_void};
+
+/// SQLite's entry point into `liblocktrace.so`: its name comes from the file's
+/// (<https://sqlite.org/loadext.html#loading_an_extension>).
+///
+/// # Safety
+/// Called by SQLite, as its documentation of loadable extensions says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_locktrace_init(_db: *mut sqlite3, error: *mut *mut c_char, routines: *const c_void) -> c_int {
+    if routines.is_null() {
+        return ERROR;
+    }
+    // SAFETY: SQLite passes its own table.
+    let api = match unsafe { Api::from_routines(routines) } {
+        Ok(api) => api,
+        Err(_) => return ERROR,
+    };
+    let result = guarded(|| {
+        Some((|| {
+            configure(Config::from_env().map_err(|error| error.to_string())?);
+            // SAFETY: SQLite's own table; returning SQLITE_OK_LOAD_PERMANENTLY keeps this library loaded.
+            match unsafe { install(api, &Options::default()) } {
+                // Another copy of this library (linked into the program, say) was here first: it does the recording.
+                Ok(_) | Err(InstallError::NameTaken(_)) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        })())
+    });
+    match result {
+        Some(Ok(())) => OK_LOAD_PERMANENTLY,
+        failed => {
+            let message = match failed {
+                Some(Err(message)) => message,
+                _ => "internal error".to_owned(),
+            };
+            let message = CString::new(format!("locktrace: {message}")).unwrap_or_default();
+            if !error.is_null() {
+                // SAFETY: SQLite frees the message with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
+                unsafe { *error = (api.mprintf)(c"%s".as_ptr(), message.as_ptr()) };
+            }
+            ERROR
+        }
+    }
+}

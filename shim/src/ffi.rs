@@ -1,0 +1,119 @@
+//! SQLite's VFS objects, laid out by us.
+//!
+//! Taken from <https://sqlite.org/c3ref/vfs.html>, <https://sqlite.org/c3ref/file.html> and
+//! <https://sqlite.org/c3ref/io_methods.html>; both structures only ever grow at their end, announced by `iVersion`. Ours, rather
+//! than libsqlite3-sys's, so that the shim links no SQLite and switches no other crate's linking mode. `tests/layout.rs` holds
+//! every size and offset against `rusqlite::ffi`.
+
+use std::ffi::{c_char, c_double, c_int, c_void};
+
+/// An open file. Only its first field is SQLite's; the VFS that opened it owns what follows.
+#[repr(C)]
+#[derive(Debug)]
+pub struct sqlite3_file {
+    /// The methods of an open file, or null for one that is not open.
+    pub pMethods: *const sqlite3_io_methods,
+}
+
+/// A connection; opaque.
+#[repr(C)]
+pub struct sqlite3 {
+    _opaque: [u8; 0],
+}
+
+/// A prepared statement; opaque.
+#[repr(C)]
+pub struct sqlite3_stmt {
+    _opaque: [u8; 0],
+}
+
+/// What `xDlSym` returns.
+pub type DlSymbol = Option<unsafe extern "C" fn()>;
+
+type File = *mut sqlite3_file;
+type Vfs = *mut sqlite3_vfs;
+
+/// The methods of a file. Version 1 ends with `xDeviceCharacteristics`, version 2 with `xShmUnmap`, version 3 with `xUnfetch`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // SQLite documents each at c3ref/io_methods.html.
+pub struct sqlite3_io_methods {
+    pub iVersion: c_int,
+    pub xClose: Option<unsafe extern "C" fn(File) -> c_int>,
+    pub xRead: Option<unsafe extern "C" fn(File, *mut c_void, c_int, i64) -> c_int>,
+    pub xWrite: Option<unsafe extern "C" fn(File, *const c_void, c_int, i64) -> c_int>,
+    pub xTruncate: Option<unsafe extern "C" fn(File, i64) -> c_int>,
+    pub xSync: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
+    pub xFileSize: Option<unsafe extern "C" fn(File, *mut i64) -> c_int>,
+    pub xLock: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
+    pub xUnlock: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
+    pub xCheckReservedLock: Option<unsafe extern "C" fn(File, *mut c_int) -> c_int>,
+    pub xFileControl: Option<unsafe extern "C" fn(File, c_int, *mut c_void) -> c_int>,
+    pub xSectorSize: Option<unsafe extern "C" fn(File) -> c_int>,
+    pub xDeviceCharacteristics: Option<unsafe extern "C" fn(File) -> c_int>,
+    pub xShmMap: Option<unsafe extern "C" fn(File, c_int, c_int, c_int, *mut *mut c_void) -> c_int>,
+    pub xShmLock: Option<unsafe extern "C" fn(File, c_int, c_int, c_int) -> c_int>,
+    pub xShmBarrier: Option<unsafe extern "C" fn(File)>,
+    pub xShmUnmap: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
+    pub xFetch: Option<unsafe extern "C" fn(File, i64, c_int, *mut *mut c_void) -> c_int>,
+    pub xUnfetch: Option<unsafe extern "C" fn(File, i64, *mut c_void) -> c_int>,
+}
+
+/// A VFS. Version 1 ends with `xGetLastError`, version 2 with `xCurrentTimeInt64`, version 3 with `xNextSystemCall`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // SQLite documents each at c3ref/vfs.html.
+pub struct sqlite3_vfs {
+    pub iVersion: c_int,
+    pub szOsFile: c_int,
+    pub mxPathname: c_int,
+    pub pNext: Vfs,
+    pub zName: *const c_char,
+    pub pAppData: *mut c_void,
+    pub xOpen: Option<unsafe extern "C" fn(Vfs, *const c_char, File, c_int, *mut c_int) -> c_int>,
+    pub xDelete: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int) -> c_int>,
+    pub xAccess: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int, *mut c_int) -> c_int>,
+    pub xFullPathname: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int, *mut c_char) -> c_int>,
+    pub xDlOpen: Option<unsafe extern "C" fn(Vfs, *const c_char) -> *mut c_void>,
+    pub xDlError: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char)>,
+    pub xDlSym: Option<unsafe extern "C" fn(Vfs, *mut c_void, *const c_char) -> DlSymbol>,
+    pub xDlClose: Option<unsafe extern "C" fn(Vfs, *mut c_void)>,
+    pub xRandomness: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char) -> c_int>,
+    pub xSleep: Option<unsafe extern "C" fn(Vfs, c_int) -> c_int>,
+    pub xCurrentTime: Option<unsafe extern "C" fn(Vfs, *mut c_double) -> c_int>,
+    pub xGetLastError: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char) -> c_int>,
+    pub xCurrentTimeInt64: Option<unsafe extern "C" fn(Vfs, *mut i64) -> c_int>,
+    pub xSetSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char, DlSymbol) -> c_int>,
+    pub xGetSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char) -> DlSymbol>,
+    pub xNextSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char) -> *const c_char>,
+}
+
+/// `SQLITE_OK`
+pub const OK: c_int = 0;
+/// `SQLITE_ERROR`
+pub const ERROR: c_int = 1;
+/// `SQLITE_OK_LOAD_PERMANENTLY`: the extension must stay loaded when its connection closes.
+pub const OK_LOAD_PERMANENTLY: c_int = 256;
+
+/// `SQLITE_OPEN_MAIN_DB`
+pub const OPEN_MAIN_DB: c_int = 0x100;
+/// `SQLITE_OPEN_MAIN_JOURNAL`
+pub const OPEN_MAIN_JOURNAL: c_int = 0x800;
+/// `SQLITE_OPEN_WAL`
+pub const OPEN_WAL: c_int = 0x80000;
+
+/// `SQLITE_SHM_UNLOCK`
+pub const SHM_UNLOCK: c_int = 1;
+/// `SQLITE_SHM_EXCLUSIVE`
+pub const SHM_EXCLUSIVE: c_int = 8;
+
+/// `SQLITE_FCNTL_LOCKSTATE`: the level the VFS believes it holds, as an int.
+pub const FCNTL_LOCKSTATE: c_int = 1;
+/// `SQLITE_FCNTL_VFSNAME`: the stack of VFS names, in memory the caller frees.
+pub const FCNTL_VFSNAME: c_int = 12;
+/// `SQLITE_FCNTL_PDB`: a `sqlite3**`, valid until `xClose`.
+pub const FCNTL_PDB: c_int = 30;
+/// `SQLITE_FCNTL_CKPT_DONE`
+pub const FCNTL_CKPT_DONE: c_int = 37;
+/// `SQLITE_FCNTL_CKPT_START`
+pub const FCNTL_CKPT_START: c_int = 39;

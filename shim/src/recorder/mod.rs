@@ -1,0 +1,164 @@
+//! The recorder: one log a process, opened at its first event, and never in the application's way.
+//!
+//! In come [`Record`]s from the VFS; out come bytes in the trace directory. Whatever goes wrong in here, the caller's result is
+//! not touched: an event is lost and counted, and one line on stderr says so. [`config`] lists the environment variables.
+
+pub mod config;
+mod disk;
+mod json;
+mod log;
+mod map;
+mod names;
+mod notice;
+mod ring;
+pub(crate) mod thread;
+
+pub use log::Log;
+pub use names::Library;
+
+use config::Config;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// The open log of this process, or null.
+static CURRENT: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
+/// Where this process is on its way to a log.
+static PHASE: AtomicU8 = AtomicU8::new(UNOPENED);
+/// How many logs this process and its ancestors opened: the serial number of the newest.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+/// Events that found no log to go to.
+static LOST: AtomicU64 = AtomicU64::new(0);
+/// This process is the forked child of a traced one.
+static FORKED: AtomicBool = AtomicBool::new(false);
+/// What the recorder was told; fixed by the first that tells it.
+static CONFIG: OnceLock<Config> = OnceLock::new();
+
+const UNOPENED: u8 = 0;
+const OPENING: u8 = 1;
+const OPEN: u8 = 2;
+const FAILED: u8 = 3;
+
+/// Fixes the configuration for the life of this process. Returns what is in force: the first one given.
+///
+/// A relative directory is resolved against the current one, now. Nothing is created yet: a process that opens no database
+/// leaves no file.
+pub fn configure(mut config: Config) -> &'static Config {
+    let in_force = CONFIG.get_or_init(|| {
+        if let Ok(absolute) = std::path::absolute(&config.dir) {
+            config.dir = absolute;
+        }
+        config
+    });
+    static HANDLER: std::sync::Once = std::sync::Once::new();
+    HANDLER.call_once(|| {
+        // SAFETY: the handler is a function of this library, which stays loaded (SQLITE_OK_LOAD_PERMANENTLY, or linked in).
+        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+    });
+    in_force
+}
+
+/// In the child of a `fork`: forget the parent's log. Only atomic stores: the child may be one thread of many gone, in a process
+/// where any lock may be held for ever. The parent's mapping stays in the child's address space, unused.
+extern "C" fn after_fork_in_child() {
+    CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
+    if PHASE.load(Ordering::Relaxed) != FAILED {
+        PHASE.store(UNOPENED, Ordering::Relaxed);
+    }
+    LOST.store(0, Ordering::Relaxed);
+    FORKED.store(true, Ordering::Relaxed);
+    // The one thread that lives on has a new number.
+    thread::set_tid(0, 0);
+}
+
+/// The open log, if there is one. One load.
+#[inline(always)]
+pub fn current() -> Option<&'static Log> {
+    let log = CURRENT.load(Ordering::Acquire);
+    // SAFETY: null, or a log that was leaked before it was published with Release.
+    unsafe { log.as_ref() }
+}
+
+/// The log, opening it if this process has none yet. `None`: recording failed, and the event was counted as lost.
+#[inline(always)]
+pub fn get() -> Option<&'static Log> {
+    match current() {
+        Some(log) => Some(log),
+        None => open(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn open() -> Option<&'static Log> {
+    let _errno = Errno::save();
+    match PHASE.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(OPENING) => {
+            // Another thread is at it, which takes well under a millisecond. A bounded wait: never stand in the way.
+            for _ in 0..1000 {
+                if PHASE.load(Ordering::Relaxed) != OPENING {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            if current().is_none() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+            return current();
+        }
+        Err(_) => {
+            if current().is_none() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+            return current();
+        }
+    }
+    let config = CONFIG.get_or_init(Config::default);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
+    let created = std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed)));
+    match created {
+        Ok(Ok(log)) => {
+            let log: &'static Log = Box::leak(Box::new(log));
+            log.lose(LOST.swap(0, Ordering::Relaxed));
+            CURRENT.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
+            PHASE.store(OPEN, Ordering::Release);
+            Some(log)
+        }
+        failed => {
+            PHASE.store(FAILED, Ordering::Relaxed);
+            LOST.fetch_add(1, Ordering::Relaxed);
+            let reason = match failed {
+                Ok(Err(error)) => error.to_string(),
+                _ => "internal error".to_owned(),
+            };
+            notice::once(format_args!(
+                "not recording: {}: {reason}. The application runs on untraced; set LOCKTRACE_DIR to a directory this process can write",
+                config.dir.display()
+            ));
+            None
+        }
+    }
+}
+
+/// Runs what may panic for a reason nobody thought of, on a cold path, so that it cannot unwind into SQLite's C.
+pub(crate) fn guarded<R: Default>(f: impl FnOnce() -> R) -> R {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_default()
+}
+
+/// Puts `errno` back: SQLite's unix VFS reads it after its own calls have returned (`xGetLastError`, `sqlite3_system_errno`).
+pub(crate) struct Errno(libc::c_int);
+
+impl Errno {
+    /// Remembers `errno` until dropped.
+    pub(crate) fn save() -> Errno {
+        // SAFETY: the location is this thread's own and always valid.
+        Errno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: as in `save`.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

@@ -1,0 +1,343 @@
+//! The names file: what the numbers in the records mean, one JSON object a line (the schema is in [`crate::format`]).
+//!
+//! Written once each and rarely, by one `write` call a line, so that they outlive the ring's wrapping and the process's end. All
+//! of it is bounded: past a cap a thing keeps its number and loses its name, and one `cap` line says so.
+
+use super::config::SqlPolicy;
+use super::disk;
+use super::json::Line;
+use crate::format::VERSION;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Distinct SQL texts named in one log.
+pub const MAX_SQL: u32 = 8192;
+/// Distinct threads named in one log.
+pub const MAX_THREADS: u32 = 4096;
+/// Distinct databases named in one log.
+pub const MAX_FILES: usize = 4096;
+/// Bytes of a names file.
+pub const MAX_BYTES: u64 = 16 << 20;
+
+/// One SQLite library, as its VFS was installed.
+#[derive(Debug)]
+pub struct Library {
+    /// Its number in this process, from 1.
+    pub number: u32,
+    /// `sqlite3_libversion()`.
+    pub sqlite: String,
+    /// `sqlite3_sourceid()`.
+    pub source_id: String,
+    /// Its compile-time options, where it can tell.
+    pub options: Option<Vec<String>>,
+    /// The name our VFS has there.
+    pub vfs: String,
+    /// The name of the VFS it wraps.
+    pub base: String,
+}
+
+#[derive(PartialEq, Eq, Debug)]
+struct FileKey {
+    lib: u32,
+    /// Device and inode; a database whose `stat` failed is known by its path.
+    identity: Result<(u64, u64), Vec<u8>>,
+}
+
+/// A names file being written.
+#[derive(Debug)]
+pub struct Names {
+    path: PathBuf,
+    limit: u64,
+    bytes: AtomicU64,
+    /// The last write failed, perhaps half-way: the next line starts on a fresh one.
+    broken: AtomicBool,
+    /// Lines still to be dropped without a try, after a failure.
+    backoff: AtomicU32,
+    sql: Seen,
+    threads: AtomicU32,
+    files: Mutex<Vec<FileKey>>,
+    libraries: Mutex<Vec<u32>>,
+}
+
+impl Names {
+    /// Creates the file with its first line, which describes this process.
+    pub fn create(path: &Path, started_ns: u64, forked: bool, policy: SqlPolicy) -> io::Result<Names> {
+        let line = process_line(started_ns, forked, policy);
+        let names = Names {
+            path: path.to_owned(),
+            limit: MAX_BYTES.min(disk::size_limit()),
+            bytes: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            backoff: AtomicU32::new(0),
+            sql: Seen::new()?,
+            threads: AtomicU32::new(0),
+            files: Mutex::new(Vec::new()),
+            libraries: Mutex::new(Vec::new()),
+        };
+        disk::create(path)?;
+        names.write(&line)?;
+        Ok(names)
+    }
+
+    /// Appends one line. After a failure, most of the next ones are dropped untried: a full disk stays full for a while.
+    fn write(&self, line: &str) -> io::Result<()> {
+        let backoff = self.backoff.load(Ordering::Relaxed);
+        if backoff > 0 {
+            self.backoff.store(backoff - 1, Ordering::Relaxed);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let before = self.bytes.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
+        if before + line.len() as u64 + 1 > self.limit {
+            self.bytes.store(self.limit, Ordering::Relaxed);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let result = if self.broken.load(Ordering::Relaxed) {
+            disk::append(&self.path, format!("\n{line}").as_bytes())
+        } else {
+            disk::append(&self.path, line.as_bytes())
+        };
+        self.broken.store(result.is_err(), Ordering::Relaxed);
+        if result.is_err() {
+            self.backoff.store(256, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn cap(&self, what: &str, limit: u64) -> io::Result<()> {
+        self.write(&Line::new("cap").str("what", what).number("limit", limit).finish())
+    }
+
+    /// Names a thread.
+    pub fn thread(&self, tid: u32, name: &[u8]) -> io::Result<()> {
+        match self.threads.fetch_add(1, Ordering::Relaxed) {
+            n if n < MAX_THREADS => self.write(&Line::new("thread").number("tid", tid).text("name", name).finish()),
+            n if n == MAX_THREADS => self.cap("thread", MAX_THREADS.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Names a SQL text of this many bytes in all, if it is new to this log.
+    pub fn sql(&self, hash: u64, text: &[u8], len: usize) -> io::Result<()> {
+        match self.sql.insert(hash) {
+            Insert::Old | Insert::Full => Ok(()),
+            Insert::New(n) if n < MAX_SQL => {
+                let line = Line::new("sql").hex("sql", hash).text("text", text).number("len", len as u64).finish();
+                let result = self.write(&line);
+                if result.is_err() {
+                    self.sql.forget(hash);
+                }
+                result
+            }
+            Insert::New(_) => self.cap("sql", MAX_SQL.into()),
+        }
+    }
+
+    /// The number of a database, naming it and its library when they are new to this log. 0 past the cap.
+    pub fn file(&self, library: &Library, path: &[u8]) -> (u32, io::Result<()>) {
+        let stat = disk::stat(path);
+        let key = FileKey { lib: library.number, identity: stat.ok_or_else(|| path.to_vec()) };
+        // Poisoned means that a thread panicked here before; the list itself is whole either way.
+        let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(index) = files.iter().position(|known| *known == key) {
+            return (index as u32 + 1, Ok(()));
+        }
+        let mut result = self.library(library);
+        if files.len() >= MAX_FILES {
+            if files.len() == MAX_FILES && files.try_reserve(1).is_ok() {
+                files.push(FileKey { lib: 0, identity: Ok((0, 0)) });
+                result = result.and(self.cap("file", MAX_FILES as u64));
+            }
+            return (0, result);
+        }
+        if let Err(error) = files.try_reserve(1) {
+            return (0, Err(io::Error::other(error)));
+        }
+        files.push(key);
+        let number = files.len() as u32;
+        drop(files);
+        let line = Line::new("file").number("file", number).number("lib", library.number).text("path", path);
+        let line = match stat {
+            Some((dev, ino)) => line.number("dev", dev).number("ino", ino),
+            None => line.null("dev").null("ino"),
+        };
+        let line = match disk::file_system(path) {
+            Some(name) => line.str("fs", &name),
+            None => line.null("fs"),
+        };
+        (number, result.and(self.write(&line.finish())))
+    }
+
+    fn library(&self, library: &Library) -> io::Result<()> {
+        let mut libraries = self.libraries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if libraries.contains(&library.number) {
+            return Ok(());
+        }
+        libraries.push(library.number);
+        drop(libraries);
+        let line = Line::new("library")
+            .number("lib", library.number)
+            .str("sqlite", &library.sqlite)
+            .str("source_id", &library.source_id)
+            .texts("options", library.options.as_deref())
+            .str("vfs", &library.vfs)
+            .str("base", &library.base);
+        self.write(&line.finish())
+    }
+}
+
+fn process_line(started_ns: u64, forked: bool, policy: SqlPolicy) -> String {
+    let path = |link: &str| std::fs::read_link(link).unwrap_or_default();
+    let cmdline = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let mut argv: Vec<&[u8]> = cmdline.split(|&byte| byte == 0).collect();
+    argv.pop_if(|last| last.is_empty());
+    // A command line can be megabytes long; its beginning says who it is.
+    argv.truncate(64);
+    let argv: Vec<&[u8]> = argv.into_iter().map(|arg| arg.get(..1024).unwrap_or(arg)).collect();
+    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    // SAFETY: getppid and getuid have no preconditions.
+    let (ppid, uid) = unsafe { (libc::getppid(), libc::getuid()) };
+    Line::new("process")
+        .number("v", VERSION)
+        .number("pid", std::process::id())
+        .number("ppid", ppid)
+        .text("exe", path("/proc/self/exe").as_os_str().as_bytes())
+        .texts("argv", Some(&argv))
+        .text("cwd", path("/proc/self/cwd").as_os_str().as_bytes())
+        .text("host", host.trim_ascii_end())
+        .number("uid", uid)
+        .hex("started", started_ns)
+        .bool("forked", forked)
+        .str("policy", policy.name())
+        .finish()
+}
+
+/// What became of an insertion.
+#[derive(PartialEq, Eq, Debug)]
+enum Insert {
+    /// It was not there; this many were before it.
+    New(u32),
+    /// It was there.
+    Old,
+    /// There is no place left.
+    Full,
+}
+
+/// A fixed set of hashes without a lock: open addressing over atomics, at most half full, so that a probe ends soon.
+#[derive(Debug)]
+struct Seen {
+    slots: Box<[AtomicU64]>,
+    count: AtomicU32,
+}
+
+impl Seen {
+    fn new() -> io::Result<Seen> {
+        let mut slots = Vec::new();
+        let len = MAX_SQL as usize * 2;
+        slots.try_reserve_exact(len).map_err(io::Error::other)?;
+        slots.resize_with(len, || AtomicU64::new(0));
+        Ok(Seen { slots: slots.into_boxed_slice(), count: AtomicU32::new(0) })
+    }
+
+    fn probe(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        let start = hash as usize % self.slots.len();
+        self.slots.iter().skip(start).chain(self.slots.iter().take(start))
+    }
+
+    fn insert(&self, hash: u64) -> Insert {
+        for slot in self.probe(hash) {
+            let mut there = slot.load(Ordering::Relaxed);
+            if there == 0 {
+                if self.count.load(Ordering::Relaxed) > MAX_SQL {
+                    return Insert::Full;
+                }
+                match slot.compare_exchange(0, hash, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => return Insert::New(self.count.fetch_add(1, Ordering::Relaxed)),
+                    Err(now) => there = now,
+                }
+            }
+            if there == hash {
+                return Insert::Old;
+            }
+        }
+        Insert::Full
+    }
+
+    /// Makes a hash new again after its name could not be written. Its place is spent (a probe must not stop there): it holds a
+    /// value no text hashes to on this path, so the retry takes another.
+    fn forget(&self, hash: u64) {
+        if let Some(slot) = self.probe(hash).find(|slot| slot.load(Ordering::Relaxed) == hash) {
+            slot.store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seen_once_is_new_once() {
+        let seen = Seen::new().unwrap();
+        assert_eq!(seen.insert(5), Insert::New(0));
+        assert_eq!(seen.insert(5), Insert::Old);
+        let collides = 5 + u64::from(MAX_SQL) * 2;
+        assert_eq!(seen.insert(collides), Insert::New(1));
+        seen.forget(5);
+        assert_eq!(seen.insert(collides), Insert::Old);
+        assert_eq!(seen.insert(5), Insert::New(2));
+    }
+
+    #[test]
+    fn seen_is_bounded() {
+        let seen = Seen::new().unwrap();
+        let mixed = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for i in 0..=u64::from(MAX_SQL) {
+            assert_eq!(seen.insert(mixed(i)), Insert::New(i as u32));
+        }
+        assert_eq!(seen.insert(mixed(1 << 40)), Insert::Full);
+        assert_eq!(seen.insert(mixed(7)), Insert::Old);
+    }
+
+    #[test]
+    fn past_the_cap_there_is_one_line_and_then_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.names");
+        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
+        for tid in 0..MAX_THREADS + 10 {
+            names.thread(tid, b"t").unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"thread""#)).count(), MAX_THREADS as usize);
+        assert_eq!(text.lines().filter(|line| line.contains(r#"{"t":"cap","what":"thread","limit":4096}"#)).count(), 1);
+    }
+
+    #[test]
+    fn a_database_is_named_once_a_library() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, db) = (dir.path().join("x.names"), dir.path().join("app.db"));
+        std::fs::write(&db, "").unwrap();
+        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
+        let library = |number| Library {
+            number,
+            sqlite: "3.0.0".into(),
+            source_id: String::new(),
+            options: None,
+            vfs: "locktrace".into(),
+            base: "unix".into(),
+        };
+        let bytes = db.as_os_str().as_bytes();
+        assert_eq!(names.file(&library(1), bytes).0, 1);
+        assert_eq!(names.file(&library(1), bytes).0, 1);
+        assert_eq!(names.file(&library(2), bytes).0, 2);
+        // Replaced under the same name: another database.
+        std::fs::write(dir.path().join("new"), "").unwrap();
+        std::fs::rename(dir.path().join("new"), &db).unwrap();
+        assert_eq!(names.file(&library(1), bytes).0, 3);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"library""#)).count(), 2);
+        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"file""#)).count(), 3);
+    }
+}

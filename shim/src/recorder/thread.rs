@@ -1,0 +1,69 @@
+//! What the recorder remembers of the calling thread: its number, and the connection it last worked on.
+//!
+//! Plain cells without destructors, so that they cost one address computation and work in every phase of a thread's life.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+
+/// A connection as the thread that worked on it last remembers it: plain numbers, never pointers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Last {
+    /// The connection's number.
+    pub conn: u32,
+    /// Its database's number.
+    pub file: u32,
+    /// The log in which `file` means something.
+    pub log: u32,
+    /// A hash of the database's path.
+    pub path: u64,
+}
+
+#[derive(Debug)]
+struct Thread {
+    tid: Cell<u32>,
+    named_in: Cell<u32>,
+    worked_on: Cell<Last>,
+    refused_on: Cell<Last>,
+}
+
+const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0 };
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread { tid: Cell::new(0), named_in: Cell::new(0), worked_on: Cell::new(NOBODY), refused_on: Cell::new(NOBODY) }
+    };
+}
+
+/// The OS thread id, if this thread is already named in log number `log`; otherwise [`None`], and [`set_tid`] is due.
+#[inline(always)]
+pub fn tid(log: u32) -> Option<u32> {
+    THREAD.with(|t| (t.named_in.get() == log).then(|| t.tid.get()))
+}
+
+/// Remembers this thread's id for log number `log`.
+pub fn set_tid(tid: u32, log: u32) {
+    THREAD.with(|t| {
+        t.tid.set(tid);
+        t.named_in.set(log);
+    });
+}
+
+/// Remembers the connection this thread works on, for an `xDelete` that follows.
+pub fn work_on(last: Last) {
+    THREAD.with(|t| t.worked_on.set(last));
+}
+
+/// The connection this thread worked on last.
+pub fn worked_on() -> Last {
+    THREAD.with(|t| t.worked_on.get())
+}
+
+/// Remembers the connection this thread was refused a lock on, for an `xSleep` that follows.
+pub fn refused_on(last: Last) {
+    THREAD.with(|t| t.refused_on.set(last));
+}
+
+/// The connection this thread was refused a lock on last.
+pub fn last_refused() -> Last {
+    THREAD.with(|t| t.refused_on.get())
+}

@@ -1,0 +1,414 @@
+//! An open file of ours: the base's file behind it, what we know of its locks, and the methods SQLite calls.
+//!
+//! In come SQLite's calls; each goes to the base unchanged, its result comes back unchanged, and what happened to a lock becomes
+//! a record. A file that is not a main database, a rollback journal or a WAL is never ours: the base opens it in SQLite's own
+//! memory and we are not in its way at all.
+
+use super::Shim;
+use super::statement::{self, FEW, IDLE, MANY, Running, Texts};
+use crate::clock;
+use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
+use crate::ffi::{self, sqlite3, sqlite3_file, sqlite3_io_methods};
+use crate::format::record::Record;
+use crate::format::sql_hash;
+use crate::recorder::thread::{self, Last};
+use crate::recorder::{self, Log, guarded};
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+
+/// What follows `pMethods` in the memory SQLite gives us for a file; the base's own file comes after it.
+///
+/// Cells, because SQLite hands the same file to nested calls; one thread at a time, because SQLite's mutexes (or, with
+/// `SQLITE_OPEN_NOMUTEX`, the application) see to that.
+#[repr(C, align(8))]
+#[derive(Debug)]
+pub struct File {
+    pub(super) head: sqlite3_file,
+    pub(super) shim: &'static Shim,
+    /// The main database this journal or WAL belongs to; null for a database itself, or where SQLite cannot tell.
+    pub(super) database: *const File,
+    /// The path SQLite opened; it keeps it valid until `xClose`.
+    pub(super) path: *const c_char,
+    /// From `SQLITE_FCNTL_PDB`; valid until `xClose`, and to be read only inside a VFS call.
+    pub(super) connection: Cell<*const *mut sqlite3>,
+    texts: Cell<*mut Texts>,
+    /// Since when this connection has read: its SHARED or READ lock, in ticks.
+    reading_since: Cell<u64>,
+    /// Bytes written since the last record of them: database, journal, WAL.
+    written: [Cell<u64>; 3],
+    path_hash: Cell<u64>,
+    pub(super) conn: u32,
+    opener: u32,
+    /// The database's number in the log with this serial number.
+    number: Cell<u32>,
+    log: Cell<u32>,
+    flags: Cell<Flags>,
+    pub(super) kind: FileKind,
+    pub(super) level: Cell<Level>,
+    pub(super) shm_shared: Cell<u8>,
+    pub(super) shm_exclusive: Cell<u8>,
+    pub(super) shm_mapped: Cell<bool>,
+}
+
+/// Longer than this (about half a millisecond, in ticks) and the statement is asked for again when its lock is released.
+const LONG: u64 = if cfg!(target_arch = "aarch64") { 1 << 14 } else { 1 << 20 };
+
+impl File {
+    /// A file that has just been opened, before anything is known of it.
+    pub(super) fn new(
+        methods: *const sqlite3_io_methods,
+        shim: &'static Shim,
+        kind: FileKind,
+        path: *const c_char,
+        database: *const File,
+        conn: u32,
+    ) -> File {
+        File {
+            head: sqlite3_file { pMethods: methods },
+            shim,
+            database,
+            path,
+            connection: Cell::new(ptr::null()),
+            texts: Cell::new(ptr::null_mut()),
+            reading_since: Cell::new(0),
+            written: [const { Cell::new(0) }; 3],
+            path_hash: Cell::new(0),
+            conn,
+            opener: std::process::id(),
+            number: Cell::new(0),
+            log: Cell::new(0),
+            flags: Cell::new(Flags(0)),
+            kind,
+            level: Cell::new(Level::NONE),
+            shm_shared: Cell::new(0),
+            shm_exclusive: Cell::new(0),
+            shm_mapped: Cell::new(false),
+        }
+    }
+
+    /// Ours, from SQLite's pointer to it.
+    ///
+    /// # Safety
+    /// `file` was opened by this VFS and not closed since.
+    #[inline(always)]
+    pub(super) unsafe fn of<'a>(file: *mut sqlite3_file) -> &'a File {
+        // SAFETY: then a `File` stands at its start, and nobody holds it mutably: its changing fields are cells.
+        unsafe { &*file.cast::<File>() }
+    }
+
+    /// The base's file behind ours.
+    #[inline(always)]
+    pub(super) fn inner(&self) -> *mut sqlite3_file {
+        // SAFETY: `szOsFile` of our VFS is the size of a `File` and the base's, so this is inside the same allocation.
+        unsafe { ptr::from_ref(self).add(1).cast_mut().cast() }
+    }
+
+    /// The base's methods for it. Read anew each time: a base may exchange them.
+    #[inline(always)]
+    pub(super) fn base(&self) -> &sqlite3_io_methods {
+        // SAFETY: the base set `pMethods` when it opened the file, and a table outlives its files. A slot that the base's version
+        // does not have is not read: our own table has null there, so SQLite does not call us.
+        unsafe { &*(*self.inner()).pMethods }
+    }
+
+    /// The database whose connection this file belongs to.
+    #[inline(always)]
+    pub(super) fn owner(&self) -> &File {
+        // SAFETY: SQLite closes a connection's journal and WAL before its database file.
+        unsafe { self.database.as_ref() }.unwrap_or(self)
+    }
+
+    /// The log to write to, with this connection known to it. `None`: recording is off.
+    #[inline(always)]
+    pub(super) fn log(&self) -> Option<&'static Log> {
+        let log = recorder::get()?;
+        if self.log.get() != log.serial() {
+            self.introduce(log);
+        }
+        Some(log)
+    }
+
+    /// Makes this database known to a log it is new to: when it is opened, and in a forked child.
+    #[cold]
+    #[inline(never)]
+    fn introduce(&self, log: &Log) {
+        guarded(|| {
+            if self.texts.get().is_null() {
+                self.texts.set(Box::into_raw(Box::default()));
+            }
+            if self.kind == FileKind::DATABASE && !self.path.is_null() {
+                // SAFETY: SQLite keeps the path it opened valid and unchanged until `xClose`
+                // (https://sqlite.org/c3ref/vfs.html).
+                let path = unsafe { CStr::from_ptr(self.path) }.to_bytes();
+                self.number.set(log.file(&self.shim.library, path));
+                self.path_hash.set(sql_hash(path));
+            }
+            if self.opener != std::process::id() {
+                self.flags.set(self.flags.get().with(Flags::FORKED));
+            }
+        });
+        self.log.set(log.serial());
+    }
+
+    /// A record of this file's connection as it is now.
+    #[inline(always)]
+    pub(super) fn record(&self, kind: Kind, start: u64, end: u64) -> Record {
+        let owner = self.owner();
+        let level = owner.level.get();
+        Record {
+            start,
+            duration: end.wrapping_sub(start),
+            flags: owner.flags.get(),
+            conn: owner.conn,
+            file: owner.number.get(),
+            before: level,
+            after: level,
+            shm_shared: owner.shm_shared.get(),
+            shm_exclusive: owner.shm_exclusive.get(),
+            file_kind: self.kind,
+            ..Record::new(kind)
+        }
+    }
+
+    /// This connection, for a call on this thread that does not name it.
+    pub(super) fn remember(&self) -> Last {
+        let owner = self.owner();
+        Last { conn: owner.conn, file: owner.number.get(), log: owner.log.get(), path: owner.path_hash.get() }
+    }
+
+    /// More than one connection uses this file.
+    pub(super) fn share(&self) {
+        self.flags.set(self.flags.get().with(Flags::SHARED_CACHE));
+    }
+
+    /// The statement that is running on this connection.
+    #[inline(always)]
+    pub(super) fn running(&self, log: &Log, bound: u32) -> Running {
+        let (connection, texts) = (self.connection.get(), self.texts.get());
+        if connection.is_null() || texts.is_null() {
+            return IDLE;
+        }
+        // SAFETY: `connection` is SQLite's until `xClose`, which clears it first; we are inside a VFS call on it. `texts` is ours
+        // until `xClose`, and no other reference to it exists during this call.
+        unsafe { statement::running(&self.shim.api, *connection, &mut *texts, log, bound) }
+    }
+
+    /// Notes that reading began.
+    #[inline(always)]
+    pub(super) fn begin_reading(&self, at: u64) {
+        self.reading_since.set(at);
+    }
+
+    /// The statement of a read lock that turned out long, at its release; nothing for a short one.
+    #[inline(always)]
+    pub(super) fn long_reader(&self, log: &Log, now: u64) -> Running {
+        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored {
+            self.running(log, MANY)
+        } else {
+            IDLE
+        }
+    }
+
+    /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to.
+    #[inline(always)]
+    pub(super) fn flush_written(&self, log: &Log, at: u64) {
+        for (bytes, kind) in self.written.iter().zip([FileKind::DATABASE, FileKind::JOURNAL, FileKind::WAL]) {
+            if bytes.get() > 0 {
+                let arg = bytes.replace(0);
+                log.write(&Record { file_kind: kind, arg, ..self.record(Kind::WROTE, at, at) });
+            }
+        }
+    }
+
+    /// The level the base believes it holds, where it says so.
+    #[cold]
+    fn base_level(&self) -> Option<Level> {
+        let mut level: c_int = -1;
+        // SAFETY: LOCKSTATE writes one int.
+        let rc = unsafe { self.base().xFileControl?(self.inner(), ffi::FCNTL_LOCKSTATE, (&raw mut level).cast()) };
+        (rc == ffi::OK).then(|| u8::try_from(level).ok()).flatten().map(Level)
+    }
+
+    /// Records an `xLock` or `xUnlock` and takes over its outcome.
+    #[inline(always)]
+    fn locked(&self, kind: Kind, requested: c_int, rc: c_int, start: u64, end: u64) {
+        let before = self.level.get();
+        let requested = Level(requested as u8);
+        let mut flags = Flags(0);
+        let after = if rc == ffi::OK {
+            if kind == Kind::LOCK { before.max(requested) } else { before.min(requested) }
+        } else {
+            // A failed EXCLUSIVE leaves PENDING, or not; a failed unlock leaves whatever it leaves: only the base knows.
+            let asked = if kind == Kind::LOCK && requested <= Level::RESERVED { Some(before) } else { self.base_level() };
+            asked.unwrap_or_else(|| {
+                flags = Flags::ASSUMED;
+                before
+            })
+        };
+        self.level.set(after);
+        if after == before && rc == ffi::OK {
+            flags = flags.with(Flags::REDUNDANT);
+        }
+        let Some(log) = self.log() else { return };
+        let refused = ResultCode(rc).is_busy();
+        let running = if kind == Kind::LOCK {
+            if refused {
+                thread::refused_on(self.remember());
+            }
+            // EXCLUSIVE straight from SHARED is the last close or a hot journal: on a closing connection nothing may be asked.
+            match requested {
+                Level::SHARED if !refused => {
+                    self.begin_reading(end);
+                    self.running(log, FEW)
+                }
+                Level::EXCLUSIVE if before <= Level::SHARED => IDLE,
+                _ => {
+                    thread::work_on(self.remember());
+                    self.running(log, MANY)
+                }
+            }
+        } else {
+            if before >= Level::RESERVED {
+                self.flush_written(log, start);
+            }
+            if before > after { self.long_reader(log, start) } else { IDLE }
+        };
+        let mut record = self.record(kind, start, end);
+        record.flags = record.flags.with(flags).with(if running.unknown { Flags::SQL_UNKNOWN } else { Flags(0) });
+        record.before = before;
+        record.requested = requested;
+        record.rc = ResultCode(rc);
+        record.sql = running.sql;
+        log.write(&record);
+    }
+}
+
+/// Calls a method of the base that our table has because the base has it; `SQLITE_ERROR` if the base took it away since.
+macro_rules! forward {
+    ($file:expr, $method:ident $(, $argument:expr)*) => {
+        match $file.base().$method {
+            // SAFETY: the base's own method on the base's own file, with the arguments SQLite gave.
+            Some(method) => unsafe { method($file.inner() $(, $argument)*) },
+            None => $crate::ffi::ERROR,
+        }
+    };
+}
+pub(super) use forward;
+
+pub(super) unsafe extern "C" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xLock, level);
+    file.locked(Kind::LOCK, level, rc, start, clock::now());
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xUnlock, level);
+    file.locked(Kind::UNLOCK, level, rc, start, clock::now());
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_check_reserved_lock(file: *mut sqlite3_file, answer: *mut c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xCheckReservedLock, answer);
+    let end = clock::now();
+    if let Some(log) = file.log() {
+        // SAFETY: SQLite passes a pointer to an int, which the base has set if it succeeded.
+        let arg = if rc == ffi::OK { u64::from(unsafe { *answer } != 0) } else { 0 };
+        log.write(&Record { rc: ResultCode(rc), arg, ..file.record(Kind::CHECK_RESERVED, start, end) });
+    }
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_write(file: *mut sqlite3_file, data: *const c_void, amount: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let rc = forward!(file, xWrite, data, amount, offset);
+    if rc == ffi::OK {
+        let [database, journal, wal] = &file.owner().written;
+        let bytes = match file.kind {
+            FileKind::JOURNAL => journal,
+            FileKind::WAL => wal,
+            _ => database,
+        };
+        bytes.set(bytes.get().wrapping_add(amount as u64));
+    }
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xSync, flags);
+    let end = clock::now();
+    if let Some(log) = file.owner().log() {
+        log.write(&Record { rc: ResultCode(rc), arg: flags as u64, ..file.record(Kind::SYNC, start, end) });
+        log.anchor(end);
+    }
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    // From here on the connection may be going away.
+    file.connection.set(ptr::null());
+    let texts = file.texts.replace(ptr::null_mut());
+    if !texts.is_null() {
+        // SAFETY: it came from `Box::into_raw` in `introduce`, and the cell held the only copy.
+        drop(unsafe { Box::from_raw(texts) });
+    }
+    let start = clock::now();
+    let rc = forward!(file, xClose);
+    let end = clock::now();
+    let Some(log) = recorder::get() else { return rc };
+    match file.kind {
+        FileKind::DATABASE => {
+            if file.log.get() == log.serial() {
+                file.flush_written(log, start);
+            }
+            let mut record = file.record(Kind::CLOSE, start, end);
+            (record.after, record.shm_shared, record.shm_exclusive) = (Level::NONE, 0, 0);
+            log.write(&Record { rc: ResultCode(rc), ..record });
+            log.anchor(end);
+        }
+        FileKind::WAL => {
+            log.write(&Record { rc: ResultCode(rc), ..file.record(Kind::CLOSE, start, end) });
+            thread::work_on(file.remember());
+        }
+        _ => thread::work_on(file.remember()),
+    }
+    rc
+}
+
+/// Methods that say nothing about locks: straight through.
+macro_rules! pass {
+    ($($name:ident => $method:ident($($argument:ident: $type:ty),*);)*) => {
+        $(
+            pub(super) unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
+                // SAFETY: SQLite calls our methods on files we opened.
+                let file = unsafe { File::of(file) };
+                forward!(file, $method $(, $argument)*)
+            }
+        )*
+    };
+}
+
+pass! {
+    x_read => xRead(buffer: *mut c_void, amount: c_int, offset: i64);
+    x_truncate => xTruncate(size: i64);
+    x_file_size => xFileSize(size: *mut i64);
+    x_sector_size => xSectorSize();
+    x_device_characteristics => xDeviceCharacteristics();
+    x_fetch => xFetch(offset: i64, amount: c_int, page: *mut *mut c_void);
+    x_unfetch => xUnfetch(offset: i64, page: *mut c_void);
+}

@@ -1,0 +1,171 @@
+//! The pass-through VFS: it wraps another VFS, hands every call on unchanged, and records what happens to locks.
+//!
+//! Who calls: SQLite, through the tables of [`tables`]. What goes out: SQLite's own results, and records. The rule over all others:
+//! **the traced program must not be able to tell.**
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `mod` | installing: wrap a base, register, find ourselves again |
+//! | `tables` | method tables with the base's version and the base's null slots |
+//! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
+//! | `file` | a file's methods, and what we know of its locks |
+//! | `shm` | the wal-index |
+//! | `control` | file controls |
+//! | `statement` | which SQL is running |
+
+mod control;
+mod file;
+mod open;
+mod shm;
+mod statement;
+mod tables;
+
+use crate::api::Api;
+use crate::ffi::{self, sqlite3_vfs};
+use crate::recorder::{Library, guarded};
+use std::ffi::{CStr, CString, c_int};
+use std::fmt;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What one registered VFS of ours knows: SQLite's functions in its library, and the VFS it wraps. Never freed.
+#[derive(Debug)]
+struct Shim {
+    api: Api,
+    base: *mut sqlite3_vfs,
+    name: CString,
+    library: Library,
+    /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
+    armored: bool,
+}
+
+// SAFETY: everything in it is written before it is registered and only read after; the base VFS is SQLite's, shared by contract.
+unsafe impl Sync for Shim {}
+// SAFETY: as above.
+unsafe impl Send for Shim {}
+
+/// How to install the VFS into one SQLite library.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name to register under.
+    pub name: CString,
+    /// The VFS to wrap; `None`: the one that is the default now.
+    pub base: Option<CString>,
+    /// Whether connections that name no VFS use ours.
+    pub default: bool,
+}
+
+impl Default for Options {
+    /// Named `locktrace`, over the default VFS, and itself the default from then on.
+    fn default() -> Options {
+        Options { name: c"locktrace".to_owned(), base: None, default: true }
+    }
+}
+
+/// What an installation did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Installed {
+    /// The VFS is registered.
+    Fresh,
+    /// It was there already, and nothing was done.
+    Already,
+    /// It was there but no longer the default (`sqlite3_shutdown` and `sqlite3_initialize` do that), and is the default again.
+    Again,
+}
+
+/// Why the VFS could not be installed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum InstallError {
+    /// No VFS of this name is registered; `None`: there is not even a default one.
+    NoBase(Option<CString>),
+    /// A VFS of this name is registered, and it is not ours.
+    NameTaken(CString),
+    /// SQLite refused the registration, with this result code.
+    Register(c_int),
+}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InstallError::NoBase(Some(name)) => write!(f, "no VFS named {name:?} is registered with this SQLite"),
+            InstallError::NoBase(None) => write!(f, "this SQLite has no default VFS to wrap"),
+            InstallError::NameTaken(name) => write!(f, "a VFS named {name:?} is registered already, and it is not locktrace's"),
+            InstallError::Register(rc) => write!(f, "sqlite3_vfs_register failed with result code {rc}"),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {}
+
+/// Whether a VFS is ours, and of this copy of the library.
+fn ours(vfs: *const sqlite3_vfs) -> bool {
+    // SAFETY: a VFS that SQLite handed out has at least the fields of version 1.
+    let open = unsafe { (*vfs).xOpen };
+    open.is_some_and(|open| ptr::fn_addr_eq(open, open::x_open as unsafe extern "C" fn(_, _, _, _, _) -> _))
+}
+
+/// Registers our VFS with the SQLite library behind `api`. Repeating it is harmless.
+///
+/// # Safety
+/// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
+pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallError> {
+    // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
+    let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
+    let default = find(None);
+    let there = find(Some(&options.name));
+    if !there.is_null() {
+        if !ours(there) {
+            return Err(InstallError::NameTaken(options.name.clone()));
+        }
+        // SAFETY: ours, so its pAppData is a leaked Shim.
+        let shim = unsafe { &*(*there).pAppData.cast::<Shim>() };
+        // Only the base itself in our place means that SQLite was initialised anew. Any other default was put there on purpose.
+        if options.default && default == shim.base {
+            return register(&api, there, true).map(|()| Installed::Again);
+        }
+        return Ok(Installed::Already);
+    }
+    let base = match &options.base {
+        Some(name) => find(Some(name)),
+        None => default,
+    };
+    if base.is_null() {
+        return Err(InstallError::NoBase(options.base.clone()));
+    }
+    // The default is ours under another name: a second layer would record everything twice.
+    if options.base.is_none() && ours(base) {
+        return Ok(Installed::Already);
+    }
+
+    static LIBRARIES: AtomicU32 = AtomicU32::new(0);
+    let library = guarded(|| {
+        // SAFETY: a registered VFS has a NUL-terminated name.
+        let base_name = unsafe { CStr::from_ptr((*base).zName) }.to_string_lossy().into_owned();
+        Some(Library {
+            number: LIBRARIES.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
+            sqlite: api.version(),
+            source_id: api.source_id(),
+            options: api.options(),
+            vfs: options.name.to_string_lossy().into_owned(),
+            base: base_name,
+        })
+    });
+    let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
+    let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
+    // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
+    let shim: &'static Shim = Box::leak(Box::new(Shim { api, base, name: options.name.clone(), library, armored }));
+    // SAFETY: the base is registered.
+    let mut vfs = unsafe { tables::mirror_vfs(base) };
+    vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);
+    vfs.zName = shim.name.as_ptr();
+    vfs.pAppData = ptr::from_ref(shim).cast_mut().cast();
+    register(&api, Box::leak(Box::new(vfs)), options.default).map(|()| Installed::Fresh)
+}
+
+fn register(api: &Api, vfs: *mut sqlite3_vfs, default: bool) -> Result<(), InstallError> {
+    // SAFETY: `vfs` is a leaked VFS of ours, whole; registering one again only moves it.
+    match unsafe { (api.vfs_register)(vfs, c_int::from(default)) } {
+        ffi::OK => Ok(()),
+        rc => Err(InstallError::Register(rc)),
+    }
+}

@@ -1,0 +1,144 @@
+//! The wal-index: `xShmLock` on its eight slots, and the calls that map and unmap it.
+//!
+//! In come SQLite's calls; out go records with the masks of slots held after each. One call may cover several slots, and
+//! `xShmUnmap` releases them all.
+
+use super::file::{File, forward};
+use super::statement::{FEW, IDLE, MANY};
+use crate::clock;
+use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
+use crate::ffi::{self, sqlite3_file};
+use crate::format::record::Record;
+use crate::recorder::thread;
+use std::ffi::{c_int, c_void};
+
+const WRITE_OR_CKPT: u8 = 1 << Slot::WRITE.0 | 1 << Slot::CKPT.0;
+
+pub(super) unsafe extern "C" fn x_shm_lock(file: *mut sqlite3_file, offset: c_int, n: c_int, flags: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xShmLock, offset, n, flags);
+    if flags & ffi::SHM_UNLOCK != 0 {
+        // What matters of a release is its start: until then the lock was surely held. One clock read is enough.
+        file.shm_unlocked(offset, n, flags, rc, start);
+    } else {
+        file.shm_locked(offset, n, flags, rc, start, clock::now());
+    }
+    rc
+}
+
+impl File {
+    #[inline(always)]
+    fn shm_locked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64, end: u64) {
+        let mask = slot_mask(offset as u8, n as u8);
+        let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
+        let held = if exclusive { &self.shm_exclusive } else { &self.shm_shared };
+        let before = held.get();
+        if rc == ffi::OK {
+            held.set(before | mask);
+        }
+        let Some(log) = self.log() else { return };
+        let refused = ResultCode(rc).is_busy();
+        if refused {
+            thread::refused_on(self.remember());
+        } else if !exclusive {
+            self.begin_reading(end);
+        }
+        let running = self.running(log, if exclusive || refused { MANY } else { FEW });
+        let mut record = self.record(Kind::SHM_LOCK, start, end);
+        record.flags = record
+            .flags
+            .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
+            .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) })
+            .with(if running.unknown { Flags::SQL_UNKNOWN } else { Flags(0) });
+        record.shm_offset = offset as u8;
+        record.shm_n = n as u8;
+        record.file_kind = FileKind::SHM;
+        record.rc = ResultCode(rc);
+        record.sql = running.sql;
+        log.write(&record);
+    }
+
+    #[inline(always)]
+    fn shm_unlocked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64) {
+        let mask = slot_mask(offset as u8, n as u8);
+        let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
+        let held = if exclusive { &self.shm_exclusive } else { &self.shm_shared };
+        let before = held.get();
+        if rc == ffi::OK {
+            held.set(before & !mask);
+        }
+        let Some(log) = self.log() else { return };
+        let running = if exclusive {
+            if mask & WRITE_OR_CKPT != 0 {
+                self.flush_written(log, start);
+            }
+            IDLE
+        } else {
+            self.long_reader(log, start)
+        };
+        let mut record = self.record(Kind::SHM_LOCK, start, start);
+        record.flags = record
+            .flags
+            .with(Flags::SHM_UNLOCK)
+            .with(Flags::ONE_CLOCK)
+            .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
+            .with(if rc == ffi::OK && before & mask == 0 { Flags::REDUNDANT } else { Flags(0) });
+        record.shm_offset = offset as u8;
+        record.shm_n = n as u8;
+        record.file_kind = FileKind::SHM;
+        record.rc = ResultCode(rc);
+        record.sql = running.sql;
+        log.write(&record);
+    }
+}
+
+pub(super) unsafe extern "C" fn x_shm_map(
+    file: *mut sqlite3_file,
+    page: c_int,
+    page_size: c_int,
+    extend: c_int,
+    memory: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    // `extend` goes through as it is: 3.54 sends 2, which is more than a yes.
+    let rc = forward!(file, xShmMap, page, page_size, extend, memory);
+    if !file.shm_mapped.get() {
+        let end = clock::now();
+        file.shm_mapped.set(rc == ffi::OK);
+        if let Some(log) = file.log() {
+            let record = file.record(Kind::SHM_MAP, start, end);
+            log.write(&Record { rc: ResultCode(rc), arg: extend as u64, file_kind: FileKind::SHM, ..record });
+        }
+    }
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xShmUnmap, delete);
+    let end = clock::now();
+    file.shm_mapped.set(false);
+    file.shm_shared.set(0);
+    file.shm_exclusive.set(0);
+    if let Some(log) = file.log() {
+        file.flush_written(log, start);
+        let record = file.record(Kind::SHM_UNMAP, start, end);
+        log.write(&Record { rc: ResultCode(rc), arg: delete as u64, file_kind: FileKind::SHM, ..record });
+    }
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_shm_barrier(file: *mut sqlite3_file) {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    if let Some(barrier) = file.base().xShmBarrier {
+        // SAFETY: the base's own method on the base's own file.
+        unsafe { barrier(file.inner()) }
+    }
+}

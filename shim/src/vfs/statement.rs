@@ -1,0 +1,137 @@
+//! Which statement is running: asked of SQLite, never hooked.
+//!
+//! In comes a connection's `sqlite3**` (from `SQLITE_FCNTL_PDB`); out comes the hash of the text of the **newest prepared statement
+//! that is busy**. Several can be (an open cursor beside a write); which of them makes the VFS call no public interface tells, so
+//! this is a rule, not a proof. Asked only inside a VFS call, where the calling thread holds the connection's recursive mutex, and
+//! only while taking a lock or from the release of a long one: while a connection closes, these calls would find nothing and, on
+//! builds with `SQLITE_ENABLE_API_ARMOR`, log a misuse.
+
+use crate::api::Api;
+use crate::ffi::{sqlite3, sqlite3_stmt};
+use crate::format::sql_hash;
+use crate::recorder::Log;
+use crate::recorder::config::{MAX_SQL_BYTES, SqlPolicy};
+use crate::recorder::guarded;
+use std::ffi::c_char;
+
+/// How many statements a look-up may pass on a read lock: under a driver's full statement cache each costs about 5 ns.
+pub const FEW: u32 = 4;
+/// The same for write locks, refusals and long holds. Bounded, too: a leak of statements must not make every write quadratic.
+pub const MANY: u32 = 1000;
+
+/// What was running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Running {
+    /// The hash of its text; 0 = nothing was, or it is not known.
+    pub sql: u64,
+    /// There were more statements than were looked at, and none of those was busy.
+    pub unknown: bool,
+}
+
+/// Nothing.
+pub const IDLE: Running = Running { sql: 0, unknown: false };
+
+/// The texts a connection used last, so that a text is hashed and named once and then only compared.
+#[derive(Debug, Default)]
+pub struct Texts {
+    entries: [Text; 4],
+    next: usize,
+    /// The log these texts are named in.
+    log: u32,
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    /// Where SQLite had it. Another text may be there now: that is why it is compared.
+    at: usize,
+    hash: u64,
+    /// Its bytes, with the NUL unless it was longer than [`MAX_SQL_BYTES`].
+    bytes: Vec<u8>,
+}
+
+/// The running statement of a connection.
+///
+/// # Safety
+/// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
+#[inline]
+pub unsafe fn running(api: &Api, db: *mut sqlite3, texts: &mut Texts, log: &Log, bound: u32) -> Running {
+    if db.is_null() || log.policy() == SqlPolicy::Off {
+        return IDLE;
+    }
+    let mut statement: *mut sqlite3_stmt = std::ptr::null_mut();
+    for _ in 0..bound {
+        // SAFETY: the caller vouches for `db`; `statement` is null or came from this list under the connection's mutex, which this
+        // thread holds, so it has not been finalized.
+        statement = unsafe { (api.next_stmt)(db, statement) };
+        if statement.is_null() {
+            return IDLE;
+        }
+        // SAFETY: a statement of this connection, alive as above.
+        if unsafe { (api.stmt_busy)(statement) } != 0 {
+            // SAFETY: as above.
+            let sql = unsafe { (api.sql)(statement) };
+            if sql.is_null() {
+                return IDLE; // a schema load: SQLite's own statement
+            }
+            // SAFETY: sqlite3_sql returns NUL-terminated text that lives as long as its statement.
+            return Running { sql: unsafe { texts.hash(sql, log) }, unknown: false };
+        }
+    }
+    // SAFETY: as above.
+    Running { sql: 0, unknown: !unsafe { (api.next_stmt)(db, statement) }.is_null() }
+}
+
+impl Texts {
+    /// # Safety
+    /// `sql` points to NUL-terminated text.
+    #[inline]
+    unsafe fn hash(&mut self, sql: *const c_char, log: &Log) -> u64 {
+        if self.log == log.serial() {
+            for text in &self.entries {
+                // SAFETY: both are readable until their NUL or for `bytes.len()` bytes: strncmp stops at the first NUL or
+                // difference, and never reads past a NUL of either.
+                if text.at == sql as usize && unsafe { libc::strncmp(sql, text.bytes.as_ptr().cast(), text.bytes.len()) } == 0 {
+                    return text.hash;
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.learn(sql, log) }
+    }
+
+    /// # Safety
+    /// `sql` points to NUL-terminated text.
+    #[cold]
+    #[inline(never)]
+    unsafe fn learn(&mut self, sql: *const c_char, log: &Log) -> u64 {
+        // SAFETY: the caller's promise.
+        let kept = unsafe { libc::strnlen(sql, MAX_SQL_BYTES) };
+        // SAFETY: that many bytes are there before the NUL.
+        let text = unsafe { std::slice::from_raw_parts(sql.cast::<u8>(), kept) };
+        let hash = sql_hash(text);
+        guarded(|| {
+            // SAFETY: the caller's promise.
+            let len = if kept < MAX_SQL_BYTES { kept } else { unsafe { libc::strlen(sql) } };
+            log.name_sql(hash, text, len);
+            if self.log != log.serial() {
+                *self = Texts { log: log.serial(), ..Texts::default() };
+            }
+            let index = self.next % self.entries.len();
+            if let Some(entry) = self.entries.get_mut(index) {
+                // Not known until its bytes are whole: at address 0 there is no text.
+                entry.at = 0;
+                entry.bytes.clear();
+                if entry.bytes.try_reserve(kept + 1).is_ok() {
+                    entry.bytes.extend_from_slice(text);
+                    if kept < MAX_SQL_BYTES {
+                        entry.bytes.push(0);
+                    }
+                    entry.hash = hash;
+                    entry.at = sql as usize;
+                    self.next = index + 1;
+                }
+            }
+        });
+        hash
+    }
+}

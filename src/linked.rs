@@ -1,0 +1,43 @@
+//! The SQLite that the final program links, as a table for the shim.
+//!
+//! Declared here and defined by whoever links SQLite: rusqlite, sqlx, diesel, libsqlite3-sys of any version, bundled or the
+//! system's. This crate depends on none of them as a library, so it can neither fix their version nor switch their linking mode.
+
+use locktrace::api::Api;
+use locktrace::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use std::ffi::{c_char, c_int};
+
+unsafe extern "C" {
+    fn sqlite3_libversion() -> *const c_char;
+    fn sqlite3_libversion_number() -> c_int;
+    fn sqlite3_sourceid() -> *const c_char;
+    fn sqlite3_compileoption_get(n: c_int) -> *const c_char;
+    fn sqlite3_vfs_find(name: *const c_char) -> *mut sqlite3_vfs;
+    fn sqlite3_vfs_register(vfs: *mut sqlite3_vfs, make_default: c_int) -> c_int;
+    fn sqlite3_mprintf(format: *const c_char, ...) -> *mut c_char;
+    fn sqlite3_next_stmt(db: *mut sqlite3, statement: *mut sqlite3_stmt) -> *mut sqlite3_stmt;
+    fn sqlite3_stmt_busy(statement: *mut sqlite3_stmt) -> c_int;
+    fn sqlite3_sql(statement: *mut sqlite3_stmt) -> *const c_char;
+    fn sqlite3_database_file_object(name: *const c_char) -> *mut sqlite3_file;
+    fn sqlite3_initialize() -> c_int;
+}
+
+/// The linked SQLite's functions, once it is initialised (its VFS list is empty before).
+pub fn api() -> Api {
+    // SAFETY: sqlite3_initialize may be called at any time, by any thread, any number of times. Its result does not matter here:
+    // if it failed there is no default VFS, and installing says so.
+    unsafe { sqlite3_initialize() };
+    Api {
+        libversion: sqlite3_libversion,
+        libversion_number: sqlite3_libversion_number,
+        sourceid: sqlite3_sourceid,
+        compileoption_get: Some(sqlite3_compileoption_get),
+        vfs_find: sqlite3_vfs_find,
+        vfs_register: sqlite3_vfs_register,
+        mprintf: sqlite3_mprintf,
+        next_stmt: sqlite3_next_stmt,
+        stmt_busy: sqlite3_stmt_busy,
+        sql: sqlite3_sql,
+        database_file_object: Some(sqlite3_database_file_object),
+    }
+}
