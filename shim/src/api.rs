@@ -115,11 +115,7 @@ impl Api {
             next_stmt: function!(slot::NEXT_STMT).ok_or(ApiError::Missing("sqlite3_next_stmt"))?,
             stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
             sql: function!(slot::SQL).ok_or(ApiError::Missing("sqlite3_sql"))?,
-            database_file_object: if version >= HAS_DATABASE_FILE_OBJECT {
-                function!(slot::DATABASE_FILE_OBJECT)
-            } else {
-                None
-            },
+            database_file_object: if version >= HAS_DATABASE_FILE_OBJECT { function!(slot::DATABASE_FILE_OBJECT) } else { None },
         })
     }
 

@@ -62,8 +62,8 @@ pub fn kind() -> ClockKind {
 #[cfg(target_arch = "x86_64")]
 fn counter_is_good() -> bool {
     // CPUID leaf 0x8000_0007, EDX bit 8: invariant TSC.
-    let invariant = std::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0007
-        && std::arch::x86_64::__cpuid(0x8000_0007).edx & (1 << 8) != 0;
+    let invariant =
+        std::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0007 && std::arch::x86_64::__cpuid(0x8000_0007).edx & (1 << 8) != 0;
     let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     invariant && source.is_ok_and(|name| name.trim_ascii() == b"tsc")
 }

@@ -103,11 +103,7 @@ impl Config {
                 "hash" => SqlPolicy::Hash,
                 "off" => SqlPolicy::Off,
                 _ => {
-                    return Err(ConfigError {
-                        variable: "LOCKTRACE_SQL",
-                        value: text.into_owned(),
-                        expected: "text, hash or off",
-                    });
+                    return Err(ConfigError { variable: "LOCKTRACE_SQL", value: text.into_owned(), expected: "text, hash or off" });
                 }
             };
         }

@@ -212,7 +212,9 @@ impl Log {
     fn named(&self, result: io::Result<()>) {
         if let Err(error) = result {
             self.map.lost_names().fetch_add(1, Ordering::Relaxed);
-            notice::once(format_args!("names are being lost: {error}. The application is not affected; records keep their numbers"));
+            notice::once(format_args!(
+                "names are being lost: {error}. The application is not affected; records keep their numbers"
+            ));
         }
     }
 

@@ -79,13 +79,7 @@ impl Map {
         let mut allocated = Vec::new();
         allocated.try_reserve_exact(chunks).map_err(io::Error::other)?;
         allocated.resize_with(chunks, || AtomicBool::new(false));
-        let map = Map {
-            base,
-            capacity: header.capacity,
-            path: path.to_owned(),
-            identity,
-            allocated: allocated.into_boxed_slice(),
-        };
+        let map = Map { base, capacity: header.capacity, path: path.to_owned(), identity, allocated: allocated.into_boxed_slice() };
         // The first chunk has its space already, with the header's.
         if let Some(first) = map.allocated.first() {
             first.store(true, Ordering::Relaxed);

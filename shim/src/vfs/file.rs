@@ -203,11 +203,7 @@ impl File {
     /// The statement of a read lock that turned out long, at its release; nothing for a short one.
     #[inline(always)]
     pub(super) fn long_reader(&self, log: &Log, now: u64) -> Running {
-        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored {
-            self.running(log, MANY)
-        } else {
-            IDLE
-        }
+        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored { self.running(log, MANY) } else { IDLE }
     }
 
     /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to.
