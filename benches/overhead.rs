@@ -32,7 +32,7 @@ fn main() {
     let root = std::env::var_os("LOCKTRACE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let dir = tempfile::tempdir_in(root).expect("a directory to work in");
     noop::register();
-    Builder::new().dir(dir.path().join("trace")).make_default(false).install().expect("install over unix");
+    Builder::new().dir(std::env::var_os("LT_BENCH_TRACE").map_or_else(|| dir.path().join("trace"), Into::into)).make_default(false).install().expect("install over unix");
     Builder::new().vfs_name("traced-noop").base("noop").make_default(false).install().expect("install over noop");
 
     println!("SQLite {}, {} rounds a row, in {}", rusqlite::version(), rounds(scale), dir.path().display());
@@ -180,29 +180,45 @@ fn insert(db: &Connection, ops: usize) {
 
 fn workloads(dir: &Path, scale: usize) {
     println!("\nworkloads: traced with SQL text against bare, single-statement transactions, one thread");
-    for mode in ["WAL", "DELETE"] {
-        for (what, ops, run) in [
-            ("point SELECT", 20_000, select as fn(&Connection, usize)),
-            ("INSERT", if mode == "WAL" { 5_000 } else { 400 }, insert),
-        ] {
-            let dbs = ["unix", "locktrace"].map(|vfs| {
-                let db = open(dir, &format!("{mode}-{what}-{vfs}.db"), vfs, mode);
-                fill(&db);
-                db.execute_batch("CREATE TABLE w(v)").unwrap();
-                db
-            });
-            let [bare, traced] = &dbs;
-            let (a, b) = interleave(rounds(scale), ops / scale.min(20), |ops| run(bare, ops), |ops| run(traced, ops));
-            report(&format!("{mode} {what}"), &a, &b);
+    println!("  (\"bare\" twice is the control: what two equal things differ by here)");
+    type Work = fn(&Connection, usize);
+    for (mode, what, ops, run) in [
+        ("WAL", "point SELECT", 1000, select as Work),
+        ("WAL", "INSERT", 250, insert),
+        ("DELETE", "point SELECT", 400, select),
+        ("DELETE", "INSERT", 20, insert),
+    ] {
+        for (label, other) in [("bare", "unix"), ("traced", "locktrace")] {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            // Where the heap puts a connection matters by a few percent, so there are several of each.
+            for trial in 0..(8 / scale).max(2) {
+                let dbs = ["unix", other].map(|vfs| {
+                    let db = open(dir, &format!("{mode}-{what}-{trial}-{label}-{vfs}-{}.db", fresh()), vfs, mode);
+                    fill(&db);
+                    db.execute_batch("CREATE TABLE w(v)").unwrap();
+                    db
+                });
+                let [bare, traced] = &dbs;
+                let (x, y) = interleave(rounds(scale), (ops / scale.min(20)).max(1), |ops| run(bare, ops), |ops| run(traced, ops));
+                a.extend(x);
+                b.extend(y);
+            }
+            report(&format!("{mode} {what}, {label}"), &a, &b);
         }
     }
+}
+
+/// A number that was not there before.
+fn fresh() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
 fn report(what: &str, bare: &[f64], traced: &[f64]) {
     let ratio = spread(bare.iter().zip(traced).map(|(a, b)| b / a).collect());
     let difference = spread(bare.iter().zip(traced).map(|(a, b)| b - a).collect());
     println!(
-        "  {what:22} bare {:9.0} ns   ratio {:.3}  ({:.3} to {:.3})   {:+.0} ns an operation",
+        "  {what:28} bare {:9.0} ns   ratio {:.3}  ({:.3} to {:.3})   {:+.0} ns an operation",
         spread(bare.to_vec()).median,
         ratio.median,
         ratio.low,

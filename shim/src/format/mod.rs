@@ -46,8 +46,8 @@ pub const RING_EXTENSION: &str = "ring";
 /// The extension of a names file.
 pub const NAMES_EXTENSION: &str = "names";
 
-/// Odd constants with well-mixed bits, one a word: the first 64 bits of the fractional parts of the square roots of the first
-/// primes (the SHA-512 initial values), made odd.
+/// Constants with well-mixed bits, one a word: the first 64 bits of the fractional parts of the square roots of the first
+/// primes (SHA-512's initial values), made odd.
 const MIX: [u64; 8] = [
     0x6a09_e667_f3bc_c909,
     0xbb67_ae85_84ca_a73b,
@@ -59,22 +59,24 @@ const MIX: [u64; 8] = [
     0x5be0_cd19_137e_2179,
 ];
 
-/// The check word of seven words and a number: a sum of products, so that its multiplications run side by side.
+/// The 128-bit product of two words, its halves folded onto each other.
+#[inline(always)]
+const fn fold(a: u64, b: u64) -> u64 {
+    let wide = a as u128 * b as u128;
+    wide as u64 ^ (wide >> 64) as u64
+}
+
+/// The check word of seven words and a number: four folded products, which run side by side, and their sum.
 ///
 /// It is there to notice a record made of two halves, a stale one or a damaged one, at about a nanosecond; it is no defence
 /// against somebody who forges records. Never 0 for seven zero words, so that an unwritten slot is not a record.
 #[inline(always)]
 pub const fn check(words: &[u64; 7], number: u64) -> u64 {
-    // Multiplying by an odd constant loses nothing, but a flipped top bit stays a lone top bit; folding each word's high half
-    // down first makes two flipped top bits in different words unable to cancel.
-    let mut sum = MIX[7] ^ (number.wrapping_add(1)).wrapping_mul(MIX[6]);
-    let mut i = 0;
-    while i < 7 {
-        let word = words[i];
-        sum = sum.wrapping_add((word ^ (word >> 32)).wrapping_mul(MIX[i]));
-        i += 1;
-    }
-    sum
+    let [a, b, c, d, e, f, g] = *words;
+    fold(a ^ MIX[0], b ^ MIX[1])
+        .wrapping_add(fold(c ^ MIX[2], d ^ MIX[3]))
+        .wrapping_add(fold(e ^ MIX[4], f ^ MIX[5]))
+        .wrapping_add(fold(g ^ MIX[6], number ^ MIX[7]))
 }
 
 /// A 64-bit hash of a SQL text: its identity in every process of every trace of this format version.
@@ -83,11 +85,6 @@ pub const fn check(words: &[u64; 7], number: u64) -> u64 {
 /// and a chosen collision costs its author a misattributed statement. Never 0, which means "no statement".
 #[inline]
 pub fn sql_hash(text: &[u8]) -> u64 {
-    #[inline(always)]
-    fn fold(a: u64, b: u64) -> u64 {
-        let wide = u128::from(a) * u128::from(b);
-        (wide as u64) ^ ((wide >> 64) as u64)
-    }
     let word = |bytes: &[u8]| {
         let mut le = [0u8; 8];
         le[..bytes.len()].copy_from_slice(bytes);

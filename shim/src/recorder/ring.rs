@@ -56,7 +56,9 @@ pub fn commit(slot: &Slot, words: &[u64; 7], number: u64) {
     check_word.store(check(words, number), Ordering::Relaxed);
 }
 
-/// The words of record `number`, if the slot holds it whole.
+/// The words of record `number`, if the slot holds it whole. What the reader of a file does, on memory: the other half of the
+/// protocol, for those who check it.
+#[cfg(test)]
 pub fn read(slot: &Slot, number: u64) -> Option<[u64; 7]> {
     let [check_word, w1, w2, w3, w4, w5, w6, w7] = slot;
     let words = [w1, w2, w3, w4, w5, w6, w7].map(|word| word.load(Ordering::Relaxed));

@@ -9,7 +9,7 @@ use super::statement::{self, FEW, IDLE, MANY, Running, Texts};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
 use crate::ffi::{self, sqlite3, sqlite3_file, sqlite3_io_methods};
-use crate::format::record::Record;
+use crate::format::record::{MAX_DURATION, Record};
 use crate::format::sql_hash;
 use crate::recorder::thread::{self, Last};
 use crate::recorder::{self, Log, guarded};
@@ -151,8 +151,7 @@ impl File {
         self.log.set(log.serial());
     }
 
-    /// A record of this file's connection as it is now.
-    #[inline(always)]
+    /// A record of this file's connection as it is now; for what is rare enough to be written in full.
     pub(super) fn record(&self, kind: Kind, start: u64, end: u64) -> Record {
         let owner = self.owner();
         let level = owner.level.get();
@@ -207,7 +206,6 @@ impl File {
     }
 
     /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to.
-    #[inline(always)]
     pub(super) fn flush_written(&self, log: &Log, at: u64) {
         for (bytes, kind) in self.written.iter().zip([FileKind::DATABASE, FileKind::JOURNAL, FileKind::WAL]) {
             if bytes.get() > 0 {
@@ -224,6 +222,22 @@ impl File {
         // SAFETY: LOCKSTATE writes one int.
         let rc = unsafe { self.base().xFileControl?(self.inner(), ffi::FCNTL_LOCKSTATE, (&raw mut level).cast()) };
         (rc == ffi::OK).then(|| u8::try_from(level).ok()).flatten().map(Level)
+    }
+
+    /// The words of a lock record, packed straight from what this (database) file knows: the way of the two calls that happen all
+    /// the time. The same layout as [`Record::to_words`].
+    #[inline(always)]
+    pub(super) fn words(&self, call: &Call, state: u64) -> [u64; 7] {
+        let flags = self.flags.get().0 | call.flags.0;
+        [
+            call.start,
+            call.duration.min(MAX_DURATION) | u64::from(call.kind.0) << 48 | u64::from(flags) << 56,
+            u64::from(self.conn) << 32,
+            u64::from(self.number.get()) | u64::from(call.rc as u32) << 32,
+            state | u64::from(self.shm_shared.get()) << 40 | u64::from(self.shm_exclusive.get()) << 48,
+            call.sql,
+            0,
+        ]
     }
 
     /// Records an `xLock` or `xUnlock` and takes over its outcome.
@@ -270,14 +284,21 @@ impl File {
             }
             if before > after { self.long_reader(log, start) } else { IDLE }
         };
-        let mut record = self.record(kind, start, end);
-        record.flags = record.flags.with(flags).with(if running.unknown { Flags::SQL_UNKNOWN } else { Flags(0) });
-        record.before = before;
-        record.requested = requested;
-        record.rc = ResultCode(rc);
-        record.sql = running.sql;
-        log.write(&record);
+        let flags = flags.with(running.flags());
+        let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };
+        let levels = u64::from(before.0) | u64::from(requested.0) << 8 | u64::from(after.0) << 16;
+        log.put(self.words(&call, levels | u64::from(FileKind::DATABASE.0) << 56));
     }
+}
+
+/// What one lock call was, apart from the connection it was made on.
+pub(super) struct Call {
+    pub(super) kind: Kind,
+    pub(super) flags: Flags,
+    pub(super) start: u64,
+    pub(super) duration: u64,
+    pub(super) rc: c_int,
+    pub(super) sql: u64,
 }
 
 /// Calls a method of the base that our table has because the base has it; `SQLITE_ERROR` if the base took it away since.

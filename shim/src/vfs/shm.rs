@@ -3,7 +3,7 @@
 //! In come SQLite's calls; out go records with the masks of slots held after each. One call may cover several slots, and
 //! `xShmUnmap` releases them all.
 
-use super::file::{File, forward};
+use super::file::{Call, File, forward};
 use super::statement::{FEW, IDLE, MANY};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
@@ -46,18 +46,19 @@ impl File {
             self.begin_reading(end);
         }
         let running = self.running(log, if exclusive || refused { MANY } else { FEW });
-        let mut record = self.record(Kind::SHM_LOCK, start, end);
-        record.flags = record
-            .flags
+        let flags = running
+            .flags()
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
-            .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) })
-            .with(if running.unknown { Flags::SQL_UNKNOWN } else { Flags(0) });
-        record.shm_offset = offset as u8;
-        record.shm_n = n as u8;
-        record.file_kind = FileKind::SHM;
-        record.rc = ResultCode(rc);
-        record.sql = running.sql;
-        log.write(&record);
+            .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) });
+        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };
+        log.put(self.words(&call, self.shm_state(offset, n)));
+    }
+
+    /// The part of a record's state word that says which slots a call was about.
+    #[inline(always)]
+    fn shm_state(&self, offset: c_int, n: c_int) -> u64 {
+        let level = u64::from(self.level.get().0);
+        level | level << 16 | u64::from(offset as u8) << 24 | u64::from(n as u8) << 32 | u64::from(FileKind::SHM.0) << 56
     }
 
     #[inline(always)]
@@ -78,19 +79,14 @@ impl File {
         } else {
             self.long_reader(log, start)
         };
-        let mut record = self.record(Kind::SHM_LOCK, start, start);
-        record.flags = record
-            .flags
+        let flags = running
+            .flags()
             .with(Flags::SHM_UNLOCK)
             .with(Flags::ONE_CLOCK)
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == 0 { Flags::REDUNDANT } else { Flags(0) });
-        record.shm_offset = offset as u8;
-        record.shm_n = n as u8;
-        record.file_kind = FileKind::SHM;
-        record.rc = ResultCode(rc);
-        record.sql = running.sql;
-        log.write(&record);
+        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: 0, rc, sql: running.sql };
+        log.put(self.words(&call, self.shm_state(offset, n)));
     }
 }
 

@@ -7,6 +7,7 @@
 //! builds with `SQLITE_ENABLE_API_ARMOR`, log a misuse.
 
 use crate::api::Api;
+use crate::event::Flags;
 use crate::ffi::{sqlite3, sqlite3_stmt};
 use crate::format::sql_hash;
 use crate::recorder::Log;
@@ -26,6 +27,14 @@ pub struct Running {
     pub sql: u64,
     /// There were more statements than were looked at, and none of those was busy.
     pub unknown: bool,
+}
+
+impl Running {
+    /// What a record says of the look-up.
+    #[inline(always)]
+    pub fn flags(self) -> Flags {
+        if self.unknown { Flags::SQL_UNKNOWN } else { Flags(0) }
+    }
 }
 
 /// Nothing.
@@ -53,7 +62,7 @@ struct Text {
 ///
 /// # Safety
 /// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
-#[inline]
+#[inline(never)] // one copy: see `Log::put`
 pub unsafe fn running(api: &Api, db: *mut sqlite3, texts: &mut Texts, log: &Log, bound: u32) -> Running {
     if db.is_null() || log.policy() == SqlPolicy::Off {
         return IDLE;
