@@ -1,4 +1,5 @@
 //! locktrace reads what its shim records.
+pub mod analysis;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

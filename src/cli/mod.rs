@@ -3,7 +3,9 @@
 //! Called by `main.rs` and by nothing else. A verb returns [`Failure`]; only this file prints it and picks the exit code.
 #![forbid(unsafe_code)]
 
+// One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod cat;
+mod report;
 
 use crate::trace::{self, Trace};
 use clap::{Parser, Subcommand};
@@ -34,6 +36,7 @@ Exit codes:
 #[derive(Subcommand)]
 enum Verb {
     Cat(cat::Cat),
+    Report(report::Report),
 }
 
 /// Why a verb stopped.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
     };
     let done = match arguments.verb {
         Verb::Cat(cat) => cat.run(),
+        Verb::Report(report) => report.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

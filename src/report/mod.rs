@@ -3,8 +3,11 @@
 //! In come an analysis (or a record) and a writer; out goes text. Units appear here and nowhere before.
 #![forbid(unsafe_code)]
 
+pub mod essence;
 pub mod human;
+pub mod json;
 pub mod record;
+pub mod text;
 
 use crate::trace::Tally;
 
