@@ -32,7 +32,11 @@ fn main() {
     let root = std::env::var_os("LOCKTRACE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let dir = tempfile::tempdir_in(root).expect("a directory to work in");
     noop::register();
-    Builder::new().dir(std::env::var_os("LT_BENCH_TRACE").map_or_else(|| dir.path().join("trace"), Into::into)).make_default(false).install().expect("install over unix");
+    Builder::new()
+        .dir(std::env::var_os("LT_BENCH_TRACE").map_or_else(|| dir.path().join("trace"), Into::into))
+        .make_default(false)
+        .install()
+        .expect("install over unix");
     Builder::new().vfs_name("traced-noop").base("noop").make_default(false).install().expect("install over noop");
 
     println!("SQLite {}, {} rounds a row, in {}", rusqlite::version(), rounds(scale), dir.path().display());

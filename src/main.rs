@@ -1,2 +1,5 @@
 //! The `locktrace` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    sqlite_locktrace::cli::main()
+}

@@ -1,0 +1,132 @@
+//! Connections by number, without hashing: each record finds its connection through a vector per log.
+//!
+//! Numbers that no process reaches honestly (or that came through a `fork()`) go through a map, so that a damaged trace cannot
+//! make this allocate what it likes.
+#![forbid(unsafe_code)]
+
+use super::timeline::{ConnId, Locks};
+use super::waits::Waiting;
+use crate::trace::LogId;
+use std::collections::HashMap;
+
+/// Connections with a number below this are found by index.
+const DIRECT: u32 = 1 << 16;
+
+/// An index into the live connections.
+pub(crate) type Index = u32;
+
+const UNKNOWN: u32 = 0;
+const CLOSED: u32 = 1;
+
+/// A live connection.
+pub(crate) struct Conn {
+    pub id: ConnId,
+    /// The database, or [`NO_DATABASE`].
+    pub db: u32,
+    pub locks: Locks,
+    /// It has the wal-index mapped, or the WAL file open.
+    pub wal: bool,
+    /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
+    pub lifetime: bool,
+    pub waiting: Option<Waiting>,
+    /// Its last record was this refused attempt.
+    pub refused: Option<u32>,
+    /// Releases whose end is not known yet: bounded by its next record.
+    pub open_ended: bool,
+    /// The numbers of those releases.
+    pub ended: (u64, u64),
+}
+
+/// The database of a connection that is not known.
+pub(crate) const NO_DATABASE: u32 = u32::MAX;
+
+/// What is known about a connection's number.
+pub(crate) enum Found {
+    New,
+    Live(Index),
+    Closed,
+}
+
+/// All connections.
+#[derive(Default)]
+pub(crate) struct Connections {
+    /// Per log and number: 0 unknown, 1 closed, else index + 2.
+    direct: Vec<Vec<u32>>,
+    rest: HashMap<ConnId, u32>,
+    live: Vec<Option<Box<Conn>>>,
+    free: Vec<Index>,
+}
+
+impl Connections {
+    #[inline]
+    fn entry(&mut self, id: ConnId) -> &mut u32 {
+        if id.forked || id.conn >= DIRECT {
+            return self.rest.entry(id).or_insert(UNKNOWN);
+        }
+        let (log, conn) = (id.log.0 as usize, id.conn as usize);
+        if self.direct.len() <= log {
+            self.direct.resize(log + 1, Vec::new());
+        }
+        let row = &mut self.direct[log];
+        if row.len() <= conn {
+            row.resize(conn + 1, UNKNOWN);
+        }
+        &mut row[conn]
+    }
+
+    #[inline]
+    pub(crate) fn find(&mut self, id: ConnId) -> Found {
+        match *self.entry(id) {
+            UNKNOWN => Found::New,
+            CLOSED => Found::Closed,
+            index => Found::Live(index - 2),
+        }
+    }
+
+    /// Makes a connection known.
+    pub(crate) fn add(&mut self, id: ConnId) -> Index {
+        let conn = Conn {
+            id,
+            db: NO_DATABASE,
+            locks: Locks::default(),
+            wal: false,
+            lifetime: false,
+            waiting: None,
+            refused: None,
+            open_ended: false,
+            ended: (0, 0),
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.live.push(None);
+            self.live.len() as u32 - 1
+        });
+        self.live[index as usize] = Some(Box::new(conn));
+        *self.entry(id) = index + 2;
+        index
+    }
+
+    /// Forgets a connection's state; its number stays known as closed.
+    pub(crate) fn close(&mut self, index: Index) {
+        if let Some(conn) = self.live[index as usize].take() {
+            *self.entry(conn.id) = CLOSED;
+            self.free.push(index);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&mut self, index: Index) -> Option<&mut Conn> {
+        self.live.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    /// Every live connection.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Index, &Conn)> {
+        (0..).zip(&self.live).filter_map(|(index, conn)| Some((index, conn.as_deref()?)))
+    }
+}
+
+/// The connection a record is about; `None` where it does not say.
+#[inline]
+pub(crate) fn id_of(log: LogId, record: &locktrace::format::record::Record) -> Option<ConnId> {
+    let forked = record.flags.has(locktrace::event::Flags::FORKED);
+    (record.conn != 0).then_some(ConnId { log, conn: record.conn, forked })
+}

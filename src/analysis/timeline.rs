@@ -1,0 +1,206 @@
+//! Who holds what: one connection's lock state, record by record.
+//!
+//! In comes each record of one connection; out go the holds that began and ended with it ([`Change`]). Every record carries the
+//! connection's whole lock state, so what was lost in between shows as a difference: the hold then *ended unseen* or *began
+//! unseen*, and nobody guesses when.
+//!
+//! A hold of a level of the database file lasts from the call that made the connection's level exactly that level until the level
+//! falls below it. A hold of a wal-index slot lasts from its lock to its unlock. `xClose` ends all, `xShmUnmap` those of the wal-index.
+#![forbid(unsafe_code)]
+
+use super::lock::LockId;
+use super::times::{Instant, Times};
+use crate::trace::LogId;
+use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
+use locktrace::format::record::Record;
+
+/// A connection of a trace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId {
+    /// The log it recorded into.
+    pub log: LogId,
+    /// Its number in the process that opened it.
+    pub conn: u32,
+    /// It was opened by another process, and came here by a `fork()`.
+    pub forked: bool,
+}
+
+/// When it is not known from which instant on a lock was held.
+pub(crate) const NEVER: Instant = Instant::MAX;
+
+/// The beginning of a hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Taken {
+    /// It was not held before this instant: the call began then.
+    pub asked: Instant,
+    /// It was certainly held from this instant on: the call had returned. [`NEVER`] where that is not known.
+    pub from: Instant,
+    /// The thread that took it.
+    pub tid: u32,
+    /// The statement that ran then; 0 = none, or not known.
+    pub sql: u64,
+    /// The call that took it was seen.
+    pub seen: bool,
+    /// The first refused attempt that names it, plus one; kept for when it comes into doubt.
+    pub refused: u32,
+    /// Something contradicts it: it ended, and nobody knows when.
+    pub doubted: bool,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// By a call that began and ended then; the second is [`NEVER`] where it is not known.
+    Released(Instant, Instant),
+    /// Between this instant and that one: the call that ended it was not recorded.
+    Unseen(Instant, Instant),
+}
+
+/// What a record changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    Began(LockId, Taken),
+    Ended(LockId, Taken, End),
+}
+
+/// One connection's locks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Locks {
+    pub level: Level0,
+    /// Levels with a hold: bit *i* is level *i* + 1.
+    pub levels: u8,
+    pub shared: u8,
+    pub exclusive: u8,
+    by_level: [Taken; 4],
+    by_slot: [Taken; 8],
+    /// When its last record ended.
+    pub last: Instant,
+}
+
+/// A level, `NONE` by default.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Level0(pub Level);
+
+impl Default for Level0 {
+    fn default() -> Level0 {
+        Level0(Level::NONE)
+    }
+}
+
+/// Whether a record of this kind tells the connection's lock state.
+fn tells_state(record: &Record) -> bool {
+    match record.kind {
+        Kind::LOCK | Kind::UNLOCK | Kind::CHECK_RESERVED | Kind::SHM_LOCK | Kind::SHM_MAP | Kind::SHM_UNMAP => true,
+        Kind::OPEN | Kind::CLOSE => closes_all(record),
+        _ => false,
+    }
+}
+
+/// Opening or closing the database file itself: nothing is held afterwards. (Those of the WAL file change nothing.)
+fn closes_all(record: &Record) -> bool {
+    matches!(record.kind, Kind::OPEN | Kind::CLOSE)
+        && !matches!(record.file_kind, FileKind::WAL | FileKind::JOURNAL | FileKind::SHM)
+}
+
+impl Locks {
+    /// Follows one record. The changes are added to `out`.
+    #[inline]
+    pub(crate) fn apply(&mut self, times: &Times<'_>, log: LogId, record: &Record, out: &mut Vec<Change>) {
+        if !tells_state(record) {
+            self.last = self.last.max(times.end(log, record));
+            return;
+        }
+        let start = times.start(log, record);
+        let end = times.end(log, record);
+        let one_clock = record.flags.has(Flags::ONE_CLOCK);
+        let taken = Taken {
+            asked: start,
+            from: if one_clock { NEVER } else { end },
+            tid: record.tid,
+            sql: record.sql,
+            seen: true,
+            refused: 0,
+            doubted: false,
+        };
+        let released = End::Released(start, if one_clock { NEVER } else { end });
+        let unseen = End::Unseen(self.last.min(start), start);
+        let began_unseen =
+            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, seen: false, refused: 0, doubted: false };
+
+        let all_gone = closes_all(record);
+        let (before, after) = if record.kind == Kind::OPEN { (Level::NONE, Level::NONE) } else { (record.before, record.after) };
+        self.set_level(before, began_unseen, unseen, out);
+        self.set_level(if all_gone { Level::NONE } else { after }, taken, released, out);
+
+        let (shared, exclusive) = if all_gone { (0, 0) } else { (record.shm_shared & !record.shm_exclusive, record.shm_exclusive) };
+        if (shared, exclusive) != (self.shared, self.exclusive) {
+            let asked = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
+            let unlock = record.flags.has(Flags::SHM_UNLOCK);
+            let ended_here = match record.kind {
+                Kind::SHM_UNMAP | Kind::CLOSE => 0xff,
+                Kind::SHM_LOCK if unlock => asked,
+                _ => 0,
+            };
+            let began_here = if unlock { 0 } else { asked };
+            for slot in 0..8u8 {
+                let bit = 1 << slot;
+                let was = (self.shared & bit != 0, self.exclusive & bit != 0);
+                let is = (shared & bit != 0, exclusive & bit != 0);
+                if was == is {
+                    continue;
+                }
+                let held = self.by_slot[usize::from(slot)];
+                if was != (false, false) {
+                    let how = if ended_here & bit != 0 { released } else { unseen };
+                    out.push(Change::Ended(LockId::shm(slot, was.1), held, how));
+                }
+                if is != (false, false) {
+                    let how = if began_here & bit != 0 { taken } else { began_unseen };
+                    self.by_slot[usize::from(slot)] = how;
+                    out.push(Change::Began(LockId::shm(slot, is.1), how));
+                }
+            }
+            (self.shared, self.exclusive) = (shared, exclusive);
+        }
+        self.last = self.last.max(end);
+    }
+
+    #[inline]
+    fn set_level(&mut self, to: Level, taken: Taken, end: End, out: &mut Vec<Change>) {
+        let to = Level(to.0.min(4));
+        if to == self.level.0 {
+            return;
+        }
+        if to < self.level.0 {
+            for level in (to.0 + 1..=self.level.0.0).rev() {
+                if self.levels & (1 << (level - 1)) != 0 {
+                    self.levels &= !(1 << (level - 1));
+                    out.push(Change::Ended(LockId::file(Level(level)), self.by_level[usize::from(level - 1)], end));
+                }
+            }
+        }
+        // A fall can end at a level that was jumped over on the way up.
+        if to != Level::NONE && self.levels & (1 << (to.0 - 1)) == 0 {
+            self.levels |= 1 << (to.0 - 1);
+            self.by_level[usize::from(to.0 - 1)] = taken;
+            out.push(Change::Began(LockId::file(to), taken));
+        }
+        self.level.0 = to;
+    }
+
+    /// The beginning of a hold it has now.
+    pub(crate) fn taken(&mut self, lock: LockId) -> &mut Taken {
+        match lock.slot() {
+            Some(slot) => &mut self.by_slot[usize::from(slot.0 & 7)],
+            None => &mut self.by_level[lock.index() & 3],
+        }
+    }
+
+    /// Every hold it has now.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (LockId, Taken)> + '_ {
+        let levels = (1..=4u8).filter(|level| self.levels & (1 << (level - 1)) != 0);
+        let levels = levels.map(|level| (LockId::file(Level(level)), self.by_level[usize::from(level - 1)]));
+        let slots = (0..8u8).filter(|slot| (self.shared | self.exclusive) & (1 << slot) != 0);
+        levels.chain(slots.map(|slot| (LockId::shm(slot, self.exclusive & (1 << slot) != 0), self.by_slot[usize::from(slot)])))
+    }
+}

@@ -1,0 +1,122 @@
+//! The `locktrace` command: arguments in, exit code out. One file for each verb.
+//!
+//! Called by `main.rs` and by nothing else. A verb returns [`Failure`]; only this file prints it and picks the exit code.
+#![forbid(unsafe_code)]
+
+// One file for each verb; a new one is named here, in `Verb` and in `main`.
+mod cat;
+mod demo;
+mod report;
+
+use crate::trace::{self, Trace};
+use clap::{Parser, Subcommand};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Names the connection, thread and statement behind every `database is locked`.
+///
+/// A traced program writes its locks to a trace directory (LOCKTRACE_DIR, by default ./locktrace-trace). These commands read it,
+/// also while it is being written.
+#[derive(Parser)]
+#[command(name = "locktrace", version, after_long_help = AFTER, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER: &str = "\
+Environment:
+  LOCKTRACE_DIR  The trace directory, where no TRACE is given.
+  NO_COLOR       Set to anything: no colours. There are none in a pipe or a file either.
+
+Exit codes:
+  0  It worked.
+  2  Wrong usage, or nothing could be read.";
+
+#[derive(Subcommand)]
+enum Verb {
+    Cat(cat::Cat),
+    Demo(demo::Demo),
+    Report(report::Report),
+}
+
+/// Why a verb stopped.
+enum Failure {
+    /// The trace cannot be read.
+    Trace(trace::Error),
+    /// The output cannot be written.
+    Output(io::Error),
+    /// Something else, in words.
+    Other(String),
+}
+
+impl From<trace::Error> for Failure {
+    fn from(error: trace::Error) -> Failure {
+        Failure::Trace(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, and go to standard output with code 0. A closed pipe is not ours to report.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let done = match arguments.verb {
+        Verb::Cat(cat) => cat.run(),
+        Verb::Demo(demo) => demo.run(),
+        Verb::Report(report) => report.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output had enough of it.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = match failure {
+                Failure::Trace(error) => error.to_string(),
+                Failure::Output(error) => format!("cannot write the output: {error}"),
+                Failure::Other(text) => text,
+            };
+            let _ = writeln!(anstream::stderr(), "locktrace: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Opens the trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
+fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
+    match given {
+        Some(path) if path == Path::new("-") => {
+            Trace::from_lines(Path::new("standard input"), Box::new(io::BufReader::new(io::stdin())))
+        }
+        Some(path) => Trace::open(path),
+        None => {
+            let dir = std::env::var_os("LOCKTRACE_DIR").filter(|dir| !dir.is_empty());
+            Trace::open(&dir.map_or_else(|| PathBuf::from("locktrace-trace"), PathBuf::from))
+        }
+    }
+}
+
+/// How many columns a line may take: those of the terminal, 100 elsewhere.
+fn width() -> usize {
+    if !io::stdout().is_terminal() {
+        return 100;
+    }
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(60))
+}
+
+/// Standard output, buffered, with colours only where they are wanted.
+fn output() -> impl Write {
+    io::BufWriter::with_capacity(1 << 16, anstream::stdout())
+}

@@ -1,0 +1,53 @@
+//! `locktrace report`: what the locks of a trace amount to, and who was in whose way.
+#![forbid(unsafe_code)]
+
+use super::{Failure, open, output, width};
+use crate::analysis::{Analysis, Options};
+use crate::report::{json, text};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Say who held the lock behind every refused attempt, and how long locks were held and waited for.
+///
+/// The first lines say how many attempts were refused, for which locks, and who was most in the way. Then for each database: the
+/// journal mode seen, and for each lock how often it was taken and refused, how long it was held and waited for, and the longest
+/// holds. Then the refused attempts with their holders: `held by` where the trace proves it, `possibly held by` where the two
+/// only overlap. What was lost comes last.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  locktrace report                          the trace in LOCKTRACE_DIR or ./locktrace-trace
+  locktrace report trace --all              with every refused attempt
+  locktrace report trace --json | jq '.refusals[] | select(.text | test(\"UPDATE\"))'
+  locktrace cat trace --json | gzip > t.gz; zcat t.gz | locktrace report -")]
+pub(super) struct Report {
+    /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
+    ///
+    /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
+    trace: Option<PathBuf>,
+    /// Write one JSON object, with every refused attempt in it
+    #[arg(long)]
+    json: bool,
+    /// How many of the longest holds of each database to name
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    longest: usize,
+    /// List every refused attempt, not only the first 20
+    #[arg(long)]
+    all: bool,
+}
+
+impl Report {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let trace = open(self.trace.as_deref())?;
+        let analysis = Analysis::of(&trace, Options { longest: self.longest })?;
+        let mut out = output();
+        if self.json {
+            json::write(&analysis, &mut out)?;
+        } else {
+            let refusals = if self.all { usize::MAX } else { text::Style::default().refusals };
+            text::write(&analysis, text::Style { width: width(), refusals }, &mut out)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}

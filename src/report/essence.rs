@@ -1,0 +1,90 @@
+//! What a reader wants first: how many attempts were refused, for which locks, and who was most in the way.
+//!
+//! In comes an [`Analysis`]; out go the few numbers with which both reports begin, and the names both give to things.
+#![forbid(unsafe_code)]
+
+use crate::analysis::{Analysis, ConnId, Holder, LockId, Refusal};
+use crate::trace::Trace;
+use std::collections::{BTreeMap, HashMap};
+
+/// The first lines of a report.
+pub struct Essence {
+    /// Refused attempts, those of closing connections not counted.
+    pub refused: u64,
+    /// Attempts of closing connections to be the last one: SQLite expects them to be refused.
+    pub closing: u64,
+    /// Refused attempts by lock.
+    pub by_lock: BTreeMap<LockId, u64>,
+    /// Of them: with a certain holder, with only possible ones, with none in the trace.
+    pub certain: u64,
+    /// With possible holders only.
+    pub possible: u64,
+    /// With no holder in the trace.
+    pub untraced: u64,
+    /// The connection, lock and statement named for the most of them.
+    pub worst: Option<Worst>,
+}
+
+/// Who was in the way most often.
+#[derive(Clone, Copy)]
+pub struct Worst {
+    /// As in the first attempt that names it.
+    pub holder: Holder,
+    /// Attempts it certainly refused.
+    pub certain: u64,
+    /// Attempts it possibly refused.
+    pub possible: u64,
+}
+
+impl Essence {
+    /// Sums up.
+    pub fn of(analysis: &Analysis<'_>) -> Essence {
+        let mut essence =
+            Essence { refused: 0, closing: 0, by_lock: BTreeMap::new(), certain: 0, possible: 0, untraced: 0, worst: None };
+        let mut named: HashMap<(ConnId, LockId, u64), (Worst, u64)> = HashMap::new();
+        for refusal in &analysis.refusals {
+            if refusal.closing {
+                essence.closing += 1;
+                continue;
+            }
+            essence.refused += 1;
+            *essence.by_lock.entry(refusal.request.lock()).or_default() += 1;
+            match refusal.holders.first() {
+                None => essence.untraced += 1,
+                Some(_) if refusal.holders.iter().any(|holder| holder.certain) => essence.certain += 1,
+                Some(_) => essence.possible += 1,
+            }
+            for holder in &refusal.holders {
+                let key = (holder.who, holder.lock, holder.sql);
+                let (worst, _) = named.entry(key).or_insert((Worst { holder: *holder, certain: 0, possible: 0 }, essence.refused));
+                *(if holder.certain { &mut worst.certain } else { &mut worst.possible }) += 1;
+            }
+        }
+        let most = named
+            .into_values()
+            .max_by_key(|(worst, first)| (worst.certain, worst.possible, std::cmp::Reverse(*first), worst.holder.who));
+        essence.worst = most.map(|(worst, _)| worst);
+        essence
+    }
+}
+
+/// Why no holder is named for a refused attempt.
+pub fn no_holder(analysis: &Analysis<'_>, refusal: &Refusal) -> &'static str {
+    if refusal.db.is_none() {
+        "the database is not known"
+    } else if analysis.has_losses() || refusal.forgotten {
+        "no traced holder: it is outside the trace, or its record was lost"
+    } else {
+        "no traced holder: it is outside the trace"
+    }
+}
+
+/// The name of a thread, where there is one.
+pub fn thread<'t>(trace: &'t Trace, who: ConnId, tid: u32) -> Option<&'t str> {
+    trace.log(who.log).names.thread(tid).map(|name| name.text.as_str())
+}
+
+/// The text of a statement, where there is one.
+pub fn sql<'t>(trace: &'t Trace, who: ConnId, hash: u64) -> Option<&'t str> {
+    if hash == 0 { None } else { trace.log(who.log).names.sql(hash).map(|sql| sql.text.text.as_str()) }
+}

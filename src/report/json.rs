@@ -1,0 +1,252 @@
+//! The report for programs: one JSON object, `"schema": 1`.
+//!
+//! In come an [`Analysis`] and a writer. Every key is described here; a later version may add keys, and raises `schema` when one
+//! changes its meaning. Times are UTC, RFC 3339; lengths end in `_ns`. A value that is not known is null, or its key is left out.
+//!
+//! | key | what |
+//! | --- | --- |
+//! | `schema` | 1 |
+//! | `records`, `from`, `to` | how many were read; the first and the last instant |
+//! | `refused` | `attempts`, `closing` (those of closing connections, which are normal and not in `attempts`), `by_lock` (`lock`, `mode`, `attempts`), `certain`, `possible`, `untraced` (attempts by how sure their holder is) |
+//! | `worst_holder` | the holder named for the most attempts: a [holder](#holders), `certain_attempts`, `possible_attempts` |
+//! | `databases` | array: `path`, `paths`, `journal_modes` (`wal`, `delete`, `rollback`, `unknown`), `file_systems`, `connections`, `processes`, `records`, `transitions`, `redundant`, `locks`, `longest_holds` |
+//! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused`, `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
+//! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
+//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none) |
+//! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
+//! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
+//! | `problems` | array: `severity`, `text` |
+//!
+//! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out when false), `sql` (hash), `text`.
+//!
+//! # Holders
+//!
+//! Who, `lock`, `mode`, `since` (when the call that took it began), `held_ns` (from then to the refused attempt), `seen` (whether the
+//! call that took it was), `certain`.
+#![forbid(unsafe_code)]
+
+use super::essence::{self, Essence};
+use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait};
+use crate::trace::{LogId, Severity};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+
+/// Writes the report.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
+    let essence = Essence::of(analysis);
+    write!(out, "{{\"schema\":1,\n\"records\":{}", analysis.records)?;
+    let (from, to) = analysis.span.unzip();
+    write!(out, ",\n\"from\":{},\n\"to\":{}", json!(from.map(rfc3339)), json!(to.map(rfc3339)))?;
+    write!(out, ",\n\"refused\":{}", refused(&essence))?;
+    let worst = essence.worst.map(|worst| {
+        let mut value = holder(analysis, &worst.holder, None);
+        value.remove("certain");
+        value.insert("certain_attempts".into(), worst.certain.into());
+        value.insert("possible_attempts".into(), worst.possible.into());
+        value
+    });
+    write!(out, ",\n\"worst_holder\":{}", json!(worst))?;
+    array(out, "databases", analysis.databases.iter().map(|db| database(analysis, db)))?;
+    array(out, "refusals", analysis.refusals.iter().map(|item| refusal(analysis, item)))?;
+    array(out, "waits", analysis.waits.iter().map(|item| wait(analysis, item)))?;
+    array(out, "logs", (0..).map(LogId).zip(analysis.trace.logs()).map(|(id, _)| log(analysis, id)))?;
+    array(
+        out,
+        "problems",
+        analysis.summary.problems.iter().map(|problem| {
+            let severity = if problem.severity == Severity::Notice { "notice" } else { "problem" };
+            json!({"severity": severity, "text": problem.to_string()})
+        }),
+    )?;
+    out.write_all(b"}\n")
+}
+
+/// One item a line, written as it comes.
+fn array(out: &mut impl Write, key: &str, items: impl Iterator<Item = Value>) -> io::Result<()> {
+    write!(out, ",\n\"{key}\":[")?;
+    for (i, item) in items.enumerate() {
+        out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &item)?;
+    }
+    out.write_all(b"]")
+}
+
+fn rfc3339(ns: u64) -> String {
+    humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
+}
+
+fn refused(essence: &Essence) -> Value {
+    let by_lock: Vec<Value> = essence
+        .by_lock
+        .iter()
+        .map(|(&lock, attempts)| {
+            let mut value = Map::new();
+            put_lock(&mut value, lock);
+            value.insert("attempts".into(), (*attempts).into());
+            Value::Object(value)
+        })
+        .collect();
+    json!({
+        "attempts": essence.refused, "closing": essence.closing, "by_lock": by_lock,
+        "certain": essence.certain, "possible": essence.possible, "untraced": essence.untraced,
+    })
+}
+
+fn put_lock(value: &mut Map<String, Value>, lock: LockId) {
+    value.insert("lock".into(), lock.name().into());
+    if let Some(mode) = lock.mode() {
+        value.insert("mode".into(), mode.into());
+    }
+}
+
+fn put_request(value: &mut Map<String, Value>, request: Request) {
+    match request {
+        Request::File(level) => value.insert("lock".into(), level.to_string().into()),
+        Request::Shm { exclusive, .. } => {
+            value.insert("mode".into(), if exclusive { "EXCLUSIVE" } else { "SHARED" }.into());
+            value.insert("slots".into(), request.names().into())
+        }
+    };
+}
+
+fn who(analysis: &Analysis<'_>, who: ConnId, tid: u32, sql: u64) -> Map<String, Value> {
+    let log = analysis.trace.log(who.log);
+    let mut value = Map::new();
+    value.insert("log".into(), log.id.as_str().into());
+    value.insert("pid".into(), log.pid.into());
+    value.insert("conn".into(), who.conn.into());
+    if who.forked {
+        value.insert("forked".into(), true.into());
+    }
+    if tid != 0 {
+        value.insert("tid".into(), tid.into());
+    }
+    if let Some(name) = essence::thread(analysis.trace, who, tid) {
+        value.insert("thread".into(), name.into());
+    }
+    if sql != 0 {
+        value.insert("sql".into(), format!("{sql:016x}").into());
+    }
+    if let Some(text) = essence::sql(analysis.trace, who, sql) {
+        value.insert("text".into(), text.into());
+    }
+    value
+}
+
+fn time(analysis: &Analysis<'_>, log: LogId, at: Instant) -> Value {
+    json!(analysis.real_ns(log, at).map(rfc3339))
+}
+
+fn holder(analysis: &Analysis<'_>, holder: &Holder, refused_at: Option<Instant>) -> Map<String, Value> {
+    let mut value = who(analysis, holder.who, holder.tid, holder.sql);
+    put_lock(&mut value, holder.lock);
+    value.insert("since".into(), if holder.since == 0 { Value::Null } else { time(analysis, holder.who.log, holder.since) });
+    if let Some(at) = refused_at.filter(|_| holder.seen) {
+        value.insert("held_ns".into(), json!(analysis.ns(holder.who.log, holder.since, at)));
+    }
+    value.insert("seen".into(), holder.seen.into());
+    value.insert("certain".into(), holder.certain.into());
+    value
+}
+
+fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
+    let mut value = who(analysis, refusal.who, refusal.tid, refusal.sql);
+    put_request(&mut value, refusal.request);
+    let kind = if matches!(refusal.request, Request::File(_)) { "xLock" } else { "xShmLock" };
+    value.insert("kind".into(), kind.into());
+    value.insert("database".into(), json!(refusal.db));
+    value.insert("time".into(), time(analysis, refusal.who.log, refusal.start));
+    value.insert("n".into(), refusal.number.into());
+    value.insert("rc".into(), refusal.rc.0.into());
+    value.insert("result".into(), refusal.rc.to_string().into());
+    value.insert("closing".into(), refusal.closing.into());
+    value.insert("wait".into(), refusal.wait.into());
+    let holders: Vec<Value> =
+        refusal.holders.iter().map(|item| Value::Object(holder(analysis, item, Some(refusal.start)))).collect();
+    if holders.is_empty() {
+        value.insert("no_holder".into(), essence::no_holder(analysis, refusal).into());
+    }
+    value.insert("holders".into(), holders.into());
+    value.insert("more_holders".into(), refusal.more_holders.into());
+    Value::Object(value)
+}
+
+fn wait(analysis: &Analysis<'_>, wait: &Wait) -> Value {
+    let mut value = who(analysis, wait.who, wait.tid, wait.sql);
+    put_request(&mut value, wait.request);
+    value.insert("database".into(), json!(wait.db));
+    value.insert("from".into(), time(analysis, wait.who.log, wait.from));
+    value.insert("ns".into(), json!(analysis.ns(wait.who.log, wait.from, wait.until)));
+    value.insert("attempts".into(), wait.attempts.into());
+    value.insert("sleeps".into(), wait.sleeps.into());
+    value.insert("slept_us".into(), wait.slept_us.into());
+    let outcome = match wait.outcome {
+        Outcome::Acquired => "acquired",
+        Outcome::GaveUp => "gave_up",
+        Outcome::TraceEnd => "trace_end",
+    };
+    value.insert("outcome".into(), outcome.into());
+    Value::Object(value)
+}
+
+fn distribution(distribution: &Distribution) -> Value {
+    json!({
+        "count": distribution.count,
+        "p50_ns": distribution.quantile(0.5),
+        "p95_ns": distribution.quantile(0.95),
+        "p99_ns": distribution.quantile(0.99),
+        "max_ns": if distribution.count > 0 { Some(distribution.max_ns) } else { None },
+        "total_ns": u64::try_from(distribution.sum_ns).ok(),
+    })
+}
+
+fn database(analysis: &Analysis<'_>, db: &Database) -> Value {
+    let mut locks = Vec::new();
+    for lock in LockId::all() {
+        let stats = db.lock(lock);
+        if !stats.any() {
+            continue;
+        }
+        let mut value = Map::new();
+        put_lock(&mut value, lock);
+        value.insert("acquired".into(), stats.acquired.into());
+        value.insert("refused".into(), stats.refused.into());
+        value.insert("held".into(), distribution(&stats.held));
+        value.insert("unknown_holds".into(), stats.unknown.into());
+        value.insert("open_holds".into(), stats.open.into());
+        value.insert("waited".into(), distribution(&stats.waited));
+        value.insert("gave_up".into(), stats.gave_up.into());
+        value.insert("tried".into(), distribution(&stats.tried));
+        locks.push(Value::Object(value));
+    }
+    let longest: Vec<Value> = db
+        .longest
+        .iter()
+        .map(|hold| {
+            let mut value = who(analysis, hold.who, hold.tid, hold.sql);
+            put_lock(&mut value, hold.lock);
+            value.insert("ns".into(), hold.ns.into());
+            value.insert("since".into(), time(analysis, hold.who.log, hold.since.0));
+            value.insert("open".into(), hold.open.into());
+            Value::Object(value)
+        })
+        .collect();
+    json!({
+        "path": db.paths.first(), "paths": db.paths, "journal_modes": db.modes.names(), "file_systems": db.file_systems,
+        "connections": db.connections, "processes": db.logs.len(), "records": db.records, "transitions": db.transitions,
+        "redundant": db.redundant, "locks": locks, "longest_holds": longest,
+    })
+}
+
+fn log(analysis: &Analysis<'_>, id: LogId) -> Value {
+    let log = analysis.trace.log(id);
+    let tally = analysis.summary.tallies.get(id.0 as usize).copied().unwrap_or_default();
+    json!({
+        "log": log.id, "pid": log.pid, "exe": log.names.exe(), "sqlite": log.names.sqlite_versions(),
+        "head": tally.head, "read": tally.read, "overwritten": tally.overwritten, "lost": tally.lost, "empty": tally.empty,
+        "torn": tally.torn, "missing": tally.missing, "lost_names": log.lost_names,
+    })
+}

@@ -1,0 +1,28 @@
+//! Renderers: what the analysis found, for people ([`text`]) and for programs ([`json`]); and single records ([`record`]).
+//!
+//! In come an analysis (or a record) and a writer; out goes text. Units appear here and nowhere before.
+#![forbid(unsafe_code)]
+
+pub mod essence;
+pub mod human;
+pub mod json;
+pub mod record;
+pub mod text;
+
+use crate::trace::Tally;
+
+/// What of a log could not be read, in words.
+pub fn losses(tally: &Tally) -> String {
+    let parts = [
+        (tally.overwritten, "overwritten by later ones"),
+        (tally.lost, "never written (disk full)"),
+        (tally.empty, "claimed but not written"),
+        (tally.torn, "torn"),
+        (tally.missing, "missing from the file"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|part| part.0 > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() {
+        return format!("all {} records read", tally.read);
+    }
+    format!("{} of {} records read; {}", tally.read, tally.head, parts.join(", "))
+}

@@ -1,0 +1,142 @@
+//! One record as one line for people.
+//!
+//! In comes an [`Event`]; out goes when, who, what with which result, the state afterwards, how long, and the SQL last, cut to what is
+//! left of the width. Called by `locktrace cat`.
+#![forbid(unsafe_code)]
+
+use super::human::{cut, duration, pad, pad_left};
+use crate::trace::{Event, Trace};
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot};
+use locktrace::format::record::Record;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes records as lines; times are since the first one it was given.
+pub struct Lines<'t> {
+    trace: &'t Trace,
+    width: usize,
+    /// The wall-clock time of the first record, and its ticks for when that is unknown.
+    origin: Option<(Option<u64>, u64)>,
+    many_files: bool,
+}
+
+impl<'t> Lines<'t> {
+    /// For lines of at most `width` columns.
+    pub fn new(trace: &'t Trace, width: usize) -> Lines<'t> {
+        let mut paths = Vec::new();
+        for log in trace.logs() {
+            paths.extend(log.names.files().map(|file| file.path.as_bytes()));
+        }
+        paths.sort();
+        paths.dedup();
+        Lines { trace, width, origin: None, many_files: paths.len() > 1 }
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        let record = &event.record;
+        let log = self.trace.log(event.log);
+        let real = self.trace.real_ns(event.log, record.start);
+        let (first_real, first_ticks) = *self.origin.get_or_insert((real, record.start));
+        let mut line = String::with_capacity(self.width + 8);
+        line.push_str(&pad_left(&since(real, first_real, record.start, first_ticks), 14));
+        let who = match log.names.thread(record.tid) {
+            Some(name) => format!("{}/{}", log.pid, name.text),
+            None if record.tid == 0 || record.tid == log.pid => log.pid.to_string(),
+            None => format!("{}/{}", log.pid, record.tid),
+        };
+        let _ = write!(line, "  {}  ", pad(&who, 14));
+        let conn = match (record.conn, record.flags.has(Flags::FORKED)) {
+            (0, _) => "-".to_owned(),
+            (conn, false) => format!("c{conn}"),
+            (conn, true) => format!("c{conn}(forked)"),
+        };
+        let _ = write!(line, "{}  {}  {}", pad(&conn, 4), pad(&call(record), 28), pad(&state(record), 16));
+        let took = self.trace.clock(event.log).to_ns(record.duration).filter(|_| !record.flags.has(Flags::ONE_CLOCK));
+        let _ = write!(line, " {}", pad_left(&took.map_or_else(|| "-".to_owned(), duration), 8));
+        let mut last = String::new();
+        if self.many_files && record.file != 0 {
+            let name = log.names.file(record.file).map(|file| file.path.text.as_str());
+            let name = name.map_or_else(|| format!("file {}", record.file), |path| base(path).to_owned());
+            last.push_str(&cut(&name, 20));
+            last.push_str("  ");
+        }
+        if record.sql != 0 {
+            match log.names.sql(record.sql) {
+                Some(sql) => last.push_str(&sql.text.text),
+                None => drop(write!(last, "sql {:016x}", record.sql)),
+            }
+        } else if record.flags.has(Flags::SQL_UNKNOWN) {
+            last.push_str("(statement not looked for)");
+        }
+        let line = if last.is_empty() { cut(line.trim_end(), self.width) } else { cut(&format!("{line}  {last}"), self.width) };
+        out.write_all(line.trim_end().as_bytes())?;
+        out.write_all(b"\n")
+    }
+}
+
+fn base(path: &str) -> &str {
+    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
+}
+
+/// Seconds since the first record, to the microsecond; ticks where the length of a tick is unknown.
+fn since(real: Option<u64>, first_real: Option<u64>, ticks: u64, first_ticks: u64) -> String {
+    let (Some(now), Some(first)) = (real, first_real) else {
+        return format!("{}t", ticks as i128 - i128::from(first_ticks));
+    };
+    let us = (i128::from(now) - i128::from(first)) / 1_000;
+    let sign = if us < 0 { "-" } else { "+" };
+    let us = us.unsigned_abs();
+    format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// The call, what it asked for, and how it ended: `xShmLock X WRITE = BUSY`.
+pub fn call(record: &Record) -> String {
+    let mut text = record.kind.to_string();
+    match record.kind {
+        Kind::LOCK | Kind::UNLOCK => drop(write!(text, " {}", record.requested)),
+        Kind::SHM_LOCK => {
+            let how = match (record.flags.has(Flags::SHM_UNLOCK), record.flags.has(Flags::SHM_EXCLUSIVE)) {
+                (true, _) => "U",
+                (false, true) => "X",
+                (false, false) => "S",
+            };
+            let last = record.shm_offset.saturating_add(record.shm_n.saturating_sub(1));
+            let _ = write!(text, " {how} {}", Slot(record.shm_offset));
+            if last != record.shm_offset {
+                let _ = write!(text, "..{}", Slot(last));
+            }
+        }
+        Kind::SLEEP => drop(write!(text, " {}", duration(record.arg.saturating_mul(1_000)))),
+        Kind::WROTE => drop(write!(text, " {} {} B", record.file_kind, record.arg)),
+        Kind::CHECK_RESERVED => drop(write!(text, " {}", record.arg)),
+        Kind::OPEN | Kind::CLOSE if record.file_kind == FileKind::DATABASE => {}
+        Kind::OPEN | Kind::CLOSE | Kind::SYNC | Kind::DELETE => drop(write!(text, " {}", record.file_kind)),
+        _ => {}
+    }
+    if !record.rc.is_ok() {
+        let _ = write!(text, " = {}", record.rc);
+    } else if record.flags.has(Flags::REDUNDANT) {
+        text.push_str(" (redundant)");
+    }
+    text
+}
+
+/// What the connection holds after the call: `SHARED S:READ1 X:WRITE`.
+pub fn state(record: &Record) -> String {
+    let mut parts = Vec::new();
+    if record.after != Level::NONE {
+        parts.push(record.after.to_string());
+    }
+    for (how, mask) in [("S", record.shm_shared), ("X", record.shm_exclusive)] {
+        let slots: Vec<&str> = (0..8).filter(|slot| mask & (1 << slot) != 0).filter_map(|slot| Slot(slot).name()).collect();
+        if !slots.is_empty() {
+            parts.push(format!("{how}:{}", slots.join(",")));
+        }
+    }
+    parts.join(" ")
+}

@@ -1,0 +1,293 @@
+//! The report for people: the essence first, then each database, then every refused attempt, then what was lost.
+//!
+//! In come an [`Analysis`], a writer and a [`Style`]. No line is wider than the style says, and nothing that a traced program named
+//! reaches the terminal unescaped.
+#![forbid(unsafe_code)]
+
+use super::essence::{self, Essence};
+use super::human::{count, cut, duration, known, pad, pad_left};
+use super::losses;
+use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal};
+use crate::trace::{LogId, Severity};
+use std::io::{self, Write};
+
+/// How to show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Columns of a line.
+    pub width: usize,
+    /// How many refused attempts to list.
+    pub refusals: usize,
+}
+
+impl Default for Style {
+    fn default() -> Style {
+        Style { width: 100, refusals: 20 }
+    }
+}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Writes the report. It has colours; a writer like `anstream`'s takes them out where they are not wanted.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(analysis: &Analysis<'_>, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let mut text = Text { analysis, style, out };
+    text.essence()?;
+    for db in &analysis.databases {
+        text.database(db)?;
+    }
+    text.refusals()?;
+    text.losses()
+}
+
+struct Text<'a, 't, W> {
+    analysis: &'a Analysis<'t>,
+    style: Style,
+    out: &'a mut W,
+}
+
+impl<W: Write> Text<'_, '_, W> {
+    /// One line, cut to the width.
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        let text = cut(text, self.style.width);
+        writeln!(self.out, "{}", text.trim_end())
+    }
+
+    fn coloured(&mut self, colour: &str, text: &str) -> io::Result<()> {
+        let text = cut(text, self.style.width);
+        writeln!(self.out, "{colour}{text}{PLAIN}")
+    }
+
+    fn essence(&mut self) -> io::Result<()> {
+        let essence = Essence::of(self.analysis);
+        if essence.refused == 0 {
+            self.coloured(BOLD, "No attempt to take a lock was refused.")?;
+        } else {
+            let locks: Vec<String> = essence.by_lock.iter().map(|(lock, n)| format!("{lock} {}", count(*n))).collect();
+            self.coloured(RED, &format!("{}: {}", many(essence.refused, "refused attempt"), locks.join(", ")))?;
+            let certain = format!(
+                "  the holder is certain for {}, possible for {}, not in the trace for {}",
+                count(essence.certain),
+                count(essence.possible),
+                count(essence.untraced)
+            );
+            self.line(&certain)?;
+        }
+        if let Some(worst) = essence.worst {
+            let holder = worst.holder;
+            let times = match (worst.certain, worst.possible) {
+                (certain, 0) => many(certain, "attempt"),
+                (0, possible) => format!("{}, possibly", many(possible, "attempt")),
+                (certain, possible) => format!("{}, possibly {} more", many(certain, "attempt"), count(possible)),
+            };
+            let who = self.who(holder.who, holder.tid);
+            self.coloured(BOLD, &format!("Most in the way: {who}, holding {}: {times}", holder.lock))?;
+            if let Some(sql) = self.sql(holder.who, holder.sql) {
+                self.line(&format!("  {sql}"))?;
+            }
+        }
+        if essence.closing > 0 {
+            let closing = count(essence.closing);
+            self.line(&format!("  ({closing} more by closing connections that asked whether they are the last: that is normal)"))?;
+        }
+        let read = format!(
+            "{} read from {}",
+            many(self.analysis.records, "record"),
+            many(self.analysis.trace.logs().len() as u64, "process log")
+        );
+        match self.analysis.span {
+            Some((from, to)) => {
+                let start = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(from));
+                self.line(&format!("{read}; {} from {start}", duration(to.saturating_sub(from))))
+            }
+            None => self.line(&read),
+        }
+    }
+
+    fn database(&mut self, db: &Database) -> io::Result<()> {
+        writeln!(self.out)?;
+        let path =
+            if db.paths.is_empty() { "(a database whose name was not recorded)".to_owned() } else { db.paths.join(", also ") };
+        self.coloured(BOLD, &path)?;
+        let about = format!(
+            "  journal mode: {}; {}, {}; {}, {}, {} redundant",
+            db.modes.names().join(" and "),
+            many(db.connections, "connection"),
+            if db.logs.len() == 1 { "1 process".to_owned() } else { format!("{} processes", db.logs.len()) },
+            many(db.records, "record"),
+            many(db.transitions, "transition"),
+            count(db.redundant),
+        );
+        self.line(&about)?;
+        let shown: Vec<LockId> = LockId::all().filter(|&lock| db.lock(lock).any()).collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let head = ["taken", "refused", "held p50", "p95", "p99", "max", "unknown", "open"];
+        self.row("lock", &head.map(str::to_owned))?;
+        for &lock in &shown {
+            let stats = db.lock(lock);
+            let [p50, p95, p99, max] = quantiles(&stats.held);
+            let numbers =
+                [stats.acquired, stats.refused, stats.unknown, stats.open].map(|n| if n == 0 { "-".to_owned() } else { count(n) });
+            let [taken, refused, unknown, open] = numbers;
+            self.row(&lock.to_string(), &[taken, refused, p50, p95, p99, max, unknown, open])?;
+        }
+        let waited: Vec<LockId> = shown.into_iter().filter(|&lock| db.lock(lock).refused > 0).collect();
+        if !waited.is_empty() {
+            let head = ["waited", "got it p50", "p95", "p99", "max", "gave up", "after p50", "max"];
+            self.row("wait for", &head.map(str::to_owned))?;
+            for lock in waited {
+                let stats = db.lock(lock);
+                let [p50, p95, p99, max] = quantiles(&stats.waited);
+                let [tried, _, _, longest] = quantiles(&stats.tried);
+                let all = count(stats.waited.count + stats.gave_up);
+                self.row(&lock.to_string(), &[all, p50, p95, p99, max, count(stats.gave_up), tried, longest])?;
+            }
+        }
+        if !db.longest.is_empty() {
+            self.line("  longest holds")?;
+        }
+        for hold in &db.longest {
+            let open = if hold.open { " (still held at the end)" } else { "" };
+            let sql = self.sql(hold.who, hold.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
+            let who = self.who(hold.who, hold.tid);
+            let at = self.at(hold.who.log, hold.since.0);
+            let time = pad_left(&duration(hold.ns), 9);
+            self.line(&format!("  {time}  {}  {who}, from {at}{open}{sql}", pad(&hold.lock.to_string(), 9)))?;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, name: &str, cells: &[String]) -> io::Result<()> {
+        let mut line = format!("  {}", pad(name, 10));
+        for cell in cells {
+            line.push_str(&pad_left(cell, 11));
+        }
+        self.line(&line)
+    }
+
+    fn refusals(&mut self) -> io::Result<()> {
+        let analysis = self.analysis;
+        let shown: Vec<&Refusal> = analysis.refusals.iter().filter(|refusal| !refusal.closing).collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out)?;
+        self.coloured(BOLD, "Refused attempts")?;
+        for refusal in shown.iter().take(self.style.refusals) {
+            self.refusal(refusal)?;
+        }
+        if shown.len() > self.style.refusals {
+            self.line(&format!(
+                "  … and {} more: --all lists them, --json too",
+                count((shown.len() - self.style.refusals) as u64)
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
+        let at = self.at(refusal.who.log, refusal.start);
+        let who = self.who(refusal.who, refusal.tid);
+        let sql = self.sql(refusal.who, refusal.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
+        let wait = self.analysis.waits.get(refusal.wait as usize);
+        let ended = wait.map(|wait| {
+            let ns = known(self.analysis.ns(wait.who.log, wait.from, wait.until));
+            let attempts = if wait.attempts > 1 { format!(" and {} attempts", count(wait.attempts.into())) } else { String::new() };
+            match wait.outcome {
+                Outcome::Acquired => format!(" (got it after {ns}{attempts})"),
+                Outcome::GaveUp => format!(" (gave up after {ns}{attempts})"),
+                Outcome::TraceEnd => format!(" (the trace ends after {ns}{attempts})"),
+            }
+        });
+        let request = refusal.request;
+        self.line(&format!("  {at}  {request} refused to {who}{}{sql}", ended.unwrap_or_default()))?;
+        if refusal.holders.is_empty() {
+            let why = essence::no_holder(self.analysis, refusal);
+            return self.line(&format!("      {why}"));
+        }
+        for holder in &refusal.holders {
+            self.holder(refusal, holder)?;
+        }
+        if refusal.more_holders > 0 {
+            self.line(&format!("      and {} more", count(refusal.more_holders.into())))?;
+        }
+        Ok(())
+    }
+
+    fn holder(&mut self, refusal: &Refusal, holder: &Holder) -> io::Result<()> {
+        let who = self.who(holder.who, holder.tid);
+        let held = if holder.certain { "held by" } else { "possibly held by" };
+        let since = if !holder.seen {
+            ", since before it was recorded".to_owned()
+        } else if holder.since >= refusal.start {
+            ", taken while it was refused".to_owned()
+        } else {
+            format!(", for {}", known(self.analysis.ns(holder.who.log, holder.since, refusal.start)))
+        };
+        let sql = self.sql(holder.who, holder.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
+        self.line(&format!("      {} {held} {who}{since}{sql}", holder.lock))
+    }
+
+    fn losses(&mut self) -> io::Result<()> {
+        let analysis = self.analysis;
+        let lossy = analysis.trace.logs().iter().zip(&analysis.summary.tallies).filter(|(_, tally)| tally.unread() > 0);
+        let mut lines: Vec<String> = lossy.map(|(log, tally)| format!("  log {}: {}", log.id, losses(tally))).collect();
+        for problem in &analysis.summary.problems {
+            let kind = if problem.severity == Severity::Notice { "notice" } else { "problem" };
+            lines.push(format!("  {kind}: {problem}"));
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out)?;
+        self.coloured(BOLD, "Lost or unusable")?;
+        // These say where and what to do: they are not cut.
+        for line in lines {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn who(&self, who: ConnId, tid: u32) -> String {
+        let log = self.analysis.trace.log(who.log);
+        let thread = match essence::thread(self.analysis.trace, who, tid) {
+            Some(name) => format!(" {}", cut(name, 16)),
+            None if tid == 0 || tid == log.pid => String::new(),
+            None => format!(" thread {tid}"),
+        };
+        format!("pid {}{thread} c{}{}", log.pid, who.conn, if who.forked { " (forked)" } else { "" })
+    }
+
+    fn sql(&self, who: ConnId, hash: u64) -> Option<String> {
+        if hash == 0 {
+            return None;
+        }
+        Some(match essence::sql(self.analysis.trace, who, hash) {
+            Some(sql) => cut(sql, self.style.width),
+            None => format!("sql {hash:016x}"),
+        })
+    }
+
+    /// Since the beginning of the trace, in seconds.
+    fn at(&self, log: LogId, at: Instant) -> String {
+        let (Some(now), Some((from, _))) = (self.analysis.real_ns(log, at), self.analysis.span) else { return "at ?".to_owned() };
+        let us = now.saturating_sub(from) / 1_000;
+        format!("+{}.{:06}", us / 1_000_000, us % 1_000_000)
+    }
+}
+
+fn quantiles(distribution: &Distribution) -> [String; 4] {
+    let show = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
+    let max = (distribution.count > 0).then_some(distribution.max_ns);
+    [show(distribution.quantile(0.5)), show(distribution.quantile(0.95)), show(distribution.quantile(0.99)), show(max)]
+}
+
+fn many(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}

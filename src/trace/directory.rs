@@ -1,0 +1,204 @@
+//! A trace directory: which logs it holds, and what they are called.
+//!
+//! In comes a path; out come [`Log`]s (headers and names, no records yet) and the problems met on the way. One bad file never hides
+//! the others: only a directory in which nothing at all can be read is an error. Called by [`super::Trace::open`].
+#![forbid(unsafe_code)]
+
+use super::error::{Error, Place, Problem};
+use super::names::{Names, Taken};
+use super::{Log, ring};
+use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// Longer lines are no names lines; they are skipped.
+const LONGEST_LINE: u64 = 16 << 20;
+
+#[derive(Default)]
+struct Pair {
+    ring: bool,
+    names: bool,
+}
+
+/// Reads the headers and names of every log in a directory.
+pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
+    let entries = std::fs::read_dir(dir).map_err(|error| Error::io(dir, Place::Whole, "read the directory", error))?;
+    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io(dir, Place::Whole, "read the directory", error))?;
+        let path = entry.path();
+        let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else { continue };
+        let (ring, names) = (extension == RING_EXTENSION, extension == NAMES_EXTENSION);
+        if !ring && !names {
+            continue;
+        }
+        let Some(id) = stem.to_str() else {
+            problems.push(Problem::problem(&path, Place::Whole, "the file's name is not UTF-8; expected <pid>-<start>; not used"));
+            continue;
+        };
+        let pair = pairs.entry(id.to_owned()).or_default();
+        pair.ring |= ring;
+        pair.names |= names;
+    }
+    if pairs.is_empty() && problems.is_empty() {
+        return Err(Error::new(dir, Place::Whole, EMPTY));
+    }
+    let mut logs = Vec::new();
+    for (id, pair) in pairs {
+        let names_path = dir.join(format!("{id}.{NAMES_EXTENSION}"));
+        if !pair.ring {
+            let what = format!("no {id}.{RING_EXTENSION} beside it: names without records; not used");
+            problems.push(Problem::problem(&names_path, Place::Whole, what));
+            continue;
+        }
+        let ring_path = dir.join(format!("{id}.{RING_EXTENSION}"));
+        let header = match ring::open(&ring_path) {
+            Ok((_, header)) => header,
+            Err(error) => {
+                problems.push(error.into_problem());
+                continue;
+            }
+        };
+        let mut names = Names::default();
+        if pair.names {
+            read_names(&names_path, &mut names, &mut problems);
+        } else {
+            let what = format!("no {id}.{NAMES_EXTENSION} beside it: its paths, threads and SQL are unknown");
+            problems.push(Problem::problem(&ring_path, Place::Whole, what));
+        }
+        if header.lost_names > 0 {
+            let what =
+                format!("{} lines of names could not be written (disk full?): some paths or SQL are unknown", header.lost_names);
+            problems.push(Problem::problem(&names_path, Place::Whole, what));
+        }
+        for (what, limit) in names.caps() {
+            let what = format!("more than {limit} names of kind `{what}`: later ones are unknown");
+            problems.push(Problem::notice(&names_path, Place::Whole, what));
+        }
+        logs.push(Log::new(id, ring_path, &header, names));
+    }
+    if logs.is_empty() {
+        let more = problems.len().saturating_sub(1);
+        let first = problems.first().map(Problem::to_string).unwrap_or_default();
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        return Err(Error::new(dir, Place::Whole, format!("nothing in this trace can be read: {first}{more}")));
+    }
+    Ok((logs, problems))
+}
+
+const EMPTY: &str = "no trace in this directory: expected <id>.ring files. Was LOCKTRACE_DIR set to it in the traced process, was the \
+                     extension loaded there, and did it open a database afterwards?";
+
+/// Reads one names file; whatever is wrong with it is a problem, and the rest of it is used.
+fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
+    let file = match std::fs::metadata(path)
+        .and_then(|meta| if meta.is_file() { std::fs::File::open(path) } else { Err(std::io::Error::other("not a regular file")) })
+    {
+        Ok(file) => file,
+        Err(error) => {
+            problems.push(Error::io(path, Place::Whole, "read the names", error).into_problem());
+            return;
+        }
+    };
+    let mut reader = BufReader::new(file);
+    let mut bad = BadLines::default();
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        match next_line(&mut reader, &mut bytes) {
+            Ok(Line::End) => break,
+            Ok(Line::Torn) => {
+                let what = "torn last line (no newline at its end): the process died while it wrote it; not used";
+                problems.push(Problem::notice(path, Place::Line(line), what));
+                break;
+            }
+            Ok(Line::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
+            Ok(Line::Whole) => match parse(&bytes).and_then(|object| names.take(object)) {
+                Ok(Taken::Yes) => {}
+                Ok(Taken::Unknown(t)) => {
+                    let what = format!("a line of the unknown type {t:?} (a newer locktrace wrote it?)");
+                    bad.note(path, line, what, problems);
+                }
+                Err(what) => bad.note(path, line, what, problems),
+            },
+            Err(error) => {
+                problems.push(Error::io(path, Place::Line(line), "read the names", error).into_problem());
+                break;
+            }
+        }
+    }
+    bad.rest(path, problems);
+}
+
+/// One JSON object.
+pub(crate) fn parse(line: &[u8]) -> Result<super::names::Object, String> {
+    serde_json::from_slice(line).map_err(|error| format!("expected a JSON object: {error}"))
+}
+
+/// What came before the next newline.
+pub(crate) enum Line {
+    /// A whole line; its bytes are in the buffer.
+    Whole,
+    /// The file ended without a newline.
+    Torn,
+    /// Skipped.
+    TooLong,
+    /// The file ended.
+    End,
+}
+
+/// Reads one line into `bytes`, without its newline, and never more than [`LONGEST_LINE`] of it.
+pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<Line> {
+    use std::io::Read as _;
+    bytes.clear();
+    reader.by_ref().take(LONGEST_LINE).read_until(b'\n', bytes)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        return Ok(Line::Whole);
+    }
+    if bytes.is_empty() {
+        return Ok(Line::End);
+    }
+    if (bytes.len() as u64) < LONGEST_LINE {
+        return Ok(Line::Torn);
+    }
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(Line::Torn);
+        }
+        let newline = chunk.iter().position(|&byte| byte == b'\n');
+        let used = newline.map_or(chunk.len(), |at| at + 1);
+        reader.consume(used);
+        if newline.is_some() {
+            return Ok(Line::TooLong);
+        }
+    }
+}
+
+/// Bad lines of one file: the first few each get a problem of their own, the rest are counted.
+#[derive(Default)]
+pub(crate) struct BadLines {
+    shown: u64,
+    more: u64,
+}
+
+impl BadLines {
+    /// Notes a line that was skipped.
+    pub(crate) fn note(&mut self, path: &Path, line: u64, what: String, problems: &mut Vec<Problem>) {
+        if self.shown < 5 {
+            self.shown += 1;
+            problems.push(Problem::problem(path, Place::Line(line), format!("{what}; the line is skipped")));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Says how many were not shown.
+    pub(crate) fn rest(&self, path: &Path, problems: &mut Vec<Problem>) {
+        if self.more > 0 {
+            problems.push(Problem::problem(path, Place::Whole, format!("{} more lines are bad and were skipped", self.more)));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! One ring file: its header, and its records in blocks, with every number between them accounted for.
+//!
+//! In come a path and the bytes behind it; out go records in the order in which they were claimed, and a [`Tally`]. Called by
+//! [`super::merge`] and, for the header, by [`super::directory`]. Reading is by `pread` and not by a mapping, so that a file that
+//! is cut while we read it is an error and not a signal. The log may be written to while it is read.
+#![forbid(unsafe_code)]
+
+use super::error::{Error, Place, Problem};
+use locktrace::format::header::{self, Header};
+use locktrace::format::record::{self, Record, Slot};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes read at a time.
+const BLOCK: usize = 1 << 20;
+
+/// What became of the record numbers `0..head` of one log; the other counts add up to `head`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Records claimed when reading began.
+    pub head: u64,
+    /// Whole records that were read.
+    pub read: u64,
+    /// Overwritten by later ones, before or while the log was read.
+    pub overwritten: u64,
+    /// Never written for want of disk space.
+    pub lost: u64,
+    /// Claimed and never written: being written just then, or the writer died.
+    pub empty: u64,
+    /// Half a record, or damage.
+    pub torn: u64,
+    /// Behind the end of a file that was cut, or that could not be read.
+    pub missing: u64,
+}
+
+impl Tally {
+    /// Records that are not there to read, for whatever reason.
+    pub fn unread(&self) -> u64 {
+        self.overwritten + self.lost + self.empty + self.torn + self.missing
+    }
+}
+
+/// Opens a ring file and reads its header.
+pub(crate) fn open(path: &Path) -> Result<(File, Header), Error> {
+    let meta = std::fs::metadata(path).map_err(|error| Error::io(path, Place::Whole, "look at the file", error))?;
+    if !meta.is_file() {
+        return Err(Error::new(path, Place::Whole, "not a regular file; expected a ring file"));
+    }
+    let file = File::open(path).map_err(|error| Error::io(path, Place::Whole, "open the file", error))?;
+    let mut bytes = vec![0; header::SIZE];
+    let have = read_up_to(&file, &mut bytes, 0).map_err(|error| Error::io(path, Place::Byte(0), "read the header", error))?;
+    match Header::decode(&bytes[..have]) {
+        Ok(header) => Ok((file, header)),
+        Err(error) => Err(refused(path, error)),
+    }
+}
+
+#[cold]
+fn refused(path: &Path, error: header::HeaderError) -> Error {
+    use header::HeaderError::*;
+    let byte = match error {
+        Short { have } => have as u64,
+        Magic => 0,
+        Version { .. } => 8,
+        Field { offset, .. } => offset as u64,
+        Check => 80,
+    };
+    let text = error.to_string();
+    let what = text.strip_prefix(&format!("byte {byte}: ")).unwrap_or(&text);
+    let next = match error {
+        Short { .. } => "; the process died while it made the file, or the copy was cut: nothing in it can be read",
+        _ => "",
+    };
+    Error::new(path, Place::Byte(byte), format!("{what}{next}"))
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match file.read_at(&mut buffer[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(more) => have += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
+
+/// A walk over the records of one ring file.
+pub(crate) struct Cursor {
+    path: PathBuf,
+    capacity: u64,
+    lost_space: u64,
+    /// The next record number, and the one to stop before.
+    next: u64,
+    end: u64,
+    /// Whole slots in the file, and its length in bytes.
+    slots: u64,
+    length: u64,
+    buffer: Vec<u8>,
+    tally: Tally,
+    problem: Option<Problem>,
+}
+
+impl Cursor {
+    /// Starts at the oldest record that is still there.
+    pub(crate) fn new(path: &Path) -> Result<Cursor, Error> {
+        let (file, header) = open(path)?;
+        // The length is asked for after the head, so that a growing file holds at least what the head promised.
+        let length = file.metadata().map_err(|error| Error::io(path, Place::Whole, "look at the file", error))?.len();
+        let next = header.head.saturating_sub(header.capacity);
+        let tally = Tally { head: header.head, overwritten: next, ..Tally::default() };
+        let slots = length.saturating_sub(header::SIZE as u64) / record::SIZE as u64;
+        let lost_space = header.lost_space;
+        let path = path.to_owned();
+        let capacity = header.capacity;
+        Ok(Cursor { path, capacity, lost_space, next, end: header.head, slots, length, buffer: Vec::new(), tally, problem: None })
+    }
+
+    /// Hands the next block of records to `each`, with their numbers; `false` when there are no more.
+    ///
+    /// The file is opened anew for each block: a trace can have more logs than a process may have open files.
+    pub(crate) fn block(&mut self, each: &mut impl FnMut(u64, Record)) -> bool {
+        if self.next >= self.end {
+            return false;
+        }
+        let slot = self.next & (self.capacity - 1);
+        // Up to the end of this lap; what the file does not hold is missing.
+        let run = (self.end - self.next).min(self.capacity - slot);
+        let there = self.slots.saturating_sub(slot).min(run).min((BLOCK / record::SIZE) as u64);
+        if there == 0 {
+            self.missing(run);
+            return true;
+        }
+        self.buffer.resize(there as usize * record::SIZE, 0);
+        let offset = header::SIZE as u64 + slot * record::SIZE as u64;
+        let have = File::open(&self.path).and_then(|file| read_up_to(&file, &mut self.buffer, offset).map(|have| (file, have)));
+        let (file, have) = match have {
+            Ok((file, have)) => (file, have / record::SIZE),
+            Err(error) => {
+                let what = format!("cannot read the records from here: {error}");
+                self.problem.get_or_insert(Problem::problem(&self.path, Place::Byte(offset), what));
+                self.tally.missing += self.end - self.next;
+                self.next = self.end;
+                return true;
+            }
+        };
+        let mut bad = Vec::new();
+        for (i, bytes) in self.buffer.as_chunks::<{ record::SIZE }>().0[..have].iter().enumerate() {
+            let number = self.next + i as u64;
+            match Record::decode(bytes, number) {
+                Ok(record) => {
+                    self.tally.read += 1;
+                    each(number, record);
+                }
+                Err(slot) => bad.push((number, slot)),
+            }
+        }
+        if !bad.is_empty() {
+            self.account(&file, &bad);
+        }
+        self.next += have as u64;
+        if have < there as usize {
+            // The file was cut while we read it.
+            self.slots = slot + have as u64;
+            self.length = offset + (have * record::SIZE) as u64;
+        }
+        true
+    }
+
+    #[cold]
+    fn missing(&mut self, count: u64) {
+        self.tally.missing += count;
+        self.next += count;
+    }
+
+    /// Slots that did not hold the record they should: overwritten by now, never written, or torn.
+    #[cold]
+    fn account(&mut self, file: &File, bad: &[(u64, Slot)]) {
+        let mut le = [0; 8];
+        let head = match file.read_exact_at(&mut le, header::word::HEAD as u64 * 8) {
+            Ok(()) => u64::from_le_bytes(le),
+            Err(_) => self.end,
+        };
+        for &(number, slot) in bad {
+            if number < head.saturating_sub(self.capacity) {
+                self.tally.overwritten += 1;
+            } else if slot == Slot::Empty {
+                self.tally.empty += 1;
+            } else {
+                self.tally.torn += 1;
+            }
+        }
+    }
+
+    /// The final account, once [`Cursor::block`] has said `false`.
+    pub(crate) fn finish(mut self) -> (Tally, Vec<Problem>) {
+        let tally = &mut self.tally;
+        // A record that found no disk space left its slot empty, or the file short.
+        tally.lost = self.lost_space.min(tally.empty + tally.missing);
+        let from_empty = tally.lost.min(tally.empty);
+        tally.empty -= from_empty;
+        tally.missing -= tally.lost - from_empty;
+        let mut problems: Vec<Problem> = self.problem.take().into_iter().collect();
+        if tally.missing > 0 && problems.is_empty() {
+            let expected = header::SIZE as u64 + tally.head.min(self.capacity) * record::SIZE as u64;
+            let what = format!(
+                "torn tail: the file ends here, before {} of its {} records (it should reach byte {expected}); what comes before is used",
+                tally.missing, tally.head
+            );
+            problems.push(Problem::problem(&self.path, Place::Byte(self.length), what));
+        }
+        (self.tally, problems)
+    }
+}
