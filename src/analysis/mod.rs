@@ -170,7 +170,7 @@ impl<'t> Run<'t> {
         if let Some(db) = db {
             let database = &mut self.databases.all[db as usize];
             database.records += 1;
-            database.logs.insert(log);
+            database.seen_in(log);
             database.redundant += u64::from(record.flags.has(Flags::REDUNDANT));
             match (record.kind, record.file_kind) {
                 (Kind::DELETE, FileKind::JOURNAL) if record.rc.is_ok() => database.modes.journal_deleted = true,
@@ -390,10 +390,10 @@ impl<'t> Run<'t> {
             let (who, last, lifetime) = (conn.id, conn.locks.last, conn.lifetime);
             let held: Vec<_> = conn.locks.held().collect();
             let db = conn.db;
-            let (_, tail) = gaps[who.log.0 as usize];
+            let (_, lossy) = gaps[who.log.0 as usize];
             let seen = self.seen[who.log.0 as usize].latest;
             // Up to here its process lived, and held what it had not given up.
-            let alive = if tail { last } else { seen.max(self.times.last_anchor(who.log)) };
+            let alive = if lossy { last } else { seen.max(self.times.last_anchor(who.log)) };
             for (lock, taken) in held {
                 self.blockers.doubt(who, lock, taken.refused, alive);
                 if db == NO_DATABASE || (lifetime && lock == LockId::file(Level::SHARED)) {
@@ -435,12 +435,12 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// For each log: whether more than one record is lost between others, and whether any is lost at its end.
+    /// For each log: whether more than one record is lost between others; whether any is lost that could have ended a hold.
     fn gaps(&self, summary: &Summary) -> Vec<(bool, bool)> {
         let gap = |(seen, tally): (&Seen, &crate::trace::Tally)| {
             let inside = if seen.count == 0 { 0 } else { seen.last - seen.first + 1 - seen.count.min(seen.last - seen.first + 1) };
             let bad = tally.lost + tally.empty + tally.torn + tally.missing;
-            (inside > 1, bad > inside || seen.last + 1 < tally.head)
+            (inside > 1, inside > 0 || bad > 0 || seen.last + 1 < tally.head)
         };
         self.seen.iter().zip(&summary.tallies).map(gap).collect()
     }
