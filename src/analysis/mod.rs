@@ -160,7 +160,7 @@ impl<'t> Run<'t> {
                     conn.db = db;
                     self.databases.all[db as usize].connections += 1;
                     if let Some(index) = index {
-                        self.blockers.join(db, index);
+                        self.blockers.join(db, index, conn.locks.held());
                     }
                 }
                 None if conn.db != NO_DATABASE => db = Some(conn.db),
