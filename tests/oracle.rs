@@ -149,9 +149,9 @@ fn choose(choice: u8, wal: bool, state: &State, record: &mut Record) -> Option<R
     }
     let up = match state.level {
         0 => Some(1),
-        1 if choice % 3 == 0 => Some(2),
+        1 if choice.is_multiple_of(3) => Some(2),
         1 if choice % 7 == 1 => Some(4),
-        2 | 3 if choice % 3 != 0 => Some(4),
+        2 | 3 if !choice.is_multiple_of(3) => Some(4),
         _ => None,
     };
     match up {

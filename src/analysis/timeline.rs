@@ -1,6 +1,6 @@
 //! Who holds what: one connection's lock state, record by record.
 //!
-//! In comes each record of one connection; out go the holds that began and ended with it ([`Change`]). Every record carries the
+//! In comes each record of one connection; out go the holds that began and ended with it (`Change`). Every record carries the
 //! connection's whole lock state, so what was lost in between shows as a difference: the hold then *ended unseen* or *began
 //! unseen*, and nobody guesses when.
 //!
