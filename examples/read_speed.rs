@@ -95,11 +95,10 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>().unwrap());
     let count = arguments.next().unwrap_or(8) * 1_000_000;
     let processes = arguments.next().unwrap_or(4);
-    let dir = match std::env::var_os("READ_SPEED_DIR") {
-        // A trace made before: measures memory without the writer's.
-        Some(dir) => std::path::PathBuf::from(dir),
-        None => tempfile::tempdir().unwrap().keep(),
-    };
+    // READ_SPEED_DIR keeps the trace for a second run, whose memory is the reader's alone.
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("READ_SPEED_DIR").map(std::path::PathBuf::from);
+    let dir = kept.unwrap_or_else(|| temporary.path().to_owned());
     if std::fs::read_dir(&dir).unwrap().next().is_none() {
         for pid in 1..=processes {
             write(&dir, pid as u32, count / processes, processes as u64);
