@@ -141,9 +141,13 @@ impl<'t> Blockers<'t> {
         &mut self.around[index]
     }
 
-    /// A connection of this database is there from now on.
-    pub(crate) fn join(&mut self, db: u32, index: Index) {
-        self.around(db).conns.push(index);
+    /// A connection of this database is there from now on, with these holds.
+    pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Taken)>) {
+        let around = self.around(db);
+        around.conns.push(index);
+        for (lock, _) in held.filter(|(_, taken)| !taken.doubted) {
+            around.counts[lock.index()] += 1;
+        }
     }
 
     /// It is gone.

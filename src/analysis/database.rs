@@ -150,6 +150,8 @@ pub struct Database {
     pub locks: Vec<LockStats>,
     /// The longest holds, longest first.
     pub longest: Vec<Hold>,
+    /// The log of its latest record: spares looking it up in `logs` for each one.
+    latest: Option<LogId>,
     keep: usize,
     heap: BinaryHeap<Reverse<Hold>>,
 }
@@ -163,6 +165,15 @@ impl Database {
     #[inline]
     pub(crate) fn stats(&mut self, lock: LockId) -> &mut LockStats {
         &mut self.locks[lock.index()]
+    }
+
+    /// Records of this log are about it.
+    #[inline]
+    pub(crate) fn seen_in(&mut self, log: LogId) {
+        if self.latest != Some(log) {
+            self.latest = Some(log);
+            self.logs.insert(log);
+        }
     }
 
     /// A hold of known length. The lifetime locks of WAL connections never come here.

@@ -1,6 +1,6 @@
 //! Who holds what: one connection's lock state, record by record.
 //!
-//! In comes each record of one connection; out go the holds that began and ended with it ([`Change`]). Every record carries the
+//! In comes each record of one connection; out go the holds that began and ended with it (`Change`). Every record carries the
 //! connection's whole lock state, so what was lost in between shows as a difference: the hold then *ended unseen* or *began
 //! unseen*, and nobody guesses when.
 //!
@@ -133,7 +133,16 @@ impl Locks {
         self.set_level(if all_gone { Level::NONE } else { after }, taken, released, out);
 
         let (shared, exclusive) = if all_gone { (0, 0) } else { (record.shm_shared & !record.shm_exclusive, record.shm_exclusive) };
-        if (shared, exclusive) != (self.shared, self.exclusive) {
+        // Taking what it seems to have already: the call that gave it up in between was not recorded.
+        let again = if record.kind == Kind::SHM_LOCK
+            && record.rc.is_ok()
+            && record.flags.0 & (Flags::SHM_UNLOCK.0 | Flags::REDUNDANT.0) == 0
+        {
+            slot_mask(record.shm_offset, record.shm_n) & (self.shared | self.exclusive)
+        } else {
+            0
+        };
+        if (shared, exclusive) != (self.shared, self.exclusive) || again != 0 {
             let asked = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
             let unlock = record.flags.has(Flags::SHM_UNLOCK);
             let ended_here = match record.kind {
@@ -146,7 +155,7 @@ impl Locks {
                 let bit = 1 << slot;
                 let was = (self.shared & bit != 0, self.exclusive & bit != 0);
                 let is = (shared & bit != 0, exclusive & bit != 0);
-                if was == is {
+                if was == is && again & bit == 0 {
                     continue;
                 }
                 let held = self.by_slot[usize::from(slot)];

@@ -7,7 +7,7 @@
 use crate::trace::{LogId, Trace};
 use locktrace::format::record::Record;
 
-/// An instant; see the module. Not a number of anything until [`Times`] says so.
+/// An instant; see the module. Not a number of anything until [`super::Analysis::ns`] or [`super::Analysis::real_ns`] says so.
 pub type Instant = u64;
 
 /// Turns records into instants.

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 /// Print every record of a trace, in time order.
 ///
 /// A line says when (since the first record), which process and thread, which connection, the call and its result, the locks
-/// the connection holds afterwards, how long the call took, and the statement that was running. What was lost is said at the end, on
-/// standard error.
+/// the connection holds afterwards, how long the call took, and the statement that was running. The time is that of the call's start;
+/// the order is that of their ends, except that a call which gives up a lock counts from its start. What was lost is said at the end,
+/// on standard error.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -1,6 +1,6 @@
 //! The `locktrace` command: arguments in, exit code out. One file for each verb.
 //!
-//! Called by `main.rs` and by nothing else. A verb returns [`Failure`]; only this file prints it and picks the exit code.
+//! Called by `main.rs` and by nothing else. A verb returns its failure; only this file prints it and picks the exit code.
 #![forbid(unsafe_code)]
 
 // One file for each verb; a new one is named here, in `Verb` and in `main`.

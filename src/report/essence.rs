@@ -80,11 +80,11 @@ pub fn no_holder(analysis: &Analysis<'_>, refusal: &Refusal) -> &'static str {
 }
 
 /// The name of a thread, where there is one.
-pub fn thread<'t>(trace: &'t Trace, who: ConnId, tid: u32) -> Option<&'t str> {
+pub fn thread(trace: &Trace, who: ConnId, tid: u32) -> Option<&str> {
     trace.log(who.log).names.thread(tid).map(|name| name.text.as_str())
 }
 
 /// The text of a statement, where there is one.
-pub fn sql<'t>(trace: &'t Trace, who: ConnId, hash: u64) -> Option<&'t str> {
+pub fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<&str> {
     if hash == 0 { None } else { trace.log(who.log).names.sql(hash).map(|sql| sql.text.text.as_str()) }
 }

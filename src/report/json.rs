@@ -10,7 +10,7 @@
 //! | `refused` | `attempts`, `closing` (those of closing connections, which are normal and not in `attempts`), `by_lock` (`lock`, `mode`, `attempts`), `certain`, `possible`, `untraced` (attempts by how sure their holder is) |
 //! | `worst_holder` | the holder named for the most attempts: a [holder](#holders), `certain_attempts`, `possible_attempts` |
 //! | `databases` | array: `path`, `paths`, `journal_modes` (`wal`, `delete`, `rollback`, `unknown`), `file_systems`, `connections`, `processes`, `records`, `transitions`, `redundant`, `locks`, `longest_holds` |
-//! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused`, `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
+//! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (those of closing connections too), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
 //! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |

@@ -4,13 +4,15 @@
 //! left of the width. Called by `locktrace cat`.
 #![forbid(unsafe_code)]
 
-use super::human::{cut, duration, pad, pad_left};
+use super::human::{cut, duration, pad_left};
+use crate::trace::text::Clean;
 use crate::trace::{Event, Trace};
 use locktrace::event::{FileKind, Flags, Kind, Level, Slot};
 use locktrace::format::record::Record;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
+use unicode_width::UnicodeWidthStr;
 
 /// Writes records as lines; times are since the first one it was given.
 pub struct Lines<'t> {
@@ -43,27 +45,30 @@ impl<'t> Lines<'t> {
         let real = self.trace.real_ns(event.log, record.start);
         let (first_real, first_ticks) = *self.origin.get_or_insert((real, record.start));
         let mut line = String::with_capacity(self.width + 8);
-        line.push_str(&pad_left(&since(real, first_real, record.start, first_ticks), 14));
+        line.push_str(&pad_left(&since(real, first_real, record.start, first_ticks), 11));
         let who = match log.names.thread(record.tid) {
             Some(name) => format!("{}/{}", log.pid, name.text),
             None if record.tid == 0 || record.tid == log.pid => log.pid.to_string(),
             None => format!("{}/{}", log.pid, record.tid),
         };
-        let _ = write!(line, "  {}  ", pad(&who, 14));
+        column(&mut line, 12, &cut(&who, 14));
         let conn = match (record.conn, record.flags.has(Flags::FORKED)) {
             (0, _) => "-".to_owned(),
             (conn, false) => format!("c{conn}"),
             (conn, true) => format!("c{conn}(forked)"),
         };
-        let _ = write!(line, "{}  {}  {}", pad(&conn, 4), pad(&call(record), 28), pad(&state(record), 16));
+        column(&mut line, 27, &conn);
+        column(&mut line, 31, &call(record));
+        column(&mut line, 56, &state(record));
         let took = self.trace.clock(event.log).to_ns(record.duration).filter(|_| !record.flags.has(Flags::ONE_CLOCK));
-        let _ = write!(line, " {}", pad_left(&took.map_or_else(|| "-".to_owned(), duration), 8));
+        let took = took.map_or_else(|| "-".to_owned(), duration);
+        column(&mut line, 80 - took.width(), &took);
         let mut last = String::new();
         if self.many_files && record.file != 0 {
             let name = log.names.file(record.file).map(|file| file.path.text.as_str());
             let name = name.map_or_else(|| format!("file {}", record.file), |path| base(path).to_owned());
-            last.push_str(&cut(&name, 20));
-            last.push_str("  ");
+            last.push_str(&cut(&name, 12));
+            last.push(' ');
         }
         if record.sql != 0 {
             match log.names.sql(record.sql) {
@@ -73,10 +78,22 @@ impl<'t> Lines<'t> {
         } else if record.flags.has(Flags::SQL_UNKNOWN) {
             last.push_str("(statement not looked for)");
         }
-        let line = if last.is_empty() { cut(line.trim_end(), self.width) } else { cut(&format!("{line}  {last}"), self.width) };
+        let line = if last.is_empty() { cut(line.trim_end(), self.width) } else { cut(&format!("{line} {last}"), self.width) };
         out.write_all(line.trim_end().as_bytes())?;
         out.write_all(b"\n")
     }
+}
+
+/// Adds a text at this column, or a blank behind what is there when that reaches further.
+fn column(line: &mut String, at: usize, text: &str) {
+    let clean = Clean(text).to_string();
+    if clean.is_empty() {
+        return;
+    }
+    for _ in line.width()..at.max(line.width() + 1) {
+        line.push(' ');
+    }
+    line.push_str(&clean);
 }
 
 fn base(path: &str) -> &str {

@@ -57,6 +57,17 @@ impl<W: Write> Text<'_, '_, W> {
         writeln!(self.out, "{}", text.trim_end())
     }
 
+    /// A line with a statement behind it, or below it where too little of it would fit.
+    fn with_sql(&mut self, text: &str, indent: usize, sql: Option<String>) -> io::Result<()> {
+        let Some(sql) = sql else { return self.line(text) };
+        let room = self.style.width.saturating_sub(text.chars().count() + 2);
+        if room >= sql.chars().count().min(40) {
+            return self.line(&format!("{text}  {sql}"));
+        }
+        self.line(text)?;
+        self.line(&format!("{}{sql}", " ".repeat(indent)))
+    }
+
     fn coloured(&mut self, colour: &str, text: &str) -> io::Result<()> {
         let text = cut(text, self.style.width);
         writeln!(self.out, "{colour}{text}{PLAIN}")
@@ -154,11 +165,11 @@ impl<W: Write> Text<'_, '_, W> {
         }
         for hold in &db.longest {
             let open = if hold.open { " (still held at the end)" } else { "" };
-            let sql = self.sql(hold.who, hold.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
+            let sql = self.sql(hold.who, hold.sql);
             let who = self.who(hold.who, hold.tid);
             let at = self.at(hold.who.log, hold.since.0);
             let time = pad_left(&duration(hold.ns), 9);
-            self.line(&format!("  {time}  {}  {who}, from {at}{open}{sql}", pad(&hold.lock.to_string(), 9)))?;
+            self.with_sql(&format!("  {time}  {}  {who}, from {at}{open}", pad(&hold.lock.to_string(), 9)), 13, sql)?;
         }
         Ok(())
     }
@@ -194,7 +205,7 @@ impl<W: Write> Text<'_, '_, W> {
     fn refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
         let at = self.at(refusal.who.log, refusal.start);
         let who = self.who(refusal.who, refusal.tid);
-        let sql = self.sql(refusal.who, refusal.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
+        let sql = self.sql(refusal.who, refusal.sql);
         let wait = self.analysis.waits.get(refusal.wait as usize);
         let ended = wait.map(|wait| {
             let ns = known(self.analysis.ns(wait.who.log, wait.from, wait.until));
@@ -206,7 +217,7 @@ impl<W: Write> Text<'_, '_, W> {
             }
         });
         let request = refusal.request;
-        self.line(&format!("  {at}  {request} refused to {who}{}{sql}", ended.unwrap_or_default()))?;
+        self.with_sql(&format!("  {at}  {request} refused to {who}{}", ended.unwrap_or_default()), 4, sql)?;
         if refusal.holders.is_empty() {
             let why = essence::no_holder(self.analysis, refusal);
             return self.line(&format!("      {why}"));
@@ -230,8 +241,8 @@ impl<W: Write> Text<'_, '_, W> {
         } else {
             format!(", for {}", known(self.analysis.ns(holder.who.log, holder.since, refusal.start)))
         };
-        let sql = self.sql(holder.who, holder.sql).map(|sql| format!("  {sql}")).unwrap_or_default();
-        self.line(&format!("      {} {held} {who}{since}{sql}", holder.lock))
+        let sql = self.sql(holder.who, holder.sql);
+        self.with_sql(&format!("      {} {held} {who}{since}", holder.lock), 8, sql)
     }
 
     fn losses(&mut self) -> io::Result<()> {

@@ -35,7 +35,7 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
             continue;
         }
         let Some(id) = stem.to_str() else {
-            problems.push(Problem::problem(&path, Place::Whole, "the file's name is not UTF-8; expected <pid>-<start>; not used"));
+            problems.push(Problem::unusable(&path, Place::Whole, "the file's name is not UTF-8; expected <pid>-<start>; not used"));
             continue;
         };
         let pair = pairs.entry(id.to_owned()).or_default();
@@ -50,7 +50,7 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
         let names_path = dir.join(format!("{id}.{NAMES_EXTENSION}"));
         if !pair.ring {
             let what = format!("no {id}.{RING_EXTENSION} beside it: names without records; not used");
-            problems.push(Problem::problem(&names_path, Place::Whole, what));
+            problems.push(Problem::unusable(&names_path, Place::Whole, what));
             continue;
         }
         let ring_path = dir.join(format!("{id}.{RING_EXTENSION}"));
@@ -66,12 +66,12 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
             read_names(&names_path, &mut names, &mut problems);
         } else {
             let what = format!("no {id}.{NAMES_EXTENSION} beside it: its paths, threads and SQL are unknown");
-            problems.push(Problem::problem(&ring_path, Place::Whole, what));
+            problems.push(Problem::unusable(&ring_path, Place::Whole, what));
         }
         if header.lost_names > 0 {
             let what =
                 format!("{} lines of names could not be written (disk full?): some paths or SQL are unknown", header.lost_names);
-            problems.push(Problem::problem(&names_path, Place::Whole, what));
+            problems.push(Problem::unusable(&names_path, Place::Whole, what));
         }
         for (what, limit) in names.caps() {
             let what = format!("more than {limit} names of kind `{what}`: later ones are unknown");
@@ -189,7 +189,7 @@ impl BadLines {
     pub(crate) fn note(&mut self, path: &Path, line: u64, what: String, problems: &mut Vec<Problem>) {
         if self.shown < 5 {
             self.shown += 1;
-            problems.push(Problem::problem(path, Place::Line(line), format!("{what}; the line is skipped")));
+            problems.push(Problem::unusable(path, Place::Line(line), format!("{what}; the line is skipped")));
         } else {
             self.more += 1;
         }
@@ -198,7 +198,7 @@ impl BadLines {
     /// Says how many were not shown.
     pub(crate) fn rest(&self, path: &Path, problems: &mut Vec<Problem>) {
         if self.more > 0 {
-            problems.push(Problem::problem(path, Place::Whole, format!("{} more lines are bad and were skipped", self.more)));
+            problems.push(Problem::unusable(path, Place::Whole, format!("{} more lines are bad and were skipped", self.more)));
         }
     }
 }

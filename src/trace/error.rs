@@ -44,14 +44,14 @@ pub struct Problem {
 impl Problem {
     /// Part of this file could not be used.
     #[cold]
-    pub(crate) fn problem(path: &Path, place: Place, what: impl Into<String>) -> Problem {
+    pub(crate) fn unusable(path: &Path, place: Place, what: impl Into<String>) -> Problem {
         Problem { severity: Severity::Problem, path: path.to_string_lossy().into_owned(), place, what: what.into() }
     }
 
     /// Something to know about this file.
     #[cold]
     pub(crate) fn notice(path: &Path, place: Place, what: impl Into<String>) -> Problem {
-        Problem { severity: Severity::Notice, ..Problem::problem(path, place, what) }
+        Problem { severity: Severity::Notice, ..Problem::unusable(path, place, what) }
     }
 
     /// Something to know about the trace as a whole.

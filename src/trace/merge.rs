@@ -76,11 +76,30 @@ impl<'t> Stream<'t> {
                 let key = if raw { instant(record) } else { self.trace.key(self.log, record) };
                 self.order.push((key, *number, index as u32));
             }
-            self.order.sort();
+            sort_nearly_sorted(&mut self.order);
             self.at = 0;
             self.safe = if self.done { self.order.len() } else { self.order.len() - WINDOW };
         }
         true
+    }
+}
+
+/// Sorts by insertion as long as little is out of place, which is nearly always, and properly when it turns out not to be.
+fn sort_nearly_sorted(order: &mut [(u64, u64, u32)]) {
+    let mut budget = 4 * order.len();
+    for i in 1..order.len() {
+        let item = order[i];
+        let mut at = i;
+        while at > 0 && order[at - 1] > item {
+            order[at] = order[at - 1];
+            at -= 1;
+        }
+        order[at] = item;
+        if i - at > budget {
+            order.sort_unstable();
+            return;
+        }
+        budget -= i - at;
     }
 }
 
@@ -190,5 +209,24 @@ impl<'t> Merge<'t> {
 
     pub(crate) fn finish(self) -> Summary {
         Summary { tallies: self.tallies, problems: self.problems }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_ways_of_sorting_sort(mut keys in proptest::collection::vec((0u64..50, 0u64..4, 0u32..4), 0..200)) {
+            let mut expected = keys.clone();
+            expected.sort();
+            sort_nearly_sorted(&mut keys);
+            prop_assert_eq!(&keys, &expected);
+            keys.reverse();
+            sort_nearly_sorted(&mut keys);
+            prop_assert_eq!(keys, expected);
+        }
     }
 }

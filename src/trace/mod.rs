@@ -111,7 +111,7 @@ pub fn instant(record: &Record) -> u64 {
 
 enum Source {
     Directory,
-    Lines(RefCell<Option<jsonl::Lines>>),
+    Lines(RefCell<Option<Box<jsonl::Lines>>>),
 }
 
 /// A trace that was opened: its logs, names and problems. The records are read by [`Trace::events`].
@@ -151,7 +151,7 @@ impl Trace {
     /// When there is no log in it.
     pub fn from_lines(name: &Path, reader: Box<dyn BufRead>) -> Result<Trace, Error> {
         let (logs, problems, lines) = jsonl::Lines::open(name, reader)?;
-        Ok(Trace::new(logs, problems, Source::Lines(RefCell::new(Some(lines)))))
+        Ok(Trace::new(logs, problems, Source::Lines(RefCell::new(Some(Box::new(lines))))))
     }
 
     fn new(mut logs: Vec<Log>, problems: Vec<Problem>, source: Source) -> Trace {
@@ -209,7 +209,7 @@ impl Trace {
         let inner = match &self.source {
             Source::Directory => Inner::Merge(merge::Merge::new(self)),
             Source::Lines(lines) => match lines.borrow_mut().take() {
-                Some(lines) => Inner::Lines(Box::new(lines)),
+                Some(lines) => Inner::Lines(lines),
                 None => return Err(Error::new(Path::new(""), Place::Whole, "these JSON lines were already read to their end")),
             },
         };

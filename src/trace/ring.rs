@@ -142,7 +142,7 @@ impl Cursor {
             Ok((file, have)) => (file, have / record::SIZE),
             Err(error) => {
                 let what = format!("cannot read the records from here: {error}");
-                self.problem.get_or_insert(Problem::problem(&self.path, Place::Byte(offset), what));
+                self.problem.get_or_insert(Problem::unusable(&self.path, Place::Byte(offset), what));
                 self.tally.missing += self.end - self.next;
                 self.next = self.end;
                 return true;
@@ -211,8 +211,66 @@ impl Cursor {
                 "torn tail: the file ends here, before {} of its {} records (it should reach byte {expected}); what comes before is used",
                 tally.missing, tally.head
             );
-            problems.push(Problem::problem(&self.path, Place::Byte(self.length), what));
+            problems.push(Problem::unusable(&self.path, Place::Byte(self.length), what));
         }
         (self.tally, problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use locktrace::event::Kind;
+    use locktrace::format::header::{Anchor, ClockKind};
+    use std::io::Write as _;
+
+    /// A ring of `capacity` records whose writer has claimed `head`.
+    fn write(path: &Path, capacity: u64, head: u64) {
+        let header = Header {
+            clock: ClockKind::Monotonic,
+            capacity,
+            pid: 1,
+            boot_id: [1; 16],
+            first: Anchor::default(),
+            head,
+            lost_space: 0,
+            lost_names: 0,
+            last: None,
+        };
+        let mut file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+        file.write_all(&header.encode()[..]).unwrap();
+        for number in head.saturating_sub(capacity)..head {
+            let record = Record { start: number, ..Record::new(Kind::SYNC) };
+            file.write_all_at(&record.encode(number), header::SIZE as u64 + number % capacity * record::SIZE as u64).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_live_writer_overwrites_under_us_is_overwritten_and_not_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.ring");
+        write(&path, 16, 20);
+        let mut cursor = Cursor::new(&path).unwrap();
+        write(&path, 16, 27);
+        let mut numbers = Vec::new();
+        while cursor.block(&mut |number, record| numbers.push((number, record.start))) {}
+        let (tally, problems) = cursor.finish();
+        assert_eq!(numbers, (11..20).map(|number| (number, number)).collect::<Vec<_>>());
+        assert_eq!(tally, Tally { head: 20, read: 9, overwritten: 11, ..Tally::default() });
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn a_file_cut_under_us_is_a_torn_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.ring");
+        write(&path, 16, 16);
+        let mut cursor = Cursor::new(&path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(header::SIZE as u64 + 5 * 64 + 1).unwrap();
+        let mut count = 0;
+        while cursor.block(&mut |_, _| count += 1) {}
+        let (tally, problems) = cursor.finish();
+        assert_eq!((count, tally.read, tally.missing), (5, 5, 11));
+        assert!(problems[0].what.starts_with("torn tail"), "{}", problems[0]);
     }
 }

@@ -249,14 +249,14 @@ impl Lines {
         if cut > 0 {
             let what =
                 format!("the export ends without the `end` line of {cut} logs: it was cut short, and its last records are missing");
-            self.problems.push(Problem::problem(&self.name, Place::Line(self.line), what));
+            self.problems.push(Problem::unusable(&self.name, Place::Line(self.line), what));
         }
         if self.late_names > 0 {
             let what = format!(
                 "{} lines that are neither records nor about the end come after the first record and are skipped; put logs and names first",
                 self.late_names
             );
-            self.problems.push(Problem::problem(&self.name, Place::Whole, what));
+            self.problems.push(Problem::unusable(&self.name, Place::Whole, what));
         }
         self.bad.rest(&self.name, &mut self.problems);
         Summary { tallies, problems: self.problems }

@@ -1,0 +1,197 @@
+//! The command line: what it prints, where, and with which exit code.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::Process;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn locktrace(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.args(arguments).env_remove("LOCKTRACE_DIR").env_remove("CLICOLOR_FORCE");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    locktrace(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn golden() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").to_str().unwrap().to_owned()
+}
+
+/// Compares with a file of tests/expected; `UPDATE_EXPECTED=1` writes it instead.
+fn expect(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected").join(name);
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}: UPDATE_EXPECTED=1 cargo test --test cli writes it anew");
+}
+
+/// Two processes in each other's way, in WAL mode and with a rollback journal.
+fn contended(dir: &Path) {
+    let mut a = Process::new(100);
+    a.thread(101, "web-1").run(
+        "100 c1 open\n110 c1 map\n120 c1 SHARED
+         200 c1 S READ1   -- BEGIN IMMEDIATE
+         210 c1 X WRITE   -- BEGIN IMMEDIATE
+         9000 c1 wrote wal 4120
+         9010 c1 U WRITE  -- COMMIT
+         9020 c1 U READ1  -- COMMIT",
+    );
+    let mut b = Process::new(200);
+    b.run(
+        "150 c1 open\n160 c1 map\n170 c1 SHARED
+         300 c1 S READ1       -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         310 c1 X WRITE=BUSY  -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         320 c1 U READ1
+         330+9000 c1 sleep 9000
+         9500 c1 S READ2      -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         9510 c1 X WRITE      -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         9600 c1 U WRITE
+         9610 c1 U READ2
+         9700 c1 X CKPT..RECOVER=BUSY",
+    );
+    b.database(2, "/data/other.db", 7).run("9800 c2 RESERVED=BUSY\n9900 c2 U(NONE)");
+    a.write(dir);
+    b.write(dir);
+}
+
+#[test]
+fn cat_and_report_print_what_they_should() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let path = dir.path().to_str().unwrap();
+    for (name, arguments) in [
+        ("cat.txt", &["cat", path][..]),
+        ("cat.jsonl", &["cat", path, "--json"]),
+        ("report.txt", &["report", path]),
+        ("report.json", &["report", path, "--json"]),
+        ("report-longest.txt", &["report", path, "--all", "--longest", "1"]),
+    ] {
+        let output = run(arguments);
+        assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{name}");
+        let text = stdout(&output);
+        expect(name, &text);
+        if name.ends_with(".txt") {
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{name} is one screen wide");
+            assert!(!text.contains('\x1b'), "{name} has no colours in a pipe");
+        }
+    }
+}
+
+#[test]
+fn the_report_on_an_export_is_the_report_on_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    // With losses and problems, which the export must carry too.
+    let ring = dir.path().join(format!("{}.ring", Process::new(200).id));
+    let bytes = std::fs::read(&ring).unwrap();
+    std::fs::write(&ring, &bytes[..4096 + 64 * 12 + 7]).unwrap();
+    std::fs::write(dir.path().join("9-9.names"), "").unwrap();
+    let path = dir.path().to_str().unwrap();
+    let export = dir.path().join("export.jsonl");
+    std::fs::write(&export, run(&["cat", path, "--json"]).stdout).unwrap();
+    for more in [&["--json"][..], &[]] {
+        let direct = run(&[&["report", path], more].concat());
+        let exported = run(&[&["report", export.to_str().unwrap()], more].concat());
+        let piped = locktrace(&[&["report", "-"], more].concat()).stdin(std::fs::File::open(&export).unwrap()).output().unwrap();
+        assert_eq!(direct.status.code(), Some(0));
+        assert!(stdout(&direct).contains("torn tail"), "{}", stdout(&direct));
+        assert_eq!(stdout(&direct), stdout(&exported));
+        assert_eq!(stdout(&direct), stdout(&piped));
+    }
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::new(100);
+    let hostile = "\x1b[2J<script>alert(\"x\")</script>\n\x1b]0;pwned\x07'--\u{202e}\u{9b}31m";
+    process.thread(101, hostile).database(1, "/data/first-wins.db", 42);
+    process.names.retain(|line| !line.contains("app.db") && !line.contains("first-wins"));
+    let path = serde_json::Value::from(format!("/data/{hostile}\u{fffd}.db"));
+    process.name(format!(r#"{{"t":"file","file":1,"lib":0,"path":{path},"path_bytes":"2f64ff","dev":1,"ino":1,"fs":null}}"#));
+    process.run("10 c1 X WRITE\n100 c2 X WRITE=BUSY\n200 c1 U WRITE");
+    for record in &mut process.records {
+        record.sql = 7;
+    }
+    process.name(format!(r#"{{"t":"sql","sql":"0000000000000007","text":{},"len":9}}"#, serde_json::Value::from(hostile)));
+    process.write(dir.path());
+    let dir = dir.path().to_str().unwrap();
+    for verb in ["cat", "report"] {
+        let output = run(&[verb, dir]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
+        let json = run(&[verb, dir, "--json"]);
+        let objects: Vec<serde_json::Value> = match verb {
+            "cat" => stdout(&json).lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            _ => vec![serde_json::from_slice(&json.stdout).unwrap()],
+        };
+        assert!(objects.iter().any(|object| object["text"] == hostile || object["refusals"][0]["text"] == hostile));
+    }
+}
+
+#[test]
+fn exit_codes_and_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().to_str().unwrap();
+    for (arguments, says) in [
+        (&["cat", "/nowhere/at/all"][..], "LOCKTRACE_DIR"),
+        (&["report", empty], "extension"),
+        (&["report", "--no-such-option"], "--no-such-option"),
+        (&["no-such-verb"], "no-such-verb"),
+    ] {
+        let output = run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{arguments:?}: {error}");
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
+    for arguments in [&["--help"][..], &["cat", "--help"], &["report", "--help"], &["--version"]] {
+        assert_eq!(run(arguments).status.code(), Some(0));
+    }
+    assert!(stdout(&run(&["--help"])).contains("Exit codes"));
+    assert!(stdout(&run(&["report", "--help"])).contains("Examples"));
+}
+
+#[test]
+fn the_trace_is_found_where_the_environment_says() {
+    let output = locktrace(&["cat"]).env("LOCKTRACE_DIR", golden()).output().unwrap();
+    assert_eq!(stdout(&output).lines().count(), 10);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("locktrace-trace")).unwrap();
+    contended(&dir.path().join("locktrace-trace"));
+    let output = locktrace(&["cat"]).current_dir(dir.path()).output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(0), 22));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::new(1);
+    process.run("10 c1 SHARED");
+    let record = process.records[0];
+    // Far more than a pipe holds.
+    process.records = vec![record; 50_000];
+    process.write(dir.path());
+    for arguments in [&["cat"][..], &["cat", "--json"]] {
+        let mut child = locktrace(arguments).arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0; 10];
+        let mut pipe = child.stdout.take().unwrap();
+        pipe.read_exact(&mut first).unwrap();
+        drop(pipe);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
+    }
+}
