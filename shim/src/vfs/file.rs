@@ -256,11 +256,16 @@ impl File {
                 before
             })
         };
+        let log = self.log();
+        // Before the new level is taken over: these records say what was held while the bytes were written.
+        if let Some(log) = log.filter(|_| kind == Kind::UNLOCK && before >= Level::RESERVED) {
+            self.flush_written(log, start);
+        }
         self.level.set(after);
         if after == before && rc == ffi::OK {
             flags = flags.with(Flags::REDUNDANT);
         }
-        let Some(log) = self.log() else { return };
+        let Some(log) = log else { return };
         let refused = ResultCode(rc).is_busy();
         let running = if kind == Kind::LOCK {
             if refused {
@@ -278,11 +283,10 @@ impl File {
                     self.running(log, MANY)
                 }
             }
+        } else if before > after {
+            self.long_reader(log, start)
         } else {
-            if before >= Level::RESERVED {
-                self.flush_written(log, start);
-            }
-            if before > after { self.long_reader(log, start) } else { IDLE }
+            IDLE
         };
         let flags = flags.with(running.flags());
         let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };

@@ -67,18 +67,16 @@ impl File {
         let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
         let held = if exclusive { &self.shm_exclusive } else { &self.shm_shared };
         let before = held.get();
+        let log = self.log();
+        // Before the slots are given up: these records say what was held while the bytes were written.
+        if let Some(log) = log.filter(|_| exclusive && mask & WRITE_OR_CKPT != 0) {
+            self.flush_written(log, start);
+        }
         if rc == ffi::OK {
             held.set(before & !mask);
         }
-        let Some(log) = self.log() else { return };
-        let running = if exclusive {
-            if mask & WRITE_OR_CKPT != 0 {
-                self.flush_written(log, start);
-            }
-            IDLE
-        } else {
-            self.long_reader(log, start)
-        };
+        let Some(log) = log else { return };
+        let running = if exclusive { IDLE } else { self.long_reader(log, start) };
         let flags = running
             .flags()
             .with(Flags::SHM_UNLOCK)
@@ -119,11 +117,14 @@ pub(super) unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_i
     let start = clock::now();
     let rc = forward!(file, xShmUnmap, delete);
     let end = clock::now();
+    let log = file.log();
+    if let Some(log) = log {
+        file.flush_written(log, start);
+    }
     file.shm_mapped.set(false);
     file.shm_shared.set(0);
     file.shm_exclusive.set(0);
-    if let Some(log) = file.log() {
-        file.flush_written(log, start);
+    if let Some(log) = log {
         let record = file.record(Kind::SHM_UNMAP, start, end);
         log.write(&Record { rc: ResultCode(rc), arg: delete as u64, file_kind: FileKind::SHM, ..record });
     }
