@@ -3,7 +3,7 @@
 
 mod live;
 
-use live::{Stage, on_both};
+use live::stage::{Stage, on_both};
 
 /// Connections A and B in one process, with a table and a log that has something to copy.
 fn two(s: &mut Stage) {

@@ -3,7 +3,7 @@
 
 mod live;
 
-use live::{Stage, on_both};
+use live::stage::{Stage, on_both};
 
 const BUSY: u64 = 5;
 

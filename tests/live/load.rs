@@ -1,6 +1,119 @@
-//! Workloads of many threads and processes on one database.
+//! Many threads and processes on one database: the children, and how a test starts them.
+//!
+//! In come numbers in the environment ([`Load`]); out go rows `(pid, thread, n)` in the table `t` of the database, and lines on
+//! standard output. Threads begin when all of them, in all processes, have their connection open: the parent says `go`.
 
-/// A child of the load test.
-pub fn child() {}
-/// A child that is killed.
-pub fn victim() {}
+use super::child::say;
+use super::host::{Process, bundled};
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::Duration;
+
+/// What one child does.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Threads, each with a connection of its own.
+    pub threads: u32,
+    /// Transactions of each.
+    pub transactions: u32,
+}
+
+/// Makes the database, in this journal mode.
+pub fn prepare(database: &Path, mode: &str) {
+    let connection = Connection::open(database).unwrap();
+    let now: String = connection.query_row(&format!("PRAGMA journal_mode={mode}"), [], |row| row.get(0)).unwrap();
+    assert_eq!(now, mode);
+    connection.execute_batch("CREATE TABLE t(pid, thread, n, PRIMARY KEY(pid, thread, n)) WITHOUT ROWID").unwrap();
+}
+
+/// The number of rows of a database that must be in order.
+pub fn rows(database: &Path) -> u64 {
+    let connection = Connection::open(database).unwrap();
+    let integrity: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok");
+    let rows: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+    rows as u64
+}
+
+/// Starts a child in this role; `limit` is its `LOCKTRACE_LIMIT`.
+pub fn start(role: &str, load: Load, database: &Path, traces: &Path, limit: &str) -> Process {
+    let mut command = bundled(role);
+    command
+        .env("LOCKTRACE_DIR", traces)
+        .env("LOCKTRACE_LIMIT", limit)
+        .env_remove("LOCKTRACE_SQL")
+        .env("LOAD_DATABASE", database)
+        .env("LOAD_THREADS", load.threads.to_string())
+        .env("LOAD_TRANSACTIONS", load.transactions.to_string());
+    Process::start(command)
+}
+
+fn number(name: &str) -> u32 {
+    std::env::var(name).unwrap().parse().unwrap()
+}
+
+fn connect() -> Connection {
+    let connection = Connection::open(std::env::var_os("LOAD_DATABASE").unwrap()).unwrap();
+    connection.busy_timeout(Duration::from_secs(50)).unwrap();
+    // What a power cut could lose is not what is tested, and syncing would take most of the time.
+    connection.execute_batch("PRAGMA synchronous=OFF").unwrap();
+    connection
+}
+
+fn insert(connection: &Connection, thread: u32, n: u32) {
+    let sql = "INSERT INTO t VALUES(?1, ?2, ?3)";
+    connection.prepare_cached(sql).unwrap().execute((std::process::id(), thread, n)).unwrap();
+}
+
+/// The child `load`: every thread writes and reads in turn, then all close. It says `ready`, and at the end how much it wrote.
+pub fn child() {
+    sqlite_locktrace::Builder::new().install().unwrap();
+    let (threads, transactions) = (number("LOAD_THREADS"), number("LOAD_TRANSACTIONS"));
+    let (open, go) = (&Barrier::new(threads as usize + 1), &Barrier::new(threads as usize + 1));
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let connection = connect();
+                open.wait();
+                go.wait();
+                for n in 0..transactions {
+                    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+                    insert(&connection, thread, n);
+                    connection.execute_batch("COMMIT").unwrap();
+                    let last: u32 = connection
+                        .query_row(
+                            "SELECT n FROM t WHERE pid=?1 AND thread=?2 ORDER BY n DESC",
+                            (std::process::id(), thread),
+                            |row| row.get(0),
+                        )
+                        .unwrap();
+                    assert_eq!(last, n);
+                }
+                connection.close().unwrap();
+            });
+        }
+        open.wait();
+        say(&"ready");
+        assert_eq!(std::io::stdin().lines().next().unwrap().unwrap(), "\"go\"");
+        go.wait();
+    });
+    say(&(threads * transactions));
+}
+
+/// The child `victim`: every thread writes, and says so after each commit, until it is killed.
+pub fn victim() {
+    sqlite_locktrace::Builder::new().install().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..number("LOAD_THREADS") {
+            scope.spawn(move || {
+                let connection = connect();
+                for n in 0..number("LOAD_TRANSACTIONS") {
+                    insert(&connection, thread, n);
+                    say(&format!("{thread} {n}"));
+                }
+            });
+        }
+    });
+    say(&"not killed");
+}

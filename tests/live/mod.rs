@@ -15,7 +15,3 @@ pub mod load;
 pub mod render;
 pub mod replay;
 pub mod stage;
-
-pub use host::Kind as Host;
-pub use render::render;
-pub use stage::{Stage, on_both};

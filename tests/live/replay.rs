@@ -3,7 +3,7 @@
 //! In come records in the order of their numbers; out goes a panic at the first that says something else, or the holds with the
 //! times at which they were certain. Called at the end of every test of a live program.
 
-use super::render;
+use super::render::render;
 use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
 use sqlite_locktrace::trace::{Event, LogId, Tally, Trace};
@@ -59,8 +59,8 @@ impl State {
 pub struct Hold {
     /// Whose.
     pub who: Who,
-    /// The database, as a number of its log.
-    pub file: u32,
+    /// Of the database file (RESERVED or more), not of the wal-index (WRITE).
+    pub rollback: bool,
     /// Certainly held from here, in ticks.
     pub from: u64,
     /// Certainly held until here.
@@ -91,7 +91,15 @@ impl Replay {
         let mut all: Vec<Event> = events.by_ref().collect();
         // Each log in the order of its claims: the order in which one connection's calls were made.
         all.sort_by_key(|event| (event.log, event.number));
+        let mut next = HashMap::new();
         for event in &all {
+            let expected = next.insert(event.log, event.number + 1).unwrap_or(0);
+            if event.number != expected {
+                assert!(!whole, "records {expected}..{} of {:?} are missing", event.number, event.log);
+                // What happened in between is not known.
+                replay.states.retain(|who, _| who.0 != event.log);
+                begun.retain(|(who, _), _| who.0 != event.log);
+            }
             replay.record(event, whole, &mut begun);
         }
         replay.tallies = events.finish().tallies;
@@ -130,7 +138,7 @@ impl Replay {
                 (false, true) => drop(begun.insert((who, lock), record.end())),
                 (true, false) => {
                     if let Some(from) = begun.remove(&(who, lock)) {
-                        self.alone.push(Hold { who, file: record.file, from, to: record.start });
+                        self.alone.push(Hold { who, rollback: lock, from, to: record.start });
                     }
                 }
                 _ => {}
@@ -155,12 +163,13 @@ impl Replay {
         }
     }
 
-    /// No two certain holds of the one lock of its kind overlap. All of them must be of one database.
-    pub fn assert_alone(&self) {
-        let mut holds = self.alone.clone();
+    /// No two certain holds of the one lock of its kind overlap; how many there were. All of them must be of one database.
+    pub fn assert_alone(&self, rollback: bool) -> usize {
+        let mut holds: Vec<Hold> = self.alone.iter().filter(|hold| hold.rollback == rollback).copied().collect();
         holds.sort_by_key(|hold| hold.from);
         for pair in holds.windows(2) {
             assert!(pair[0].to <= pair[1].from, "two connections held the same lock at once: {pair:?}");
         }
+        holds.len()
     }
 }

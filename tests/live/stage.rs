@@ -4,9 +4,10 @@
 //! with commas between. The connection that
 //! was told to do something is not named in its own records; any other that shows up is, as `B: U(NONE)`. Called by the tests.
 
+use super::host::Kind as Host;
 use super::host::Process;
+use super::render::render;
 use super::replay::Replay;
-use super::{Host, render};
 use locktrace::event::{FileKind, Kind};
 use serde_json::{Value, json};
 use sqlite_locktrace::trace::{Event, Trace};
