@@ -30,7 +30,7 @@ fn kill_at(records: u64, mode: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (database, traces) = (dir.path().join("app.db"), dir.path().join("trace"));
     prepare(&database, mode);
-    let mut victim = start("victim", Load { threads: THREADS, transactions: 1_000_000 }, &database, &traces, "64M");
+    let mut victim = start("victim", Load { threads: THREADS, transactions: 1_000_000, log_open: true }, &database, &traces, "64M");
     let begun = Instant::now();
     while head(&traces) < records {
         assert!(begun.elapsed() < DEADLINE, "{} of {records} records after {DEADLINE:?}", head(&traces));
@@ -48,7 +48,7 @@ fn kill_at(records: u64, mode: &str) {
     let replay = Replay::of(&trace, false);
     let tally = replay.tallies[0];
     assert!(tally.head >= records);
-    // At most the one record in flight of each thread; the main thread makes none.
+    // At most the one record in flight of each thread; the main thread has none.
     assert!(tally.torn + tally.empty <= u64::from(THREADS), "{tally:?}");
     assert_eq!((tally.lost, tally.missing, tally.overwritten), (0, 0, 0), "{tally:?}");
     replay.assert_alone(mode != "wal");

@@ -17,6 +17,9 @@ pub struct Load {
     pub threads: u32,
     /// Transactions of each.
     pub transactions: u32,
+    /// Whether the main thread opens the log, with a connection of its own that it closes again, before the others start.
+    /// Otherwise they all find it unopened at once, and those that do not wait for it long enough lose their first records.
+    pub log_open: bool,
 }
 
 /// Makes the database, in this journal mode.
@@ -45,7 +48,8 @@ pub fn start(role: &str, load: Load, database: &Path, traces: &Path, limit: &str
         .env_remove("LOCKTRACE_SQL")
         .env("LOAD_DATABASE", database)
         .env("LOAD_THREADS", load.threads.to_string())
-        .env("LOAD_TRANSACTIONS", load.transactions.to_string());
+        .env("LOAD_TRANSACTIONS", load.transactions.to_string())
+        .env("LOAD_LOG_OPEN", u32::from(load.log_open).to_string());
     Process::start(command)
 }
 
@@ -66,9 +70,17 @@ fn insert(connection: &Connection, thread: u32, n: u32) {
     connection.prepare_cached(sql).unwrap().execute((std::process::id(), thread, n)).unwrap();
 }
 
+/// Installs the recorder, and opens its log if that is asked for.
+fn install() {
+    sqlite_locktrace::Builder::new().install().unwrap();
+    if number("LOAD_LOG_OPEN") == 1 {
+        connect().close().unwrap();
+    }
+}
+
 /// The child `load`: every thread writes and reads in turn, then all close. It says `ready`, and at the end how much it wrote.
 pub fn child() {
-    sqlite_locktrace::Builder::new().install().unwrap();
+    install();
     let (threads, transactions) = (number("LOAD_THREADS"), number("LOAD_TRANSACTIONS"));
     let (open, go) = (&Barrier::new(threads as usize + 1), &Barrier::new(threads as usize + 1));
     std::thread::scope(|scope| {
@@ -103,7 +115,7 @@ pub fn child() {
 
 /// The child `victim`: every thread writes, and says so after each commit, until it is killed.
 pub fn victim() {
-    sqlite_locktrace::Builder::new().install().unwrap();
+    install();
     std::thread::scope(|scope| {
         for thread in 0..number("LOAD_THREADS") {
             scope.spawn(move || {
