@@ -93,14 +93,17 @@ impl Stage {
         self.version
     }
 
-    /// Starts another process: connections opened from now on are in it. Returns its pid.
-    pub fn process(&mut self) -> u32 {
-        let process = Process::host(self.host, &self.traces(), self.dir.path());
-        self.processes.push(process);
-        self.processes[self.processes.len() - 1].pid()
+    /// The process that has this connection.
+    pub fn pid(&self, conn: &str) -> u32 {
+        self.processes[self.places[conn]].pid()
     }
 
-    /// Starts another process on the other SQLite.
+    /// Starts another process: connections opened from now on are in it. Returns its pid.
+    pub fn process(&mut self) -> u32 {
+        self.other_process(self.host)
+    }
+
+    /// Starts another process on this SQLite.
     pub fn other_process(&mut self, host: Host) -> u32 {
         let process = Process::host(host, &self.traces(), self.dir.path());
         self.processes.push(process);
