@@ -78,12 +78,15 @@ impl Waiting {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
             Kind::UNLOCK => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
+                // A statement that asks for itself has not waited with another one's attempts, whether it reads or is granted the lock.
+                if record.tid != wait.tid || (record.sql != wait.sql && record.sql != 0 && wait.sql != 0) {
+                    return Meaning::Over;
+                }
                 let request = Request::of(record);
                 if request == Some(wait.request) {
-                    let same = record.tid == wait.tid && (record.sql == wait.sql || record.sql == 0 || wait.sql == 0);
-                    return match (record.rc.is_ok(), record.rc.is_busy(), same) {
-                        (true, _, _) => Meaning::Granted,
-                        (_, true, true) => Meaning::Refused,
+                    return match (record.rc.is_ok(), record.rc.is_busy()) {
+                        (true, _) => Meaning::Granted,
+                        (_, true) => Meaning::Refused,
                         _ => Meaning::Over,
                     };
                 }
@@ -148,6 +151,9 @@ mod tests {
         assert_eq!(waiting.meaning(&Record::new(Kind::SYNC)), Meaning::Over);
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another statement");
         assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another thread");
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "granted to another statement");
+        assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 0) }), Meaning::Over, "granted to another thread");
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::SHARED, 0) }), Meaning::Over, "another statement reads");
     }
 
     #[test]
