@@ -144,6 +144,11 @@ const CHILD: &str = "LOCKTRACE_TEST_ALONE";
 ///
 /// The test calls this with its own name first of all; in the new process the same call runs `body`.
 pub fn alone(test: &str, body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
+    alone_with(test, &[], body, check);
+}
+
+/// The same, with more words on the new process's command line (to the test harness they are more names of tests).
+pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
     if let Some(dir) = std::env::var_os(CHILD) {
         body(Path::new(&dir));
         return;
@@ -151,6 +156,7 @@ pub fn alone(test: &str, body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Ou
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args(words)
         .env(CHILD, dir.path())
         .env_remove("LOCKTRACE_DIR")
         .env_remove("RUST_BACKTRACE")
