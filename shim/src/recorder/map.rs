@@ -31,7 +31,7 @@ pub struct Map {
     base: NonNull<u8>,
     capacity: u64,
     path: PathBuf,
-    identity: (u64, u64),
+    identity: disk::Identity,
     /// Which chunks have disk space.
     allocated: Box<[AtomicBool]>,
 }
