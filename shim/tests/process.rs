@@ -189,6 +189,35 @@ fn a_forked_child_has_a_log_of_its_own() {
 }
 
 #[test]
+fn what_the_opener_wrote_before_a_fork_is_not_the_childs() {
+    let body = |dir: &Path| {
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        let (_, shim) = probe::shim_over("fork", 3);
+        probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
+        let mut carried = Opened::new(shim, "/no/such/carried.db");
+        let (file, methods) = (carried.file(), carried.methods());
+        for level in [1, 2, 4] {
+            assert_eq!(unsafe { methods.xLock.unwrap()(file, level) }, ffi::SQLITE_OK);
+        }
+        assert_eq!(unsafe { methods.xWrite.unwrap()(file, [0u8; 100].as_ptr().cast(), 100, 0) }, ffi::SQLITE_OK);
+        let child = in_fork(|| {
+            // The first file of this process's log; the carried one must not pass for it.
+            let own = Opened::new(shim, "/no/such/own.db");
+            assert_eq!(unsafe { methods.xClose.unwrap()(file) }, ffi::SQLITE_OK);
+            own.close();
+        });
+        let log = own_trace(&dir.join("trace"), child);
+        let closed: Vec<_> = log.of(Kind::CLOSE).iter().map(|record| (record.file, record.flags)).collect();
+        assert_eq!(closed, [(log.file("/carried.db"), Flags::FORKED), (log.file("/own.db"), Flags(0))]);
+        assert_eq!(log.of(Kind::WROTE), []);
+        assert_eq!(carried.close(), ffi::SQLITE_OK);
+        let wrote = own_trace(&dir.join("trace"), std::process::id()).of(Kind::WROTE);
+        assert_eq!(wrote.iter().map(|record| record.arg).collect::<Vec<_>>(), [100]);
+    };
+    alone("what_the_opener_wrote_before_a_fork_is_not_the_childs", body, quiet);
+}
+
+#[test]
 fn a_carried_connection_that_is_only_closed_is_recorded_as_carried() {
     let body = |dir: &Path| {
         let trace = dir.join("trace");

@@ -200,7 +200,9 @@ pub fn grep(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if std::fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle) {
+        if path.is_dir() {
+            found.extend(grep(&path, needle));
+        } else if std::fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle) {
             found.push(path);
         }
     }
