@@ -140,6 +140,33 @@ fn late_slots_are_read_only_where_they_exist() {
     assert!(table.read().unwrap().database_file_object.is_some());
 }
 
+/// What the extension's entry point answers, and the message it leaves.
+fn load(table: *const c_void) -> (c_int, Option<String>) {
+    let mut message: *mut c_char = std::ptr::null_mut();
+    let rc = unsafe { locktrace::extension::sqlite3_locktrace_init(std::ptr::null_mut(), &mut message, table) };
+    if message.is_null() {
+        return (rc, None);
+    }
+    let text = unsafe { std::ffi::CStr::from_ptr(message) }.to_str().unwrap().to_owned();
+    unsafe { common::sqlite3_free(message) };
+    (rc, Some(text))
+}
+
+#[test]
+fn the_extension_says_why_it_does_not_load() {
+    assert_eq!(load(std::ptr::null()), (ffi::SQLITE_ERROR, None));
+    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_16_2);
+    table.slots[slot::MPRINTF] = common::sqlite3_mprintf as *const c_void;
+    let message = "locktrace: SQLite 3.16.2 is too old: 3.17.0 or later is needed";
+    assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, Some(message.to_owned())));
+    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
+    (table.slots[slot::MPRINTF], table.slots[slot::VFS_FIND]) = (common::sqlite3_mprintf as *const c_void, std::ptr::null());
+    let message = "locktrace: this SQLite was built without sqlite3_vfs_find";
+    assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, Some(message.to_owned())));
+    table.slots[slot::MPRINTF] = std::ptr::null();
+    assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, None));
+}
+
 #[test]
 fn optional_functions_may_be_missing() {
     let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
