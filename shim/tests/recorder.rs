@@ -6,7 +6,7 @@
 mod common;
 
 use common::{alone, alone_with, grep, one_line, quiet, record_into, record_with, trace, work};
-use locktrace::event::Kind;
+use locktrace::event::{Flags, Kind};
 use locktrace::recorder::config::SqlPolicy;
 use rusqlite::Connection;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -117,7 +117,8 @@ fn descriptors() -> Vec<PathBuf> {
 #[test]
 fn no_descriptor_of_ours_stays_open() {
     let body = |dir: &Path| {
-        record_into(&dir.join("trace"));
+        // Four chunks: each is given its disk space through a descriptor.
+        record_with(&dir.join("trace"), 1 << 20, SqlPolicy::Text);
         let before = descriptors();
         let connection = Connection::open(dir.join("a.db")).unwrap();
         connection.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(v); INSERT INTO t VALUES (1)").unwrap();
@@ -166,7 +167,7 @@ fn kernel_locks_settle(file: &Path, good: impl Fn(&[String]) -> bool) -> Vec<Str
 #[test]
 fn the_databases_locks_survive_our_work() {
     let body = |dir: &Path| {
-        record_into(&dir.join("trace"));
+        record_with(&dir.join("trace"), 1 << 20, SqlPolicy::Text);
         let (a, b) = (dir.join("a.db"), dir.join("b.db"));
         works_untouched(&a);
         works_untouched(&b);
@@ -245,19 +246,24 @@ fn a_file_size_limit_that_comes_later_costs_one_line() {
     });
 }
 
-/// A file system of this many bytes at `dir/small`, for this thread alone. `None` where that is not allowed.
-fn small_disk(dir: &Path, bytes: u64) -> Option<PathBuf> {
+/// A file system of this type at `dir/small`, for this thread alone. `None` where that is not allowed.
+fn mounted(dir: &Path, kind: &str, options: &str) -> Option<PathBuf> {
     let small = dir.join("small");
     std::fs::create_dir(&small).unwrap();
     let c = |text: &str| std::ffi::CString::new(text).unwrap();
-    let (target, options) = (c(small.to_str().unwrap()), c(&format!("size={bytes}")));
+    let (target, kind, options) = (c(small.to_str().unwrap()), c(kind), c(options));
     let none = std::ptr::null();
     let mounted = unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
             && libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) == 0
-            && libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0
+            && libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) == 0
     };
     mounted.then_some(small)
+}
+
+/// A file system of this many bytes.
+fn small_disk(dir: &Path, bytes: u64) -> Option<PathBuf> {
+    mounted(dir, "tmpfs", &format!("size={bytes}"))
 }
 
 const SKIPPED: &str = "SKIPPED: mounting a small tmpfs needs privileges this process does not have";
@@ -304,6 +310,66 @@ fn a_full_disk_loses_records_and_counts_them() {
             return quiet(Path::new(""), output);
         }
         assert!(one_line(output).contains("records are being lost: No space left on device"));
+    });
+}
+
+/// The same with a ring of which only a part stays mapped: it lets chunks go from memory, and prepares each anew on every lap.
+#[test]
+fn a_full_disk_under_a_large_ring_loses_records_and_counts_them() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 3 << 20) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_with(&small.join("trace"), 8 << 20, SqlPolicy::Off);
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        selects(&connection, 50_000);
+        let read = trace(&small.join("trace"));
+        assert!(read.header.head > 100_000 && read.header.head < read.header.capacity, "{:?}", read.header);
+        assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
+        assert_eq!(read.unreadable, read.header.lost_space);
+        selects(&connection, 100_000);
+        let later = trace(&small.join("trace"));
+        assert!(later.header.head > 2 * later.header.capacity && later.header.lost_space < later.header.head);
+    };
+    alone("a_full_disk_under_a_large_ring_loses_records_and_counts_them", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("records are being lost: No space left on device"));
+    });
+}
+
+/// One that cannot set space aside (`ramfs` here; NFS before version 4.2 is another) gets zeros written instead.
+#[test]
+fn a_file_system_without_fallocate_is_recorded_to() {
+    let body = |dir: &Path| {
+        let Some(small) = mounted(dir, "ramfs", "") else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_with(&small.join("trace"), 1 << 20, SqlPolicy::Text);
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        selects(&connection, 4000);
+        let read = trace(&small.join("trace"));
+        assert_eq!((read.unreadable, read.header.lost_space), (0, 0));
+        assert_eq!(read.records.len() as u64, read.header.head);
+        // Writing those zeros past a limit would kill.
+        limit_file_size(600 << 10);
+        selects(&connection, 4000);
+        let read = trace(&small.join("trace"));
+        assert!(read.header.lost_space > 0);
+        assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
+    };
+    alone("a_file_system_without_fallocate_is_recorded_to", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("RLIMIT_FSIZE"));
     });
 }
 
@@ -416,6 +482,32 @@ fn policy_text_keeps_the_statement_and_never_its_values() {
         assert_eq!(grep(&dir.join("trace"), b"INSERT INTO t VALUES (?1)").len(), 1);
     };
     alone("policy_text_keeps_the_statement_and_never_its_values", body, quiet);
+}
+
+#[test]
+fn one_refusal_explains_one_sleep() {
+    let body = |dir: &Path| {
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        let (holder, refused) = (Connection::open(dir.join("a.db")).unwrap(), Connection::open(dir.join("a.db")).unwrap());
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        refused.busy_timeout(std::time::Duration::from_millis(5)).unwrap();
+        refused.execute_batch("BEGIN IMMEDIATE").unwrap_err();
+        holder.execute_batch("COMMIT").unwrap();
+        refused.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        // The last refusal was followed by no sleep of SQLite's: the application's first pause passes for it, and is marked as
+        // assumed. What comes after has nothing to do with any refusal.
+        unsafe { rusqlite::ffi::sqlite3_sleep(3) };
+        unsafe { rusqlite::ffi::sqlite3_sleep(3) };
+        let trace = trace(&dir.join("trace"));
+        let busy = trace.of(Kind::LOCK).into_iter().filter(|record| record.rc.is_busy()).collect::<Vec<_>>();
+        let sleeps = trace.of(Kind::SLEEP);
+        assert!(busy.len() >= 2 && sleeps.len() >= 2, "{sleeps:?}");
+        let (own, waits) = sleeps.split_last().unwrap();
+        assert!(waits.iter().all(|sleep| (sleep.conn, sleep.flags) == (busy[0].conn, Flags::ASSUMED)), "{waits:?}");
+        assert_eq!((own.conn, own.file, own.flags), (0, 0, Flags(0)));
+    };
+    alone("one_refusal_explains_one_sleep", body, quiet);
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
     let slept = unsafe { sleep(shim.base, microseconds) };
     let end = clock::now();
     if let Some(log) = recorder::current() {
-        let last = thread::last_refused();
+        let last = thread::take_refused();
         let (conn, file) = if last.log == log.serial() { (last.conn, last.file) } else { (0, 0) };
         log.write(&Record {
             start,
