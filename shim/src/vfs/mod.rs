@@ -1,6 +1,6 @@
 //! The pass-through VFS: it wraps another VFS, hands every call on unchanged, and records what happens to locks.
 //!
-//! Who calls: SQLite, through the tables of [`tables`]. What goes out: SQLite's own results, and records. The rule over all others:
+//! Who calls: SQLite, through the tables of `tables`. What goes out: SQLite's own results, and records. The rule over all others:
 //! **the traced program must not be able to tell.**
 //!
 //! | file | idea |
