@@ -208,3 +208,20 @@ pub fn grep(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
     }
     found
 }
+
+/// The application's results on a fresh database, with nobody recording.
+const UNTOUCHED: (&str, i64) = ("delete", 1);
+
+/// The work, and that it went as without us.
+pub fn works_untouched(db: &Path) {
+    let (mode, rows) = work(db).unwrap();
+    assert_eq!((mode.as_str(), rows), UNTOUCHED);
+}
+
+/// Selects in autocommit mode: two transitions each.
+pub fn selects(connection: &rusqlite::Connection, n: u32) {
+    let mut statement = connection.prepare("SELECT count(*) FROM t").unwrap();
+    for _ in 0..n {
+        assert_eq!(statement.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    }
+}
