@@ -1,6 +1,6 @@
 //! The pass-through VFS: it wraps another VFS, hands every call on unchanged, and records what happens to locks.
 //!
-//! Who calls: SQLite, through the tables of [`tables`]. What goes out: SQLite's own results, and records. The rule over all others:
+//! Who calls: SQLite, through the tables of `tables`. What goes out: SQLite's own results, and records. The rule over all others:
 //! **the traced program must not be able to tell.**
 //!
 //! | file | idea |
@@ -33,6 +33,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct Shim {
     api: Api,
     base: *mut sqlite3_vfs,
+    /// The VFS that was the default when this one was installed.
+    displaced: *mut sqlite3_vfs,
     name: CString,
     library: Library,
     /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
@@ -119,8 +121,9 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         }
         // SAFETY: ours, so its pAppData is a leaked Shim.
         let shim = unsafe { &*(*there).pAppData.cast::<Shim>() };
-        // Only the base itself in our place means that SQLite was initialised anew. Any other default was put there on purpose.
-        if options.default && default == shim.base {
+        // The default of before in our place, or the base itself: SQLite was initialised anew, or we were not the default so far.
+        // Any other default was put there on purpose.
+        if options.default && (default == shim.displaced || default == shim.base) {
             return register(&api, there, true).map(|()| Installed::Again);
         }
         return Ok(Installed::Already);
@@ -132,10 +135,9 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     if base.is_null() {
         return Err(InstallError::NoBase(options.base.clone()));
     }
-    // The default is ours under another name: a second layer would record everything twice.
-    if options.base.is_none() && ours(base) {
-        return Ok(Installed::Already);
-    }
+    // Ours under another name: a second layer would record everything twice, so this one is another way to the same base.
+    // SAFETY: ours, so its pAppData is a leaked Shim.
+    let base = if ours(base) { unsafe { (*(*base).pAppData.cast::<Shim>()).base } } else { base };
 
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
     let library = guarded(|| {
@@ -153,7 +155,8 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
     let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
     // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
-    let shim: &'static Shim = Box::leak(Box::new(Shim { api, base, name: options.name.clone(), library, armored }));
+    let shim: &'static Shim =
+        Box::leak(Box::new(Shim { api, base, displaced: default, name: options.name.clone(), library, armored }));
     // SAFETY: the base is registered.
     let mut vfs = unsafe { tables::mirror_vfs(base) };
     vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);

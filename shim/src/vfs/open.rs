@@ -61,10 +61,13 @@ pub(super) unsafe extern "C" fn x_open(
         // SAFETY: SQLite's memory for this file. Null: it is not open, and must not be closed.
         unsafe { (*file).pMethods = ptr::null() };
     } else {
-        let database = if kind == FileKind::DATABASE {
+        // A journal opened read-only may be another database's, by a name out of a super-journal (SQLite has called these
+        // SQLITE_OPEN_SUPER_JOURNAL for some versions only). The pager knows no such name, and nothing of it is recorded anyway.
+        let foreign = kind == FileKind::JOURNAL && flags & ffi::OPEN_READONLY != 0;
+        let database = if kind == FileKind::DATABASE || foreign {
             ptr::null()
         } else {
-            // SAFETY: SQLite opened a journal or WAL, so `name` is one of the pager's own names.
+            // SAFETY: SQLite opened its own journal or WAL, so `name` is one of the pager's own names.
             unsafe { owner(shim, name) }
         };
         let conn = if kind == FileKind::DATABASE { CONNECTIONS.fetch_add(1, Ordering::Relaxed).wrapping_add(1) } else { 0 };
@@ -173,7 +176,7 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
     let slept = unsafe { sleep(shim.base, microseconds) };
     let end = clock::now();
     if let Some(log) = recorder::current() {
-        let last = thread::last_refused();
+        let last = thread::take_refused();
         let (conn, file) = if last.log == log.serial() { (last.conn, last.file) } else { (0, 0) };
         log.write(&Record {
             start,
