@@ -7,7 +7,7 @@ use crate::api::{Api, Mprintf};
 use crate::ffi::{ERROR, OK_LOAD_PERMANENTLY, sqlite3};
 use crate::recorder::config::Config;
 use crate::recorder::{configure, guarded};
-use crate::vfs::{InstallError, Options, install};
+use crate::vfs::{Options, install};
 use std::ffi::{CString, c_char, c_int, c_void};
 
 /// SQLite's entry point into `liblocktrace.so`: its name comes from the file's
@@ -36,15 +36,11 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(_db: *mut sqlite3, error: *mut *
         Some((|| {
             configure(Config::from_env().map_err(|error| error.to_string())?);
             // SAFETY: SQLite's own table; returning SQLITE_OK_LOAD_PERMANENTLY keeps this library loaded.
-            match unsafe { install(api, &Options::default()) } {
-                // Another copy of this library (linked into the program, say) was here first: it does the recording.
-                Ok(_) | Err(InstallError::NameTaken(_)) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            }
+            unsafe { install(api, &Options::default()) }.map_err(|error| error.to_string())
         })())
     });
     match result {
-        Some(Ok(())) => OK_LOAD_PERMANENTLY,
+        Some(Ok(_)) => OK_LOAD_PERMANENTLY,
         failed => {
             let message = match failed {
                 Some(Err(message)) => message,

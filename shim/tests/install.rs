@@ -112,6 +112,29 @@ fn a_name_that_is_taken_is_refused() {
     alone("a_name_that_is_taken_is_refused", body, quiet);
 }
 
+/// Linked in *and* loaded as an extension: two copies of this library, one SQLite.
+#[test]
+fn a_second_copy_of_the_library_stands_back() {
+    let body = |dir: &Path| {
+        into(dir);
+        let library = std::env::current_exe().unwrap().with_file_name("liblocktrace.so");
+        assert!(library.exists(), "{} is missing: run `cargo build -p locktrace-shim`", library.display());
+        assert_eq!(install_as("mine", None, true), Ok(Installed::Fresh));
+        let path = std::ffi::CString::new(library.to_str().unwrap()).unwrap();
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        let rc = unsafe {
+            ffi::sqlite3_enable_load_extension(db.handle(), 1);
+            let entry = c"sqlite3_locktrace_init".as_ptr();
+            ffi::sqlite3_load_extension(db.handle(), path.as_ptr(), entry, std::ptr::null_mut())
+        };
+        assert_eq!(rc, ffi::SQLITE_OK);
+        assert_eq!(default_name(), "mine");
+        assert!(find(Some("locktrace")).is_null());
+        assert_eq!(stack(&open(&dir.join("a.db"))), "mine/unix");
+    };
+    alone("a_second_copy_of_the_library_stands_back", body, quiet);
+}
+
 #[test]
 fn a_base_that_is_not_there_is_named() {
     let body = |dir: &Path| {

@@ -106,7 +106,20 @@ fn ours(vfs: *const sqlite3_vfs) -> bool {
     open.is_some_and(|open| ptr::fn_addr_eq(open, open::x_open as unsafe extern "C" fn(_, _, _, _, _) -> _))
 }
 
+/// The name by which another copy of this library knows us: we answer it as a system call, which no other VFS has.
+const SIGNATURE: &CStr = c"locktrace";
+
+/// Whether a VFS belongs to any copy of this library: this one, or one that was linked in or loaded beside it.
+fn any_copys(vfs: *mut sqlite3_vfs) -> bool {
+    // SAFETY: a VFS that SQLite handed out has the fields its version declares, and `xGetSystemCall` is from version 3; it takes
+    // any name and answers null to one it does not know (https://sqlite.org/c3ref/vfs.html).
+    ours(vfs) || unsafe { (*vfs).iVersion >= 3 && (*vfs).xGetSystemCall.is_some_and(|get| get(vfs, SIGNATURE.as_ptr()).is_some()) }
+}
+
 /// Registers our VFS with the SQLite library behind `api`. Repeating it is harmless.
+///
+/// Where another copy of this library is there first, under our name or as the VFS to wrap, it does the recording: a second layer
+/// would record everything twice. (A copy over a base older than version 3 cannot be recognised.)
 ///
 /// # Safety
 /// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
@@ -117,7 +130,7 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let there = find(Some(&options.name));
     if !there.is_null() {
         if !ours(there) {
-            return Err(InstallError::NameTaken(options.name.clone()));
+            return if any_copys(there) { Ok(Installed::Already) } else { Err(InstallError::NameTaken(options.name.clone())) };
         }
         // SAFETY: ours, so its pAppData is a leaked Shim.
         let shim = unsafe { &*(*there).pAppData.cast::<Shim>() };
@@ -138,6 +151,9 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     // Ours under another name: a second layer would record everything twice, so this one is another way to the same base.
     // SAFETY: ours, so its pAppData is a leaked Shim.
     let base = if ours(base) { unsafe { (*(*base).pAppData.cast::<Shim>()).base } } else { base };
+    if any_copys(base) {
+        return Ok(Installed::Already);
+    }
 
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
     let library = guarded(|| {

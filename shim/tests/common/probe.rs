@@ -357,6 +357,7 @@ pub fn shim_over(name: &str, version: c_int) -> (*mut sqlite3_vfs, *mut ours::sq
     assert_eq!(unsafe { ffi::sqlite3_vfs_register(base, 0) }, ffi::SQLITE_OK);
     let installed = super::install_as(&format!("shim-{name}"), Some(&format!("base-{name}")), false);
     assert_eq!(installed, Ok(locktrace::vfs::Installed::Fresh));
+    calls(); // installing asks the base whether it is another copy of us
     let shim = super::find(Some(&format!("shim-{name}")));
     assert_eq!(unsafe { CStr::from_ptr((*shim).zName) }.to_str().unwrap(), format!("shim-{name}"));
     (base, shim)
