@@ -100,6 +100,7 @@ fn record(scale: usize) {
     let mut statement = db.prepare("SELECT value FROM json_each('[1,2,3]') WHERE value > ?1").unwrap();
     let mut rows = statement.query([0]).unwrap();
     rows.next().unwrap();
+    // SAFETY: only its address is used, while `db` is open.
     let mut handle = unsafe { db.handle() };
     for (what, connection) in [("without SQL", ptr::null_mut()), ("with SQL", &raw mut handle)] {
         let bare = noop::File::open("noop", ptr::null_mut());

@@ -119,6 +119,15 @@ impl Api {
         })
     }
 
+    /// `sqlite3_mprintf` alone, to say why the rest of a table is no good.
+    ///
+    /// # Safety
+    /// As for [`Api::from_routines`].
+    pub unsafe fn mprintf_of(routines: *const c_void) -> Option<Mprintf> {
+        // SAFETY: the caller vouches for the table, which has had this slot since 3.0; it holds null or `sqlite3_mprintf`.
+        unsafe { std::mem::transmute::<*const c_void, Option<Mprintf>>(*routines.cast::<*const c_void>().add(slot::MPRINTF)) }
+    }
+
     /// The version, for example `3.40.1`.
     pub fn version(&self) -> String {
         // SAFETY: sqlite3_libversion returns a static NUL-terminated string.

@@ -135,7 +135,8 @@ impl Kind {
     pub const SHM_UNMAP: Kind = Kind(8);
     /// `xSync` of the file named by the file kind. `arg` holds the sync flags.
     pub const SYNC: Kind = Kind(9);
-    /// `xSleep`; `arg` is the time asked for, in microseconds. The connection is the one this thread was refused on last.
+    /// `xSleep`; `arg` is the time asked for, in microseconds. The connection is the one this thread was refused on
+    /// since its sleep before.
     pub const SLEEP: Kind = Kind(10);
     /// `xDelete` of a journal or WAL file: the commit point in DELETE mode, the last close in WAL mode.
     pub const DELETE: Kind = Kind(11);

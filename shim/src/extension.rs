@@ -3,11 +3,11 @@
 //! Load it once, on any connection, a `:memory:` one will do: from then on every connection that this SQLite library opens in this
 //! process is traced. Connections that were open before are not.
 
-use crate::api::Api;
+use crate::api::{Api, Mprintf};
 use crate::ffi::{ERROR, OK_LOAD_PERMANENTLY, sqlite3};
 use crate::recorder::config::Config;
 use crate::recorder::{configure, guarded};
-use crate::vfs::{InstallError, Options, install};
+use crate::vfs::{Options, install};
 use std::ffi::{CString, c_char, c_int, c_void};
 
 /// SQLite's entry point into `liblocktrace.so`: its name comes from the file's
@@ -23,32 +23,44 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(_db: *mut sqlite3, error: *mut *
     // SAFETY: SQLite passes its own table.
     let api = match unsafe { Api::from_routines(routines) } {
         Ok(api) => api,
-        Err(_) => return ERROR,
+        Err(why) => {
+            // SAFETY: as above; `mprintf` is there in every SQLite that loads extensions, or its slot is null.
+            if let Some(mprintf) = unsafe { Api::mprintf_of(routines) } {
+                // SAFETY: SQLite's own `mprintf` and SQLite's own place for the message.
+                unsafe { explain(mprintf, error, &why.to_string()) };
+            }
+            return ERROR;
+        }
     };
     let result = guarded(|| {
         Some((|| {
             configure(Config::from_env().map_err(|error| error.to_string())?);
             // SAFETY: SQLite's own table; returning SQLITE_OK_LOAD_PERMANENTLY keeps this library loaded.
-            match unsafe { install(api, &Options::default()) } {
-                // Another copy of this library (linked into the program, say) was here first: it does the recording.
-                Ok(_) | Err(InstallError::NameTaken(_)) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            }
+            unsafe { install(api, &Options::default()) }.map_err(|error| error.to_string())
         })())
     });
     match result {
-        Some(Ok(())) => OK_LOAD_PERMANENTLY,
+        Some(Ok(_)) => OK_LOAD_PERMANENTLY,
         failed => {
             let message = match failed {
                 Some(Err(message)) => message,
                 _ => "internal error".to_owned(),
             };
-            let message = CString::new(format!("locktrace: {message}")).unwrap_or_default();
-            if !error.is_null() {
-                // SAFETY: SQLite frees the message with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
-                unsafe { *error = (api.mprintf)(c"%s".as_ptr(), message.as_ptr()) };
-            }
+            // SAFETY: as above.
+            unsafe { explain(api.mprintf, error, &message) };
             ERROR
         }
+    }
+}
+
+/// Leaves the reason where SQLite looks for it.
+///
+/// # Safety
+/// `error` is null or the entry point's `pzErrMsg`, and `mprintf` is of the same library.
+unsafe fn explain(mprintf: Mprintf, error: *mut *mut c_char, message: &str) {
+    let message = CString::new(format!("locktrace: {message}")).unwrap_or_default();
+    if !error.is_null() {
+        // SAFETY: SQLite frees the message with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
+        unsafe { *error = mprintf(c"%s".as_ptr(), message.as_ptr()) };
     }
 }

@@ -95,6 +95,8 @@ pub const ERROR: c_int = 1;
 /// `SQLITE_OK_LOAD_PERMANENTLY`: the extension must stay loaded when its connection closes.
 pub const OK_LOAD_PERMANENTLY: c_int = 256;
 
+/// `SQLITE_OPEN_READONLY`
+pub const OPEN_READONLY: c_int = 1;
 /// `SQLITE_OPEN_MAIN_DB`
 pub const OPEN_MAIN_DB: c_int = 0x100;
 /// `SQLITE_OPEN_MAIN_JOURNAL`

@@ -3,7 +3,7 @@
 //! Built as `liblocktrace.so` it is a loadable extension ([`extension`]); as a Rust library it is what `sqlite_locktrace::Builder`
 //! installs. It links no SQLite of its own: the functions it needs come from the library it is installed into ([`api`]).
 //!
-//! Data walks one way: `vfs` callback → [`event`] → [`recorder`] → file. What reads the files knows only [`event`] and [`format`].
+//! Data walks one way: `vfs` callback → [`event`] → [`recorder`] → file. What reads the files knows only [`event`] and [`mod@format`].
 
 #[cfg(not(loom))]
 pub mod api;

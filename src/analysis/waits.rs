@@ -2,7 +2,9 @@
 //!
 //! In come the records of one connection; out go [`Wait`]s. Attempts belong to one run while the same thread asks for the same lock
 //! for the same statement, and does nothing in between but what SQLite does while it waits: sleep, and give back and retake the
-//! lock it reads under.
+//! lock it reads under. SQLite's own busy handler sleeps after *every* refusal; so in a run that has slept, an attempt without a
+//! sleep before it is the application's next try, and the run before it had given up. A run that never sleeps (an application's
+//! own busy handler, or its own retries without any) cannot be told apart that way, and counts as one.
 #![forbid(unsafe_code)]
 
 use super::lock::Request;
@@ -78,15 +80,13 @@ impl Waiting {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
             Kind::UNLOCK => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
-                // A statement that asks for itself has not waited with another one's attempts, whether it reads or is granted the lock.
-                if record.tid != wait.tid || (record.sql != wait.sql && record.sql != 0 && wait.sql != 0) {
-                    return Meaning::Over;
-                }
                 let request = Request::of(record);
+                let same = record.tid == wait.tid && (record.sql == wait.sql || record.sql == 0 || wait.sql == 0);
                 if request == Some(wait.request) {
-                    return match (record.rc.is_ok(), record.rc.is_busy()) {
-                        (true, _) => Meaning::Granted,
-                        (_, true) => Meaning::Refused,
+                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts;
+                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
+                        (true, _, true) => Meaning::Granted,
+                        (_, true, true) => Meaning::Refused,
                         _ => Meaning::Over,
                     };
                 }
@@ -100,7 +100,8 @@ impl Waiting {
                         mask != 0 && (0..8).all(|slot| mask & (1 << slot) == 0 || Slot(slot).is_read())
                     }
                 };
-                if reads { Meaning::Waits } else { Meaning::Over }
+                // A read for another statement: the application has moved on.
+                if reads && same { Meaning::Waits } else { Meaning::Over }
             }
             _ => Meaning::Over,
         }
@@ -150,10 +151,20 @@ mod tests {
         assert_eq!(waiting.meaning(&lock(Level::EXCLUSIVE, 5)), Meaning::Over);
         assert_eq!(waiting.meaning(&Record::new(Kind::SYNC)), Meaning::Over);
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another statement");
-        assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another thread");
-        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "granted to another statement");
-        assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 0) }), Meaning::Over, "granted to another thread");
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "another statement got it");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::SHARED, 0) }), Meaning::Over, "another statement reads");
+        assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another thread");
+    }
+
+    #[test]
+    fn after_the_last_sleep_it_is_the_application_that_tries_again() {
+        let mut waiting = waiting(Request::File(Level::RESERVED));
+        (waiting.wait.attempts, waiting.wait.sleeps) = (3, 3);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 5)), Meaning::Refused);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 0)), Meaning::Granted);
+        waiting.wait.attempts = 4; // refused once more, and no sleep
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 5)), Meaning::Over);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 0)), Meaning::Over);
     }
 
     #[test]

@@ -267,11 +267,10 @@ impl<W: Write> Text<'_, '_, W> {
 
     fn who(&self, who: ConnId, tid: u32) -> String {
         let log = self.analysis.trace.log(who.log);
-        let thread = match essence::thread(self.analysis.trace, who, tid) {
-            Some(name) => format!(" {}", cut(name, 16)),
-            None if tid == 0 || tid == log.pid => String::new(),
-            None => format!(" thread {tid}"),
-        };
+        // Threads often share a name (the program's), so that only the number tells them apart.
+        let number = if tid == 0 || tid == log.pid { String::new() } else { format!(" thread {tid}") };
+        let name = essence::thread(self.analysis.trace, who, tid).map_or_else(String::new, |name| format!(" {}", cut(name, 16)));
+        let thread = number + &name;
         format!("pid {}{thread} c{}{}", log.pid, who.conn, if who.forked { " (forked)" } else { "" })
     }
 

@@ -26,7 +26,7 @@
 //!
 //! | `t` | keys |
 //! | --- | --- |
-//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array), `cwd`, `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
+//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `cwd`, `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
 //! | `library` | `lib` (number), `sqlite` (version), `source_id`, `options` (array, or null where the build cannot tell), `vfs` (our VFS name), `base` (the name of the VFS we wrap) |
 //! | `file` | `file` (the number in the records), `lib`, `path`, `dev`, `ino` (numbers; null when `stat` failed), `fs` (file system type name, or null) |
 //! | `thread` | `tid`, `name` |

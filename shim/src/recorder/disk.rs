@@ -10,10 +10,13 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Makes the trace directory if it is not there: 0700, and so are parents that were missing. One that exists stays as it is, but
 /// must be a directory and not a link to one: a link in a shared place could lead SQL texts anywhere.
 pub fn make_dir(dir: &Path) -> io::Result<()> {
+    // Without a slash or dot at its end, which would make `lstat` follow a link.
+    let dir: &Path = &dir.components().collect::<std::path::PathBuf>();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     if fs::symlink_metadata(dir)?.is_dir() {
         Ok(())
@@ -28,8 +31,8 @@ pub fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a file of ours again for a moment, if it is still the same one.
-pub fn reopen(path: &Path, identity: (u64, u64)) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+pub fn reopen(path: &Path, identity: Identity) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if self::identity(&file)? == identity {
         Ok(file)
     } else {
@@ -37,15 +40,27 @@ pub fn reopen(path: &Path, identity: (u64, u64)) -> io::Result<File> {
     }
 }
 
-/// Which file this is: device and inode.
-pub fn identity(file: &File) -> io::Result<(u64, u64)> {
+/// Which file this is: device, inode and, where the file system knows it, the time of its creation. A deleted file's inode may
+/// soon be another's.
+pub type Identity = (u64, u64, Option<SystemTime>);
+
+/// Which file this is.
+pub fn identity(file: &File) -> io::Result<Identity> {
     let meta = file.metadata()?;
-    Ok((meta.dev(), meta.ino()))
+    Ok((meta.dev(), meta.ino(), meta.created().ok()))
 }
 
-/// Appends to a file that exists, in one write.
-pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+/// Appends to a file of ours, if it is still the same one, in one write.
+pub fn append(path: &Path, identity: Identity, bytes: &[u8]) -> io::Result<()> {
+    // Not blocking: in its place there may be a pipe now.
+    let mut file = OpenOptions::new().append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if self::identity(&file)? != identity {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"));
+    }
+    // The limit may have been lowered since the file was created.
+    if file.metadata()?.len().saturating_add(bytes.len() as u64) > size_limit() {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the process's file size limit (RLIMIT_FSIZE) is reached"));
+    }
     // One write call: lines of one file may come from several threads, and a reader or a crash sees whole lines only.
     match file.write(bytes)? {
         n if n == bytes.len() => Ok(()),
@@ -129,14 +144,19 @@ mod tests {
         let (target, link) = (root.path().join("target"), root.path().join("link"));
         fs::create_dir(&target).unwrap();
         symlink(&target, &link).unwrap();
-        assert!(make_dir(&link).unwrap_err().to_string().contains("link"));
+        for link in [link.clone(), link.join(""), link.join(".")] {
+            assert!(make_dir(&link).unwrap_err().to_string().contains("link"));
+        }
         let (file, file_link) = (root.path().join("file"), root.path().join("file-link"));
         fs::write(&file, "").unwrap();
         symlink(&file, &file_link).unwrap();
         assert!(create(&file_link).is_err());
-        assert!(append(&file_link, b"x").is_err());
-        assert!(reopen(&file_link, stat(file.as_os_str().as_bytes()).unwrap()).is_err());
-        assert!(reopen(&file, (0, 0)).is_err(), "another file of that name is not ours");
+        let identity = identity(&File::open(&file).unwrap()).unwrap();
+        let other = (0, 0, None);
+        assert!(append(&file_link, identity, b"x").is_err());
+        assert!(append(&file, other, b"x").is_err(), "another file of that name is not ours");
+        assert!(reopen(&file_link, identity).is_err());
+        assert!(reopen(&file, other).is_err(), "another file of that name is not ours");
         assert_eq!(fs::read(&file).unwrap(), b"");
     }
 

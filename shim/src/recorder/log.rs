@@ -139,7 +139,8 @@ impl Log {
     }
 
     /// Prepares every chunk that is not ready, up to and with that of `number`: what is below `ready` must be ready without gaps.
-    /// After a long famine one lap is enough, since it covers every slot.
+    /// After a long famine one lap is enough, since it covers every slot; but only the whole of it, so nothing is called ready
+    /// before the last chunk is.
     fn prepare(&self, number: u64) -> bool {
         let chunk = number / CHUNK * CHUNK;
         let lap = chunk.saturating_sub(self.map.capacity() - CHUNK);
@@ -153,8 +154,8 @@ impl Log {
                 return false;
             }
             next = (next / CHUNK + 1) * CHUNK;
-            self.ready_to(next);
         }
+        self.ready_to(next);
         self.starved.store(false, Ordering::Relaxed);
         true
     }

@@ -31,7 +31,7 @@ pub struct Map {
     base: NonNull<u8>,
     capacity: u64,
     path: PathBuf,
-    identity: (u64, u64),
+    identity: disk::Identity,
     /// Which chunks have disk space.
     allocated: Box<[AtomicBool]>,
 }
@@ -195,6 +195,11 @@ fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
             Some(libc::EINTR) => {}
             // A file system without fallocate: writing zeros allocates as well. The range holds no records yet.
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                // Such a write past the limit would not fail but raise SIGXFSZ, and the limit may be new.
+                if offset + len > disk::size_limit() {
+                    let reason = "the process's file size limit (RLIMIT_FSIZE) is reached";
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+                }
                 let zeros = [0; 4096];
                 let mut at = offset;
                 while at < offset + len {

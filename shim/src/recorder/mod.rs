@@ -1,7 +1,8 @@
 //! The recorder: one log a process, opened at its first event, and never in the application's way.
 //!
-//! In come [`Record`]s from the VFS; out come bytes in the trace directory. Whatever goes wrong in here, the caller's result is
-//! not touched: an event is lost and counted, and one line on stderr says so. [`config`] lists the environment variables.
+//! In come [`Record`](crate::format::record::Record)s from the VFS; out come bytes in the trace directory. Whatever goes wrong in
+//! here, the caller's result is not touched: an event is lost and counted, and one line on stderr says so. [`config`] lists the
+//! environment variables.
 
 pub mod config;
 mod disk;

@@ -42,14 +42,17 @@ pub struct Library {
 #[derive(PartialEq, Eq, Debug)]
 struct FileKey {
     lib: u32,
-    /// Device and inode; a database whose `stat` failed is known by its path.
-    identity: Result<(u64, u64), Vec<u8>>,
+    /// Device and inode, where `stat` tells.
+    identity: Option<(u64, u64)>,
+    /// Its path, too: a deleted database's inode soon belongs to another one.
+    path: Vec<u8>,
 }
 
 /// A names file being written.
 #[derive(Debug)]
 pub struct Names {
     path: PathBuf,
+    identity: disk::Identity,
     limit: u64,
     bytes: AtomicU64,
     /// The last write failed, perhaps half-way: the next line starts on a fresh one.
@@ -66,19 +69,23 @@ impl Names {
     /// Creates the file with its first line, which describes this process.
     pub fn create(path: &Path, started_ns: u64, forked: bool, policy: SqlPolicy) -> io::Result<Names> {
         let line = process_line(started_ns, forked, policy);
+        let seen = Seen::new()?;
+        let identity = disk::identity(&disk::create(path)?)?;
         let names = Names {
             path: path.to_owned(),
+            identity,
             limit: MAX_BYTES.min(disk::size_limit()),
             bytes: AtomicU64::new(0),
             broken: AtomicBool::new(false),
             backoff: AtomicU32::new(0),
-            sql: Seen::new()?,
+            sql: seen,
             threads: AtomicU32::new(0),
             files: Mutex::new(Vec::new()),
             libraries: Mutex::new(Vec::new()),
         };
-        disk::create(path)?;
-        names.write(&line)?;
+        names.write(&line).inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })?;
         Ok(names)
     }
 
@@ -95,9 +102,9 @@ impl Names {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let result = if self.broken.load(Ordering::Relaxed) {
-            disk::append(&self.path, format!("\n{line}").as_bytes())
+            disk::append(&self.path, self.identity, format!("\n{line}").as_bytes())
         } else {
-            disk::append(&self.path, line.as_bytes())
+            disk::append(&self.path, self.identity, line.as_bytes())
         };
         self.broken.store(result.is_err(), Ordering::Relaxed);
         if result.is_err() {
@@ -138,7 +145,7 @@ impl Names {
     /// The number of a database, naming it and its library when they are new to this log. 0 past the cap.
     pub fn file(&self, library: &Library, path: &[u8]) -> (u32, io::Result<()>) {
         let stat = disk::stat(path);
-        let key = FileKey { lib: library.number, identity: stat.ok_or_else(|| path.to_vec()) };
+        let key = FileKey { lib: library.number, identity: stat, path: path.to_vec() };
         // Poisoned means that a thread panicked here before; the list itself is whole either way.
         let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(index) = files.iter().position(|known| *known == key) {
@@ -147,7 +154,7 @@ impl Names {
         let mut result = self.library(library);
         if files.len() >= MAX_FILES {
             if files.len() == MAX_FILES && files.try_reserve(1).is_ok() {
-                files.push(FileKey { lib: 0, identity: Ok((0, 0)) });
+                files.push(FileKey { lib: 0, identity: None, path: Vec::new() });
                 result = result.and(self.cap("file", MAX_FILES as u64));
             }
             return (0, result);
@@ -193,8 +200,9 @@ fn process_line(started_ns: u64, forked: bool, policy: SqlPolicy) -> String {
     let cmdline = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let mut argv: Vec<&[u8]> = cmdline.split(|&byte| byte == 0).collect();
     argv.pop_if(|last| last.is_empty());
-    // A command line can be megabytes long; its beginning says who it is.
-    argv.truncate(64);
+    // A command line can be megabytes long; its beginning says who it is. And it can hold statements (`sqlite3 app.db "UPDATE …"`):
+    // where no text of theirs is to be kept, only the program's name is.
+    argv.truncate(if policy == SqlPolicy::Text { 64 } else { 1 });
     let argv: Vec<&[u8]> = argv.into_iter().map(|arg| arg.get(..1024).unwrap_or(arg)).collect();
     let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
     // SAFETY: getppid and getuid have no preconditions.

@@ -137,25 +137,16 @@ mod model {
         });
     }
 
-    /// A writer overtaken by a whole lap: a reader may lose either record, but accepts only what was written under its number.
+    /// A writer overtaken by a whole lap: either record may be lost, but only what was written is accepted under a number.
+    /// (A reader beside them as well makes more interleavings than can be walked through; the test below has one, at random.)
     #[test]
     fn ring_lapped_writer_cannot_forge() {
         bounded().check(|| {
             let ring = Ring::new(1);
-            let writers: Vec<_> = (0..2)
-                .map(|_| {
-                    let ring = Arc::clone(&ring);
-                    thread::spawn(move || ring.write())
-                })
-                .collect();
-            for number in 0..2 {
-                if let Some(seen) = read(ring.slot(number), number) {
-                    assert_eq!(seen, words(number));
-                }
-            }
-            for writer in writers {
-                writer.join().unwrap();
-            }
+            let other = Arc::clone(&ring);
+            let thread = thread::spawn(move || other.write());
+            ring.write();
+            thread.join().unwrap();
             for number in 0..2 {
                 if let Some(seen) = read(ring.slot(number), number) {
                     assert_eq!(seen, words(number));

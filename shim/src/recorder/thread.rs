@@ -63,7 +63,7 @@ pub fn refused_on(last: Last) {
     THREAD.with(|t| t.refused_on.set(last));
 }
 
-/// The connection this thread was refused a lock on last.
-pub fn last_refused() -> Last {
-    THREAD.with(|t| t.refused_on.get())
+/// The connection this thread was refused a lock on, once: it sleeps right after the refusal, and a later sleep is another matter.
+pub fn take_refused() -> Last {
+    THREAD.with(|t| t.refused_on.replace(NOBODY))
 }

@@ -145,6 +145,8 @@ impl File {
                 self.path_hash.set(sql_hash(path));
             }
             if self.opener != std::process::id() {
+                // What the opener wrote before the fork is for the opener to tell.
+                self.written.iter().for_each(|bytes| bytes.set(0));
                 self.flags.set(self.flags.get().with(Flags::FORKED));
             }
         });
@@ -219,6 +221,8 @@ impl File {
     #[cold]
     fn base_level(&self) -> Option<Level> {
         let mut level: c_int = -1;
+        // The base's xLock has just set it, perhaps for its xGetLastError.
+        let _errno = recorder::Errno::save();
         // SAFETY: LOCKSTATE writes one int.
         let rc = unsafe { self.base().xFileControl?(self.inner(), ffi::FCNTL_LOCKSTATE, (&raw mut level).cast()) };
         (rc == ffi::OK).then(|| u8::try_from(level).ok()).flatten().map(Level)
@@ -383,6 +387,8 @@ pub(super) unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
     let file = unsafe { File::of(file) };
     // From here on the connection may be going away.
     file.connection.set(ptr::null());
+    // Before its texts are freed: in a forked child this may be the first that its log hears of the connection.
+    let log = file.owner().log();
     let texts = file.texts.replace(ptr::null_mut());
     if !texts.is_null() {
         // SAFETY: it came from `Box::into_raw` in `introduce`, and the cell held the only copy.
@@ -391,12 +397,10 @@ pub(super) unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
     let start = clock::now();
     let rc = forward!(file, xClose);
     let end = clock::now();
-    let Some(log) = recorder::get() else { return rc };
+    let Some(log) = log else { return rc };
     match file.kind {
         FileKind::DATABASE => {
-            if file.log.get() == log.serial() {
-                file.flush_written(log, start);
-            }
+            file.flush_written(log, start);
             let mut record = file.record(Kind::CLOSE, start, end);
             (record.after, record.shm_shared, record.shm_exclusive) = (Level::NONE, 0, 0);
             log.write(&Record { rc: ResultCode(rc), ..record });

@@ -1,6 +1,6 @@
 //! The pass-through VFS: it wraps another VFS, hands every call on unchanged, and records what happens to locks.
 //!
-//! Who calls: SQLite, through the tables of [`tables`]. What goes out: SQLite's own results, and records. The rule over all others:
+//! Who calls: SQLite, through the tables of `tables`. What goes out: SQLite's own results, and records. The rule over all others:
 //! **the traced program must not be able to tell.**
 //!
 //! | file | idea |
@@ -33,6 +33,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct Shim {
     api: Api,
     base: *mut sqlite3_vfs,
+    /// The VFS that was the default when this one was installed.
+    displaced: *mut sqlite3_vfs,
     name: CString,
     library: Library,
     /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
@@ -104,7 +106,20 @@ fn ours(vfs: *const sqlite3_vfs) -> bool {
     open.is_some_and(|open| ptr::fn_addr_eq(open, open::x_open as unsafe extern "C" fn(_, _, _, _, _) -> _))
 }
 
+/// The name by which another copy of this library knows us: we answer it as a system call, which no other VFS has.
+const SIGNATURE: &CStr = c"locktrace";
+
+/// Whether a VFS belongs to any copy of this library: this one, or one that was linked in or loaded beside it.
+fn any_copys(vfs: *mut sqlite3_vfs) -> bool {
+    // SAFETY: a VFS that SQLite handed out has the fields its version declares, and `xGetSystemCall` is from version 3; it takes
+    // any name and answers null to one it does not know (https://sqlite.org/c3ref/vfs.html).
+    ours(vfs) || unsafe { (*vfs).iVersion >= 3 && (*vfs).xGetSystemCall.is_some_and(|get| get(vfs, SIGNATURE.as_ptr()).is_some()) }
+}
+
 /// Registers our VFS with the SQLite library behind `api`. Repeating it is harmless.
+///
+/// Where another copy of this library is there first, under our name or as the VFS to wrap, it does the recording: a second layer
+/// would record everything twice. (A copy over a base older than version 3 cannot be recognised.)
 ///
 /// # Safety
 /// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
@@ -115,12 +130,13 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let there = find(Some(&options.name));
     if !there.is_null() {
         if !ours(there) {
-            return Err(InstallError::NameTaken(options.name.clone()));
+            return if any_copys(there) { Ok(Installed::Already) } else { Err(InstallError::NameTaken(options.name.clone())) };
         }
         // SAFETY: ours, so its pAppData is a leaked Shim.
         let shim = unsafe { &*(*there).pAppData.cast::<Shim>() };
-        // Only the base itself in our place means that SQLite was initialised anew. Any other default was put there on purpose.
-        if options.default && default == shim.base {
+        // The default of before in our place, or the base itself: SQLite was initialised anew, or we were not the default so far.
+        // Any other default was put there on purpose.
+        if options.default && (default == shim.displaced || default == shim.base) {
             return register(&api, there, true).map(|()| Installed::Again);
         }
         return Ok(Installed::Already);
@@ -132,8 +148,10 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     if base.is_null() {
         return Err(InstallError::NoBase(options.base.clone()));
     }
-    // The default is ours under another name: a second layer would record everything twice.
-    if options.base.is_none() && ours(base) {
+    // Ours under another name: a second layer would record everything twice, so this one is another way to the same base.
+    // SAFETY: ours, so its pAppData is a leaked Shim.
+    let base = if ours(base) { unsafe { (*(*base).pAppData.cast::<Shim>()).base } } else { base };
+    if any_copys(base) {
         return Ok(Installed::Already);
     }
 
@@ -153,7 +171,8 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
     let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
     // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
-    let shim: &'static Shim = Box::leak(Box::new(Shim { api, base, name: options.name.clone(), library, armored }));
+    let shim: &'static Shim =
+        Box::leak(Box::new(Shim { api, base, displaced: default, name: options.name.clone(), library, armored }));
     // SAFETY: the base is registered.
     let mut vfs = unsafe { tables::mirror_vfs(base) };
     vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);

@@ -2,7 +2,7 @@
 //! sleeps. The others go straight to the base. Every one of them hands the base *its own* VFS object.
 
 use super::file::File;
-use super::{Shim, tables};
+use super::{SIGNATURE, Shim, tables};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, ResultCode};
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
@@ -61,10 +61,13 @@ pub(super) unsafe extern "C" fn x_open(
         // SAFETY: SQLite's memory for this file. Null: it is not open, and must not be closed.
         unsafe { (*file).pMethods = ptr::null() };
     } else {
-        let database = if kind == FileKind::DATABASE {
+        // A journal opened read-only may be another database's, by a name out of a super-journal (SQLite has called these
+        // SQLITE_OPEN_SUPER_JOURNAL for some versions only). The pager knows no such name, and nothing of it is recorded anyway.
+        let foreign = kind == FileKind::JOURNAL && flags & ffi::OPEN_READONLY != 0;
+        let database = if kind == FileKind::DATABASE || foreign {
             ptr::null()
         } else {
-            // SAFETY: SQLite opened a journal or WAL, so `name` is one of the pager's own names.
+            // SAFETY: SQLite opened its own journal or WAL, so `name` is one of the pager's own names.
             unsafe { owner(shim, name) }
         };
         let conn = if kind == FileKind::DATABASE { CONNECTIONS.fetch_add(1, Ordering::Relaxed).wrapping_add(1) } else { 0 };
@@ -173,7 +176,7 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
     let slept = unsafe { sleep(shim.base, microseconds) };
     let end = clock::now();
     if let Some(log) = recorder::current() {
-        let last = thread::last_refused();
+        let last = thread::take_refused();
         let (conn, file) = if last.log == log.serial() { (last.conn, last.file) } else { (0, 0) };
         log.write(&Record {
             start,
@@ -187,6 +190,19 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
         log.anchor(end);
     }
     slept
+}
+
+/// System calls are the base's, but for one name by which another copy of this library recognises us.
+pub(super) unsafe extern "C" fn x_get_system_call(vfs: *mut sqlite3_vfs, name: *const c_char) -> DlSymbol {
+    unsafe extern "C" fn here() {}
+    // SAFETY: SQLite calls this method on our VFS.
+    let shim = unsafe { shim(vfs) };
+    // SAFETY: a name is NUL-terminated.
+    if !name.is_null() && unsafe { CStr::from_ptr(name) } == SIGNATURE {
+        return Some(here);
+    }
+    // SAFETY: the slot belongs to version 3, which the base declared when we mirrored it; its own object and SQLite's argument.
+    unsafe { (*shim.base).xGetSystemCall?(shim.base, name) }
 }
 
 /// Methods that say nothing about locks: straight to the base, or the neutral answer if it took them away since.
@@ -219,6 +235,5 @@ pass! {
     x_get_last_error => xGetLastError(size: c_int, message: *mut c_char) -> c_int, 0;
     x_current_time_int64 => xCurrentTimeInt64(time: *mut i64) -> c_int, ffi::ERROR;
     x_set_system_call => xSetSystemCall(name: *const c_char, call: DlSymbol) -> c_int, ffi::ERROR;
-    x_get_system_call => xGetSystemCall(name: *const c_char) -> DlSymbol, None;
     x_next_system_call => xNextSystemCall(name: *const c_char) -> *const c_char, ptr::null();
 }

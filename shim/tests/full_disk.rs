@@ -1,0 +1,244 @@
+//! No room: a full disk, a file size limit, a file system that cannot set space aside. The application must not notice (no SIGBUS,
+//! no SIGXFSZ), every loss is counted, and one line on stderr says so. Each case in a process of its own.
+#![allow(missing_docs)]
+#![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
+
+mod common;
+
+use common::{alone, one_line, quiet, record_into, record_with, selects, trace, works_untouched};
+use locktrace::recorder::config::SqlPolicy;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+
+fn limit_file_size(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
+}
+
+#[test]
+fn a_file_size_limit_below_the_ring_costs_one_line() {
+    let body = |dir: &Path| {
+        limit_file_size(200 << 10);
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        assert_eq!(std::fs::read_dir(dir.join("trace")).unwrap().count(), 0);
+    };
+    alone("a_file_size_limit_below_the_ring_costs_one_line", body, |_, output| {
+        assert!(one_line(output).contains("RLIMIT_FSIZE"));
+    });
+}
+
+#[test]
+fn a_file_size_limit_below_the_names_costs_one_line() {
+    let body = |dir: &Path| {
+        // Small enough for the first line of the names; the database is in memory-sized pages of its own.
+        let connection = {
+            works_untouched(&dir.join("a.db"));
+            record_into(&dir.join("trace"));
+            limit_file_size(64);
+            Connection::open(dir.join("a.db")).unwrap()
+        };
+        selects(&connection, 10);
+        assert_eq!(std::fs::read_dir(dir.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
+    };
+    alone("a_file_size_limit_below_the_names_costs_one_line", body, |_, output| {
+        one_line(output);
+    });
+}
+
+#[test]
+fn a_file_size_limit_that_comes_later_costs_one_line() {
+    let body = |dir: &Path| {
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        limit_file_size(1000);
+        for n in 0..50 {
+            connection.prepare(&format!("SELECT v, {n} FROM t")).unwrap().query([]).unwrap().next().unwrap();
+        }
+        let trace = trace(&dir.join("trace"));
+        assert!(trace.header.lost_names > 0);
+    };
+    alone("a_file_size_limit_that_comes_later_costs_one_line", body, |_, output| {
+        assert!(one_line(output).contains("names are being lost"));
+    });
+}
+
+/// A file system of this type at `dir/small`, for this thread alone. `None` where that is not allowed.
+fn mounted(dir: &Path, kind: &str, options: &str) -> Option<PathBuf> {
+    let small = dir.join("small");
+    std::fs::create_dir(&small).unwrap();
+    let c = |text: &str| std::ffi::CString::new(text).unwrap();
+    let (target, kind, options) = (c(small.to_str().unwrap()), c(kind), c(options));
+    let none = std::ptr::null();
+    let mounted = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) == 0
+            && libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) == 0
+    };
+    mounted.then_some(small)
+}
+
+/// A file system of this many bytes.
+fn small_disk(dir: &Path, bytes: u64) -> Option<PathBuf> {
+    mounted(dir, "tmpfs", &format!("size={bytes}"))
+}
+
+const SKIPPED: &str = "SKIPPED: mounting a small tmpfs needs privileges this process does not have";
+
+#[test]
+fn a_full_disk_loses_records_and_counts_them() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 700 << 10) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        // Four chunks; room for two of them.
+        record_with(&small.join("trace"), 1 << 20, SqlPolicy::Text);
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        selects(&connection, 7000);
+        let read = trace(&small.join("trace"));
+        let header = read.header;
+        assert!(header.head > 14_000 && header.head < header.capacity, "{header:?}");
+        assert!(header.lost_space > 1000, "{header:?}");
+        assert!(read.records.len() > 8000, "{header:?}");
+        assert_eq!(header.head, read.records.len() as u64 + header.lost_space);
+        assert_eq!(read.unreadable, header.lost_space);
+        // Several laps of the ring on the full disk.
+        selects(&connection, 30_000);
+        let later = trace(&small.join("trace"));
+        assert!(later.header.head > 3 * header.capacity);
+        assert!(later.header.lost_space > header.lost_space);
+        assert!(later.header.lost_space < later.header.head, "a chunk that has its space is used again on every lap");
+        // There is room again, and so there is a whole ring of records.
+        let target = std::ffi::CString::new(small.to_str().unwrap()).unwrap();
+        let remount = unsafe {
+            let options = c"size=8m".as_ptr().cast();
+            libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), libc::MS_REMOUNT, options)
+        };
+        assert_eq!(remount, 0);
+        selects(&connection, 30_000);
+        let last = trace(&small.join("trace"));
+        assert_eq!((last.records.len() as u64, last.unreadable), (last.header.capacity, 0));
+    };
+    alone("a_full_disk_loses_records_and_counts_them", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("records are being lost: No space left on device"));
+    });
+}
+
+#[test]
+fn many_threads_on_a_full_disk_count_every_loss() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 700 << 10) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_with(&small.join("trace"), 1 << 20, SqlPolicy::Text);
+        std::thread::scope(|scope| {
+            for i in 0..4 {
+                scope.spawn(move || {
+                    let db = dir.join(format!("{i}.db"));
+                    works_untouched(&db);
+                    selects(&Connection::open(&db).unwrap(), 1700);
+                });
+            }
+        });
+        let read = trace(&small.join("trace"));
+        assert!(read.header.head > 13_600 && read.header.head < read.header.capacity, "{:?}", read.header);
+        assert!(read.header.lost_space > 1000, "{:?}", read.header);
+        assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
+        assert_eq!(read.unreadable, read.header.lost_space);
+    };
+    alone("many_threads_on_a_full_disk_count_every_loss", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("records are being lost: No space left on device"));
+    });
+}
+
+/// The same with a ring of which only a part stays mapped: it lets chunks go from memory, and prepares each anew on every lap.
+#[test]
+fn a_full_disk_under_a_large_ring_loses_records_and_counts_them() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 3 << 20) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_with(&small.join("trace"), 8 << 20, SqlPolicy::Off);
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        selects(&connection, 50_000);
+        let read = trace(&small.join("trace"));
+        assert!(read.header.head > 100_000 && read.header.head < read.header.capacity, "{:?}", read.header);
+        assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
+        assert_eq!(read.unreadable, read.header.lost_space);
+        selects(&connection, 100_000);
+        let later = trace(&small.join("trace"));
+        assert!(later.header.head > 2 * later.header.capacity && later.header.lost_space < later.header.head);
+    };
+    alone("a_full_disk_under_a_large_ring_loses_records_and_counts_them", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("records are being lost: No space left on device"));
+    });
+}
+
+/// One that cannot set space aside (`ramfs` here; NFS before version 4.2 is another) gets zeros written instead.
+#[test]
+fn a_file_system_without_fallocate_is_recorded_to() {
+    let body = |dir: &Path| {
+        let Some(small) = mounted(dir, "ramfs", "") else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_with(&small.join("trace"), 1 << 20, SqlPolicy::Text);
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        selects(&connection, 4000);
+        let read = trace(&small.join("trace"));
+        assert_eq!((read.unreadable, read.header.lost_space), (0, 0));
+        assert_eq!(read.records.len() as u64, read.header.head);
+        // Writing those zeros past a limit would kill.
+        limit_file_size(600 << 10);
+        selects(&connection, 4000);
+        let read = trace(&small.join("trace"));
+        assert!(read.header.lost_space > 0);
+        assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
+    };
+    alone("a_file_system_without_fallocate_is_recorded_to", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("RLIMIT_FSIZE"));
+    });
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_costs_one_line() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 64 << 10) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_into(&small.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        assert_eq!(std::fs::read_dir(small.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
+    };
+    alone("a_disk_that_is_full_from_the_start_costs_one_line", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("No space left on device"));
+    });
+}
