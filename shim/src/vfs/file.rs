@@ -75,7 +75,8 @@ impl File {
             written: [const { Cell::new(0) }; 3],
             path_hash: Cell::new(0),
             conn,
-            opener: std::process::id(),
+            // A journal is opened for every transaction, and asking costs a system call; only a database's opener matters.
+            opener: if kind == FileKind::DATABASE { std::process::id() } else { 0 },
             number: Cell::new(0),
             log: Cell::new(0),
             flags: Cell::new(Flags(0)),
@@ -144,7 +145,7 @@ impl File {
                 self.number.set(log.file(&self.shim.library, path));
                 self.path_hash.set(sql_hash(path));
             }
-            if self.opener != std::process::id() {
+            if self.kind == FileKind::DATABASE && self.opener != std::process::id() {
                 // What the opener wrote before the fork is for the opener to tell.
                 self.written.iter().for_each(|bytes| bytes.set(0));
                 self.flags.set(self.flags.get().with(Flags::FORKED));
