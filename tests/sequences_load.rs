@@ -85,6 +85,7 @@ fn a_ring_that_wraps_counts_what_it_lost() {
 fn threads_that_open_the_log_at_once_count_what_they_lose() {
     let replay = run("wal", Load { log_open: false, ..load(5) }, "64M", false);
     for tally in &replay.tallies {
+        println!("{tally:?}");
         assert_eq!(tally.read + tally.lost, tally.head, "{tally:?}");
     }
     assert!(replay.states.values().all(|state| *state == State::NOTHING));

@@ -1,11 +1,10 @@
 //! A database, the processes that have it open, and the trace they write: what a test of lock sequences is played on.
 //!
-//! In come steps ("A does this"); each returns what the trace says of it, in the words of [`super::render`],
-//! with commas between. The connection that
-//! was told to do something is not named in its own records; any other that shows up is, as `B: U(NONE)`. Called by the tests.
+//! In come steps ("A does this"); each returns what the trace says of it, in the words of [`super::render`], with commas between.
+//! The connection that was told to do something is not named in its own records; any other that shows up is, as `B: U(NONE)`.
+//! Called by the tests.
 
-use super::host::Kind as Host;
-use super::host::Process;
+use super::host::{Kind as Host, Process};
 use super::render::render;
 use super::replay::Replay;
 use locktrace::event::{FileKind, Kind};
@@ -227,6 +226,7 @@ impl Stage {
 }
 
 /// Runs `locktrace` and returns what it printed.
+#[cfg(feature = "cli")]
 pub fn locktrace(arguments: &[&str]) -> Vec<u8> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_locktrace"));
     let output = command.args(arguments).env_remove("LOCKTRACE_DIR").output().unwrap();

@@ -19,7 +19,7 @@ pub use names::Library;
 
 use config::Config;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The open log of this process, or null.
 static CURRENT: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
@@ -102,16 +102,10 @@ fn open() -> Option<&'static Log> {
                 }
                 std::thread::yield_now();
             }
-            if current().is_none() {
-                LOST.fetch_add(1, Ordering::Relaxed);
-            }
-            return current();
+            return current_or_lost();
         }
         Err(_) => {
-            if current().is_none() {
-                LOST.fetch_add(1, Ordering::Relaxed);
-            }
-            return current();
+            return current_or_lost();
         }
     }
     let config = CONFIG.get_or_init(Config::default);
@@ -123,6 +117,9 @@ fn open() -> Option<&'static Log> {
             log.lose(LOST.swap(0, Ordering::Relaxed));
             CURRENT.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
             PHASE.store(OPEN, Ordering::Release);
+            // Those that found none until just now: see `current_or_lost`.
+            fence(Ordering::SeqCst);
+            log.lose(LOST.swap(0, Ordering::Relaxed));
             Some(log)
         }
         failed => {
@@ -139,6 +136,21 @@ fn open() -> Option<&'static Log> {
             None
         }
     }
+}
+
+/// The log, if it is open by now; otherwise the event is counted as lost.
+fn current_or_lost() -> Option<&'static Log> {
+    let log = current();
+    if log.is_none() {
+        LOST.fetch_add(1, Ordering::Relaxed);
+        // The log may be published between the look above and the count, after its opener has taken over what was counted. The
+        // fences see to it that the opener then sees this one, or we see the log; whoever swaps first takes it over.
+        fence(Ordering::SeqCst);
+        if let Some(log) = current() {
+            log.lose(LOST.swap(0, Ordering::Relaxed));
+        }
+    }
+    log
 }
 
 /// Runs what may panic for a reason nobody thought of, on a cold path, so that it cannot unwind into SQLite's C.
