@@ -89,6 +89,13 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it is for readers' slots, exclusively: what a writer wants to restart the WAL or to move a reader's mark, and a
+    /// checkpoint to write past it. SQLite does without where it is refused (wal.c: `walTryBeginRead`, `walRestartLog`,
+    /// `walCheckpoint`), and no statement fails by it; a checkpoint that was asked for may answer that it was busy.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Request::Shm { mask, exclusive: true } if mask != 0 && mask & 0b111 == 0)
+    }
+
     /// What this record asked for; `None` when it is not the taking of a lock.
     pub fn of(record: &Record) -> Option<Request> {
         match record.kind {

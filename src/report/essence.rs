@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The first lines of a report.
 pub struct Essence {
-    /// Refused attempts, those of closing connections not counted.
+    /// Refused attempts, those of closing connections and the optional ones not counted.
     pub refused: u64,
     /// Attempts of closing connections to be the last one: SQLite expects them to be refused.
     pub closing: u64,
+    /// Attempts SQLite can do without ([`crate::analysis::Request::is_optional`]): they make no statement fail.
+    pub optional: u64,
     /// Refused attempts by lock.
     pub by_lock: BTreeMap<LockId, u64>,
     /// Of them: with a certain holder, with only possible ones, with none in the trace.
@@ -39,12 +41,24 @@ pub struct Worst {
 impl Essence {
     /// Sums up.
     pub fn of(analysis: &Analysis<'_>) -> Essence {
-        let mut essence =
-            Essence { refused: 0, closing: 0, by_lock: BTreeMap::new(), certain: 0, possible: 0, untraced: 0, worst: None };
+        let mut essence = Essence {
+            refused: 0,
+            closing: 0,
+            optional: 0,
+            by_lock: BTreeMap::new(),
+            certain: 0,
+            possible: 0,
+            untraced: 0,
+            worst: None,
+        };
         let mut named: HashMap<(ConnId, LockId, u64), (Worst, u64)> = HashMap::new();
         for refusal in &analysis.refusals {
             if refusal.closing {
                 essence.closing += 1;
+                continue;
+            }
+            if refusal.request.is_optional() {
+                essence.optional += 1;
                 continue;
             }
             essence.refused += 1;

@@ -7,12 +7,12 @@
 //! | --- | --- |
 //! | `schema` | 1 |
 //! | `records`, `from`, `to` | how many were read; the first and the last instant |
-//! | `refused` | `attempts`, `closing` (those of closing connections, which are normal and not in `attempts`), `by_lock` (`lock`, `mode`, `attempts`), `certain`, `possible`, `untraced` (attempts by how sure their holder is) |
+//! | `refused` | `attempts`, `closing` and `optional` (those of closing connections, and those for a reader's slot that SQLite can do without; both are normal and not in `attempts`), `by_lock` (`lock`, `mode`, `attempts`), `certain`, `possible`, `untraced` (attempts by how sure their holder is) |
 //! | `worst_holder` | the holder named for the most attempts: a [holder](#holders), `certain_attempts`, `possible_attempts` |
 //! | `databases` | array: `path`, `paths`, `journal_modes` (`wal`, `delete`, `rollback`, `unknown`), `file_systems`, `connections`, `processes`, `records`, `transitions`, `redundant`, `locks`, `longest_holds` |
 //! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (those of closing connections too), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
-//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none) |
+//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
 //! | `problems` | array: `severity`, `text` |
@@ -90,7 +90,7 @@ fn refused(essence: &Essence) -> Value {
         })
         .collect();
     json!({
-        "attempts": essence.refused, "closing": essence.closing, "by_lock": by_lock,
+        "attempts": essence.refused, "closing": essence.closing, "optional": essence.optional, "by_lock": by_lock,
         "certain": essence.certain, "possible": essence.possible, "untraced": essence.untraced,
     })
 }
@@ -163,6 +163,7 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     value.insert("rc".into(), refusal.rc.0.into());
     value.insert("result".into(), refusal.rc.to_string().into());
     value.insert("closing".into(), refusal.closing.into());
+    value.insert("optional".into(), refusal.request.is_optional().into());
     value.insert("wait".into(), refusal.wait.into());
     let holders: Vec<Value> =
         refusal.holders.iter().map(|item| Value::Object(holder(analysis, item, Some(refusal.start)))).collect();

@@ -15,7 +15,7 @@ use crate::trace::Tally;
 pub fn losses(tally: &Tally) -> String {
     let parts = [
         (tally.overwritten, "overwritten by later ones"),
-        (tally.lost, "never written (disk full)"),
+        (tally.lost, "never written (the disk was full, or the log not open yet)"),
         (tally.empty, "claimed but not written"),
         (tally.torn, "torn"),
         (tally.missing, "missing from the file"),

@@ -105,6 +105,12 @@ impl<W: Write> Text<'_, '_, W> {
             let closing = count(essence.closing);
             self.line(&format!("  ({closing} more by closing connections that asked whether they are the last: that is normal)"))?;
         }
+        if essence.optional > 0 {
+            let optional = count(essence.optional);
+            self.line(&format!(
+                "  ({optional} more by writers and checkpoints that wanted a reader's slot: no statement fails by that)"
+            ))?;
+        }
         let read = format!(
             "{} read from {}",
             many(self.analysis.records, "record"),
@@ -184,7 +190,8 @@ impl<W: Write> Text<'_, '_, W> {
 
     fn refusals(&mut self) -> io::Result<()> {
         let analysis = self.analysis;
-        let shown: Vec<&Refusal> = analysis.refusals.iter().filter(|refusal| !refusal.closing).collect();
+        let shown: Vec<&Refusal> =
+            analysis.refusals.iter().filter(|refusal| !refusal.closing && !refusal.request.is_optional()).collect();
         if shown.is_empty() {
             return Ok(());
         }

@@ -51,7 +51,7 @@ pub struct Log {
     pub last: Option<Anchor>,
     /// Records claimed when the trace was opened.
     pub head: u64,
-    /// Of those, never written for want of disk space.
+    /// Of those, never written for want of disk space, or before the log was open.
     pub lost_space: u64,
     /// Lines of names that could not be written.
     pub lost_names: u64,

@@ -24,7 +24,7 @@ pub struct Tally {
     pub read: u64,
     /// Overwritten by later ones, before or while the log was read.
     pub overwritten: u64,
-    /// Never written for want of disk space.
+    /// Never written for want of disk space, or before the log was open.
     pub lost: u64,
     /// Claimed and never written: being written just then, or the writer died.
     pub empty: u64,

@@ -14,7 +14,7 @@
 //! | 56 | 24 | first anchor: ticks, `CLOCK_MONOTONIC` ns, `CLOCK_REALTIME` ns, all at one instant |
 //! | 80 | 8 | check word of the seven 8-byte words from offset 24, numbered by the format version |
 //! | 128 | 8 | `head`: records claimed so far |
-//! | 192 | 8 | `lost_space`: of those, never written because the disk was full |
+//! | 192 | 8 | `lost_space`: of those, never written: the disk was full, or the log not open yet |
 //! | 200 | 8 | `lost_names`: names lines that could not be written |
 //! | 256 | 24 | last anchor, like the first; rewritten now and then |
 //! | 280 | 8 | check word of the last anchor's three words and four zero words, number 0 |

@@ -34,6 +34,9 @@ static FORKED: AtomicBool = AtomicBool::new(false);
 /// What the recorder was told; fixed by the first that tells it.
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
+/// How long a thread waits for another one to open the log before it gives up its event.
+const OPENING_TAKES: std::time::Duration = std::time::Duration::from_millis(50);
+
 const UNOPENED: u8 = 0;
 const OPENING: u8 = 1;
 const OPEN: u8 = 2;
@@ -95,11 +98,10 @@ fn open() -> Option<&'static Log> {
     match PHASE.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {}
         Err(OPENING) => {
-            // Another thread is at it, which takes well under a millisecond. A bounded wait: never stand in the way.
-            for _ in 0..1000 {
-                if PHASE.load(Ordering::Relaxed) != OPENING {
-                    break;
-                }
+            // Another thread is at it, which takes a millisecond or two, once in the life of a process; on a busy machine it may
+            // be put aside meanwhile. A bounded wait: never stand in the way for long.
+            let begun = std::time::Instant::now();
+            while PHASE.load(Ordering::Relaxed) == OPENING && begun.elapsed() < OPENING_TAKES {
                 std::thread::yield_now();
             }
             return current_or_lost();
