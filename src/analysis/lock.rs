@@ -190,6 +190,22 @@ mod tests {
     }
 
     #[test]
+    fn only_readers_slots_taken_exclusively_are_optional() {
+        assert!(Request::Shm { mask: 0b1000, exclusive: true }.is_optional());
+        assert!(Request::Shm { mask: 0b1111_0000, exclusive: true }.is_optional());
+        for needed in [
+            Request::Shm { mask: 0b1000, exclusive: false }, // a read begins
+            Request::Shm { mask: 0b1, exclusive: true },     // WRITE
+            Request::Shm { mask: 0b10, exclusive: true },    // CKPT
+            Request::Shm { mask: 0b1111_1110, exclusive: true },
+            Request::Shm { mask: 0, exclusive: true },
+            Request::File(Level::EXCLUSIVE),
+        ] {
+            assert!(!needed.is_optional(), "{needed}");
+        }
+    }
+
+    #[test]
     fn locks_have_names() {
         let names: Vec<String> = LockId::all().map(|lock| lock.to_string()).collect();
         assert_eq!(names[..6], ["SHARED", "RESERVED", "PENDING", "EXCLUSIVE", "X WRITE", "S WRITE"]);
