@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn sqlite3_mprintf(format: *const c_char, ...) -> *mut c_char;
     fn sqlite3_next_stmt(db: *mut sqlite3, statement: *mut sqlite3_stmt) -> *mut sqlite3_stmt;
     fn sqlite3_stmt_busy(statement: *mut sqlite3_stmt) -> c_int;
+    fn sqlite3_stmt_readonly(statement: *mut sqlite3_stmt) -> c_int;
     fn sqlite3_sql(statement: *mut sqlite3_stmt) -> *const c_char;
     fn sqlite3_database_file_object(name: *const c_char) -> *mut sqlite3_file;
     fn sqlite3_initialize() -> c_int;
@@ -37,6 +38,7 @@ pub fn api() -> Api {
         mprintf: sqlite3_mprintf,
         next_stmt: sqlite3_next_stmt,
         stmt_busy: sqlite3_stmt_busy,
+        stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
         database_file_object: Some(sqlite3_database_file_object),
     }

@@ -154,6 +154,11 @@ fn the_statement_that_runs_is_named() {
         s.sql("A", "UPDATE t SET v=4");
         assert_eq!(statements(s), ["RESERVED: UPDATE t SET v=4", "EXCLUSIVE: UPDATE t SET v=4"]);
         s.reset("A");
+        // Beside a cursor that was prepared after it (drivers keep statements): the one of the two that can write.
+        s.step("A", "SELECT v, 'newer' FROM t");
+        s.sql("A", "UPDATE t SET v=4");
+        assert_eq!(statements(s), ["RESERVED: UPDATE t SET v=4", "EXCLUSIVE: UPDATE t SET v=4"]);
+        s.reset("A");
         s.sql("A", "PRAGMA journal_mode=WAL");
         s.sql("A", "UPDATE t SET v=5");
         s.sql("A", "BEGIN");
@@ -161,6 +166,10 @@ fn the_statement_that_runs_is_named() {
         assert_eq!(statements(s).last().unwrap(), "X WRITE: UPDATE t SET v=6");
         s.sql("A", "COMMIT");
         assert_eq!(statements(s), [""; 0], "a commit takes no lock in WAL mode");
+        s.step("A", "SELECT v, 'newest' FROM t");
+        s.sql("A", "UPDATE t SET v=6");
+        assert_eq!(statements(s), ["X WRITE: UPDATE t SET v=6"]);
+        s.reset("A");
     });
 }
 

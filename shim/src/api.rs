@@ -30,6 +30,7 @@ pub struct Api {
     pub mprintf: Mprintf,
     pub next_stmt: unsafe extern "C" fn(*mut sqlite3, *mut sqlite3_stmt) -> *mut sqlite3_stmt,
     pub stmt_busy: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
+    pub stmt_readonly: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
     pub sql: unsafe extern "C" fn(*mut sqlite3_stmt) -> *const c_char,
     pub database_file_object: Option<unsafe extern "C" fn(*const c_char) -> *mut sqlite3_file>,
 }
@@ -54,6 +55,7 @@ pub mod slot {
     pub const COMPILEOPTION_GET: usize = 160;
     pub const SOURCEID: usize = 169;
     pub const STMT_BUSY: usize = 184;
+    pub const STMT_READONLY: usize = 185;
     pub const DATABASE_FILE_OBJECT: usize = 251;
 }
 
@@ -114,6 +116,7 @@ impl Api {
             mprintf: function!(slot::MPRINTF).ok_or(ApiError::Missing("sqlite3_mprintf"))?,
             next_stmt: function!(slot::NEXT_STMT).ok_or(ApiError::Missing("sqlite3_next_stmt"))?,
             stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
+            stmt_readonly: function!(slot::STMT_READONLY).ok_or(ApiError::Missing("sqlite3_stmt_readonly"))?,
             sql: function!(slot::SQL).ok_or(ApiError::Missing("sqlite3_sql"))?,
             database_file_object: if version >= HAS_DATABASE_FILE_OBJECT { function!(slot::DATABASE_FILE_OBJECT) } else { None },
         })

@@ -46,6 +46,7 @@ fn every_slot_is_the_linked_function() {
         COMPILEOPTION_GET = sqlite3_compileoption_get;
         SOURCEID = sqlite3_sourceid;
         STMT_BUSY = sqlite3_stmt_busy;
+        STMT_READONLY = sqlite3_stmt_readonly;
         DATABASE_FILE_OBJECT = sqlite3_database_file_object;
     }
     let api = unsafe { Api::from_routines(table.cast()) }.unwrap();
@@ -53,7 +54,7 @@ fn every_slot_is_the_linked_function() {
     macro_rules! same {
         ($($field:ident)*) => { $(assert_eq!(api.$field as *const c_void, linked.$field as *const c_void, stringify!($field));)* };
     }
-    same!(libversion libversion_number sourceid vfs_find vfs_register mprintf next_stmt stmt_busy sql);
+    same!(libversion libversion_number sourceid vfs_find vfs_register mprintf next_stmt stmt_busy stmt_readonly sql);
     assert_eq!(api.compileoption_get.unwrap() as *const c_void, linked.compileoption_get.unwrap() as *const c_void);
     assert_eq!(api.database_file_object.unwrap() as *const c_void, linked.database_file_object.unwrap() as *const c_void);
     assert_eq!(api.version(), rusqlite::version());
@@ -119,6 +120,7 @@ fn a_hole_is_named() {
         (slot::SQL, "sqlite3_sql"),
         (slot::SOURCEID, "sqlite3_sourceid"),
         (slot::STMT_BUSY, "sqlite3_stmt_busy"),
+        (slot::STMT_READONLY, "sqlite3_stmt_readonly"),
     ] {
         let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
         table.slots[hole] = std::ptr::null();
@@ -131,7 +133,7 @@ fn a_hole_is_named() {
 #[test]
 fn late_slots_are_read_only_where_they_exist() {
     for version in [oldest as unsafe extern "C" fn() -> c_int, v3_31_1] {
-        let table = Table::new(slot::STMT_BUSY + 1, version);
+        let table = Table::new(slot::STMT_READONLY + 1, version);
         let api = table.read().unwrap();
         assert!(api.database_file_object.is_none());
         assert!(api.compileoption_get.is_some());

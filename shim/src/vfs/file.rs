@@ -5,7 +5,7 @@
 //! memory and we are not in its way at all.
 
 use super::Shim;
-use super::statement::{self, FEW, IDLE, MANY, Running, Texts};
+use super::statement::{self, IDLE, Look, Running, Texts};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
 use crate::ffi::{self, sqlite3, sqlite3_file, sqlite3_io_methods};
@@ -186,14 +186,14 @@ impl File {
 
     /// The statement that is running on this connection.
     #[inline(always)]
-    pub(super) fn running(&self, log: &Log, bound: u32) -> Running {
+    pub(super) fn running(&self, log: &Log, look: Look) -> Running {
         let (connection, texts) = (self.connection.get(), self.texts.get());
         if connection.is_null() || texts.is_null() {
             return IDLE;
         }
         // SAFETY: `connection` is SQLite's until `xClose`, which clears it first; we are inside a VFS call on it. `texts` is ours
         // until `xClose`, and no other reference to it exists during this call.
-        unsafe { statement::running(&self.shim.api, *connection, &mut *texts, log, bound) }
+        unsafe { statement::running(&self.shim.api, *connection, &mut *texts, log, look) }
     }
 
     /// Notes that reading began.
@@ -205,7 +205,11 @@ impl File {
     /// The statement of a read lock that turned out long, at its release; nothing for a short one.
     #[inline(always)]
     pub(super) fn long_reader(&self, log: &Log, now: u64) -> Running {
-        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored { self.running(log, MANY) } else { IDLE }
+        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored {
+            self.running(log, Look::Thoroughly)
+        } else {
+            IDLE
+        }
     }
 
     /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to.
@@ -280,12 +284,12 @@ impl File {
             match requested {
                 Level::SHARED if !refused => {
                     self.begin_reading(end);
-                    self.running(log, FEW)
+                    self.running(log, Look::Briefly)
                 }
                 Level::EXCLUSIVE if before <= Level::SHARED => IDLE,
                 _ => {
                     thread::work_on(self.remember());
-                    self.running(log, MANY)
+                    self.running(log, Look::ForWriter)
                 }
             }
         } else if before > after {

@@ -4,7 +4,7 @@
 //! `xShmUnmap` releases them all.
 
 use super::file::{Call, File, forward};
-use super::statement::{FEW, IDLE, MANY};
+use super::statement::{IDLE, Look};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
 use crate::ffi::{self, sqlite3_file};
@@ -45,7 +45,14 @@ impl File {
         } else if !exclusive {
             self.begin_reading(end);
         }
-        let running = self.running(log, if exclusive || refused { MANY } else { FEW });
+        let look = if exclusive && mask == 1 << Slot::WRITE.0 {
+            Look::ForWriter
+        } else if exclusive || refused {
+            Look::Thoroughly
+        } else {
+            Look::Briefly
+        };
+        let running = self.running(log, look);
         let flags = running
             .flags()
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })

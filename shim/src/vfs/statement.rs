@@ -1,8 +1,8 @@
 //! Which statement is running: asked of SQLite, never hooked.
 //!
 //! In comes a connection's `sqlite3**` (from `SQLITE_FCNTL_PDB`); out comes the hash of the text of the **newest prepared statement
-//! that is busy**. Several can be (an open cursor beside a write); which of them makes the VFS call no public interface tells, so
-//! this is a rule, not a proof. Asked only inside a VFS call, where the calling thread holds the connection's recursive mutex, and
+//! that is busy**; for a lock that only a writer takes, of the newest one that can write, where there is one. Several can be busy
+//! (an open cursor beside a write); which of them makes the VFS call no public interface tells, so this is a rule, not a proof. Asked only inside a VFS call, where the calling thread holds the connection's recursive mutex, and
 //! only while taking a lock or from the release of a long one: while a connection closes, these calls would find nothing and, on
 //! builds with `SQLITE_ENABLE_API_ARMOR`, log a misuse.
 
@@ -16,9 +16,9 @@ use crate::recorder::guarded;
 use std::ffi::c_char;
 
 /// How many statements a look-up may pass on a read lock: under a driver's full statement cache each costs about 5 ns.
-pub const FEW: u32 = 4;
+const FEW: u32 = 4;
 /// The same for write locks, refusals and long holds. Bounded, too: a leak of statements must not make every write quadratic.
-pub const MANY: u32 = 1000;
+const MANY: u32 = 1000;
 
 /// What was running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,17 @@ impl Running {
     pub fn flags(self) -> Flags {
         if self.unknown { Flags::SQL_UNKNOWN } else { Flags(0) }
     }
+}
+
+/// How hard to look, and for what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// At the newest [`FEW`] statements.
+    Briefly,
+    /// At the newest [`MANY`].
+    Thoroughly,
+    /// Thoroughly, for one that is not read-only; a read-only one is second best.
+    ForWriter,
 }
 
 /// Nothing.
@@ -63,34 +74,57 @@ struct Text {
 /// # Safety
 /// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
 #[inline(never)] // one copy: see `Log::put`
-pub unsafe fn running(api: &Api, db: *mut sqlite3, texts: &mut Texts, log: &Log, bound: u32) -> Running {
+pub unsafe fn running(api: &Api, db: *mut sqlite3, texts: &mut Texts, log: &Log, look: Look) -> Running {
     if db.is_null() || log.policy() == SqlPolicy::Off {
         return IDLE;
     }
+    let mut reader: *mut sqlite3_stmt = std::ptr::null_mut();
     let mut statement: *mut sqlite3_stmt = std::ptr::null_mut();
-    for _ in 0..bound {
+    for _ in 0..if look == Look::Briefly { FEW } else { MANY } {
         // SAFETY: the caller vouches for `db`; `statement` is null or came from this list under the connection's mutex, which this
         // thread holds, so it has not been finalized.
         statement = unsafe { (api.next_stmt)(db, statement) };
         if statement.is_null() {
-            return IDLE;
+            // SAFETY: `reader` is null or a statement of this connection, alive as above.
+            return unsafe { texts.of(api, reader, log) };
         }
         // SAFETY: a statement of this connection, alive as above.
         if unsafe { (api.stmt_busy)(statement) } != 0 {
             // SAFETY: as above.
-            let sql = unsafe { (api.sql)(statement) };
-            if sql.is_null() {
-                return IDLE; // a schema load: SQLite's own statement
+            if look != Look::ForWriter || unsafe { (api.stmt_readonly)(statement) } == 0 {
+                // SAFETY: as above.
+                return unsafe { texts.of(api, statement, log) };
             }
-            // SAFETY: sqlite3_sql returns NUL-terminated text that lives as long as its statement.
-            return Running { sql: unsafe { texts.hash(sql, log) }, unknown: false };
+            if reader.is_null() {
+                reader = statement;
+            }
         }
+    }
+    if !reader.is_null() {
+        // SAFETY: as above.
+        return unsafe { texts.of(api, reader, log) };
     }
     // SAFETY: as above.
     Running { sql: 0, unknown: !unsafe { (api.next_stmt)(db, statement) }.is_null() }
 }
 
 impl Texts {
+    /// # Safety
+    /// `statement` is null or a statement of the library `api` belongs to.
+    #[inline(always)]
+    unsafe fn of(&mut self, api: &Api, statement: *mut sqlite3_stmt, log: &Log) -> Running {
+        if statement.is_null() {
+            return IDLE;
+        }
+        // SAFETY: the caller's promise.
+        let sql = unsafe { (api.sql)(statement) };
+        if sql.is_null() {
+            return IDLE; // a schema load: SQLite's own statement
+        }
+        // SAFETY: sqlite3_sql returns NUL-terminated text that lives as long as its statement.
+        Running { sql: unsafe { self.hash(sql, log) }, unknown: false }
+    }
+
     /// # Safety
     /// `sql` points to NUL-terminated text.
     #[inline]

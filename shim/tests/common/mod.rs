@@ -27,6 +27,7 @@ unsafe extern "C" {
     pub fn sqlite3_mprintf(format: *const c_char, ...) -> *mut c_char;
     pub fn sqlite3_next_stmt(db: *mut ffi::sqlite3, statement: *mut ffi::sqlite3_stmt) -> *mut ffi::sqlite3_stmt;
     pub fn sqlite3_stmt_busy(statement: *mut ffi::sqlite3_stmt) -> c_int;
+    pub fn sqlite3_stmt_readonly(statement: *mut ffi::sqlite3_stmt) -> c_int;
     pub fn sqlite3_sql(statement: *mut ffi::sqlite3_stmt) -> *const c_char;
     pub fn sqlite3_database_file_object(name: *const c_char) -> *mut ffi::sqlite3_file;
     pub fn sqlite3_initialize() -> c_int;
@@ -48,6 +49,7 @@ pub fn api() -> Api {
         mprintf: sqlite3_mprintf,
         next_stmt: sqlite3_next_stmt,
         stmt_busy: sqlite3_stmt_busy,
+        stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
         database_file_object: Some(sqlite3_database_file_object),
     }
