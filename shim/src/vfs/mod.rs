@@ -9,12 +9,14 @@
 //! | `tables` | method tables with the base's version and the base's null slots |
 //! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
 //! | `file` | a file's methods, and what we know of its locks |
+//! | `lock` | the lock of the main database file |
 //! | `shm` | the wal-index |
 //! | `control` | file controls |
 //! | `statement` | which SQL is running |
 
 mod control;
 mod file;
+mod lock;
 mod open;
 mod shm;
 mod statement;

@@ -4,7 +4,7 @@
 //! (`xShmMap == 0`: no WAL). So each distinct shape of base table gets one table of ours with the same version and the same null
 //! slots. Tables are never freed, and there are only as many as shapes.
 
-use super::{file, shm};
+use super::{file, lock, shm};
 use crate::ffi::{sqlite3_io_methods, sqlite3_vfs};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -18,9 +18,9 @@ const ALL: sqlite3_io_methods = sqlite3_io_methods {
     xTruncate: Some(file::x_truncate),
     xSync: Some(file::x_sync),
     xFileSize: Some(file::x_file_size),
-    xLock: Some(file::x_lock),
-    xUnlock: Some(file::x_unlock),
-    xCheckReservedLock: Some(file::x_check_reserved_lock),
+    xLock: Some(lock::x_lock),
+    xUnlock: Some(lock::x_unlock),
+    xCheckReservedLock: Some(lock::x_check_reserved_lock),
     xFileControl: Some(super::control::x_file_control),
     xSectorSize: Some(file::x_sector_size),
     xDeviceCharacteristics: Some(file::x_device_characteristics),

@@ -1,0 +1,112 @@
+//! The lock of the main database file: `xLock`, `xUnlock`, `xCheckReservedLock`.
+//!
+//! In come SQLite's calls; out go records with the level before, asked for and after. Where a call failed, only the base knows what
+//! it holds now, and is asked.
+
+use super::file::{Call, File, forward};
+use super::statement::{IDLE, Look};
+use crate::clock;
+use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
+use crate::ffi::{self, sqlite3_file};
+use crate::format::record::Record;
+use crate::recorder::{self, thread};
+use std::ffi::c_int;
+
+pub(super) unsafe extern "C" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xLock, level);
+    file.locked(Kind::LOCK, level, rc, start, clock::now());
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xUnlock, level);
+    file.locked(Kind::UNLOCK, level, rc, start, clock::now());
+    rc
+}
+
+pub(super) unsafe extern "C" fn x_check_reserved_lock(file: *mut sqlite3_file, answer: *mut c_int) -> c_int {
+    // SAFETY: SQLite calls our methods on files we opened.
+    let file = unsafe { File::of(file) };
+    let start = clock::now();
+    let rc = forward!(file, xCheckReservedLock, answer);
+    let end = clock::now();
+    if let Some(log) = file.log() {
+        // SAFETY: SQLite passes a pointer to an int, which the base has set if it succeeded.
+        let arg = if rc == ffi::OK { u64::from(unsafe { *answer } != 0) } else { 0 };
+        log.write(&Record { rc: ResultCode(rc), arg, ..file.record(Kind::CHECK_RESERVED, start, end) });
+    }
+    rc
+}
+
+impl File {
+    /// The level the base believes it holds, where it says so.
+    #[cold]
+    fn base_level(&self) -> Option<Level> {
+        let mut level: c_int = -1;
+        // The base's xLock has just set it, perhaps for its xGetLastError.
+        let _errno = recorder::Errno::save();
+        // SAFETY: LOCKSTATE writes one int.
+        let rc = unsafe { self.base().xFileControl?(self.inner(), ffi::FCNTL_LOCKSTATE, (&raw mut level).cast()) };
+        (rc == ffi::OK).then(|| u8::try_from(level).ok()).flatten().map(Level)
+    }
+
+    /// Records an `xLock` or `xUnlock` and takes over its outcome.
+    #[inline(always)]
+    fn locked(&self, kind: Kind, requested: c_int, rc: c_int, start: u64, end: u64) {
+        let before = self.level.get();
+        let requested = Level(requested as u8);
+        let mut flags = Flags(0);
+        let after = if rc == ffi::OK {
+            if kind == Kind::LOCK { before.max(requested) } else { before.min(requested) }
+        } else {
+            // A failed EXCLUSIVE leaves PENDING, or not; a failed unlock leaves whatever it leaves: only the base knows.
+            let asked = if kind == Kind::LOCK && requested <= Level::RESERVED { Some(before) } else { self.base_level() };
+            asked.unwrap_or_else(|| {
+                flags = Flags::ASSUMED;
+                before
+            })
+        };
+        let log = self.log();
+        // Before the new level is taken over: these records say what was held while the bytes were written.
+        if let Some(log) = log.filter(|_| kind == Kind::UNLOCK && before >= Level::RESERVED) {
+            self.flush_written(log, start);
+        }
+        self.level.set(after);
+        if after == before && rc == ffi::OK {
+            flags = flags.with(Flags::REDUNDANT);
+        }
+        let Some(log) = log else { return };
+        let refused = ResultCode(rc).is_busy();
+        let running = if kind == Kind::LOCK {
+            if refused {
+                thread::refused_on(self.remember());
+            }
+            // EXCLUSIVE straight from SHARED is the last close or a hot journal: on a closing connection nothing may be asked.
+            match requested {
+                Level::SHARED if !refused => {
+                    self.begin_reading(end);
+                    self.running(log, Look::Briefly)
+                }
+                Level::EXCLUSIVE if before <= Level::SHARED => IDLE,
+                _ => {
+                    thread::work_on(self.remember());
+                    self.running(log, Look::ForWriter)
+                }
+            }
+        } else if before > after {
+            self.long_reader(log, start)
+        } else {
+            IDLE
+        };
+        let flags = flags.with(running.flags());
+        let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };
+        let levels = u64::from(before.0) | u64::from(requested.0) << 8 | u64::from(after.0) << 16;
+        log.put(self.words(&call, levels | u64::from(FileKind::DATABASE.0) << 56));
+    }
+}
