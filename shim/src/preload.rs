@@ -167,11 +167,13 @@ unsafe fn nowhere(function: &CStr, db: *mut *mut sqlite3) -> c_int {
     CANTOPEN
 }
 
-/// A place of the program that calls us, and what it reaches. Written once: `state` goes from 0 through [`WRITING`] to [`WRITTEN`].
+/// A place of the program that calls one of the three functions, and what it reaches. Written once: `state` goes from 0 through [`WRITING`] to [`WRITTEN`].
 struct Site {
     state: AtomicU32,
-    /// The return address, and with it which of the three functions it is.
+    /// The return address.
     address: AtomicUsize,
+    /// The length of the function's name, which tells the three apart: one place can call all of them (libffi does).
+    function: AtomicUsize,
     /// Where the object that holds it begins.
     object: AtomicUsize,
     library: AtomicPtr<Sqlite>,
@@ -186,6 +188,7 @@ static SITES: [Site; 64] = [const {
     Site {
         state: AtomicU32::new(0),
         address: AtomicUsize::new(0),
+        function: AtomicUsize::new(0),
         object: AtomicUsize::new(0),
         library: AtomicPtr::new(ptr::null_mut()),
         real: AtomicPtr::new(ptr::null_mut()),
@@ -211,7 +214,10 @@ static LIBRARIES: AtomicPtr<Sqlite> = AtomicPtr::new(ptr::null_mut());
 /// The function the caller meant, its SQLite being traced from now on if it can be.
 fn prepare(function: &'static CStr, site: usize) -> Option<ptr::NonNull<c_void>> {
     let _errno = Errno::save();
-    let known = written().find(|known| site != 0 && known.address.load(Ordering::Relaxed) == site);
+    let same = |known: &&Site| {
+        known.address.load(Ordering::Relaxed) == site && known.function.load(Ordering::Relaxed) == function.count_bytes()
+    };
+    let known = if site == 0 { None } else { written().find(same) };
     let (library, real) = match known {
         Some(known) => (known.library.load(Ordering::Relaxed), known.real.load(Ordering::Relaxed)),
         None => look_up(function, site)?,
@@ -239,7 +245,7 @@ fn look_up(function: &'static CStr, site: usize) -> Option<(*mut Sqlite, *mut c_
         // SAFETY: never freed, and only published whole.
         let real = unsafe { library.as_ref() }.map_or(ptr::null_mut(), |library| symbol(library.handle, function));
         if !real.is_null() {
-            remember(site, base, library, real);
+            remember(function, site, base, library, real);
             return Some((library, real));
         }
     }
@@ -247,7 +253,7 @@ fn look_up(function: &'static CStr, site: usize) -> Option<(*mut Sqlite, *mut c_
     if let Some(library) = library_of(next) {
         if let Some(caller) = caller {
             hold(&caller);
-            remember(site, caller.dli_fbase as usize, library, next);
+            remember(function, site, caller.dli_fbase as usize, library, next);
         }
         return Some((library, next));
     }
@@ -255,7 +261,7 @@ fn look_up(function: &'static CStr, site: usize) -> Option<(*mut Sqlite, *mut c_
     let handle = hold(&caller)?;
     let own = symbol(handle, function);
     let library = library_of(own)?;
-    remember(site, caller.dli_fbase as usize, library, own);
+    remember(function, site, caller.dli_fbase as usize, library, own);
     Some((library, own))
 }
 
@@ -319,13 +325,14 @@ fn library_of(real: *mut c_void) -> Option<*mut Sqlite> {
 }
 
 /// Keeps what a call site reaches, if there is room.
-fn remember(site: usize, object: usize, library: *mut Sqlite, real: *mut c_void) {
+fn remember(function: &CStr, site: usize, object: usize, library: *mut Sqlite, real: *mut c_void) {
     if site == 0 {
         return;
     }
     let free = |place: &&Site| place.state.compare_exchange(0, WRITING, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     if let Some(place) = SITES.iter().find(free) {
         place.address.store(site, Ordering::Relaxed);
+        place.function.store(function.count_bytes(), Ordering::Relaxed);
         place.object.store(object, Ordering::Relaxed);
         place.library.store(library, Ordering::Relaxed);
         place.real.store(real, Ordering::Relaxed);
