@@ -274,9 +274,16 @@ fn object(address: *const c_void) -> Option<libc::Dl_info> {
     (found && !info.dli_fname.is_null()).then_some(info)
 }
 
-/// A handle on an object that is loaded. It is not given back: the addresses we remember must stay that object's. The main program
-/// goes by a name the loader does not know, and has no handle.
+/// A handle on an object that is loaded. It is not given back: the addresses we remember must stay that object's.
+///
+/// The main program has none: the loader does not know it by the name `dladdr` gives (its `argv[0]`), and would go and open a file of
+/// that name, which must not happen in a process that may hold locks on it.
 fn hold(object: &libc::Dl_info) -> Option<*mut c_void> {
+    // SAFETY: takes a number and answers 0 to one it does not know.
+    let main = self::object(unsafe { libc::getauxval(libc::AT_PHDR) } as *const c_void);
+    if main.is_none_or(|main| main.dli_fbase == object.dli_fbase) {
+        return None;
+    }
     // SAFETY: the name is the loader's own; RTLD_NOLOAD loads nothing.
     let handle = unsafe { libc::dlopen(object.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
     (!handle.is_null()).then_some(handle)
