@@ -277,14 +277,14 @@ fn exit_codes_are_the_programs() {
     let set_mode = Command::new("chmod").args(["755"]).arg(place.path("script")).status().unwrap();
     assert!(set_mode.success());
     for (command, code, says) in [
-        (&["true"][..], 0, "opened no database"),
-        (&["sh", "-c", "exit 3"], 3, "opened no database"),
-        (&["sh", "-c", "kill -9 $$"], 137, "opened no database"),
+        (&["true"][..], 0, "no database was recorded"),
+        (&["sh", "-c", "exit 3"], 3, "no database was recorded"),
+        (&["sh", "-c", "kill -9 $$"], 137, "no database was recorded"),
         (&["no-such-program-anywhere"], 127, "there is no such program"),
         (&["./no/such/program"], 127, "there is no such program"),
         (&["./plain"], 126, "cannot be executed"),
         (&["./script"], 126, "interpreter"),
-        (&["./-odd", "-c", "exit 4"], 4, "opened no database"),
+        (&["./-odd", "-c", "exit 4"], 4, "no database was recorded"),
     ] {
         let (found, out, err) = parts(&place.run(command));
         assert_eq!((found, &*out), (Some(code), ""), "{command:?}: {err}");
@@ -294,6 +294,14 @@ fn exit_codes_are_the_programs() {
     for arguments in [&["run"][..], &["run", "--"], &["run", "--limit", "1", "--", "true"], &["run", "--sql", "all", "true"]] {
         assert_eq!(place.locktrace(arguments).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_stops_nothing() {
+    let place = Place::new();
+    let (code, out, err) = parts(&place.locktrace(&["run", "-o", "/proc/no/such", "--", PYTHON, "-c", WRITES, "a.db"]));
+    assert_eq!((code, &*out), (Some(0), "1\n"), "{err}");
+    assert!(err.contains("not recording: /proc/no/such") && err.contains("recording failed (a line above"), "{err}");
 }
 
 #[test]

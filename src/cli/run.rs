@@ -110,12 +110,12 @@ impl Run {
     /// What came of it: the report if it was asked for, and the summary.
     fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, name: &OsStr, explained: bool) -> Result<(), Failure> {
         if logs(dir)?.is_subset(before) {
-            let mut why =
-                format!("no trace: {} opened no database through a SQLite that can be traced from outside", name.display());
+            let mut why = format!("no trace: no database was recorded while {} ran", name.display());
             if !explained {
                 why.push_str(
-                    ". It may use none, carry one inside (static, or its symbols hidden), name a VFS of its own, or have been started \
-                     by a setuid program. If it can load SQLite extensions, load the one that `locktrace extension` prints",
+                    ". It may have opened none; or its SQLite is inside it (static, or its symbols hidden), or it named a VFS of its own, or \
+                     a setuid program started it, or recording failed (a line above then says why). If it can load SQLite \
+                     extensions, load the one that `locktrace extension` prints",
                 );
             }
             say(&why);
