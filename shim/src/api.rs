@@ -122,6 +122,46 @@ impl Api {
         })
     }
 
+    /// A table of the functions that one loaded SQLite library exports; `find` answers null for one it does not.
+    ///
+    /// # Safety
+    /// `find` gives the functions of these names in one SQLite library, which stays loaded.
+    #[cfg(feature = "preload")]
+    pub unsafe fn from_symbols(find: impl Fn(&CStr) -> *mut c_void) -> Result<Api, ApiError> {
+        /// The function of this name, with the type of the field it goes to.
+        macro_rules! function {
+            ($name:literal) => {
+                // SAFETY: null, or the function of that name; `Option<fn>` has the same layout as a nullable pointer.
+                unsafe { std::mem::transmute::<*mut c_void, Option<_>>(find($name)) }
+            };
+        }
+        let missing = |name: &'static CStr| ApiError::Missing(name.to_str().unwrap_or("a function we need"));
+        macro_rules! needed {
+            ($name:literal) => {
+                function!($name).ok_or(missing($name))?
+            };
+        }
+        let libversion_number: unsafe extern "C" fn() -> c_int = needed!(c"sqlite3_libversion_number");
+        // SAFETY: it takes nothing and returns a constant.
+        let version = unsafe { libversion_number() };
+        if version < OLDEST {
+            return Err(ApiError::TooOld(version));
+        }
+        Ok(Api {
+            libversion: needed!(c"sqlite3_libversion"),
+            libversion_number,
+            sourceid: needed!(c"sqlite3_sourceid"),
+            compileoption_get: function!(c"sqlite3_compileoption_get"),
+            vfs_find: needed!(c"sqlite3_vfs_find"),
+            vfs_register: needed!(c"sqlite3_vfs_register"),
+            mprintf: needed!(c"sqlite3_mprintf"),
+            next_stmt: needed!(c"sqlite3_next_stmt"),
+            stmt_busy: needed!(c"sqlite3_stmt_busy"),
+            sql: needed!(c"sqlite3_sql"),
+            database_file_object: function!(c"sqlite3_database_file_object"),
+        })
+    }
+
     /// `sqlite3_mprintf` alone, to say why the rest of a table is no good.
     ///
     /// # Safety

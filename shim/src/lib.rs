@@ -1,6 +1,7 @@
 //! The half of locktrace that is loaded into other people's processes: a SQLite VFS shim and its recorder.
 //!
-//! Built as `liblocktrace.so` it is a loadable extension ([`extension`]); as a Rust library it is what `sqlite_locktrace::Builder`
+//! Built as `liblocktrace.so` it is a loadable extension ([`extension`]) and, with the feature `preload`, a library for `LD_PRELOAD`;
+//! as a Rust library it is what `sqlite_locktrace::Builder`
 //! installs. It links no SQLite of its own: the functions it needs come from the library it is installed into ([`api`]).
 //!
 //! Data walks one way: `vfs` callback → [`event`] → [`recorder`] → file. What reads the files knows only [`event`] and [`mod@format`].
@@ -16,6 +17,8 @@ pub mod extension;
 #[allow(non_camel_case_types, non_snake_case)] // SQLite's own names
 pub mod ffi;
 pub mod format;
+#[cfg(all(feature = "preload", not(loom)))]
+pub mod preload;
 #[cfg(not(loom))]
 pub mod recorder;
 // The model checker sees only what it checks: its atomics are not the machine's.

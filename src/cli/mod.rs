@@ -6,7 +6,11 @@
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod cat;
 mod demo;
+mod extension;
+mod library;
+mod program;
 mod report;
+mod run;
 
 use crate::trace::{self, Trace};
 use clap::{Parser, Subcommand};
@@ -32,13 +36,16 @@ Environment:
 
 Exit codes:
   0  It worked.
-  2  Wrong usage, or nothing could be read.";
+  2  Wrong usage, or nothing could be read.
+  `run` passes on the exit code of the program.";
 
 #[derive(Subcommand)]
 enum Verb {
     Cat(cat::Cat),
     Demo(demo::Demo),
+    Extension(extension::Extension),
     Report(report::Report),
+    Run(run::Run),
 }
 
 /// Why a verb stopped.
@@ -76,7 +83,13 @@ pub fn main() -> ExitCode {
     let done = match arguments.verb {
         Verb::Cat(cat) => cat.run(),
         Verb::Demo(demo) => demo.run(),
+        Verb::Extension(extension) => extension.run(),
         Verb::Report(report) => report.run(),
+        // Its exit code is the program's.
+        Verb::Run(run) => match run.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub mod essence;
 pub mod human;
 pub mod json;
 pub mod record;
+pub mod summary;
 pub mod text;
 
 use crate::trace::Tally;

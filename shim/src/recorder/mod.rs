@@ -10,7 +10,7 @@ mod json;
 mod log;
 mod map;
 mod names;
-mod notice;
+pub(crate) mod notice;
 mod ring;
 pub(crate) mod thread;
 

@@ -1,0 +1,28 @@
+//! `locktrace extension`: where the loadable extension is.
+#![forbid(unsafe_code)]
+
+use super::{Failure, library};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+/// Print the path of the loadable extension, liblocktrace.so.
+///
+/// This command carries the library and unpacks it into your cache (XDG_CACHE_HOME, or ~/.cache), if it is not there yet. Load it once,
+/// on any connection: every connection that this SQLite opens in this process from then on is traced.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  sqlite3 -cmd \".load $(locktrace extension)\" -cmd \".open app.db\"
+  python3 app.py \"$(locktrace extension)\"     then connection.load_extension(path)")]
+pub(super) struct Extension {}
+
+impl Extension {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let path = library::unpack()?;
+        let mut out = io::stdout().lock();
+        out.write_all(path.as_os_str().as_bytes())?;
+        out.write_all(b"\n")?;
+        out.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! `locktrace run`: traces a program that nobody changed.
+//!
+//! In comes a command line; out go a trace directory, the program's own exit code, and a summary on stderr. The library this command
+//! carries is preloaded into the program and all its descendants ([`super::library`]); what it does there is the shim's `preload`.
+#![forbid(unsafe_code)]
+
+use super::{Failure, library, output, program, width};
+use crate::analysis::{Analysis, Options};
+use crate::report::{summary, text};
+use crate::trace::Trace;
+use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
+use locktrace::recorder::config::{Config, parse_limit};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+
+/// Run a program and trace the locks of every SQLite database that it or its children open.
+///
+/// The program must use a SQLite in a shared library: the system's libsqlite3 (Python, PHP, Ruby, the sqlite3 shell, most C
+/// programs), or a module that exports its own (pysqlite3-binary). It runs as it would without; signals go to it, and its exit code
+/// is this command's. A short summary follows on standard error.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  locktrace run -- python3 manage.py runserver
+  locktrace run -o trace --report -- ./load-test.sh
+  locktrace run --add -o trace -- python3 worker.py      into a trace that is there already
+
+Exit codes:
+  That of the program; 128 + n if signal n ended it; 127 if there is no such program, 126 if it cannot be executed.
+  2  Wrong usage, or a trace that would be mixed with another.")]
+pub(super) struct Run {
+    /// Where the trace goes; without it: LOCKTRACE_DIR, or ./locktrace-trace
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Add to the trace that is in this directory already
+    #[arg(long)]
+    add: bool,
+    /// What is kept of SQL: its text without bound values, only a hash, or nothing (default: LOCKTRACE_SQL, or text)
+    #[arg(long, value_name = "KEEP", value_parser = ["text", "hash", "off"])]
+    sql: Option<String>,
+    /// Bytes of records kept for each process, the newest (default: LOCKTRACE_LIMIT, or 4M)
+    #[arg(long, value_name = "SIZE", value_parser = limit)]
+    limit: Option<String>,
+    /// Print the whole report on standard output when the program has ended
+    #[arg(long)]
+    report: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+fn limit(text: &str) -> Result<String, String> {
+    parse_limit(text).map(|_| text.to_owned()).ok_or_else(|| "expected bytes from 256K to 64G, such as 4M".to_owned())
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let config = Config::from_env().map_err(|error| Failure::Other(error.to_string()))?;
+        let dir = self.output.clone().unwrap_or(config.dir);
+        let dir = std::path::absolute(&dir).map_err(|error| Failure::Other(format!("{}: {error}", dir.display())))?;
+        let before = logs(&dir)?;
+        if !before.is_empty() && !self.add {
+            return Err(Failure::Other(format!(
+                "{} holds a trace already. Nothing was started. Give another directory with -o DIR, add to this one with --add, or \
+                 remove it",
+                dir.display()
+            )));
+        }
+        let Some((name, arguments)) = self.command.split_first() else {
+            return Err(Failure::Other("there is no command to run".to_owned()));
+        };
+        let file = program::find(name, std::env::var_os("PATH").as_deref());
+        let closed = file.as_deref().and_then(program::closed);
+        if let Some(closed) = closed {
+            say(&format!("{} runs untraced: {}", name.display(), closed.why()));
+        }
+        let mut command = Command::new(name);
+        command.args(arguments).env("LOCKTRACE_DIR", &dir).env("LD_PRELOAD", preload(&library::unpack()?));
+        for (variable, value) in [("LOCKTRACE_SQL", &self.sql), ("LOCKTRACE_LIMIT", &self.limit)] {
+            if let Some(value) = value {
+                command.env(variable, value);
+            }
+        }
+        let status = match supervise(command) {
+            Ok(status) => status,
+            Err(Stopped::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
+            Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
+        };
+        // Whatever can be said about the trace, the exit code is the program's.
+        if let Err(failure) = self.conclude(&dir, &before, name, closed.is_some()) {
+            match failure {
+                Failure::Trace(error) => say(&error.to_string()),
+                Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Failure::Output(error) => say(&format!("cannot write the output: {error}")),
+                Failure::Other(text) => say(&text),
+            }
+        }
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+        Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
+    }
+
+    /// What came of it: the report if it was asked for, and the summary.
+    fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, name: &OsStr, explained: bool) -> Result<(), Failure> {
+        if logs(dir)?.is_subset(before) {
+            let mut why = format!("no trace: no database was recorded while {} ran", name.display());
+            if !explained {
+                why.push_str(
+                    ". It may have opened none; or its SQLite is inside it (static, or its symbols hidden), or it named a VFS of its own, or \
+                     a setuid program started it, or recording failed (a line above then says why). If it can load SQLite \
+                     extensions, load the one that `locktrace extension` prints",
+                );
+            }
+            say(&why);
+            return Ok(());
+        }
+        let trace = Trace::open(dir)?;
+        let analysis = Analysis::of(&trace, Options::default())?;
+        if self.report {
+            let mut out = output();
+            text::write(&analysis, text::Style { width: width(), ..text::Style::default() }, &mut out)?;
+            out.flush()?;
+        }
+        let mut errors = anstream::stderr();
+        summary::write(&analysis, &mut errors)?;
+        let earlier = if before.is_empty() { "" } else { " (with what was there before)" };
+        writeln!(errors, "locktrace: the trace is in {}{earlier}; next: locktrace report {}", dir.display(), quoted(dir))?;
+        Ok(())
+    }
+}
+
+/// One line of ours on standard error.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "locktrace: {text}");
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// The files of the logs in a directory; none if it is not there.
+fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
+    let fail = |error: io::Error| Failure::Other(format!("{}: {error}", dir.display()));
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == RING_EXTENSION || extension == NAMES_EXTENSION) {
+            found.insert(name);
+        }
+    }
+    Ok(found)
+}
+
+/// `LD_PRELOAD` with our library before what is there already.
+fn preload(library: &Path) -> OsString {
+    let mut list = library.as_os_str().to_owned();
+    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+        list.push(":");
+        list.push(others);
+    }
+    list
+}
+
+/// Says why a program was not started; the exit code is the one a shell gives.
+fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
+    let name = name.display();
+    match file {
+        None => {
+            say(&format!("{name}: there is no such program"));
+            ExitCode::from(127)
+        }
+        Some(file) if error.kind() == io::ErrorKind::NotFound => {
+            say(&format!("{name}: {} is there, but not the interpreter or loader it names", file.display()));
+            ExitCode::from(126)
+        }
+        Some(file) => {
+            say(&format!("{name}: {} cannot be executed: {error}", file.display()));
+            ExitCode::from(126)
+        }
+    }
+}
+
+enum Stopped {
+    Start(io::Error),
+    Wait(io::Error),
+}
+
+/// Runs a command to its end, passing on the signals that are meant for it.
+///
+/// A key pressed on the terminal sends its signal to every process of the group, the program among them: passing that on would
+/// send it twice. The kernel says who sent a signal, and only those of other processes are passed on. We live on in either case, to say what
+/// was recorded.
+fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
+    // A signal that we were started to ignore (nohup) stays ignored, here and in the program.
+    let ignored = ignored_signals();
+    let heard = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    // Before the program starts, so that no signal is missed; they wait in a pipe.
+    let mut signals = SignalsInfo::<WithOrigin>::new(heard.chain([SIGCHLD])).map_err(Stopped::Wait)?;
+    let mut child = command.spawn().map_err(Stopped::Start)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(Stopped::Wait)? {
+            return Ok(status);
+        }
+        for origin in signals.wait() {
+            if origin.signal != SIGCHLD && !matches!(origin.cause, Cause::Kernel) {
+                pass_on(&child, origin.signal);
+            }
+        }
+    }
+}
+
+/// Sends a signal to the program. It was not waited for yet, so its number is still its own.
+fn pass_on(child: &Child, signal: i32) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
+        // It may have ended this moment: then there is nobody to tell.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// The signals this process ignores, one bit each (signal n is bit n - 1); 0 if that cannot be read.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
