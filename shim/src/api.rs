@@ -157,6 +157,7 @@ impl Api {
             mprintf: needed!(c"sqlite3_mprintf"),
             next_stmt: needed!(c"sqlite3_next_stmt"),
             stmt_busy: needed!(c"sqlite3_stmt_busy"),
+            stmt_readonly: needed!(c"sqlite3_stmt_readonly"),
             sql: needed!(c"sqlite3_sql"),
             database_file_object: function!(c"sqlite3_database_file_object"),
         })
