@@ -375,7 +375,9 @@ print('ready', flush=True)
 while True: signal.pause()
 "
         );
-        let mut command = place.command(env!("CARGO_BIN_EXE_locktrace"));
+        // A shell starts its background jobs with SIGINT ignored, which would be kept: whoever runs the tests may be one.
+        let mut command = place.command("env");
+        command.args([&format!("--default-signal={signal}"), env!("CARGO_BIN_EXE_locktrace")]);
         command.args(["run", "--", PYTHON, "-c", &program]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
