@@ -107,7 +107,6 @@ impl Log {
         // SAFETY: numbers below `guard` are below `ready`, and those have had their chunks prepared. Relaxed is enough: what
         // `prepare` changes is the kernel's page tables, which every core sees, and not memory.
         ring::commit(unsafe { self.map.slot(number) }, &words, number);
-        self.map.prefetch(number + 2);
     }
 
     /// Past the guard: sees to it that the slot, and then the next chunk, is ready.

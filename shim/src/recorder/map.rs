@@ -140,21 +140,6 @@ impl Map {
         unsafe { &*self.base.as_ptr().add(header::SIZE).cast::<Slot>().add(index as usize) }
     }
 
-    /// Asks for the cache line of a number that will soon be claimed. The ring is larger than the inner caches, so that the line
-    /// comes from afar; and the next locked instruction (SQLite's mutexes, the next claim) would have to wait for a store to it.
-    #[inline(always)]
-    pub fn prefetch(&self, number: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let index = number & (self.capacity - 1);
-            // SAFETY: the address is inside the mapping; a prefetch reads nothing and cannot fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().add(header::SIZE + index as usize * record::SIZE).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = number;
-    }
-
     /// Makes the chunk of number `number` writable without a fault. Idempotent, and harmless from several threads at once.
     ///
     /// In a ring larger than [`WINDOW`], the chunk that far behind is let go from memory; its contents stay in the file, and a
