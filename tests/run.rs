@@ -4,49 +4,17 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
+mod place;
+
 use locktrace::event::{Kind, Level};
+use place::{PYTHON, Place, parts, text};
 use sqlite_locktrace::trace::Trace;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-const PYTHON: &str = "/usr/bin/python3";
-
-/// A directory to run programs in, with a cache of its own.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for variable in ["LD_PRELOAD", "LOCKTRACE_DIR", "LOCKTRACE_SQL", "LOCKTRACE_LIMIT", "CLICOLOR_FORCE"] {
-            command.env_remove(variable);
-        }
-        command.current_dir(self.0.path()).env("XDG_CACHE_HOME", self.path("cache"));
-        command
-    }
-
-    /// `locktrace` with these arguments, after at most a minute.
-    fn locktrace(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command("timeout");
-        command.args(["60", env!("CARGO_BIN_EXE_locktrace")]).args(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// `locktrace run -- …` into `./locktrace-trace`.
-    fn run(&self, command: &[&str]) -> Output {
-        self.locktrace(&[&["run", "--"], command].concat())
-    }
-
-    fn seen(&self) -> Seen {
-        Seen::in_directory(&self.path("locktrace-trace"))
-    }
+fn seen(place: &Place) -> Seen {
+    Seen::in_directory(&place.path("locktrace-trace"))
 }
 
 /// What a trace says.
@@ -82,15 +50,6 @@ impl Seen {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Exit code, standard output, standard error.
-fn parts(output: &Output) -> (Option<i32>, String, String) {
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
 const WRITES: &str = "
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
@@ -105,7 +64,7 @@ fn the_systems_python() {
     let place = Place::new();
     let (code, out, err) = parts(&place.run(&[PYTHON, "-c", WRITES, "a.db"]));
     assert_eq!((code, &*out), (Some(0), "1\n"), "{err}");
-    let seen = place.seen();
+    let seen = seen(&place);
     assert_eq!((seen.processes, seen.opened), (1, vec!["a.db".to_owned()]));
     assert_eq!(seen.writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)"]);
     assert!(err.contains(&format!("{} records from 1 process; no attempt", seen.records)), "{err}");
@@ -122,7 +81,7 @@ fn a_python_without_extensions() {
     }
     let (code, out, err) = parts(&place.run(&["python3", "-c", WRITES, "a.db"]));
     assert_eq!((code, &*out), (Some(0), "1\n"), "{err}");
-    assert_eq!(place.seen().writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)"]);
+    assert_eq!(seen(&place).writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)"]);
 }
 
 #[test]
@@ -130,7 +89,7 @@ fn the_shell_where_the_caller_is_the_main_program() {
     let place = Place::new();
     let (code, out, err) = parts(&place.run(&["sqlite3", "a.db", "CREATE TABLE t(x); SELECT 7;"]));
     assert_eq!((code, &*out), (Some(0), "7\n"), "{err}");
-    let seen = place.seen();
+    let seen = seen(&place);
     assert_eq!((seen.processes, seen.writers), (1, vec!["CREATE TABLE t(x);".to_owned()]));
 }
 
@@ -152,7 +111,7 @@ else:
         format!("sqlite3 a.db 'CREATE TABLE t(x)' && {PYTHON} fork.py && echo 'SELECT count(*) FROM t;' | sqlite3 a.db | cat");
     let (code, out, err) = parts(&place.run(&["sh", "-c", &line]));
     assert_eq!((code, &*out), (Some(0), "3\n"), "{err}");
-    let seen = place.seen();
+    let seen = seen(&place);
     assert_eq!(seen.processes, 4);
     let mut writers = seen.writers;
     writers.sort();
@@ -174,7 +133,7 @@ threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     let (code, _, err) = parts(&place.run(&[PYTHON, "-c", program]));
     assert_eq!(code, Some(0), "{err}");
     // Installed once. (A thread that opens its database while another is still creating the log may lose its first record.)
-    let seen = place.seen();
+    let seen = seen(&place);
     assert_eq!((seen.versions.len(), seen.writers.len()), (1, 8));
 }
 
@@ -203,7 +162,7 @@ use(everything.sqlite3_open_v2(b'file:other2.db?vfs=unix-excl', ctypes.byref(db)
     assert_eq!((code, &*out), (Some(0), "14 None\n"), "{err}");
     assert!(err.contains("locktrace: sqlite3_open was called, and neither"), "{err}");
     // Those that name a VFS keep it, and are not traced.
-    assert_eq!(place.seen().opened, ["one.db", "zw\u{f6}lf.db", "three.db"]);
+    assert_eq!(seen(&place).opened, ["one.db", "zw\u{f6}lf.db", "three.db"]);
     assert!(place.path("other.db").exists() && place.path("other2.db").exists());
 }
 
@@ -229,7 +188,7 @@ print(system.execute('SELECT sqlite_version()').fetchone()[0], own.execute('SELE
     std::fs::remove_file(place.path("a.db")).unwrap();
     let (code, out, err) = parts(&place.run(&["venv/bin/python", "-c", program]));
     assert_eq!((code, &out), (bare.0, &bare.1), "each call reaches its own SQLite, as without us: {err}");
-    let seen = place.seen();
+    let seen = seen(&place);
     let mut versions: Vec<&str> = out.split_whitespace().collect();
     versions.sort_unstable();
     let mut recorded = seen.versions;
@@ -265,7 +224,7 @@ fn a_plugin_reaches_the_sqlite_its_program_links() {
     std::fs::remove_file(place.path("p.db")).unwrap();
     let (code, out, err) = parts(&place.run(&["./main"]));
     assert_eq!((code, &*out), (Some(0), "0\n"), "{err}");
-    assert_eq!(place.seen().writers, ["CREATE TABLE t(x)"]);
+    assert_eq!(seen(&place).writers, ["CREATE TABLE t(x)"]);
 }
 
 #[test]
@@ -323,18 +282,18 @@ fn a_static_program_runs_untraced_and_is_told_so() {
 fn a_trace_that_is_there_stays_as_it_is() {
     let place = Place::new();
     assert_eq!(place.run(&[PYTHON, "-c", WRITES, "a.db"]).status.code(), Some(0));
-    let before = place.seen();
+    let before = seen(&place);
     let (code, out, err) = parts(&place.run(&[PYTHON, "-c", WRITES, "b.db"]));
     assert_eq!((code, &*out), (Some(2), ""));
     assert!(err.contains("-o DIR") && err.contains("--add"), "{err}");
     assert!(!place.path("b.db").exists(), "nothing was started");
-    assert_eq!(place.seen().records, before.records);
+    assert_eq!(seen(&place).records, before.records);
     let add = ["run", "--add", "--sql", "off", "--limit", "1M", "--report", PYTHON, "-c", WRITES, "b.db"];
     let (code, out, err) = parts(&place.locktrace(&add));
     assert_eq!(code, Some(0), "{err}");
     assert!(out.starts_with("1\n") && out.contains("No attempt to take a lock was refused.") && out.contains("b.db"), "{out}");
     assert!(err.contains("from 2 processes") && err.contains("with what was there before"), "{err}");
-    assert_eq!(place.seen().writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)", "", ""]);
+    assert_eq!(seen(&place).writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)", "", ""]);
     // The directory may be there, as long as no trace is in it; and the environment names it where no option does.
     std::fs::create_dir(place.path("other")).unwrap();
     let other = place.path("other");

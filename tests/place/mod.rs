@@ -1,0 +1,52 @@
+//! A directory to run programs in: what the tests of `locktrace run` have in common.
+//!
+//! In comes a command; out go its exit code and what it printed. Called by `tests/run.rs` and `tests/ecosystem`.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// The system's Python.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// A directory to run programs in, with a cache of its own.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for variable in ["LD_PRELOAD", "LOCKTRACE_DIR", "LOCKTRACE_SQL", "LOCKTRACE_LIMIT", "CLICOLOR_FORCE"] {
+            command.env_remove(variable);
+        }
+        command.current_dir(self.0.path()).env("XDG_CACHE_HOME", self.path("cache"));
+        command
+    }
+
+    /// `locktrace` with these arguments, after at most a minute.
+    pub fn locktrace(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_locktrace")]).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// `locktrace run -- …` into `./locktrace-trace`.
+    pub fn run(&self, command: &[&str]) -> Output {
+        self.locktrace(&[&["run", "--"], command].concat())
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code, standard output, standard error.
+pub fn parts(output: &Output) -> (Option<i32>, String, String) {
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
