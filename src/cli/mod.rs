@@ -6,6 +6,7 @@
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod cat;
 mod demo;
+mod elf;
 mod extension;
 mod library;
 mod program;

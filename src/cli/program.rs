@@ -4,6 +4,7 @@
 //! to be. Called by `locktrace run`, before it starts the program. Whatever cannot be read is not judged.
 #![forbid(unsafe_code)]
 
+use super::elf::Elf;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -17,8 +18,12 @@ pub(super) enum Closed {
     Static,
     /// It runs with rights that its user does not have.
     Setuid,
+    /// Its file has capabilities that its user does not have.
+    Capable,
     /// It is of another architecture or word size than our library.
     Foreign,
+    /// It runs on musl, and our library on glibc.
+    Musl,
 }
 
 impl Closed {
@@ -32,6 +37,13 @@ impl Closed {
             Closed::Setuid => {
                 "it is setuid or setgid, and the loader ignores preloaded libraries there. Run it as the user it changes to, or a copy \
                  without that bit"
+            }
+            Closed::Capable => {
+                "its file has capabilities (setcap), and the loader ignores preloaded libraries there. Run a copy of it, which has none"
+            }
+            Closed::Musl => {
+                "it runs on musl, and this locktrace's library on glibc: preloaded, it would keep the program from starting. Use a build \
+                 of the program for glibc, or in a Rust program the crate sqlite-locktrace"
             }
             Closed::Foreign => "it is built for another architecture than this locktrace. Use a locktrace built for the same one",
         }
@@ -50,57 +62,63 @@ pub(super) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     files.iter().find(executable).or(files.first()).cloned()
 }
 
-/// Whether it is known that nothing can be preloaded into this file. A script is its interpreter.
-pub(super) fn closed(file: &Path) -> Option<Closed> {
-    let mut file = file.to_owned();
-    // Linux goes through at most this many interpreters.
-    for _ in 0..5 {
-        let mut start = [0; 256];
-        let open = File::open(&file).ok()?;
-        let length = open.read_at(&mut start, 0).ok()?;
-        let start = start.get(..length)?;
-        if let Some(line) = start.strip_prefix(b"#!") {
-            // A script's own setuid bit has no effect.
-            let word = line.split(|&byte| byte == b'\n').next()?.trim_ascii().split(u8::is_ascii_whitespace).next()?;
-            file = PathBuf::from(OsStr::from_bytes(word));
-            continue;
-        }
-        let meta = open.metadata().ok()?;
-        let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        if (meta.mode() & 0o4000 != 0 && meta.uid() != user) || (meta.mode() & 0o2010 == 0o2010 && meta.gid() != group) {
-            return Some(Closed::Setuid);
-        }
-        return elf(&open, start);
-    }
-    None
+/// The file that runs in the end, and before it the scripts that lead to it: a script is its interpreter.
+pub(super) struct Executed {
+    /// From the file that was named on; empty where that is a program itself.
+    pub scripts: Vec<PathBuf>,
+    /// The last file: an ELF program, or whatever else is there or not.
+    pub file: PathBuf,
 }
 
-/// What an ELF file's header says: <https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html>.
-fn elf(file: &File, start: &[u8]) -> Option<Closed> {
-    if !start.starts_with(b"\x7fELF") {
+/// Follows `#!` lines, as Linux does: through at most this many. (`env` is a program like any other here.)
+pub(super) fn executed(file: &Path) -> Executed {
+    let mut found = Executed { scripts: Vec::new(), file: file.to_owned() };
+    for _ in 0..5 {
+        let Some((interpreter, _)) = interpreter(&found.file) else { break };
+        found.scripts.push(std::mem::replace(&mut found.file, interpreter));
+    }
+    found
+}
+
+/// What the first line of a script names: the interpreter, and the rest of the line.
+pub(super) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
+    if !file.is_file() {
         return None;
     }
-    // Our own header says what our library is, too: class, byte order, machine.
-    let mut own = [0; 20];
-    File::open("/proc/self/exe").ok()?.read_exact_at(&mut own, 0).ok()?;
-    if start.get(4..6)? != own.get(4..6)? || start.get(18..20)? != own.get(18..20)? {
-        return Some(Closed::Foreign);
+    let mut start = [0; 256];
+    let length = File::open(file).ok()?.read_at(&mut start, 0).ok()?;
+    let line = start.get(..length)?.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?.trim_ascii();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (word, rest) = line.split_at(end);
+    if word.is_empty() {
+        return None;
     }
-    let half = |at: usize| Some(u64::from(u16::from_ne_bytes(start.get(at..at + 2)?.try_into().ok()?)));
-    let (table, size, count) = if cfg!(target_pointer_width = "64") {
-        (u64::from_ne_bytes(start.get(32..40)?.try_into().ok()?), half(54)?, half(56)?)
+    Some((PathBuf::from(OsStr::from_bytes(word)), rest.trim_ascii().to_vec()))
+}
+
+/// Whether it is known that nothing can be preloaded into this file.
+pub(super) fn closed(file: &Path) -> Option<Closed> {
+    // A script's own setuid bit has no effect.
+    let file = executed(file).file;
+    let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let (user, group) = (rustix::process::getuid(), rustix::process::getgid().as_raw());
+    if (meta.mode() & 0o4000 != 0 && meta.uid() != user.as_raw()) || (meta.mode() & 0o2010 == 0o2010 && meta.gid() != group) {
+        return Some(Closed::Setuid);
+    }
+    // Linux does not count them as new rights where the user is root (commoncap.c, cap_bprm_creds_from_file).
+    if !user.is_root() && rustix::fs::getxattr(&file, c"security.capability", &mut [0u8; 64][..]).is_ok() {
+        return Some(Closed::Capable);
+    }
+    let elf = Elf::read(&file)?;
+    if !elf.native {
+        Some(Closed::Foreign)
+    } else if elf.is_musl() {
+        Some(Closed::Musl)
+    } else if elf.loader.is_none() {
+        Some(Closed::Static)
     } else {
-        (u64::from(u32::from_ne_bytes(start.get(28..32)?.try_into().ok()?)), half(42)?, half(44)?)
-    };
-    const PT_INTERP: u32 = 3;
-    for n in 0..count {
-        let mut kind = [0; 4];
-        file.read_exact_at(&mut kind, table.checked_add(n.checked_mul(size)?)?).ok()?;
-        if u32::from_ne_bytes(kind) == PT_INTERP {
-            return None;
-        }
+        None
     }
-    Some(Closed::Static)
 }
 
 #[cfg(test)]

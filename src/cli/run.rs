@@ -4,6 +4,7 @@
 //! carries is preloaded into the program and all its descendants ([`super::library`]); what it does there is the shim's `preload`.
 #![forbid(unsafe_code)]
 
+use super::program::Closed;
 use super::{Failure, library, output, program, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
@@ -83,7 +84,12 @@ impl Run {
             say(&format!("{} runs untraced: {}", name.display(), closed.why()));
         }
         let mut command = Command::new(name);
-        command.args(arguments).env("LOCKTRACE_DIR", &dir).env("LD_PRELOAD", preload(&library::unpack()?));
+        command.args(arguments).env("LOCKTRACE_DIR", &dir);
+        let library = library::unpack()?;
+        // musl's loader gives up where glibc's goes on without the library.
+        if closed != Some(Closed::Musl) {
+            command.env("LD_PRELOAD", preload(&library));
+        }
         for (variable, value) in [("LOCKTRACE_SQL", &self.sql), ("LOCKTRACE_LIMIT", &self.limit)] {
             if let Some(value) = value {
                 command.env(variable, value);
