@@ -3,6 +3,7 @@
 //! Plain cells without destructors, so that they cost one address computation and work in every phase of a thread's life.
 #![forbid(unsafe_code)]
 
+use crate::event::Flags;
 use std::cell::Cell;
 
 /// A connection as the thread that worked on it last remembers it: plain numbers, never pointers.
@@ -16,6 +17,8 @@ pub struct Last {
     pub log: u32,
     /// A hash of the database's path.
     pub path: u64,
+    /// What every record of the connection bears.
+    pub flags: Flags,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,7 @@ struct Thread {
     refused_on: Cell<Last>,
 }
 
-const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0 };
+const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
 
 thread_local! {
     static THREAD: Thread = const {

@@ -176,7 +176,13 @@ impl File {
     /// This connection, for a call on this thread that does not name it.
     pub(super) fn remember(&self) -> Last {
         let owner = self.owner();
-        Last { conn: owner.conn, file: owner.number.get(), log: owner.log.get(), path: owner.path_hash.get() }
+        Last {
+            conn: owner.conn,
+            file: owner.number.get(),
+            log: owner.log.get(),
+            path: owner.path_hash.get(),
+            flags: owner.flags.get(),
+        }
     }
 
     /// More than one connection uses this file.

@@ -147,10 +147,10 @@ pub(super) unsafe extern "C" fn x_delete(vfs: *mut sqlite3_vfs, name: *const c_c
     if let Some(log) = recorder::current() {
         let last = thread::worked_on();
         // The pager deletes its own journal, on the thread that has just closed or locked it; the path must agree.
-        let (conn, number) = if last.log == log.serial() && last.path == sql_hash(database) {
-            (last.conn, last.file)
+        let (conn, number, flags) = if last.log == log.serial() && last.path == sql_hash(database) {
+            (last.conn, last.file, last.flags.with(Flags::ASSUMED))
         } else {
-            (0, guarded(|| log.file(&shim.library, database)))
+            (0, guarded(|| log.file(&shim.library, database)), Flags(0))
         };
         log.write(&Record {
             start,
@@ -159,7 +159,7 @@ pub(super) unsafe extern "C" fn x_delete(vfs: *mut sqlite3_vfs, name: *const c_c
             file: number,
             file_kind: kind,
             rc: ResultCode(rc),
-            flags: if conn == 0 { Flags(0) } else { Flags::ASSUMED },
+            flags,
             ..Record::new(Kind::DELETE)
         });
     }
@@ -177,14 +177,18 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
     let end = clock::now();
     if let Some(log) = recorder::current() {
         let last = thread::take_refused();
-        let (conn, file) = if last.log == log.serial() { (last.conn, last.file) } else { (0, 0) };
+        let (conn, file, flags) = if last.log == log.serial() && last.conn != 0 {
+            (last.conn, last.file, last.flags.with(Flags::ASSUMED))
+        } else {
+            (0, 0, Flags(0))
+        };
         log.write(&Record {
             start,
             duration: end.wrapping_sub(start),
             conn,
             file,
             arg: u64::from(microseconds as u32),
-            flags: if conn == 0 { Flags(0) } else { Flags::ASSUMED },
+            flags,
             ..Record::new(Kind::SLEEP)
         });
         log.anchor(end);
