@@ -166,37 +166,6 @@ use(everything.sqlite3_open_v2(b'file:other2.db?vfs=unix-excl', ctypes.byref(db)
     assert!(place.path("other.db").exists() && place.path("other2.db").exists());
 }
 
-#[test]
-fn two_sqlites_in_one_process() {
-    let place = Place::new();
-    let made = place.command("timeout").args(["20", "python3", "-m", "venv", "venv"]).output();
-    let pip = ["20", "venv/bin/python", "-m", "pip", "install", "--quiet", "pysqlite3-binary"];
-    if !made.is_ok_and(|output| output.status.success())
-        || !place.command("timeout").args(pip).output().is_ok_and(|output| output.status.success())
-    {
-        return println!("skipped: pysqlite3-binary cannot be installed here within 20 s");
-    }
-    let program = "
-import sqlite3, pysqlite3
-system, own = sqlite3.connect('a.db'), pysqlite3.connect('a.db')
-system.execute('CREATE TABLE t(x)')
-own.execute('BEGIN IMMEDIATE')
-own.commit()
-print(system.execute('SELECT sqlite_version()').fetchone()[0], own.execute('SELECT sqlite_version()').fetchone()[0])
-";
-    let bare = parts(&place.command("venv/bin/python").args(["-c", program]).output().unwrap());
-    std::fs::remove_file(place.path("a.db")).unwrap();
-    let (code, out, err) = parts(&place.run(&["venv/bin/python", "-c", program]));
-    assert_eq!((code, &out), (bare.0, &bare.1), "each call reaches its own SQLite, as without us: {err}");
-    let seen = seen(&place);
-    let mut versions: Vec<&str> = out.split_whitespace().collect();
-    versions.sort_unstable();
-    let mut recorded = seen.versions;
-    recorded.sort_unstable();
-    assert_eq!((recorded, seen.processes), (versions.iter().map(|&v| v.to_owned()).collect(), 1));
-    assert_eq!(seen.writers, ["CREATE TABLE t(x)", "BEGIN IMMEDIATE"]);
-}
-
 /// The dynamic linker's own choice, where it is not the caller's: a plugin with a function of its own in a program that links SQLite.
 #[test]
 fn a_plugin_reaches_the_sqlite_its_program_links() {

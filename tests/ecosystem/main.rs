@@ -1,0 +1,24 @@
+//! Real frameworks and real ways to start processes under `locktrace run`: what their traces say.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `packages` | Python and Node packages, installed once and kept |
+//! | `server` | a web server under `locktrace run`, and requests to it |
+//! | `seen` | what `locktrace report --json` and `locktrace cat --json` say |
+//! | `web` | Django under gunicorn, FastAPI with SQLAlchemy under uvicorn |
+//! | `processes` | fork, spawn, `os._exit`, daemons, a connection carried across a fork |
+//! | `libraries` | several SQLites in one process; Node and Ruby |
+//!
+//! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "cli")]
+
+#[path = "../place/mod.rs"]
+mod place;
+
+mod libraries;
+mod packages;
+mod processes;
+mod seen;
+mod server;
+mod web;

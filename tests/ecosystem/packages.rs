@@ -1,0 +1,91 @@
+//! Python and Node packages for these tests, installed once under cargo's target directory and used from then on.
+//!
+//! In come `requirements.txt` and `package.json` (pinned); out go an interpreter and a module directory. A file lock keeps two test
+//! binaries from installing at once, and a stamp beside the packages tells which list they were made from.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Set to 1 (as CI does), whatever is missing is a failure, and Node's module is compiled where it is not there yet.
+const REQUIRE: &str = "LOCKTRACE_REQUIRE_ECOSYSTEM";
+
+fn required() -> bool {
+    std::env::var_os(REQUIRE).is_some_and(|value| value == "1")
+}
+
+/// Says what is missing, past the test harness, which shows no output of tests that pass.
+pub fn skipped(why: &str) {
+    assert!(!required(), "{REQUIRE}=1, but {why}");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = std::io::stderr().write_all(format!("\nSKIPPED {test}: {why} ({REQUIRE}=1 makes this a failure)\n").as_bytes());
+}
+
+/// The Python that has the packages of `requirements.txt`, or the reason why there is none, which has been said.
+pub fn python() -> Option<String> {
+    static MADE: OnceLock<Result<String, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let python = once("python", "requirements.txt", &["venv/bin/python", "-c", "import django, fastapi"], |home| {
+            let venv = home.join("venv");
+            if venv.exists() {
+                fs::remove_dir_all(&venv).map_err(|error| format!("cannot remove {}: {error}", venv.display()))?;
+            }
+            succeed(Command::new("timeout").args(["120", "python3", "-m", "venv", "venv"]).current_dir(home))?;
+            let pip =
+                ["300", "venv/bin/python", "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r", "requirements.txt"];
+            succeed(Command::new("timeout").args(pip).current_dir(home))
+        })?;
+        Ok(python.join("venv/bin/python").to_str().unwrap().to_owned())
+    });
+    made.as_ref()
+        .map_err(|why| skipped(&format!("the packages of tests/ecosystem/requirements.txt are not there: {why}")))
+        .ok()
+        .cloned()
+}
+
+/// The directory that has the `node_modules` of `package.json`, or the reason why there is none, which has been said.
+pub fn node() -> Option<PathBuf> {
+    let probe = ["node", "-e", "require('better-sqlite3')(':memory:')"];
+    let made = once("node", "package.json", &probe, |home| {
+        if !required() {
+            return Err(format!("it is compiled, for a minute or two, only with {REQUIRE}=1"));
+        }
+        succeed(Command::new("timeout").args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home))
+    });
+    made.map_err(|why| skipped(&format!("better-sqlite3 is not there: {why}"))).ok()
+}
+
+/// `make` in a directory of this name that has a copy of `list`, unless it was made from the same list and `probe` runs there.
+fn once(name: &str, list: &str, probe: &[&str], make: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ecosystem").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ecosystem").join(list);
+    let wanted = fs::read(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+    let stamp = home.join("made-from");
+    let failed = |error: std::io::Error| format!("{}: {error}", home.display());
+    fs::create_dir_all(&home).map_err(failed)?;
+    let lock = File::create(home.join("lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let probe = || succeed(Command::new("timeout").arg("60").args(probe).current_dir(&home));
+    if fs::read(&stamp).is_ok_and(|made| made == wanted) && probe().is_ok() {
+        return Ok(home);
+    }
+    let _ = fs::remove_file(&stamp);
+    fs::write(home.join(list), &wanted).map_err(failed)?;
+    make(&home)?;
+    probe()?;
+    fs::write(&stamp, wanted).map_err(failed)?;
+    Ok(home)
+}
+
+/// Runs a command to its end; what it said last, if that is not a success.
+fn succeed(command: &mut Command) -> Result<(), String> {
+    let said = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{said}: {error}"))?;
+    let text = [&*output.stdout, &*output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    if output.status.success() { Ok(()) } else { Err(format!("{said} ended with {}: {}", output.status, last.join(" / "))) }
+}
