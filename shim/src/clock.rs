@@ -97,6 +97,16 @@ pub fn anchor() -> Anchor {
     best.1
 }
 
+/// `CLOCK_MONOTONIC`, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    gettime(libc::CLOCK_MONOTONIC)
+}
+
+/// What the calling thread has used of a processor, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    gettime(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// A kernel clock, in nanoseconds; 0 if the kernel refuses.
 fn gettime(clock: libc::clockid_t) -> u64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -121,13 +121,13 @@ impl Kind {
     pub const OPEN: Kind = Kind(1);
     /// A main database or WAL file was closed; every lock it had is gone.
     pub const CLOSE: Kind = Kind(2);
-    /// `xLock(level)` on the main database file.
+    /// `xLock(level)` on the main database file. Where it was refused, `arg` may be [`REFUSED_HERE`].
     pub const LOCK: Kind = Kind(3);
     /// `xUnlock(level)` on the main database file.
     pub const UNLOCK: Kind = Kind(4);
     /// `xCheckReservedLock`; `arg` is its answer (0 or 1).
     pub const CHECK_RESERVED: Kind = Kind(5);
-    /// `xShmLock(offset, n, flags)` on the wal-index.
+    /// `xShmLock(offset, n, flags)` on the wal-index. Where it was refused, `arg` may be [`REFUSED_HERE`].
     pub const SHM_LOCK: Kind = Kind(6);
     /// The connection's first `xShmMap`. `arg` is `bExtend`.
     pub const SHM_MAP: Kind = Kind(7);
@@ -192,6 +192,10 @@ impl fmt::Debug for Kind {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// The `arg` of an attempt that was refused inside its own process: another connection there has the lock, and the kernel was not asked
+/// or did not refuse. 0 in a refused attempt means that this is not known.
+pub const REFUSED_HERE: u64 = 1;
 
 /// Which of a connection's files a record is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

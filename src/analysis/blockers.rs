@@ -60,8 +60,21 @@ pub struct Refusal {
     pub holders: Vec<Holder>,
     /// Further holders, not named.
     pub more_holders: u32,
+    /// It was refused inside its own process: another connection there has the lock, and the kernel was not asked.
+    pub in_process: bool,
+    /// When the kernel was asked who has the lock; see [`super::Analysis::outside`].
+    pub asked: Option<Asked>,
     /// Holds that ended before it were forgotten: a possible holder may be missing.
     pub forgotten: bool,
+}
+
+/// The attempt of a run about which the kernel was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// The ticks at which that attempt began, as in its record.
+    pub start: u64,
+    /// It is this attempt; otherwise an earlier one of the same run.
+    pub here: bool,
 }
 
 /// A connection in the way of a refused attempt.

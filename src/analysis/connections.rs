@@ -29,6 +29,8 @@ pub(crate) struct Conn {
     /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
     pub lifetime: bool,
     pub waiting: Option<Waiting>,
+    /// The run of attempts about which the kernel was asked last, and the ticks at which that attempt began.
+    pub asked: Option<(u32, u64)>,
     /// Its last record was this refused attempt.
     pub refused: Option<u32>,
     /// Releases whose end is not known yet: bounded by its next record.
@@ -92,6 +94,7 @@ impl Connections {
             wal: false,
             lifetime: false,
             waiting: None,
+            asked: None,
             refused: None,
             open_ended: false,
             ended: (0, 0),

@@ -16,14 +16,14 @@ pub mod timeline;
 mod times;
 pub mod waits;
 
-pub use blockers::{Holder, Refusal};
+pub use blockers::{Asked, Holder, Refusal};
 pub use database::{Database, Distribution, Hold, LockStats};
 pub use lock::{LockId, Request};
 pub use timeline::ConnId;
 pub use times::Instant;
 pub use waits::{Outcome, Wait};
 
-use crate::trace::{Error, LogId, Summary, Trace};
+use crate::trace::{Error, LogId, Outside, Summary, Trace};
 use run::Run;
 use times::Times;
 
@@ -81,6 +81,12 @@ impl<'t> Analysis<'t> {
     /// The wall-clock time of an instant of this log, in nanoseconds since 1970; `None` where the length of a tick is unknown.
     pub fn real_ns(&self, log: LogId, at: Instant) -> Option<u64> {
         self.times.real_ns(log, at)
+    }
+
+    /// What the kernel said about a refused attempt, or about an earlier one of the same run ([`Asked::here`]): who held the lock a moment
+    /// later, in or outside the trace. A reading after the fact: whoever it names may have taken the lock in between.
+    pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {
+        self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.asked?.start)
     }
 
     /// Whether records are missing that could have named a holder.

@@ -3,7 +3,7 @@
 //! In come events in merged order; out goes the [`Analysis`]. Called by [`Analysis::of`].
 #![forbid(unsafe_code)]
 
-use super::blockers::{Blockers, Refusal};
+use super::blockers::{Asked, Blockers, Refusal};
 use super::connections::{Connections, Found, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
 use super::lock::{LockId, Request};
@@ -12,7 +12,7 @@ use super::times::{Instant, Times};
 use super::waits::{Meaning, Outcome, Wait, Waiting};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
-use locktrace::event::{FileKind, Flags, Kind, Level};
+use locktrace::event::{FileKind, Flags, Kind, Level, REFUSED_HERE};
 
 /// What is known of a log's record numbers, to tell losses in between.
 #[derive(Clone, Copy, Default)]
@@ -213,6 +213,12 @@ impl<'t> Run<'t> {
         if let Some(db) = db {
             self.databases.all[db as usize].stats(request.lock()).refused += 1;
         }
+        let wait = conn.waiting.map_or(0, |waiting| waiting.index);
+        let here = self.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
+        if here {
+            conn.asked = Some((wait, record.start));
+        }
+        let asked = conn.asked.filter(|asked| asked.0 == wait).map(|(_, start)| Asked { start, here });
         let refusal = Refusal {
             who: conn.id,
             db,
@@ -224,9 +230,11 @@ impl<'t> Run<'t> {
             start: self.times.start(log, record),
             end: self.times.end(log, record),
             closing: false,
-            wait: conn.waiting.map_or(0, |waiting| waiting.index),
+            wait,
             holders: Vec::new(),
             more_holders: 0,
+            in_process: record.arg == REFUSED_HERE,
+            asked,
             forgotten: false,
         };
         self.blockers.refused(&mut self.conns, index, refusal);

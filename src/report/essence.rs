@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::{Analysis, ConnId, Holder, LockId, Refusal};
-use crate::trace::Trace;
+use crate::trace::{OutsideHolder, Trace};
 use std::collections::{BTreeMap, HashMap};
 
 /// The first lines of a report.
-pub struct Essence {
+pub struct Essence<'a> {
     /// Refused attempts, those of closing connections and the optional ones not counted.
     pub refused: u64,
     /// Attempts of closing connections to be the last one: SQLite expects them to be refused.
@@ -25,6 +25,8 @@ pub struct Essence {
     pub untraced: u64,
     /// The connection, lock and statement named for the most of them.
     pub worst: Option<Worst>,
+    /// Who the kernel named most often, outside the trace, for those without a certain holder in it.
+    pub outside: Option<(&'a OutsideHolder, u64)>,
 }
 
 /// Who was in the way most often.
@@ -38,9 +40,9 @@ pub struct Worst {
     pub possible: u64,
 }
 
-impl Essence {
+impl<'a> Essence<'a> {
     /// Sums up.
-    pub fn of(analysis: &Analysis<'_>) -> Essence {
+    pub fn of(analysis: &'a Analysis<'_>) -> Essence<'a> {
         let mut essence = Essence {
             refused: 0,
             closing: 0,
@@ -50,7 +52,9 @@ impl Essence {
             possible: 0,
             untraced: 0,
             worst: None,
+            outside: None,
         };
+        let mut outside: HashMap<(i64, String), (&OutsideHolder, u64, u64)> = HashMap::new();
         let mut named: HashMap<(ConnId, LockId, u64), (Worst, u64)> = HashMap::new();
         for refusal in &analysis.refusals {
             if refusal.closing {
@@ -65,8 +69,14 @@ impl Essence {
             *essence.by_lock.entry(refusal.request.lock()).or_default() += 1;
             match refusal.holders.first() {
                 None => essence.untraced += 1,
-                Some(_) if refusal.holders.iter().any(|holder| holder.certain) => essence.certain += 1,
+                Some(_) if has_certain(refusal) => essence.certain += 1,
                 Some(_) => essence.possible += 1,
+            }
+            if let Some(answer) = analysis.outside(refusal).filter(|_| !has_certain(refusal)) {
+                for holder in answer.others() {
+                    let (_, attempts, _) = outside.entry((holder.pid, holder.lock())).or_insert((holder, 0, essence.refused));
+                    *attempts += 1;
+                }
             }
             for holder in &refusal.holders {
                 let key = (holder.who, holder.lock, holder.sql);
@@ -78,13 +88,58 @@ impl Essence {
             .into_values()
             .max_by_key(|(worst, first)| (worst.certain, worst.possible, std::cmp::Reverse(*first), worst.holder.who));
         essence.worst = most.map(|(worst, _)| worst);
+        let most = outside.into_values().max_by_key(|&(_, attempts, first)| (attempts, std::cmp::Reverse(first)));
+        essence.outside = most.map(|(holder, attempts, _)| (holder, attempts));
         essence
     }
 }
 
+/// Whether a traced connection was certainly in the way: then nobody outside the trace needs to be named.
+pub fn has_certain(refusal: &Refusal) -> bool {
+    refusal.holders.iter().any(|holder| holder.certain)
+}
+
+/// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.
+pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
+    let mut said = Vec::new();
+    if has_certain(refusal) {
+        return said;
+    }
+    if refusal.in_process {
+        said.push("refused inside its own process: another connection there has the lock, and no system call failed".to_owned());
+    }
+    let Some(answer) = analysis.outside(refusal) else { return said };
+    let when = if refusal.asked.is_some_and(|asked| asked.here) { "" } else { "at an earlier attempt: " };
+    let logs = analysis.trace.logs();
+    for holder in &answer.holders {
+        let held = if holder.exact { "held" } else { "possibly held" };
+        let place = if holder.own {
+            "by its own process,"
+        } else if logs.iter().any(|log| i64::from(log.pid) == holder.pid) {
+            "by a traced process,"
+        } else {
+            "outside the trace by"
+        };
+        said.push(format!("{when}{} {held} {place} {holder}", holder.lock()));
+    }
+    if answer.more > 0 {
+        said.push(format!("and {} more", answer.more));
+    }
+    match &answer.failed {
+        Some(why) => said.push(format!("{when}the kernel could not be asked who has it: {why}")),
+        None if answer.holders.is_empty() => {
+            said.push(format!("{when}/proc/locks named nobody a moment later: it had let go, or is in another container or host"))
+        }
+        None => {}
+    }
+    said
+}
+
 /// Why no holder is named for a refused attempt.
 pub fn no_holder(analysis: &Analysis<'_>, refusal: &Refusal) -> &'static str {
-    if refusal.db.is_none() {
+    if refusal.in_process {
+        "no traced holder: it is a connection of this process that was opened before recording began, or its record was lost"
+    } else if refusal.db.is_none() {
         "the database is not known"
     } else if analysis.has_losses() || refusal.forgotten {
         "no traced holder: it is outside the trace, or its record was lost"

@@ -12,10 +12,14 @@
 //! | `databases` | array: `path`, `paths`, `journal_modes` (`wal`, `delete`, `rollback`, `unknown`), `file_systems`, `connections`, `processes`, `records`, `transitions`, `redundant`, `locks`, `longest_holds` |
 //! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (those of closing connections too), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
-//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none) |
+//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
 //! | `problems` | array: `severity`, `text` |
+//!
+//! `outside` is what `/proc/locks` said: `asked_here` (or at an earlier attempt of the run), `after_ns` (from that attempt's start to the answer),
+//! and as in the names (`locktrace::format`) `readings`, `failed`, `holders`, `more`. `outside_holder` beside `worst_holder` is the holder outside the
+//! trace that was named for the most attempts without a certain traced one, with its `attempts`.
 //!
 //! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out when false), `sql` (hash), `text`.
 //!
@@ -27,7 +31,7 @@
 
 use super::essence::{self, Essence};
 use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait};
-use crate::trace::{LogId, Severity};
+use crate::trace::{LogId, Severity, object};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
@@ -49,6 +53,11 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
         value
     });
     write!(out, ",\n\"worst_holder\":{}", json!(worst))?;
+    if let Some((holder, attempts)) = essence.outside {
+        let mut value = object(json!(holder));
+        value.insert("attempts".into(), attempts.into());
+        write!(out, ",\n\"outside_holder\":{}", Value::Object(value))?;
+    }
     array(out, "databases", analysis.databases.iter().map(|db| database(analysis, db)))?;
     array(out, "refusals", analysis.refusals.iter().map(|item| refusal(analysis, item)))?;
     array(out, "waits", analysis.waits.iter().map(|item| wait(analysis, item)))?;
@@ -172,6 +181,17 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     }
     value.insert("holders".into(), holders.into());
     value.insert("more_holders".into(), refusal.more_holders.into());
+    if refusal.in_process {
+        value.insert("in_process".into(), true.into());
+    }
+    if let (Some(outside), Some(asked)) = (analysis.outside(refusal), refusal.asked) {
+        let mut answer = object(json!(outside));
+        let ticks = answer.remove("after").and_then(|after| after.as_u64());
+        answer.retain(|key, _| !matches!(key.as_str(), "conn" | "start"));
+        answer.insert("after_ns".into(), json!(ticks.and_then(|ticks| analysis.trace.clock(refusal.who.log).to_ns(ticks))));
+        answer.insert("asked_here".into(), asked.here.into());
+        value.insert("outside".into(), answer.into());
+    }
     Value::Object(value)
 }
 

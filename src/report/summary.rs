@@ -45,6 +45,10 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
             log.pid, holder.who.conn, holder.lock
         )?;
     }
+    if let Some((holder, attempts)) = essence.outside {
+        let who = cut(&holder.to_string(), 80);
+        writeln!(out, "locktrace: outside the trace ({}): {who}, holding {}", count(attempts), cut(&holder.lock(), 40))?;
+    }
     for (log, tally) in analysis.trace.logs().iter().zip(&analysis.summary.tallies) {
         if tally.unread() > 0 {
             writeln!(out, "locktrace: log {}: {}", log.id, losses(tally))?;

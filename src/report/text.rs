@@ -101,6 +101,9 @@ impl<W: Write> Text<'_, '_, W> {
                 self.line(&format!("  {sql}"))?;
             }
         }
+        if let Some((holder, attempts)) = essence.outside {
+            self.coloured(BOLD, &format!("Outside the trace: {holder}, holding {}: {}", holder.lock(), many(attempts, "attempt")))?;
+        }
         if essence.closing > 0 {
             let closing = count(essence.closing);
             self.line(&format!("  ({closing} more by closing connections that asked whether they are the last: that is normal)"))?;
@@ -225,7 +228,8 @@ impl<W: Write> Text<'_, '_, W> {
         });
         let request = refusal.request;
         self.with_sql(&format!("  {at}  {request} refused to {who}{}", ended.unwrap_or_default()), 4, sql)?;
-        if refusal.holders.is_empty() {
+        let outside = essence::outside(self.analysis, refusal);
+        if refusal.holders.is_empty() && outside.is_empty() {
             let why = essence::no_holder(self.analysis, refusal);
             return self.line(&format!("      {why}"));
         }
@@ -234,6 +238,9 @@ impl<W: Write> Text<'_, '_, W> {
         }
         if refusal.more_holders > 0 {
             self.line(&format!("      and {} more", count(refusal.more_holders.into())))?;
+        }
+        for said in outside {
+            self.line(&format!("      {said}"))?;
         }
         Ok(())
     }

@@ -13,12 +13,15 @@ mod error;
 pub mod jsonl;
 mod merge;
 mod names;
+mod outside;
 mod ring;
 pub mod text;
 
 pub use clock::{Clock, ClockId};
 pub use error::{Error, Place, Problem, Severity};
+pub(crate) use names::object;
 pub use names::{FileName, Names, SqlText};
+pub use outside::{Outside, OutsideHolder};
 pub use ring::Tally;
 
 use locktrace::event::{Flags, Kind};

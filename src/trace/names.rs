@@ -5,6 +5,7 @@
 //! line back for the export.
 #![forbid(unsafe_code)]
 
+use super::outside::Outside;
 use super::text::{Text, from_hex, to_hex};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ pub struct Names {
     files: HashMap<u32, FileName>,
     threads: HashMap<u32, Text>,
     sql: HashMap<u64, SqlText>,
+    outside: HashMap<(u32, u64), Outside>,
 }
 
 /// What became of a line.
@@ -73,6 +75,11 @@ impl Names {
     /// The statement with this hash.
     pub fn sql(&self, hash: u64) -> Option<&SqlText> {
         self.sql.get(&hash)
+    }
+
+    /// What the kernel said about the refused attempt of this connection that began at these ticks, where it was asked.
+    pub fn outside(&self, conn: u32, start: u64) -> Option<&Outside> {
+        self.outside.get(&(conn, start))
     }
 
     /// The executable of the process, as text.
@@ -146,6 +153,10 @@ impl Names {
                 let len = number(&line, "len")?.unwrap_or(text.as_bytes().len() as u64);
                 self.sql.entry(hash).or_insert(SqlText { text, len });
             }
+            "outside" => {
+                let outside = Outside::read(line)?;
+                self.outside.insert((outside.conn, outside.start), outside);
+            }
             _ => return Ok(Taken::Unknown(kind)),
         }
         Ok(Taken::Yes)
@@ -170,9 +181,10 @@ impl Names {
             put_text(&mut line, "text", &sql.text);
             ("sql", line)
         });
+        let outside = sorted(&self.outside).into_iter().map(|(_, outside)| ("outside", outside.line()));
         let process = self.process.iter().map(fixed("process"));
         let caps = self.caps.iter().map(fixed("cap"));
-        process.chain(self.libraries.iter().map(fixed("library"))).chain(files).chain(threads).chain(sql).chain(caps)
+        process.chain(self.libraries.iter().map(fixed("library"))).chain(files).chain(threads).chain(sql).chain(outside).chain(caps)
     }
 }
 
@@ -244,12 +256,24 @@ mod tests {
             json!({"t": "thread", "tid": 7, "name": "main"}),
             json!({"t": "thread", "tid": 7, "name": "pool"}),
             json!({"t": "sql", "sql": "00000000000000ff", "text": "SELECT", "len": 600}),
+            json!({"t": "outside", "conn": 1, "start": "00000000000000ff", "after": 9, "readings": 3, "failed": "no /proc"}),
+            json!({"t": "outside", "conn": 2, "start": "ffffffffffffffff", "after": 9, "readings": 1, "more": 0, "holders": [
+                {"pid": 4711, "how": "posix", "mode": "write", "locks": ["RESERVED"], "exact": true, "own": false, "comm": "a\u{fffd}",
+                    "comm_bytes": "61ff", "argv": ["a", "app.db"], "started": 12},
+                {"pid": -1, "how": "ofd", "mode": "read", "locks": ["READ1", "READ2"], "exact": false, "own": false}]}),
             json!({"t": "cap", "what": "sql", "limit": 3}),
         ]);
         assert_eq!(names.file(1).unwrap().path.as_bytes(), b"/a\xff");
         assert_eq!(names.thread(7).unwrap().text, "main or pool");
         assert_eq!(names.sql(255).unwrap().len, 600);
         assert_eq!(names.caps().collect::<Vec<_>>(), [("sql", 3)]);
+        let outside = names.outside(2, u64::MAX).unwrap();
+        assert_eq!(outside.others().map(ToString::to_string).collect::<Vec<_>>(), ["pid 4711 a app.db"]);
+        assert_eq!(
+            outside.holders.iter().map(super::super::OutsideHolder::lock).collect::<Vec<_>>(),
+            ["RESERVED", "S READ1+READ2"]
+        );
+        assert_eq!(names.outside(1, 255).unwrap().failed.as_deref(), Some("no /proc"));
         let mut back = Names::default();
         for (t, mut line) in names.lines() {
             line.insert("t".into(), t.into());
@@ -268,6 +292,7 @@ mod tests {
         assert!(take(json!({"t": "file", "file": -1, "path": "x"})).unwrap_err().contains("\"file\""));
         assert!(take(json!({"t": "file", "file": 1, "path": 5})).unwrap_err().contains("\"path\""));
         assert!(take(json!({"t": "thread", "tid": 1, "name": "x", "name_bytes": "zz"})).unwrap_err().contains("name_bytes"));
+        assert!(take(json!({"t": "outside", "conn": 1, "start": 7})).unwrap_err().contains("outside"));
         assert!(take(json!({"t": "sql", "sql": "no", "text": ""})).unwrap_err().contains("hexadecimal"));
     }
 }

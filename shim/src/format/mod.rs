@@ -31,7 +31,8 @@
 //! | `file` | `file` (the number in the records), `lib`, `path`, `dev`, `ino` (numbers; null when `stat` failed), `fs` (file system type name, or null) |
 //! | `thread` | `tid`, `name` |
 //! | `sql` | `sql` (the hash in the records), `text` (as prepared, never its bound values), `len` (its whole length in bytes; the text is cut when shorter) |
-//! | `cap` | `what` (`sql`, `thread`, `file`), `limit`: later ones of this kind are not named |
+//! | `outside` | what `/proc/locks` said after a refused attempt: `conn` and `start` (hex) are those of its record, `after` (ticks from its start to the answer), `readings` (of the list); `failed` (why it could not be asked), or `holders` (array: `pid` (-1 where the kernel does not tell, 0 for another namespace's), `how` (`posix`, `ofd`, `flock`), `mode` (`read`, `write`), `locks` (names), `exact` (false: only the inode agrees, not the device), `own` (this very process), and where known `comm`, `argv` (cut at 1024 bytes; only the program under the policies `hash` and `off`), `started` (clock ticks since boot)) and `more` (holders left out) |
+//! | `cap` | `what` (`sql`, `thread`, `file`, `outside`), `limit`: later ones of this kind are not named |
 #![forbid(unsafe_code)]
 
 pub mod header;

@@ -16,8 +16,15 @@ impl Line {
         line
     }
 
+    /// An object inside another one; see [`Line::objects`].
+    pub fn object() -> Line {
+        Line("{".to_owned())
+    }
+
     fn key(&mut self, key: &str) {
-        self.0.push(',');
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
         quote(&mut self.0, key);
         self.0.push(':');
     }
@@ -88,6 +95,19 @@ impl Line {
         self
     }
 
+    /// An array of objects.
+    pub fn objects(mut self, key: &str, objects: impl Iterator<Item = Line>) -> Line {
+        self.key(key);
+        self.0.push('[');
+        for (i, object) in objects.enumerate() {
+            self.0.push_str(if i > 0 { "," } else { "" });
+            self.0.push_str(&object.0);
+            self.0.push('}');
+        }
+        self.0.push(']');
+        self
+    }
+
     /// The finished line, newline included.
     pub fn finish(mut self) -> String {
         self.0.push_str("}\n");
@@ -127,11 +147,13 @@ mod tests {
             .bool("b", true)
             .texts("list", Some(&["x", "y"]))
             .texts::<&str>("none", None)
+            .objects("in", [Line::object().number("a", 1).str("b", "x"), Line::object()].into_iter())
             .finish();
         assert_eq!(
             line,
             "{\"t\":\"sql\",\"sql\":\"00000000000000ab\",\"text\":\"a\\\"\\\\\\n\\u0001\\u007f\u{e9}\",\"bad\":\"\u{fffd}A\",\
-             \"bad_bytes\":\"ff41\",\"n\":-3,\"b\":true,\"list\":[\"x\",\"y\"],\"none\":null}\n"
+             \"bad_bytes\":\"ff41\",\"n\":-3,\"b\":true,\"list\":[\"x\",\"y\"],\"none\":null,\
+             \"in\":[{\"a\":1,\"b\":\"x\"},{}]}\n"
         );
     }
 }

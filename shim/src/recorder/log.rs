@@ -218,6 +218,21 @@ impl Log {
         number
     }
 
+    /// Device and inode of the database with this number in this log.
+    pub(crate) fn identity(&self, file: u32) -> Option<(u64, u64)> {
+        self.names.identity(file)
+    }
+
+    /// Whether another answer of `/proc/locks` would be kept.
+    pub(crate) fn has_room_outside(&self) -> bool {
+        self.names.has_room_outside()
+    }
+
+    /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::line`].
+    pub(crate) fn outside(&self, line: &str) {
+        self.named(self.names.outside(line));
+    }
+
     fn named(&self, result: io::Result<()>) {
         if let Err(error) = result {
             self.map.lost_names().fetch_add(1, Ordering::Relaxed);

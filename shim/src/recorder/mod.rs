@@ -5,12 +5,13 @@
 //! environment variables.
 
 pub mod config;
-mod disk;
+pub(crate) mod disk;
 mod json;
 mod log;
 mod map;
 mod names;
 pub(crate) mod notice;
+pub(crate) mod outside;
 mod ring;
 pub(crate) mod thread;
 
@@ -161,7 +162,7 @@ pub(crate) fn guarded<R: Default>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Puts `errno` back: SQLite's unix VFS reads it after its own calls have returned (`xGetLastError`, `sqlite3_system_errno`).
-pub(crate) struct Errno(libc::c_int);
+pub(crate) struct Errno(pub(crate) libc::c_int);
 
 impl Errno {
     /// Remembers `errno` until dropped.

@@ -19,6 +19,8 @@ pub const MAX_SQL: u32 = 8192;
 pub const MAX_THREADS: u32 = 4096;
 /// Distinct databases named in one log.
 pub const MAX_FILES: usize = 4096;
+/// Answers to the question who holds a lock outside this trace, in one log.
+pub const MAX_OUTSIDE: u32 = 1024;
 /// Bytes of a names file.
 pub const MAX_BYTES: u64 = 16 << 20;
 
@@ -61,6 +63,7 @@ pub struct Names {
     backoff: AtomicU32,
     sql: Seen,
     threads: AtomicU32,
+    outside: AtomicU32,
     files: Mutex<Vec<FileKey>>,
     libraries: Mutex<Vec<u32>>,
 }
@@ -80,6 +83,7 @@ impl Names {
             backoff: AtomicU32::new(0),
             sql: seen,
             threads: AtomicU32::new(0),
+            outside: AtomicU32::new(0),
             files: Mutex::new(Vec::new()),
             libraries: Mutex::new(Vec::new()),
         };
@@ -175,6 +179,26 @@ impl Names {
             None => line.null("fs"),
         };
         (number, result.and(self.write(&line.finish())))
+    }
+
+    /// Device and inode of the database with this number, where `stat` told them when it was named.
+    pub fn identity(&self, number: u32) -> Option<(u64, u64)> {
+        let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        files.get((number as usize).checked_sub(1)?)?.identity
+    }
+
+    /// Whether there is room for another answer of `/proc/locks`. Past the cap nobody is asked any more, and one line says so.
+    pub fn has_room_outside(&self) -> bool {
+        self.outside.load(Ordering::Relaxed) < MAX_OUTSIDE
+    }
+
+    /// Keeps an answer of `/proc/locks`: a finished line.
+    pub fn outside(&self, line: &str) -> io::Result<()> {
+        match self.outside.fetch_add(1, Ordering::Relaxed) + 1 {
+            n if n < MAX_OUTSIDE => self.write(line),
+            n if n == MAX_OUTSIDE => self.write(line).and(self.cap("outside", MAX_OUTSIDE.into())),
+            _ => Ok(()),
+        }
     }
 
     fn library(&self, library: &Library) -> io::Result<()> {

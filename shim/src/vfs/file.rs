@@ -5,6 +5,7 @@
 //! memory and we are not in its way at all.
 
 use super::Shim;
+use super::outside::Run;
 use super::statement::{self, IDLE, Look, Running, Texts};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
@@ -34,14 +35,16 @@ pub struct File {
     pub(super) connection: Cell<*const *mut sqlite3>,
     texts: Cell<*mut Texts>,
     /// Since when this connection has read: its SHARED or READ lock, in ticks.
-    reading_since: Cell<u64>,
+    pub(super) reading_since: Cell<u64>,
+    /// The run of refusals that the kernel was asked about; none after a write lock was given back.
+    pub(super) asked: Cell<Option<Run>>,
     /// Bytes written since the last record of them: database, journal, WAL.
     written: [Cell<u64>; 3],
     path_hash: Cell<u64>,
     pub(super) conn: u32,
     opener: u32,
     /// The database's number in the log with this serial number.
-    number: Cell<u32>,
+    pub(super) number: Cell<u32>,
     log: Cell<u32>,
     flags: Cell<Flags>,
     pub(super) kind: FileKind,
@@ -72,6 +75,7 @@ impl File {
             connection: Cell::new(ptr::null()),
             texts: Cell::new(ptr::null_mut()),
             reading_since: Cell::new(0),
+            asked: Cell::new(None),
             written: [const { Cell::new(0) }; 3],
             path_hash: Cell::new(0),
             conn,
@@ -218,8 +222,10 @@ impl File {
         }
     }
 
-    /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to.
+    /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to. A write lock is about to be
+    /// given back.
     pub(super) fn flush_written(&self, log: &Log, at: u64) {
+        self.asked.set(None);
         for (bytes, kind) in self.written.iter().zip([FileKind::DATABASE, FileKind::JOURNAL, FileKind::WAL]) {
             if bytes.get() > 0 {
                 let arg = bytes.replace(0);
@@ -240,7 +246,7 @@ impl File {
             u64::from(self.number.get()) | u64::from(call.rc as u32) << 32,
             state | u64::from(self.shm_shared.get()) << 40 | u64::from(self.shm_exclusive.get()) << 48,
             call.sql,
-            0,
+            call.arg,
         ]
     }
 }
@@ -253,6 +259,7 @@ pub(super) struct Call {
     pub(super) duration: u64,
     pub(super) rc: c_int,
     pub(super) sql: u64,
+    pub(super) arg: u64,
 }
 
 /// Calls a method of the base that our table has because the base has it; `SQLITE_ERROR` if the base took it away since.

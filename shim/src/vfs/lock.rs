@@ -9,6 +9,7 @@ use crate::clock;
 use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
+use crate::recorder::outside::Request;
 use crate::recorder::{self, thread};
 use std::ffi::c_int;
 
@@ -82,9 +83,11 @@ impl File {
             flags = flags.with(Flags::REDUNDANT);
         }
         let Some(log) = log else { return };
-        let refused = ResultCode(rc).is_busy();
+        let refused = ResultCode(rc).is_busy() && kind == Kind::LOCK;
+        let mut arg = 0;
         let running = if kind == Kind::LOCK {
             if refused {
+                arg = self.refused_here();
                 thread::refused_on(self.remember());
             }
             // EXCLUSIVE straight from SHARED is the last close or a hot journal: on a closing connection nothing may be asked.
@@ -105,8 +108,11 @@ impl File {
             IDLE
         };
         let flags = flags.with(running.flags());
-        let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };
+        let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
         let levels = u64::from(before.0) | u64::from(requested.0) << 8 | u64::from(after.0) << 16;
         log.put(self.words(&call, levels | u64::from(FileKind::DATABASE.0) << 56));
+        if refused && arg == 0 {
+            self.look_outside(log, Request::File(requested), before, start, running.sql);
+        }
     }
 }

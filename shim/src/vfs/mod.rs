@@ -13,11 +13,13 @@
 //! | `shm` | the wal-index |
 //! | `control` | file controls |
 //! | `statement` | which SQL is running |
+//! | `outside` | which refusals the kernel is asked about |
 
 mod control;
 mod file;
 mod lock;
 mod open;
+mod outside;
 mod shm;
 mod statement;
 mod tables;

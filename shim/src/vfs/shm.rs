@@ -9,6 +9,7 @@ use crate::clock;
 use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
+use crate::recorder::outside::Request;
 use crate::recorder::thread;
 use std::ffi::{c_int, c_void};
 
@@ -40,7 +41,9 @@ impl File {
         }
         let Some(log) = self.log() else { return };
         let refused = ResultCode(rc).is_busy();
+        let mut arg = 0;
         if refused {
+            arg = self.refused_here();
             thread::refused_on(self.remember());
         } else if !exclusive {
             self.begin_reading(end);
@@ -57,8 +60,11 @@ impl File {
             .flags()
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) });
-        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql };
+        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
         log.put(self.words(&call, self.shm_state(offset, n)));
+        if refused && arg == 0 {
+            self.look_outside(log, Request::Shm { mask, exclusive }, self.level.get(), start, running.sql);
+        }
     }
 
     /// The part of a record's state word that says which slots a call was about.
@@ -90,7 +96,7 @@ impl File {
             .with(Flags::ONE_CLOCK)
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == 0 { Flags::REDUNDANT } else { Flags(0) });
-        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: 0, rc, sql: running.sql };
+        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: 0, rc, sql: running.sql, arg: 0 };
         log.put(self.words(&call, self.shm_state(offset, n)));
     }
 }

@@ -8,7 +8,7 @@
 //! | `t` | keys |
 //! | --- | --- |
 //! | `log` | `log` (its id), `version` (of the format on disk), `pid`, `clock` (`tsc`, `cntvct`, `monotonic`, or `clock#N`), `boot_id` (32 hex digits), `capacity` (records), `first` and `last` (anchors: `ticks`, `monotonic_ns`, `real_ns`, decimal strings; `last` may be null), `head`, `lost_space`, `lost_names` (counts when the trace was opened) |
-//! | `process`, `library`, `file`, `thread`, `sql`, `cap` | as in the names file (see `locktrace::format`), and `log` |
+//! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `cap` | as in the names file (see `locktrace::format`), and `log` |
 //! | `record` | [below](#records) |
 //! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]) |
 //! | `problem` | `severity` (`notice`, `problem`), `path`, `byte` or `line`, `what` |
