@@ -226,7 +226,7 @@ fn a_file_system_without_fallocate_is_recorded_to() {
 #[test]
 fn a_disk_that_is_full_from_the_start_costs_one_line() {
     let body = |dir: &Path| {
-        let Some(small) = small_disk(dir, 64 << 10) else {
+        let Some(small) = small_disk(dir, 16 << 10) else {
             println!("{SKIPPED}");
             return;
         };

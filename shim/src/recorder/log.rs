@@ -1,7 +1,7 @@
 //! One process's log: the ring and the names that go with it. In come records from any thread; out come bytes in two files.
 
 use super::config::{Config, SqlPolicy};
-use super::map::{CHUNK, Map, WINDOW};
+use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
 use super::names::{Library, Names};
 use super::{disk, notice, ring, thread};
 use crate::clock;
@@ -31,7 +31,7 @@ pub struct Log {
     names: Names,
 }
 
-/// How far before the end of what is ready the next chunk is prepared.
+/// How far before the end of what is ready the next chunk is prepared; earlier where little is ready yet.
 const AHEAD: u64 = CHUNK / 2;
 
 impl Log {
@@ -67,7 +67,7 @@ impl Log {
             policy: config.sql,
             names,
         };
-        log.ready_to(CHUNK.min(log.map.capacity()));
+        log.ready_to(STEPS[0]);
         log.anchor(clock::now());
         Ok(log)
     }
@@ -137,7 +137,7 @@ impl Log {
         }
     }
 
-    /// Prepares every chunk that is not ready, up to and with that of `number`: what is below `ready` must be ready without gaps.
+    /// Prepares every piece that is not ready, up to and with that of `number`: what is below `ready` must be ready without gaps.
     /// After a long famine one lap is enough, since it covers every slot; but only the whole of it, so nothing is called ready
     /// before the last chunk is.
     fn prepare(&self, number: u64) -> bool {
@@ -152,7 +152,7 @@ impl Log {
                 ));
                 return false;
             }
-            next = (next / CHUNK + 1) * CHUNK;
+            next = piece(next).1;
         }
         self.ready_to(next);
         self.starved.store(false, Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl Log {
         let capacity = self.map.capacity();
         // A ring that stays mapped whole is ready for ever once it has been ready once.
         let for_ever = ready >= capacity && capacity <= WINDOW;
-        let (ready, guard) = if for_ever { (u64::MAX, u64::MAX) } else { (ready, ready - AHEAD.min(ready)) };
+        let (ready, guard) = if for_ever { (u64::MAX, u64::MAX) } else { (ready, ready - AHEAD.min(ready / 2)) };
         self.ready.fetch_max(ready, Ordering::Relaxed);
         self.guard.fetch_max(guard, Ordering::Relaxed);
     }

@@ -3,12 +3,14 @@
 //! In comes a path and a capacity; out come `head`, slots, and the promise that a slot handed out can be written without a fault
 //! that kills. A store into a mapped page that has no disk space behind it raises `SIGBUS`; so a chunk is first allocated
 //! (`fallocate`) and populated (`MADV_POPULATE_WRITE`, which reports what would have been a SIGBUS as an error). Measured here on
-//! ext4: 9 µs and 40-150 µs for 256 KiB the first time; a store into a populated page costs nothing extra.
+//! ext4: 9 µs and 40-150 µs for 256 KiB the first time; a store into a populated page costs nothing extra. The first chunk is
+//! prepared in [`STEPS`], because most processes record little.
 
 use super::disk;
 use super::ring::Slot;
 use crate::format::header::{self, Anchor, Header, word};
 use crate::format::record;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -18,6 +20,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Records in a chunk (256 KiB of them): what is prepared in one go.
 pub const CHUNK: u64 = 4096;
+
+/// Where the pieces of the first chunk end that are prepared one by one, on the first lap: most processes record little, and should
+/// leave no more on the disk. The first piece is there from the beginning (16 KiB).
+pub const STEPS: [u64; 3] = [256, 1024, CHUNK];
+
+/// The records that are prepared together with record `number`: from, and to before.
+pub const fn piece(number: u64) -> (u64, u64) {
+    let [first, second, third] = STEPS;
+    match number {
+        n if n < first => (0, first),
+        n if n < second => (first, second),
+        n if n < third => (second, third),
+        n => (n / CHUNK * CHUNK, n / CHUNK * CHUNK + CHUNK),
+    }
+}
 
 /// Records that stay mapped whatever the capacity (4 MiB of them).
 pub const WINDOW: u64 = 65_536;
@@ -42,7 +59,7 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Creates the ring file at `path` (under a temporary name until its header is whole) and prepares its first chunk.
+    /// Creates the ring file at `path` (under a temporary name until its header is whole) and prepares its first piece.
     pub fn create(path: &Path, header: &Header) -> io::Result<Map> {
         let capacity = header.capacity;
         let len = header::SIZE as u64 + capacity * record::SIZE as u64;
@@ -64,7 +81,7 @@ impl Map {
     fn fill(file: &File, path: &Path, header: &Header, len: u64) -> io::Result<Map> {
         let identity = disk::identity(file)?;
         file.set_len(len)?;
-        allocate(file, 0, header::SIZE as u64 + CHUNK.min(header.capacity) * record::SIZE as u64)?;
+        allocate(file, 0, header::SIZE as u64)?;
         std::os::unix::fs::FileExt::write_all_at(file, &header.encode()[..], 0)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
@@ -80,12 +97,8 @@ impl Map {
         allocated.try_reserve_exact(chunks).map_err(io::Error::other)?;
         allocated.resize_with(chunks, || AtomicBool::new(false));
         let map = Map { base, capacity: header.capacity, path: path.to_owned(), identity, allocated: allocated.into_boxed_slice() };
-        // The first chunk has its space already, with the header's.
-        if let Some(first) = map.allocated.first() {
-            first.store(true, Ordering::Relaxed);
-        }
         populate(base.as_ptr(), header::SIZE)?;
-        map.prepare(0)?;
+        map.prepare_through(0, || Ok(file))?;
         Ok(map)
     }
 
@@ -140,28 +153,36 @@ impl Map {
         unsafe { &*self.base.as_ptr().add(header::SIZE).cast::<Slot>().add(index as usize) }
     }
 
-    /// Makes the chunk of number `number` writable without a fault. Idempotent, and harmless from several threads at once.
+    /// Makes the [`piece`] of number `number` writable without a fault. Idempotent, and harmless from several threads at once.
     ///
     /// In a ring larger than [`WINDOW`], the chunk that far behind is let go from memory; its contents stay in the file, and a
     /// late writer faults it back in: it has its disk space.
     pub fn prepare(&self, number: u64) -> io::Result<()> {
-        let chunk = ((number & (self.capacity - 1)) / CHUNK) as usize;
+        self.prepare_through(number, || disk::reopen(&self.path, self.identity))
+    }
+
+    fn prepare_through<F: Borrow<File>>(&self, number: u64, file: impl FnOnce() -> io::Result<F>) -> io::Result<()> {
+        let (from, to) = piece(number);
         let size = CHUNK.min(self.capacity) as usize * record::SIZE;
-        let offset = header::SIZE + chunk * size;
-        let Some(allocated) = self.allocated.get(chunk) else {
+        let at = |number: u64| header::SIZE + (number & (self.capacity - 1)) as usize * record::SIZE;
+        let (offset, len) = (at(from), (to - from) as usize * record::SIZE);
+        let Some(allocated) = self.allocated.get(((from & (self.capacity - 1)) / CHUNK) as usize) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         if !allocated.load(Ordering::Relaxed) {
-            allocate(&disk::reopen(&self.path, self.identity)?, offset as u64, size as u64)?;
-            allocated.store(true, Ordering::Relaxed);
+            allocate(file()?.borrow(), offset as u64, len as u64)?;
+            // Pieces are prepared in their order: with its last one, a chunk has all its space.
+            if to.is_multiple_of(CHUNK) {
+                allocated.store(true, Ordering::Relaxed);
+            }
         }
-        // SAFETY: `chunk` is below the number of chunks, so the range lies inside the mapping.
-        populate(unsafe { self.base.as_ptr().add(offset) }, size)?;
+        // SAFETY: a piece lies within one chunk, and that is below the number of chunks: the range lies inside the mapping.
+        populate(unsafe { self.base.as_ptr().add(offset) }, len)?;
         if self.capacity > WINDOW && number >= WINDOW {
-            let behind = (((number - WINDOW) & (self.capacity - 1)) / CHUNK) as usize;
+            let behind = at((number - WINDOW) / CHUNK * CHUNK);
             // SAFETY: a range inside a shared file mapping; MADV_DONTNEED drops page tables, not data.
             unsafe {
-                libc::madvise(self.base.as_ptr().add(header::SIZE + behind * size).cast(), size, libc::MADV_DONTNEED);
+                libc::madvise(self.base.as_ptr().add(behind).cast(), size, libc::MADV_DONTNEED);
             }
         }
         Ok(())
@@ -219,5 +240,25 @@ fn populate(start: *mut u8, len: usize) -> io::Result<()> {
         // Interrupted half-way, or short of memory for a moment: the space is there, and a page not yet mapped only costs time.
         Some(libc::EINTR | libc::EAGAIN) => Ok(()),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_every_number_once() {
+        let (mut number, mut ends) = (0, Vec::new());
+        while number < 3 * CHUNK {
+            let (from, to) = piece(number);
+            assert_eq!(from, number);
+            assert!((from..to).all(|inside| piece(inside) == (from, to)));
+            // One chunk's slots, and whole pages of them.
+            assert!(from / CHUNK == (to - 1) / CHUNK && ((to - from) * record::SIZE as u64).is_multiple_of(4096));
+            ends.push(to);
+            number = to;
+        }
+        assert_eq!(ends, [256, 1024, CHUNK, 2 * CHUNK, 3 * CHUNK]);
     }
 }
