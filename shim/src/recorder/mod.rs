@@ -19,7 +19,6 @@ pub use log::Log;
 pub use names::Library;
 
 use config::Config;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The open log of this process, or null.
@@ -33,7 +32,9 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// This process is the forked child of a traced one.
 static FORKED: AtomicBool = AtomicBool::new(false);
 /// What the recorder was told; fixed by the first that tells it.
-static CONFIG: OnceLock<Config> = OnceLock::new();
+///
+/// A pointer and no `OnceLock`: the child of a fork in the middle of that one's initialisation would wait in it for ever.
+static CONFIG: AtomicPtr<Config> = AtomicPtr::new(std::ptr::null_mut());
 
 /// How long a thread waits for another one to open the log before it gives up its event.
 const OPENING_TAKES: std::time::Duration = std::time::Duration::from_millis(50);
@@ -48,18 +49,32 @@ const FAILED: u8 = 3;
 /// A relative directory is resolved against the current one, now. Nothing is created yet: a process that opens no database
 /// leaves no file.
 pub fn configure(mut config: Config) -> &'static Config {
-    let in_force = CONFIG.get_or_init(|| {
-        if let Ok(absolute) = std::path::absolute(&config.dir) {
-            config.dir = absolute;
-        }
-        config
-    });
-    static HANDLER: std::sync::Once = std::sync::Once::new();
-    HANDLER.call_once(|| {
+    if let Ok(absolute) = std::path::absolute(&config.dir) {
+        config.dir = absolute;
+    }
+    let in_force = fix(config);
+    static HANDLED: AtomicBool = AtomicBool::new(false);
+    if !HANDLED.load(Ordering::Acquire) {
+        // Two threads may both do this: doing the handler's work twice changes nothing.
         // SAFETY: the handler is a function of this library, which stays loaded (SQLITE_OK_LOAD_PERMANENTLY, or linked in).
         unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
-    });
+        HANDLED.store(true, Ordering::Release);
+    }
     in_force
+}
+
+/// The configuration in force: this one, if none was given before.
+fn fix(config: Config) -> &'static Config {
+    let ours = Box::into_raw(Box::new(config));
+    let theirs = match CONFIG.compare_exchange(std::ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: leaked just now.
+        Ok(_) => return unsafe { &*ours },
+        Err(theirs) => theirs,
+    };
+    // SAFETY: made by `into_raw` above, and nobody else has seen it.
+    drop(unsafe { Box::from_raw(ours) });
+    // SAFETY: leaked by the thread that published it.
+    unsafe { &*theirs }
 }
 
 /// In the child of a `fork`: forget the parent's log. Only atomic stores: the child may be one thread of many gone, in a process
@@ -111,7 +126,8 @@ fn open() -> Option<&'static Log> {
             return current_or_lost();
         }
     }
-    let config = CONFIG.get_or_init(Config::default);
+    // SAFETY: null, or leaked before it was published.
+    let config = unsafe { CONFIG.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| fix(Config::default()));
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
     let created = std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed)));
     match created {
