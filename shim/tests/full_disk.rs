@@ -6,6 +6,7 @@
 mod common;
 
 use common::{alone, one_line, quiet, record_into, record_with, selects, trace, works_untouched};
+use locktrace::event::Kind;
 use locktrace::recorder::config::SqlPolicy;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,14 @@ fn small_disk(dir: &Path, bytes: u64) -> Option<PathBuf> {
     mounted(dir, "tmpfs", &format!("size={bytes}"))
 }
 
+/// Makes room on a small disk.
+fn enlarge(small: &Path) {
+    let target = std::ffi::CString::new(small.to_str().unwrap()).unwrap();
+    let options = c"size=8m".as_ptr().cast();
+    let done = unsafe { libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), libc::MS_REMOUNT, options) };
+    assert_eq!(done, 0);
+}
+
 const SKIPPED: &str = "SKIPPED: mounting a small tmpfs needs privileges this process does not have";
 
 #[test]
@@ -112,12 +121,7 @@ fn a_full_disk_loses_records_and_counts_them() {
         assert!(later.header.lost_space > header.lost_space);
         assert!(later.header.lost_space < later.header.head, "a chunk that has its space is used again on every lap");
         // There is room again, and so there is a whole ring of records.
-        let target = std::ffi::CString::new(small.to_str().unwrap()).unwrap();
-        let remount = unsafe {
-            let options = c"size=8m".as_ptr().cast();
-            libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), libc::MS_REMOUNT, options)
-        };
-        assert_eq!(remount, 0);
+        enlarge(&small);
         selects(&connection, 30_000);
         let last = trace(&small.join("trace"));
         assert_eq!((last.records.len() as u64, last.unreadable), (last.header.capacity, 0));
@@ -235,6 +239,38 @@ fn a_disk_that_is_full_from_the_start_costs_one_line() {
         assert_eq!(std::fs::read_dir(small.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
     };
     alone("a_disk_that_is_full_from_the_start_costs_one_line", body, |_, output| {
+        if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
+            println!("{SKIPPED}");
+            return quiet(Path::new(""), output);
+        }
+        assert!(one_line(output).contains("No space left on device"));
+    });
+}
+
+#[test]
+fn a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room() {
+    let body = |dir: &Path| {
+        let Some(small) = small_disk(dir, 16 << 10) else {
+            println!("{SKIPPED}");
+            return;
+        };
+        record_into(&small.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        // Several attempts; none leaves anything.
+        selects(&connection, 3000);
+        assert_eq!(std::fs::read_dir(small.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
+        enlarge(&small);
+        selects(&connection, 3000);
+        let trace = trace(&small.join("trace"));
+        // All that was lost is counted: what came before there was room, and up to 1024 after that.
+        assert!((6000..7100).contains(&trace.header.lost_space), "{:?}", trace.header);
+        assert!(trace.header.head > 12_000, "{:?}", trace.header);
+        assert_eq!(trace.header.head, trace.records.len() as u64 + trace.header.lost_space.max(trace.header.head - 4096));
+        let last = trace.records.last().unwrap();
+        assert_eq!((last.kind, last.file), (Kind::UNLOCK, trace.file("/a.db")));
+    };
+    alone("a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room", body, |_, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
             return quiet(Path::new(""), output);

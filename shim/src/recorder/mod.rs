@@ -113,6 +113,7 @@ fn open() -> Option<&'static Log> {
     let _errno = Errno::save();
     match PHASE.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {}
+        Err(FAILED) if again() => {}
         Err(OPENING) => {
             // Another thread is at it, which takes a millisecond or two, once in the life of a process; on a busy machine it may
             // be put aside meanwhile. A bounded wait: never stand in the way for long.
@@ -149,12 +150,20 @@ fn open() -> Option<&'static Log> {
                 _ => "internal error".to_owned(),
             };
             notice::once(format_args!(
-                "not recording: {}: {reason}. The application runs on untraced; set LOCKTRACE_DIR to a directory this process can write",
+                "not recording: {}: {reason}. The application runs on untraced until that has changed; set LOCKTRACE_DIR to a directory this process can write",
                 config.dir.display()
             ));
             None
         }
     }
+}
+
+/// Whether to try again to open a log that could not be opened: at every 1024th event. The disk was full or descriptors were short
+/// for a moment, perhaps, and a server runs for months.
+fn again() -> bool {
+    static SINCE: AtomicU32 = AtomicU32::new(0);
+    SINCE.fetch_add(1, Ordering::Relaxed) % 1024 == 1023
+        && PHASE.compare_exchange(FAILED, OPENING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// The log, if it is open by now; otherwise the event is counted as lost.
