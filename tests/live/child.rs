@@ -32,7 +32,6 @@ fn run() {
     match std::env::var(ROLE).as_deref() {
         Ok("host") => host(),
         Ok("load") => super::load::child(),
-        Ok("victim") => super::load::victim(),
         Ok(role) => panic!("no such role: {role}"),
         // Somebody ran all ignored tests.
         Err(_) => {}

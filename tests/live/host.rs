@@ -44,8 +44,15 @@ pub fn system(program: &str, package: &str) -> Command {
 
 /// Starts a command that [`super::child`] runs, in a process of its own: this test binary again.
 pub fn bundled(role: &str) -> Command {
+    let mut command = again("live::child::run");
+    command.env(super::child::ROLE, role);
+    command
+}
+
+/// This test binary again, with only this one of its ignored tests.
+pub fn again(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["live::child::run", "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(super::child::ROLE, role);
+    command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
     command
 }
 

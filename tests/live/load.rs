@@ -112,20 +112,3 @@ pub fn child() {
     });
     say(&(threads * transactions));
 }
-
-/// The child `victim`: every thread writes, and says so after each commit, until it is killed.
-pub fn victim() {
-    install();
-    std::thread::scope(|scope| {
-        for thread in 0..number("LOAD_THREADS") {
-            scope.spawn(move || {
-                let connection = connect();
-                for n in 0..number("LOAD_TRANSACTIONS") {
-                    insert(&connection, thread, n);
-                    say(&format!("{thread} {n}"));
-                }
-            });
-        }
-    });
-    say(&"not killed");
-}
