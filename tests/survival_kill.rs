@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use sqlite_locktrace::trace::{LogId, Trace};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use survival::Random;
@@ -31,6 +31,8 @@ const THREADS: usize = 3;
 enum When {
     /// This many turns of a loop after it began to open its log, which takes a millisecond.
     Opening(u64),
+    /// As soon as it has made its first file, and this many turns of a loop later.
+    Naming(u64),
     /// As soon as its log has this many records: where a piece of the ring is made ready.
     Records(u64),
     /// After this many transitions that it counted.
@@ -39,10 +41,11 @@ enum When {
 
 impl When {
     fn at_random(random: &mut Random) -> When {
-        match random.below(4) {
+        match random.below(5) {
             0 => When::Opening(random.below(30_000)),
+            1 => When::Naming(random.below(3000)),
             // A new piece is prepared when half of the last one is used, or when it is full.
-            1 => When::Records([128, 256, 512, 1024, 2048, 4096, 6144, 8192][random.below(8) as usize] - random.below(3)),
+            2 => When::Records([128, 256, 512, 1024, 2048, 4096, 6144, 8192][random.below(8) as usize] - random.below(3)),
             _ => When::Transitions(1 + random.below(12_000)),
         }
     }
@@ -60,20 +63,28 @@ impl When {
                 until(&|| counters.stage.load(Ordering::Relaxed) > 0);
                 (0..turns).for_each(|_| std::hint::spin_loop());
             }
+            When::Naming(turns) => {
+                until(&|| file(traces, pid, "names").is_some());
+                (0..turns).for_each(|_| std::hint::spin_loop());
+            }
             When::Records(records) => until(&|| head(traces, pid) >= records),
             When::Transitions(transitions) => until(&|| counters.transitions() >= transitions),
         }
     }
 }
 
+/// This process's file with this extension.
+fn file(traces: &Path, pid: u32, extension: &str) -> Option<PathBuf> {
+    let mut paths = std::fs::read_dir(traces).ok()?.map(|entry| entry.unwrap().path());
+    paths
+        .find(|path| path.to_string_lossy().contains(&format!("/{pid}-")) && path.extension().is_some_and(|name| name == extension))
+}
+
 /// How many records this process has claimed so far.
 fn head(traces: &Path, pid: u32) -> u64 {
-    let Ok(entries) = std::fs::read_dir(traces) else { return 0 };
-    let mine =
-        |path: &Path| path.to_string_lossy().contains(&format!("/{pid}-")) && path.extension().is_some_and(|name| name == "ring");
-    let ring = entries.map(|entry| entry.unwrap().path()).find(|path| mine(path));
     let mut bytes = Vec::new();
-    let read = ring.and_then(|path| std::fs::File::open(path).ok()?.take(header::SIZE as u64).read_to_end(&mut bytes).ok());
+    let ring = file(traces, pid, "ring").and_then(|path| std::fs::File::open(path).ok());
+    let read = ring.and_then(|file| file.take(header::SIZE as u64).read_to_end(&mut bytes).ok());
     read.and_then(|_| Header::decode(&bytes).ok()).map_or(0, |header| header.head)
 }
 
