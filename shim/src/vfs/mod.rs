@@ -30,7 +30,7 @@ use crate::recorder::{Library, guarded};
 use std::ffi::{CStr, CString, c_int};
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// What one registered VFS of ours knows: SQLite's functions in its library, and the VFS it wraps. Never freed.
 #[derive(Debug)]
@@ -43,12 +43,56 @@ struct Shim {
     library: Library,
     /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
     armored: bool,
+    /// The one that was made before this one.
+    older: AtomicPtr<Shim>,
 }
+
+/// The newest. They only ever grow in number, which is one for each SQLite library and name.
+static NEWEST: AtomicPtr<Shim> = AtomicPtr::new(ptr::null_mut());
 
 // SAFETY: everything in it is written before it is registered and only read after; the base VFS is SQLite's, shared by contract.
 unsafe impl Sync for Shim {}
 // SAFETY: as above.
 unsafe impl Send for Shim {}
+
+impl Shim {
+    /// The one behind a VFS that has our methods.
+    ///
+    /// Which need not be a VFS of ours: an application may copy the default VFS, put data of its own into the copy, replace some
+    /// methods and keep the rest (`xRandomness`, `xSleep`, …). With SQLite's unix VFS that works, because those never look at the object
+    /// they are called on, and so it has to work with us. The newest is then as good as any.
+    ///
+    /// # Safety
+    /// `vfs` is a VFS, and [`install`] has registered one.
+    unsafe fn behind(vfs: *const sqlite3_vfs) -> &'static Shim {
+        // SAFETY: SQLite, or the application, calls a method with a VFS.
+        let data = unsafe { (*vfs).pAppData }.cast::<Shim>();
+        let newest = NEWEST.load(Ordering::Acquire);
+        let mut at = newest;
+        // SAFETY: never freed, and published whole with Release.
+        while let Some(shim) = unsafe { at.as_ref() } {
+            if ptr::eq(at, data) {
+                return shim;
+            }
+            at = shim.older.load(Ordering::Relaxed);
+        }
+        // SAFETY: as above; there is one since the first registration, and without one nobody has our methods.
+        unsafe { &*newest }
+    }
+
+    /// Makes it known to [`Shim::behind`].
+    fn publish(&'static self) {
+        let mut newest = NEWEST.load(Ordering::Relaxed);
+        loop {
+            self.older.store(newest, Ordering::Relaxed);
+            let this = ptr::from_ref(self).cast_mut();
+            match NEWEST.compare_exchange_weak(newest, this, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => newest = now,
+            }
+        }
+    }
+}
 
 /// How to install the VFS into one SQLite library.
 #[derive(Clone, Debug)]
@@ -136,8 +180,8 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         if !ours(there) {
             return if any_copys(there) { Ok(Installed::Already) } else { Err(InstallError::NameTaken(options.name.clone())) };
         }
-        // SAFETY: ours, so its pAppData is a leaked Shim.
-        let shim = unsafe { &*(*there).pAppData.cast::<Shim>() };
+        // SAFETY: it has our methods.
+        let shim = unsafe { Shim::behind(there) };
         // The default of before in our place, or the base itself: SQLite was initialised anew, or we were not the default so far.
         // Any other default was put there on purpose.
         if options.default && (default == shim.displaced || default == shim.base) {
@@ -153,8 +197,8 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         return Err(InstallError::NoBase(options.base.clone()));
     }
     // Ours under another name: a second layer would record everything twice, so this one is another way to the same base.
-    // SAFETY: ours, so its pAppData is a leaked Shim.
-    let base = if ours(base) { unsafe { (*(*base).pAppData.cast::<Shim>()).base } } else { base };
+    // SAFETY: it has our methods.
+    let base = if ours(base) { unsafe { Shim::behind(base) }.base } else { base };
     if any_copys(base) {
         return Ok(Installed::Already);
     }
@@ -175,8 +219,10 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
     let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
     // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
+    let older = AtomicPtr::new(ptr::null_mut());
     let shim: &'static Shim =
-        Box::leak(Box::new(Shim { api, base, displaced: default, name: options.name.clone(), library, armored }));
+        Box::leak(Box::new(Shim { api, base, displaced: default, name: options.name.clone(), library, armored, older }));
+    shim.publish();
     // SAFETY: the base is registered.
     let mut vfs = unsafe { tables::mirror_vfs(base) };
     vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);

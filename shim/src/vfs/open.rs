@@ -16,16 +16,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Connections opened in this process so far.
 static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
-/// Ours, from SQLite's pointer to our VFS.
-///
-/// # Safety
-/// `vfs` is a VFS that [`super::install`] registered.
-#[inline(always)]
-unsafe fn shim(vfs: *mut sqlite3_vfs) -> &'static Shim {
-    // SAFETY: its `pAppData` is a leaked `Shim`.
-    unsafe { &*(*vfs).pAppData.cast::<Shim>() }
-}
-
 pub(super) unsafe extern "C" fn x_open(
     vfs: *mut sqlite3_vfs,
     name: *const c_char,
@@ -33,8 +23,8 @@ pub(super) unsafe extern "C" fn x_open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite calls this method on our VFS.
-    let shim = unsafe { shim(vfs) };
+    // SAFETY: SQLite calls this method, on our VFS.
+    let shim = unsafe { Shim::behind(vfs) };
     // SAFETY: we are only here because the base has an xOpen.
     let Some(open) = (unsafe { (*shim.base).xOpen }) else { return ffi::ERROR };
     let kind = match flags & (ffi::OPEN_MAIN_DB | ffi::OPEN_MAIN_JOURNAL | ffi::OPEN_WAL) {
@@ -126,8 +116,8 @@ unsafe fn owner(shim: &Shim, name: *const c_char) -> *const File {
 }
 
 pub(super) unsafe extern "C" fn x_delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
-    // SAFETY: SQLite calls this method on our VFS.
-    let shim = unsafe { shim(vfs) };
+    // SAFETY: SQLite calls this method, on our VFS.
+    let shim = unsafe { Shim::behind(vfs) };
     // SAFETY: the base's own method; we are only here because it has one.
     let Some(delete) = (unsafe { (*shim.base).xDelete }) else { return ffi::ERROR };
     let start = clock::now();
@@ -167,8 +157,8 @@ pub(super) unsafe extern "C" fn x_delete(vfs: *mut sqlite3_vfs, name: *const c_c
 }
 
 pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_int) -> c_int {
-    // SAFETY: SQLite calls this method on our VFS.
-    let shim = unsafe { shim(vfs) };
+    // SAFETY: SQLite calls this method, on our VFS.
+    let shim = unsafe { Shim::behind(vfs) };
     // SAFETY: the base's own method; we are only here because it has one.
     let Some(sleep) = (unsafe { (*shim.base).xSleep }) else { return 0 };
     let start = clock::now();
@@ -199,8 +189,8 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
 /// System calls are the base's, but for one name by which another copy of this library recognises us.
 pub(super) unsafe extern "C" fn x_get_system_call(vfs: *mut sqlite3_vfs, name: *const c_char) -> DlSymbol {
     unsafe extern "C" fn here() {}
-    // SAFETY: SQLite calls this method on our VFS.
-    let shim = unsafe { shim(vfs) };
+    // SAFETY: SQLite calls this method, on our VFS.
+    let shim = unsafe { Shim::behind(vfs) };
     // SAFETY: a name is NUL-terminated.
     if !name.is_null() && unsafe { CStr::from_ptr(name) } == SIGNATURE {
         return Some(here);
@@ -214,8 +204,8 @@ macro_rules! pass {
     ($($name:ident => $method:ident($($argument:ident: $type:ty),*) $(-> $result:ty, $neutral:expr)?;)*) => {
         $(
             pub(super) unsafe extern "C" fn $name(vfs: *mut sqlite3_vfs $(, $argument: $type)*) $(-> $result)? {
-                // SAFETY: SQLite calls this method on our VFS.
-                let shim = unsafe { shim(vfs) };
+                // SAFETY: SQLite calls this method, on our VFS.
+                let shim = unsafe { Shim::behind(vfs) };
                 // SAFETY: the slot belongs to a version that the base declared when we mirrored it.
                 match unsafe { (&raw const (*shim.base).$method).read() } {
                     // SAFETY: the base's own method with its own object and SQLite's arguments.
