@@ -11,12 +11,6 @@ fn writers(seen: &Seen) -> Vec<(String, String)> {
     writers.map(|record| (seen.version(record).to_owned(), record["text"].as_str().unwrap_or("").to_owned())).collect()
 }
 
-fn extension(place: &Place) -> String {
-    let (code, out, err) = parts(&place.locktrace(&["extension"]));
-    assert_eq!(code, Some(0), "{err}");
-    out.trim_end().to_owned()
-}
-
 /// A module beside Python's `sqlite3`, each with a SQLite of its own. They take turns: SQLite's locks do not keep two SQLites
 /// of one process apart, and a program that relies on that is broken with us as without us.
 fn beside_pythons_own(module: &str, own: &str) {
@@ -35,7 +29,7 @@ version = 'SELECT sqlite_version()'
 print(system.execute(version).fetchone()[0], own.cursor().execute(version).fetchone()[0])
 "
     );
-    let extension = extension(&place);
+    let extension = place.extension();
     let bare =
         parts(&place.command(&python).args(["-c", &program.replace("loader.", "None and loader."), &extension]).output().unwrap());
     assert_eq!(bare.0, Some(0), "{}", bare.2);
@@ -106,7 +100,7 @@ console.log(other.prepare('INSERT INTO t VALUES (3)').run().changes, one.pragma(
     let bare = node("");
     assert_eq!((bare.0, &*bare.1), (Some(0), "SQLITE_BUSY\n1 ok\n"), "{}", bare.2);
     std::fs::remove_file(place.path("a.db")).unwrap();
-    assert_eq!(node(&extension(&place)), bare);
+    assert_eq!(node(&place.extension()), bare);
     one_refusal(&Seen::of(&place));
 }
 

@@ -7,6 +7,7 @@
 //! | `seen` | what `locktrace report --json` and `locktrace cat --json` say |
 //! | `web` | Django under gunicorn, FastAPI with SQLAlchemy under uvicorn |
 //! | `processes` | fork, spawn, `os._exit`, daemons, a connection carried across a fork |
+//! | `kitchen_sink` | an application that uses much of SQLite, and cannot tell |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
 //!
 //! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
@@ -16,6 +17,7 @@
 #[path = "../place/mod.rs"]
 mod place;
 
+mod kitchen_sink;
 mod libraries;
 mod packages;
 mod processes;

@@ -27,12 +27,14 @@ pub fn skipped(why: &str) {
 pub fn python() -> Option<String> {
     static MADE: OnceLock<Result<String, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
-        let python = once("python", "requirements.txt", &["venv/bin/python", "-c", "import django, fastapi"], |home| {
+        let list = list("requirements.txt")?;
+        let python = once("python", &list, &["venv/bin/python", "-c", "import django, fastapi"], |home| {
             let venv = home.join("venv");
             if venv.exists() {
                 fs::remove_dir_all(&venv).map_err(|error| format!("cannot remove {}: {error}", venv.display()))?;
             }
             succeed(Command::new("timeout").args(["120", "python3", "-m", "venv", "venv"]).current_dir(home))?;
+            write(&home.join("requirements.txt"), &list)?;
             let pip =
                 ["300", "venv/bin/python", "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r", "requirements.txt"];
             succeed(Command::new("timeout").args(pip).current_dir(home))
@@ -48,39 +50,49 @@ pub fn python() -> Option<String> {
 /// The directory that has the `node_modules` of `package.json`, or the reason why there is none, which has been said.
 pub fn node() -> Option<PathBuf> {
     let probe = ["node", "-e", "require('better-sqlite3')(':memory:')"];
-    let made = once("node", "package.json", &probe, |home| {
-        if !required() {
-            return Err(format!("it is compiled, for a minute or two, only with {REQUIRE}=1"));
-        }
-        succeed(Command::new("timeout").args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home))
+    let made = list("package.json").and_then(|list| {
+        once("node", &list, &probe, |home| {
+            if !required() {
+                return Err(format!("it is compiled, for a minute or two, only with {REQUIRE}=1"));
+            }
+            write(&home.join("package.json"), &list)?;
+            succeed(Command::new("timeout").args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home))
+        })
     });
     made.map_err(|why| skipped(&format!("better-sqlite3 is not there: {why}"))).ok()
 }
 
-/// `make` in a directory of this name that has a copy of `list`, unless it was made from the same list and `probe` runs there.
-fn once(name: &str, list: &str, probe: &[&str], make: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+/// `make` in a directory of this name, unless it was made from the same `list` and `probe` runs there.
+pub fn once(name: &str, list: &[u8], probe: &[&str], make: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ecosystem").join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ecosystem").join(list);
-    let wanted = fs::read(&source).map_err(|error| format!("{}: {error}", source.display()))?;
     let stamp = home.join("made-from");
     let failed = |error: std::io::Error| format!("{}: {error}", home.display());
     fs::create_dir_all(&home).map_err(failed)?;
     let lock = File::create(home.join("lock")).map_err(failed)?;
     lock.lock().map_err(failed)?;
     let probe = || succeed(Command::new("timeout").arg("60").args(probe).current_dir(&home));
-    if fs::read(&stamp).is_ok_and(|made| made == wanted) && probe().is_ok() {
+    if fs::read(&stamp).is_ok_and(|made| made == list) && probe().is_ok() {
         return Ok(home);
     }
     let _ = fs::remove_file(&stamp);
-    fs::write(home.join(list), &wanted).map_err(failed)?;
     make(&home)?;
     probe()?;
-    fs::write(&stamp, wanted).map_err(failed)?;
+    write(&stamp, list)?;
     Ok(home)
 }
 
+/// A file beside this one.
+fn list(name: &str) -> Result<Vec<u8>, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ecosystem").join(name);
+    fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Runs a command to its end; what it said last, if that is not a success.
-fn succeed(command: &mut Command) -> Result<(), String> {
+pub fn succeed(command: &mut Command) -> Result<(), String> {
     let said = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{said}: {error}"))?;
     let text = [&*output.stdout, &*output.stderr].concat();

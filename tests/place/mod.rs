@@ -36,6 +36,13 @@ impl Place {
         command.args(["60", env!("CARGO_BIN_EXE_locktrace")]).args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
+    /// The path of the loadable extension, as `locktrace extension` prints it.
+    pub fn extension(&self) -> String {
+        let (code, out, err) = parts(&self.locktrace(&["extension"]));
+        assert_eq!(code, Some(0), "{err}");
+        out.trim_end().to_owned()
+    }
+
     /// `locktrace run -- …` into `./locktrace-trace`.
     pub fn run(&self, command: &[&str]) -> Output {
         self.locktrace(&[&["run", "--"], command].concat())
