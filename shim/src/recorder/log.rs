@@ -29,6 +29,8 @@ pub struct Log {
     serial: u32,
     policy: SqlPolicy,
     names: Names,
+    /// The log this process had before, or its parent before the fork.
+    previous: Option<&'static Log>,
 }
 
 /// How far before the end of what is ready the next chunk is prepared; earlier where little is ready yet.
@@ -36,7 +38,7 @@ const AHEAD: u64 = CHUNK / 2;
 
 impl Log {
     /// Creates the two files of this process in the configured directory.
-    pub fn create(config: &Config, serial: u32, forked: bool) -> io::Result<Log> {
+    pub fn create(config: &Config, serial: u32, forked: bool, previous: Option<&'static Log>) -> io::Result<Log> {
         disk::make_dir(&config.dir)?;
         let first = clock::anchor();
         let id = format!("{}-{:016x}", std::process::id(), first.real_ns);
@@ -66,6 +68,7 @@ impl Log {
             serial,
             policy: config.sql,
             names,
+            previous,
         };
         log.ready_to(STEPS[0]);
         log.anchor(clock::now());
@@ -76,6 +79,16 @@ impl Log {
     #[inline(always)]
     pub fn serial(&self) -> u32 {
         self.serial
+    }
+
+    /// The log before this one.
+    pub fn previous(&self) -> Option<&'static Log> {
+        self.previous
+    }
+
+    /// Its names file, to be read.
+    pub fn names_file(&self) -> io::Result<std::fs::File> {
+        self.names.open()
     }
 
     /// What this log keeps of SQL.
@@ -89,12 +102,12 @@ impl Log {
         self.put(record.to_words());
     }
 
-    /// Writes one record, given as words; the thread's id is filled in here (it must be 0 in them).
+    /// Writes one record, given as words; the thread's id is filled in here (it must be 0 in them), and returned.
     ///
     /// One copy of this code for every caller, on purpose: between two records SQLite runs through more code than the innermost
     /// cache holds, so that what is fetched anew costs more than a call.
     #[inline(never)]
-    pub fn put(&self, mut words: [u64; 7]) {
+    pub fn put(&self, mut words: [u64; 7]) -> u32 {
         let tid = match thread::tid(self.serial) {
             Some(tid) => tid,
             None => self.name_thread(),
@@ -102,11 +115,13 @@ impl Log {
         words[2] |= u64::from(tid);
         let number = ring::claim(self.map.head());
         if number >= self.guard.load(Ordering::Relaxed) {
-            return self.put_at_the_edge(number, &words);
+            self.put_at_the_edge(number, &words);
+            return tid;
         }
         // SAFETY: numbers below `guard` are below `ready`, and those have had their chunks prepared. Relaxed is enough: what
         // `prepare` changes is the kernel's page tables, which every core sees, and not memory.
         ring::commit(unsafe { self.map.slot(number) }, &words, number);
+        tid
     }
 
     /// Past the guard: sees to it that the slot, and then the next chunk, is ready.

@@ -8,6 +8,7 @@ pub mod config;
 pub(crate) mod disk;
 mod json;
 mod log;
+mod lookup;
 mod map;
 mod names;
 pub(crate) mod notice;
@@ -16,6 +17,7 @@ mod ring;
 pub(crate) mod thread;
 
 pub use log::Log;
+pub use lookup::{texts, thread_name};
 pub use names::Library;
 
 use config::Config;
@@ -23,6 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, O
 
 /// The open log of this process, or null.
 static CURRENT: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
+/// The newest log of this process or, as long as it has none, of the one it was forked from; or null.
+static NEWEST: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 /// Where this process is on its way to a log.
 static PHASE: AtomicU8 = AtomicU8::new(UNOPENED);
 /// How many logs this process and its ancestors opened: the serial number of the newest.
@@ -98,6 +102,13 @@ pub fn current() -> Option<&'static Log> {
     unsafe { log.as_ref() }
 }
 
+/// Every log this process has or had, the newest first, and behind them those of the process it was forked from.
+fn logs() -> impl Iterator<Item = &'static Log> {
+    // SAFETY: null, or a log that was leaked before it was published with Release.
+    let newest = unsafe { NEWEST.load(Ordering::Acquire).as_ref() };
+    std::iter::successors(newest, |log| log.previous())
+}
+
 /// The log, opening it if this process has none yet. `None`: recording failed, and the event was counted as lost.
 #[inline(always)]
 pub fn get() -> Option<&'static Log> {
@@ -130,11 +141,12 @@ fn open() -> Option<&'static Log> {
     // SAFETY: null, or leaked before it was published.
     let config = unsafe { CONFIG.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| fix(Config::default()));
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
-    let created = std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed)));
+    let created = std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed), logs().next()));
     match created {
         Ok(Ok(log)) => {
             let log: &'static Log = Box::leak(Box::new(log));
             log.lose(LOST.swap(0, Ordering::Relaxed));
+            NEWEST.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
             CURRENT.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
             PHASE.store(OPEN, Ordering::Release);
             // Those that found none until just now: see `current_or_lost`.

@@ -93,6 +93,11 @@ impl Names {
         Ok(names)
     }
 
+    /// The file, to be read.
+    pub fn open(&self) -> io::Result<std::fs::File> {
+        disk::reopen(&self.path, self.identity)
+    }
+
     /// Appends one line. After a failure, most of the next ones are dropped untried: a full disk stays full for a while.
     fn write(&self, line: &str) -> io::Result<()> {
         let backoff = self.backoff.load(Ordering::Relaxed);

@@ -30,6 +30,8 @@ impl File {
         if connection.is_null() {
             return;
         }
+        // SAFETY: SQLite passes a `sqlite3**` that stays valid until `xClose`.
+        self.live.set_handle(unsafe { *connection } as usize);
         if let Some(log) = self.log() {
             let now = clock::now();
             // SAFETY: SQLite passes a `sqlite3**` that stays valid until `xClose`.

@@ -5,6 +5,7 @@
 //! memory and we are not in its way at all.
 
 use super::Shim;
+use super::live::Live;
 use super::outside::Run;
 use super::statement::{self, IDLE, Look, Running, Texts};
 use crate::clock;
@@ -21,7 +22,7 @@ use std::ptr;
 /// What follows `pMethods` in the memory SQLite gives us for a file; the base's own file comes after it.
 ///
 /// Cells, because SQLite hands the same file to nested calls; one thread at a time, because SQLite's mutexes (or, with
-/// `SQLITE_OPEN_NOMUTEX`, the application) see to that.
+/// `SQLITE_OPEN_NOMUTEX`, the application) see to that. Only what never changes and [`Live`] may be looked at by other threads.
 #[repr(C, align(8))]
 #[derive(Debug)]
 pub struct File {
@@ -34,24 +35,19 @@ pub struct File {
     /// From `SQLITE_FCNTL_PDB`; valid until `xClose`, and to be read only inside a VFS call.
     pub(super) connection: Cell<*const *mut sqlite3>,
     texts: Cell<*mut Texts>,
-    /// Since when this connection has read: its SHARED or READ lock, in ticks.
-    pub(super) reading_since: Cell<u64>,
     /// The run of refusals that the kernel was asked about; none after a write lock was given back.
     pub(super) asked: Cell<Option<Run>>,
     /// Bytes written since the last record of them: database, journal, WAL.
     written: [Cell<u64>; 3],
     path_hash: Cell<u64>,
     pub(super) conn: u32,
-    opener: u32,
+    pub(super) opener: u32,
     /// The database's number in the log with this serial number.
     pub(super) number: Cell<u32>,
     log: Cell<u32>,
-    flags: Cell<Flags>,
     pub(super) kind: FileKind,
-    pub(super) level: Cell<Level>,
-    pub(super) shm_shared: Cell<u8>,
-    pub(super) shm_exclusive: Cell<u8>,
-    pub(super) shm_mapped: Cell<bool>,
+    /// Its locks, as other threads may see them.
+    pub(super) live: Live,
 }
 
 /// Longer than this (about half a millisecond, in ticks) and the statement is asked for again when its lock is released.
@@ -74,7 +70,6 @@ impl File {
             path,
             connection: Cell::new(ptr::null()),
             texts: Cell::new(ptr::null_mut()),
-            reading_since: Cell::new(0),
             asked: Cell::new(None),
             written: [const { Cell::new(0) }; 3],
             path_hash: Cell::new(0),
@@ -83,12 +78,8 @@ impl File {
             opener: if kind == FileKind::DATABASE { std::process::id() } else { 0 },
             number: Cell::new(0),
             log: Cell::new(0),
-            flags: Cell::new(Flags(0)),
             kind,
-            level: Cell::new(Level::NONE),
-            shm_shared: Cell::new(0),
-            shm_exclusive: Cell::new(0),
-            shm_mapped: Cell::new(false),
+            live: Live::default(),
         }
     }
 
@@ -152,7 +143,7 @@ impl File {
             if self.kind == FileKind::DATABASE && self.opener != std::process::id() {
                 // What the opener wrote before the fork is for the opener to tell.
                 self.written.iter().for_each(|bytes| bytes.set(0));
-                self.flags.set(self.flags.get().with(Flags::FORKED));
+                self.live.add_flags(Flags::FORKED);
             }
         });
         self.log.set(log.serial());
@@ -161,17 +152,17 @@ impl File {
     /// A record of this file's connection as it is now; for what is rare enough to be written in full.
     pub(super) fn record(&self, kind: Kind, start: u64, end: u64) -> Record {
         let owner = self.owner();
-        let level = owner.level.get();
+        let live = &owner.live;
         Record {
             start,
             duration: end.wrapping_sub(start),
-            flags: owner.flags.get(),
+            flags: live.flags(),
             conn: owner.conn,
             file: owner.number.get(),
-            before: level,
-            after: level,
-            shm_shared: owner.shm_shared.get(),
-            shm_exclusive: owner.shm_exclusive.get(),
+            before: live.level(),
+            after: live.level(),
+            shm_shared: live.shared(),
+            shm_exclusive: live.exclusive(),
             file_kind: self.kind,
             ..Record::new(kind)
         }
@@ -185,13 +176,13 @@ impl File {
             file: owner.number.get(),
             log: owner.log.get(),
             path: owner.path_hash.get(),
-            flags: owner.flags.get(),
+            flags: owner.live.flags(),
         }
     }
 
     /// More than one connection uses this file.
     pub(super) fn share(&self) {
-        self.flags.set(self.flags.get().with(Flags::SHARED_CACHE));
+        self.live.add_flags(Flags::SHARED_CACHE);
     }
 
     /// The statement that is running on this connection.
@@ -206,16 +197,10 @@ impl File {
         unsafe { statement::running(&self.shim.api, *connection, &mut *texts, log, look) }
     }
 
-    /// Notes that reading began.
-    #[inline(always)]
-    pub(super) fn begin_reading(&self, at: u64) {
-        self.reading_since.set(at);
-    }
-
     /// The statement of a read lock that turned out long, at its release; nothing for a short one.
     #[inline(always)]
     pub(super) fn long_reader(&self, log: &Log, now: u64) -> Running {
-        if now.wrapping_sub(self.reading_since.get()) > LONG && !self.shim.armored {
+        if now.wrapping_sub(self.live.reading.since()) > LONG && !self.shim.armored {
             self.running(log, Look::Thoroughly)
         } else {
             IDLE
@@ -238,13 +223,13 @@ impl File {
     /// the time. The same layout as [`Record::to_words`].
     #[inline(always)]
     pub(super) fn words(&self, call: &Call, state: u64) -> [u64; 7] {
-        let flags = self.flags.get().0 | call.flags.0;
+        let flags = self.live.flags().0 | call.flags.0;
         [
             call.start,
             call.duration.min(MAX_DURATION) | u64::from(call.kind.0) << 48 | u64::from(flags) << 56,
             u64::from(self.conn) << 32,
             u64::from(self.number.get()) | u64::from(call.rc as u32) << 32,
-            state | u64::from(self.shm_shared.get()) << 40 | u64::from(self.shm_exclusive.get()) << 48,
+            state | u64::from(self.live.shared()) << 40 | u64::from(self.live.exclusive()) << 48,
             call.sql,
             call.arg,
         ]
@@ -307,6 +292,7 @@ pub(super) unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
     let file = unsafe { File::of(file) };
     // From here on the connection may be going away.
+    file.leave();
     file.connection.set(ptr::null());
     // Before its texts are freed: in a forked child this may be the first that its log hears of the connection.
     let log = file.owner().log();

@@ -60,7 +60,7 @@ impl File {
     /// Records an `xLock` or `xUnlock` and takes over its outcome.
     #[inline(always)]
     fn locked(&self, kind: Kind, requested: c_int, rc: c_int, start: u64, end: u64) {
-        let before = self.level.get();
+        let before = self.live.level();
         let requested = Level(requested as u8);
         let mut flags = Flags(0);
         let after = if rc == ffi::OK {
@@ -78,11 +78,25 @@ impl File {
         if let Some(log) = log.filter(|_| kind == Kind::UNLOCK && before >= Level::RESERVED) {
             self.flush_written(log, start);
         }
-        self.level.set(after);
+        // What it takes: reading, or keeping others from it.
+        let hold = match after {
+            _ if kind == Kind::UNLOCK || after <= before => None,
+            Level::SHARED => Some(&self.live.reading),
+            _ => Some(&self.live.writing),
+        };
+        if let Some(hold) = hold {
+            hold.begin();
+        }
+        self.live.set_level(after);
         if after == before && rc == ffi::OK {
             flags = flags.with(Flags::REDUNDANT);
         }
-        let Some(log) = log else { return };
+        let Some(log) = log else {
+            if let Some(hold) = hold {
+                hold.finish(end, 0, 0);
+            }
+            return;
+        };
         let refused = ResultCode(rc).is_busy() && kind == Kind::LOCK;
         let mut arg = 0;
         let running = if kind == Kind::LOCK {
@@ -92,10 +106,7 @@ impl File {
             }
             // EXCLUSIVE straight from SHARED is the last close or a hot journal: on a closing connection nothing may be asked.
             match requested {
-                Level::SHARED if !refused => {
-                    self.begin_reading(end);
-                    self.running(log, Look::Briefly)
-                }
+                Level::SHARED if !refused => self.running(log, Look::Briefly),
                 Level::EXCLUSIVE if before <= Level::SHARED => IDLE,
                 _ => {
                     thread::work_on(self.remember());
@@ -110,7 +121,13 @@ impl File {
         let flags = flags.with(running.flags());
         let call = Call { kind, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
         let levels = u64::from(before.0) | u64::from(requested.0) << 8 | u64::from(after.0) << 16;
-        log.put(self.words(&call, levels | u64::from(FileKind::DATABASE.0) << 56));
+        let tid = log.put(self.words(&call, levels | u64::from(FileKind::DATABASE.0) << 56));
+        if let Some(hold) = hold {
+            hold.finish(end, tid, running.sql);
+        }
+        if refused {
+            self.live.refuse_level(requested, end, tid, running.sql);
+        }
         if refused && arg == 0 {
             self.look_outside(log, Request::File(requested), before, start, running.sql);
         }

@@ -10,6 +10,7 @@
 //! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
 //! | `file` | a file's methods, and what we know of its locks |
 //! | `lock` | the lock of the main database file |
+//! | `live` | what every connection holds right now, for anybody who asks |
 //! | `shm` | the wal-index |
 //! | `control` | file controls |
 //! | `statement` | which SQL is running |
@@ -17,6 +18,7 @@
 
 mod control;
 mod file;
+pub mod live;
 mod lock;
 mod open;
 mod outside;
@@ -203,6 +205,7 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         return Ok(Installed::Already);
     }
 
+    live::start();
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
     let library = guarded(|| {
         // SAFETY: a registered VFS has a NUL-terminated name.

@@ -91,6 +91,9 @@ pub(super) unsafe extern "C" fn x_open(
     }
     // SAFETY: written above.
     let file = unsafe { File::of(file) };
+    if kind == FileKind::DATABASE {
+        file.enter();
+    }
     if let Some(log) = file.owner().log() {
         log.write(&Record { rc: ResultCode(rc), arg: u64::from(flags as u32), ..file.record(Kind::OPEN, start, end) });
         log.anchor(end);

@@ -101,10 +101,10 @@ impl File {
     /// Whether a refusal of this is part of SQLite's ordinary course; see the module.
     fn worthless(&self, request: Request, before: Level) -> bool {
         match request {
-            Request::File(level) => level == Level::EXCLUSIVE && before <= Level::SHARED && self.shm_mapped.get(),
+            Request::File(level) => level == Level::EXCLUSIVE && before <= Level::SHARED && self.live.mapped(),
             Request::Shm { mask, exclusive } => {
                 let readers = exclusive && mask & 0b111 == 0;
-                readers && self.shm_exclusive.get() & 1 << Slot::CKPT.0 == 0
+                readers && self.live.exclusive() & 1 << Slot::CKPT.0 == 0
             }
         }
     }
@@ -112,7 +112,7 @@ impl File {
     /// What changes when a reader got what it asked for; of no interest to a writer, who takes and gives back a read lock at each attempt.
     fn reading_since(&self, request: Request) -> u64 {
         match request {
-            Request::File(Level::SHARED) | Request::Shm { exclusive: false, .. } => self.reading_since.get(),
+            Request::File(Level::SHARED) | Request::Shm { exclusive: false, .. } => self.live.reading.since(),
             _ => 0,
         }
     }

@@ -34,19 +34,30 @@ impl File {
     fn shm_locked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64, end: u64) {
         let mask = slot_mask(offset as u8, n as u8);
         let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
-        let held = if exclusive { &self.shm_exclusive } else { &self.shm_shared };
-        let before = held.get();
-        if rc == ffi::OK {
-            held.set(before | mask);
+        let before = if exclusive { self.live.exclusive() } else { self.live.shared() };
+        // What it takes: a writer keeps the instant of its first lock, since which it is in others' way.
+        let hold = match (rc, exclusive) {
+            (ffi::OK, false) => Some(&self.live.reading),
+            (ffi::OK, true) if before == 0 => Some(&self.live.writing),
+            _ => None,
+        };
+        if let Some(hold) = hold {
+            hold.begin();
         }
-        let Some(log) = self.log() else { return };
+        if rc == ffi::OK {
+            self.live.set_slots(exclusive, before | mask);
+        }
+        let Some(log) = self.log() else {
+            if let Some(hold) = hold {
+                hold.finish(end, 0, 0);
+            }
+            return;
+        };
         let refused = ResultCode(rc).is_busy();
         let mut arg = 0;
         if refused {
             arg = self.refused_here();
             thread::refused_on(self.remember());
-        } else if !exclusive {
-            self.begin_reading(end);
         }
         let look = if exclusive && mask == 1 << Slot::WRITE.0 {
             Look::ForWriter
@@ -61,16 +72,22 @@ impl File {
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) });
         let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
-        log.put(self.words(&call, self.shm_state(offset, n)));
+        let tid = log.put(self.words(&call, self.shm_state(offset, n)));
+        if let Some(hold) = hold {
+            hold.finish(end, tid, running.sql);
+        }
+        if refused {
+            self.live.refuse_slots(mask, exclusive, end, tid, running.sql);
+        }
         if refused && arg == 0 {
-            self.look_outside(log, Request::Shm { mask, exclusive }, self.level.get(), start, running.sql);
+            self.look_outside(log, Request::Shm { mask, exclusive }, self.live.level(), start, running.sql);
         }
     }
 
     /// The part of a record's state word that says which slots a call was about.
     #[inline(always)]
     fn shm_state(&self, offset: c_int, n: c_int) -> u64 {
-        let level = u64::from(self.level.get().0);
+        let level = u64::from(self.live.level().0);
         level | level << 16 | u64::from(offset as u8) << 24 | u64::from(n as u8) << 32 | u64::from(FileKind::SHM.0) << 56
     }
 
@@ -78,15 +95,14 @@ impl File {
     fn shm_unlocked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64) {
         let mask = slot_mask(offset as u8, n as u8);
         let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
-        let held = if exclusive { &self.shm_exclusive } else { &self.shm_shared };
-        let before = held.get();
+        let before = if exclusive { self.live.exclusive() } else { self.live.shared() };
         let log = self.log();
         // Before the slots are given up: these records say what was held while the bytes were written.
         if let Some(log) = log.filter(|_| exclusive && mask & WRITE_OR_CKPT != 0) {
             self.flush_written(log, start);
         }
         if rc == ffi::OK {
-            held.set(before & !mask);
+            self.live.set_slots(exclusive, before & !mask);
         }
         let Some(log) = log else { return };
         let running = if exclusive { IDLE } else { self.long_reader(log, start) };
@@ -113,9 +129,9 @@ pub(super) unsafe extern "C" fn x_shm_map(
     let start = clock::now();
     // `extend` goes through as it is: 3.54 sends 2, which is more than a yes.
     let rc = forward!(file, xShmMap, page, page_size, extend, memory);
-    if !file.shm_mapped.get() {
+    if !file.live.mapped() {
         let end = clock::now();
-        file.shm_mapped.set(rc == ffi::OK);
+        file.live.set_mapped(rc == ffi::OK);
         if let Some(log) = file.log() {
             let record = file.record(Kind::SHM_MAP, start, end);
             log.write(&Record { rc: ResultCode(rc), arg: extend as u64, file_kind: FileKind::SHM, ..record });
@@ -134,9 +150,9 @@ pub(super) unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_i
     if let Some(log) = log {
         file.flush_written(log, start);
     }
-    file.shm_mapped.set(false);
-    file.shm_shared.set(0);
-    file.shm_exclusive.set(0);
+    file.live.set_mapped(false);
+    file.live.set_slots(false, 0);
+    file.live.set_slots(true, 0);
     if let Some(log) = log {
         let record = file.record(Kind::SHM_UNMAP, start, end);
         log.write(&Record { rc: ResultCode(rc), arg: delete as u64, file_kind: FileKind::SHM, ..record });

@@ -1,0 +1,169 @@
+//! What every traced connection of this process holds right now.
+//!
+//! In come the transitions, on the threads that make them (`state`: a few plain stores each, inside the connection's file), and the
+//! files that open and close (`places`). Out go copies, to anybody who asks on any thread ([`connections`]). Neither side ever waits
+//! for a database lock; a transition waits for nobody, and closing a file for no longer than its row is being copied.
+
+mod places;
+mod state;
+
+use super::file::File;
+use crate::clock;
+use crate::event::{Flags, Level};
+use crate::format::header::{Anchor, ClockKind};
+use places::places;
+use state::EXCLUSIVE_SLOTS;
+pub(super) use state::Live;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A traced connection's file of one database, as it was when it was looked at.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Connection {
+    /// Its number in the process that opened it: the number in traces.
+    pub number: u32,
+    /// The path of the database file.
+    pub path: PathBuf,
+    /// The VFS it was opened with.
+    pub vfs: &'static CStr,
+    /// The version of its SQLite.
+    pub sqlite: &'static str,
+    /// The address of its `sqlite3`; 0 before SQLite has told it. Databases attached to one connection share it.
+    pub handle: usize,
+    /// The lock on the database file.
+    pub level: Level,
+    /// The slots of the wal-index held shared: bit *i* is slot *i*.
+    pub shared: u8,
+    /// Those held exclusive.
+    pub exclusive: u8,
+    /// It uses a wal-index. Then SHARED on the database file is held as long as it is open, and is no transaction.
+    pub wal: bool,
+    /// Since when, and for whom, it keeps others from writing (or reading).
+    pub writing: Option<Since>,
+    /// Since when, and for whom, it reads.
+    pub reading: Option<Since>,
+    /// The lock it was refused last, if it has taken none since.
+    pub refused: Option<Refused>,
+    /// It was opened by another process, and came here by a `fork()`.
+    pub forked: bool,
+    /// More than one connection uses this file (`cache=shared`).
+    pub shared_cache: bool,
+}
+
+/// An instant of the past, and who was there.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Since {
+    /// Nanoseconds ago; `None` where it is not known: the lock changed hands while it was looked at, or was taken while nothing
+    /// was recorded.
+    pub ago_ns: Option<u64>,
+    /// The wall-clock time, in nanoseconds since 1970.
+    pub real_ns: Option<u64>,
+    /// The OS thread; 0 = not known.
+    pub tid: u32,
+    /// The hash of the statement that ran then; 0 = none did, or it is not known. [`crate::recorder::texts`] has the text.
+    pub sql: u64,
+}
+
+/// A refused attempt.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Refused {
+    /// The level asked for, or [`Level::NONE`] for an attempt on the wal-index.
+    pub level: Level,
+    /// The slots asked for.
+    pub slots: u8,
+    /// They were asked for exclusively.
+    pub exclusive: bool,
+    /// The newest such attempt.
+    pub last: Since,
+}
+
+/// Every traced database file that is open in this process, in the order of the connections' numbers. A copy, taken one file after
+/// another; no lock of SQLite's is touched, and SQLite is not called.
+pub fn connections() -> Vec<Connection> {
+    let now = clock::anchor();
+    let mut all = Vec::new();
+    for place in places() {
+        place.look(|file| all.push(file.row(now)));
+    }
+    all.sort_by_key(|row| row.number);
+    all
+}
+
+/// How many database files are open through a VFS of ours in this process.
+pub fn open_files() -> usize {
+    places().filter(|place| place.is_taken()).count()
+}
+
+impl File {
+    /// This database file's row.
+    fn row(&self, now: Anchor) -> Connection {
+        let live = &self.live;
+        let copied = live.copy();
+        let since = |(ticks, tid, sql): (u64, u32, u64)| {
+            let ago_ns = (ticks != 0).then(|| ago_ns(now, ticks)).flatten();
+            Since { ago_ns, real_ns: ago_ns.map(|ago| now.real_ns.saturating_sub(ago)), tid, sql }
+        };
+        let wal = live.mapped();
+        let level = Level(copied.level);
+        // SHARED in WAL mode is no reading.
+        let reads = copied.shared != 0 || (level >= Level::SHARED && !wal);
+        let writes = copied.exclusive != 0 || level > Level::SHARED;
+        let (taken, refused) = (copied.reading.0.max(copied.writing.0), copied.refused);
+        let wanted = copied.wanted;
+        Connection {
+            number: self.conn,
+            // SAFETY: the path SQLite opened, which it keeps valid until `xClose`.
+            path: OsStr::from_bytes(unsafe { CStr::from_ptr(self.path) }.to_bytes()).into(),
+            vfs: &self.shim.name,
+            sqlite: &self.shim.library.sqlite,
+            handle: live.handle.load(Ordering::Relaxed),
+            level,
+            shared: copied.shared,
+            exclusive: copied.exclusive,
+            wal,
+            writing: writes.then(|| since(copied.writing)),
+            reading: reads.then(|| since(copied.reading)),
+            // A refused EXCLUSIVE that leaves PENDING took one and was refused the other at the same instant.
+            refused: (refused.0 != 0 && refused.0 >= taken).then(|| Refused {
+                level: Level(if wanted >> 8 == 0 { wanted as u8 } else { 0 }),
+                slots: (wanted >> 8) as u8,
+                exclusive: wanted >> 8 != 0 && wanted & EXCLUSIVE_SLOTS != 0,
+                last: since(refused),
+            }),
+            forked: self.opener != std::process::id(),
+            shared_cache: live.flags().has(Flags::SHARED_CACHE),
+        }
+    }
+}
+
+/// An early anchor, to tell how long a tick is.
+static EARLY: AtomicPtr<Anchor> = AtomicPtr::new(ptr::null_mut());
+
+/// Called when a VFS is installed.
+pub(super) fn start() {
+    extern "C" fn after_fork_in_child() {
+        places::unlock_all();
+    }
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        EARLY.store(Box::into_raw(Box::new(clock::anchor())), Ordering::Release);
+        // SAFETY: the handler is a function of this library, which stays loaded, and makes only atomic stores.
+        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+    });
+}
+
+/// How long ago these ticks were.
+fn ago_ns(now: Anchor, ticks: u64) -> Option<u64> {
+    let ago = now.ticks.saturating_sub(ticks);
+    if clock::kind() == ClockKind::Monotonic {
+        return Some(ago);
+    }
+    // SAFETY: null, or an anchor that was leaked before it was published with Release.
+    let early = unsafe { EARLY.load(Ordering::Acquire).as_ref() }?;
+    let (ns, span) = (now.monotonic_ns.checked_sub(early.monotonic_ns)?, now.ticks.checked_sub(early.ticks)?);
+    (span > 0).then(|| (u128::from(ago) * u128::from(ns) / u128::from(span)) as u64)
+}

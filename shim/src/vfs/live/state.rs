@@ -1,0 +1,227 @@
+//! The locks of one connection, in a form that one thread writes and any other may copy.
+//!
+//! In come the transitions, on the threads that make them: a few plain stores each. Out goes a [`Copied`].
+//!
+//! A [`Hold`] is a small sequence lock whose sequence is the instant of the acquisition, which never repeats: it is 0 from before
+//! the lock is entered in the masks until the thread and the statement that took it are written. A copy whose masks and instants
+//! are the same before and after is whole; after a few changes in between, a reader gives up, and the beginnings are unknown. So a
+//! statement of one hold is never shown with another.
+
+use super::places::Place;
+use crate::event::{Flags, Level};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Which lock an attempt was for, in a form that fits an atomic: the level in the low byte, or the slots' mask in the high one with
+/// this bit for an exclusive attempt.
+pub(super) const EXCLUSIVE_SLOTS: u16 = 0x80;
+
+/// The locks of one connection, written by the thread inside a VFS call of it and read by any.
+#[derive(Debug, Default)]
+pub(in crate::vfs) struct Live {
+    /// The strongest of what only reads: SHARED, or a slot held shared.
+    pub(in crate::vfs) reading: Hold,
+    /// What keeps others from writing or reading: RESERVED and above, or slots held exclusive (the first of them).
+    pub(in crate::vfs) writing: Hold,
+    refused: Hold,
+    pub(super) handle: AtomicUsize,
+    /// Where it stands while it is open.
+    pub(super) place: AtomicPtr<Place>,
+    wanted: AtomicU16,
+    level: AtomicU8,
+    shared: AtomicU8,
+    exclusive: AtomicU8,
+    flags: AtomicU8,
+    mapped: AtomicBool,
+}
+
+/// Who took a lock, and when.
+#[derive(Debug, Default)]
+pub(in crate::vfs) struct Hold {
+    /// In ticks; 0: it is being written, or not known.
+    since: AtomicU64,
+    sql: AtomicU64,
+    tid: AtomicU32,
+}
+
+impl Hold {
+    /// Before the lock is entered in the masks.
+    #[inline(always)]
+    pub(in crate::vfs) fn begin(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    /// After that: when the base had granted it, to which thread (0: not known), for which statement.
+    #[inline(always)]
+    pub(in crate::vfs) fn finish(&self, since: u64, tid: u32, sql: u64) {
+        // Nobody may see these before the 0 of `begin`. No instruction on x86-64.
+        fence(Ordering::Release);
+        self.sql.store(sql, Ordering::Relaxed);
+        self.tid.store(tid, Ordering::Relaxed);
+        self.since.store(since, Ordering::Release);
+    }
+
+    /// When it began, for the thread that writes it.
+    #[inline(always)]
+    pub(in crate::vfs) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// A copy of what belongs together; `since` 0 where it is being written.
+    fn read(&self) -> (u64, u32, u64) {
+        let since = self.since.load(Ordering::Acquire);
+        let copy = (since, self.tid.load(Ordering::Relaxed), self.sql.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        if self.since.load(Ordering::Relaxed) == since { copy } else { (0, 0, 0) }
+    }
+}
+
+impl Live {
+    #[inline(always)]
+    pub(in crate::vfs) fn level(&self) -> Level {
+        Level(self.level.load(Ordering::Relaxed))
+    }
+
+    /// Release, so that who sees the new level sees its hold begun. A plain store on x86-64, as below.
+    #[inline(always)]
+    pub(in crate::vfs) fn set_level(&self, level: Level) {
+        self.level.store(level.0, Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(in crate::vfs) fn shared(&self) -> u8 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(in crate::vfs) fn exclusive(&self) -> u8 {
+        self.exclusive.load(Ordering::Relaxed)
+    }
+
+    /// The slots held one way.
+    #[inline(always)]
+    pub(in crate::vfs) fn set_slots(&self, exclusive: bool, mask: u8) {
+        if exclusive { &self.exclusive } else { &self.shared }.store(mask, Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(in crate::vfs) fn flags(&self) -> Flags {
+        Flags(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// The wal-index is mapped.
+    pub(in crate::vfs) fn mapped(&self) -> bool {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::vfs) fn set_mapped(&self, mapped: bool) {
+        self.mapped.store(mapped, Ordering::Relaxed);
+    }
+
+    pub(in crate::vfs) fn add_flags(&self, flags: Flags) {
+        self.flags.fetch_or(flags.0, Ordering::Relaxed);
+    }
+
+    /// The address of the `sqlite3` that uses this file; of the last one told, where several share it.
+    pub(in crate::vfs) fn set_handle(&self, handle: usize) {
+        self.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// An attempt for a level of the database file was refused.
+    #[cold]
+    pub(in crate::vfs) fn refuse_level(&self, level: Level, at: u64, tid: u32, sql: u64) {
+        self.refuse(u16::from(level.0), at, tid, sql);
+    }
+
+    /// An attempt for slots of the wal-index was refused.
+    #[cold]
+    pub(in crate::vfs) fn refuse_slots(&self, mask: u8, exclusive: bool, at: u64, tid: u32, sql: u64) {
+        self.refuse(u16::from(mask) << 8 | if exclusive { EXCLUSIVE_SLOTS } else { 0 }, at, tid, sql);
+    }
+
+    fn refuse(&self, wanted: u16, at: u64, tid: u32, sql: u64) {
+        self.refused.begin();
+        self.wanted.store(wanted, Ordering::Release);
+        self.refused.finish(at, tid, sql);
+    }
+
+    /// Everything at one moment.
+    pub(super) fn copy(&self) -> Copied {
+        let masks = || {
+            let of = |mask: &AtomicU8| mask.load(Ordering::Acquire);
+            (of(&self.level), of(&self.shared), of(&self.exclusive), self.wanted.load(Ordering::Acquire))
+        };
+        let mut copied = Copied::default();
+        // A connection that is working changes every few microseconds, and this takes some nanoseconds.
+        for _ in 0..16 {
+            let before = masks();
+            let holds = [&self.reading, &self.writing, &self.refused];
+            let [reading, writing, refused] = holds.map(Hold::read);
+            copied = Copied { level: before.0, shared: before.1, exclusive: before.2, wanted: before.3, reading, writing, refused };
+            // The masks first: the same masks can be those of the next hold but one, and then its instant is another.
+            let same = masks() == before;
+            if same && holds.map(|hold| hold.since.load(Ordering::Acquire)) == [reading.0, writing.0, refused.0] {
+                return copied;
+            }
+            std::hint::spin_loop();
+        }
+        Copied { reading: (0, 0, 0), writing: (0, 0, 0), refused: (0, 0, 0), ..copied }
+    }
+}
+
+/// One connection's locks at one moment; a hold is its instant in ticks (0: not known), its thread and its statement.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub(super) struct Copied {
+    pub(super) level: u8,
+    pub(super) shared: u8,
+    pub(super) exclusive: u8,
+    pub(super) wanted: u16,
+    pub(super) reading: (u64, u32, u64),
+    pub(super) writing: (u64, u32, u64),
+    pub(super) refused: (u64, u32, u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Everything in hold number `n` follows from `n`.
+    fn of(n: u64) -> (u64, u32, u64) {
+        (n, (n as u32).wrapping_mul(7), n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    #[test]
+    fn a_copy_is_of_one_hold_or_says_that_it_is_not_known() {
+        const HOLDS: u64 = if cfg!(miri) { 200 } else { 200_000 };
+        let (live, done) = (Live::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut whole = 0;
+                while !done.load(Ordering::Relaxed) || whole == 0 {
+                    let copied = live.copy();
+                    let hold = copied.writing;
+                    if hold.0 != 0 {
+                        assert_eq!(hold, of(hold.0));
+                        // An odd hold is that of slot 0, an even one that of slot 1; afterwards nothing is held.
+                        let slot = 1 << (1 - hold.0 % 2);
+                        assert!(copied.exclusive == slot || copied.exclusive == 0, "{hold:?} {}", copied.exclusive);
+                        whole += 1;
+                    }
+                }
+            });
+            for n in 1..=HOLDS {
+                live.writing.begin();
+                live.set_slots(true, 1 << (1 - n % 2));
+                let (since, tid, sql) = of(n);
+                live.writing.finish(since, tid, sql);
+                // Held about as long as a copy takes: what is most likely to be seen half changed.
+                (0..n % 64).for_each(|_| std::hint::spin_loop());
+                live.set_slots(true, 0);
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(live.copy().writing, of(HOLDS));
+    }
+}
