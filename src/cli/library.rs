@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::Failure;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -32,6 +33,16 @@ pub(super) fn unpack() -> Result<PathBuf, Failure> {
     }
     let why = format!("cannot unpack liblocktrace.so ({}). Set XDG_CACHE_HOME to a directory you can write", reasons.join("; "));
     Err(Failure::Other(why))
+}
+
+/// `LD_PRELOAD` with our library before what is there already.
+pub(super) fn preload(library: &Path) -> OsString {
+    let mut list = library.as_os_str().to_owned();
+    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+        list.push(":");
+        list.push(others);
+    }
+    list
 }
 
 /// The user's cache, then the temporary files.

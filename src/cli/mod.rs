@@ -6,10 +6,12 @@
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod cat;
 mod demo;
+mod doctor;
 mod elf;
 mod extension;
 mod library;
 mod program;
+mod quote;
 mod report;
 mod run;
 
@@ -38,12 +40,14 @@ Environment:
 Exit codes:
   0  It worked.
   2  Wrong usage, or nothing could be read.
+  `doctor` says 1 where no way in works.
   `run` passes on the exit code of the program.";
 
 #[derive(Subcommand)]
 enum Verb {
     Cat(cat::Cat),
     Demo(demo::Demo),
+    Doctor(doctor::Doctor),
     Extension(extension::Extension),
     Report(report::Report),
     Run(run::Run),
@@ -86,6 +90,10 @@ pub fn main() -> ExitCode {
         Verb::Demo(demo) => demo.run(),
         Verb::Extension(extension) => extension.run(),
         Verb::Report(report) => report.run(),
+        Verb::Doctor(doctor) => match doctor.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         // Its exit code is the program's.
         Verb::Run(run) => match run.run() {
             Ok(code) => return code,

@@ -27,6 +27,17 @@ pub(super) enum Closed {
 }
 
 impl Closed {
+    /// Its name in what `doctor` finds.
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Closed::Static => "static-program",
+            Closed::Setuid => "setuid",
+            Closed::Capable => "capabilities",
+            Closed::Foreign => "other-architecture",
+            Closed::Musl => "musl",
+        }
+    }
+
     /// In words, with what to do.
     pub(super) fn why(self) -> &'static str {
         match self {

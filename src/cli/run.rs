@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::program::Closed;
+use super::quote::quoted;
 use super::{Failure, library, output, program, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
@@ -88,7 +89,7 @@ impl Run {
         let library = library::unpack()?;
         // musl's loader gives up where glibc's goes on without the library.
         if closed != Some(Closed::Musl) {
-            command.env("LD_PRELOAD", preload(&library));
+            command.env("LD_PRELOAD", library::preload(&library));
         }
         for (variable, value) in [("LOCKTRACE_SQL", &self.sql), ("LOCKTRACE_LIMIT", &self.limit)] {
             if let Some(value) = value {
@@ -137,7 +138,12 @@ impl Run {
         let mut errors = anstream::stderr();
         summary::write(&analysis, &mut errors)?;
         let earlier = if before.is_empty() { "" } else { " (with what was there before)" };
-        writeln!(errors, "locktrace: the trace is in {}{earlier}; next: locktrace report {}", dir.display(), quoted(dir))?;
+        writeln!(
+            errors,
+            "locktrace: the trace is in {}{earlier}; next: locktrace report {}",
+            dir.display(),
+            quoted(dir.as_os_str())
+        )?;
         Ok(())
     }
 }
@@ -147,15 +153,8 @@ fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "locktrace: {text}");
 }
 
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c));
-    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 /// The files of the logs in a directory; none if it is not there.
-fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
+pub(super) fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
     let fail = |error: io::Error| Failure::Other(format!("{}: {error}", dir.display()));
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -170,16 +169,6 @@ fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
         }
     }
     Ok(found)
-}
-
-/// `LD_PRELOAD` with our library before what is there already.
-fn preload(library: &Path) -> OsString {
-    let mut list = library.as_os_str().to_owned();
-    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
-        list.push(":");
-        list.push(others);
-    }
-    list
 }
 
 /// Says why a program was not started; the exit code is the one a shell gives.

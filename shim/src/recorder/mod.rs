@@ -16,6 +16,7 @@ pub(crate) mod outside;
 mod ring;
 pub(crate) mod thread;
 
+pub use disk::file_system;
 pub use log::Log;
 pub use lookup::{texts, thread_name};
 pub use names::Library;

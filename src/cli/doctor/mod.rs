@@ -1,0 +1,185 @@
+//! `locktrace doctor`: which way in works for a program, and why.
+//!
+//! In come a command line and perhaps a database; out go the ways in, each with its verdict, and findings, each with the line to type.
+//! [`subject`] finds out what the program is, [`ways`] judges, [`database`] and [`surroundings`] look around, [`machine`] is what there
+//! is to say without a program, [`show`] prints. Nothing of the user's is run but an interpreter, to ask it what it has.
+#![forbid(unsafe_code)]
+
+mod child;
+mod database;
+mod finding;
+mod host;
+mod machine;
+mod show;
+mod sqlite;
+mod subject;
+mod surroundings;
+mod trial;
+mod ways;
+
+use super::{Failure, library, output, width};
+use finding::{Diagnosis, Finding, Level, Verdict, Way};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use subject::Subject;
+
+/// Say which way in works for a program, and why.
+///
+/// Finds out which SQLite a program uses and how it is linked; for Python, the sqlite3 shell, Node and Ruby it asks the interpreter, and
+/// tries each way in on a database of its own. The program itself is not run. Without a command it checks this installation and says
+/// what it can do for the usual programs.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  locktrace doctor                            this machine and this installation
+  locktrace doctor -- python3 manage.py runserver
+  locktrace doctor --db app.db -- ./server    and the database: file system, journal mode, size of the WAL
+  locktrace doctor --json -- gunicorn app | jq '.ways[] | select(.verdict == \"works\") | .type'
+
+Exit codes:
+  0  A way in works, or nothing is known against one.
+  1  None works.
+  2  Wrong usage.")]
+pub(super) struct Doctor {
+    /// A database that the program uses; it is read, and not opened through SQLite
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+    #[arg(long, hide = true, value_name = "FILE")]
+    self_test: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if let Some(database) = &self.self_test {
+            return machine::self_test(database).map(|()| ExitCode::SUCCESS).map_err(Failure::Other);
+        }
+        let library = library::unpack().map_err(|failure| match failure {
+            Failure::Other(text) => text,
+            _ => "the library cannot be unpacked".to_owned(),
+        });
+        let mut diagnosis =
+            if self.command.is_empty() { machine::examine(&library) } else { program(&self.command, library.as_deref().ok()) };
+        let unpacked = match &library {
+            Ok(path) => Finding::new(
+                "library",
+                Level::Ok,
+                format!("locktrace {}; its library: {}", env!("CARGO_PKG_VERSION"), path.display()),
+            ),
+            Err(why) => Finding::new("library", Level::Problem, why.as_str()),
+        };
+        diagnosis.findings.push(unpacked);
+        if let Some(path) = &self.db {
+            let versions: Vec<String> = diagnosis.libraries.iter().filter_map(|library| library.version.clone()).collect();
+            let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+            // Said of the database where it is in WAL mode, and of the library alone where that is not known.
+            diagnosis.findings.retain(|finding| finding.id != "wal-reset-exposure");
+            diagnosis.findings.extend(database::examine(path, &versions));
+        }
+        diagnosis.findings.extend(surroundings::examine());
+        diagnosis.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level as u8));
+        let mut out = output();
+        if self.json {
+            show::json(&diagnosis, &self.command, &mut out)?;
+        } else {
+            show::text(&diagnosis, width(), &mut out)?;
+        }
+        out.flush()?;
+        Ok(if diagnosis.verdict() == Verdict::No { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// What there is to say about a command.
+fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis {
+    let subject = Subject::of(command);
+    let mut diagnosis = Diagnosis::default();
+    let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
+    let mut no_way = |id, what: String| {
+        diagnosis.ways.push(Way::new("run", Verdict::No, what.clone()));
+        diagnosis.findings.push(Finding::new(id, Level::Problem, what));
+    };
+    if subject.named.is_none() {
+        no_way("command-not-found", format!("{name}: there is no such program"));
+        return diagnosis;
+    }
+    if !subject.program.exists() {
+        let (script, program) = (subject.scripts.last().unwrap_or(&subject.program), &subject.program);
+        no_way("interpreter-missing", format!("{} needs {}, which is not there", script.display(), program.display()));
+        return diagnosis;
+    }
+    let not_executable = |file: &&PathBuf| rustix::fs::access(*file, rustix::fs::Access::EXEC_OK).is_err() || !file.is_file();
+    if let Some(file) = subject.scripts.iter().chain([&subject.program]).find(not_executable) {
+        no_way("not-executable", format!("{} cannot be executed: it is no file, or lacks the permission", file.display()));
+        return diagnosis;
+    }
+    describe(&subject, &mut diagnosis);
+    diagnosis.ways = match library {
+        Some(library) => ways::of(&subject, library),
+        None => vec![Way::new("run", Verdict::No, "there is no library to put into it")],
+    };
+    diagnosis.libraries = subject.libraries;
+    diagnosis
+}
+
+/// What the program is, and what there is to know about it.
+fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
+    for script in &subject.scripts {
+        diagnosis.subject.push(("script", script.display().to_string()));
+    }
+    let kind = match (&subject.elf, subject.closed) {
+        (None, _) => "not an ELF program".to_owned(),
+        (Some(elf), _) if !elf.native => "ELF, for another architecture".to_owned(),
+        (Some(elf), _) => elf.loader.as_ref().map_or_else(|| "ELF, static".to_owned(), |loader| format!("ELF, dynamic, {loader}")),
+    };
+    diagnosis.subject.push(("program", format!("{} ({kind})", subject.program.display())));
+    let mut say = |id, level, what: String| diagnosis.findings.push(Finding::new(id, level, what));
+    if let Some((_, file, answer)) = &subject.host {
+        match answer {
+            Ok(answer) => {
+                if let Some(error) = &answer.error {
+                    say("no-sqlite", Level::Warning, format!("{}: {error}", file.display()));
+                }
+                if answer.version.is_some() && !answer.extensions {
+                    say("no-load-extension", Level::Note, "it cannot load extensions; `locktrace run` needs none".to_owned());
+                }
+            }
+            Err(why) => say("not-asked", Level::Note, format!("{} was asked what it has: {why}", file.display())),
+        }
+    }
+    if let Some(closed) = subject.closed {
+        say(closed.id(), Level::Problem, closed.why().to_owned());
+    }
+    for name in &subject.missing {
+        say("library-missing", Level::Problem, format!("it needs {name}, which the loader does not find: it will not start"));
+    }
+    if subject.libraries.len() > 1 {
+        let what = "several SQLites can come together in one process; on one database that is safe only while nothing closes a file of the other";
+        say("two-sqlite-libraries", Level::Note, what.to_owned());
+    }
+    for library in &subject.libraries {
+        let Some(version) = &library.version else { continue };
+        if sqlite::parse(version).is_some_and(|version| version < [3, 17, 0]) {
+            say("sqlite-too-old", Level::Problem, format!("SQLite {version}: locktrace needs 3.17.0 or later"));
+        }
+        if sqlite::wal_reset_exposed(version) {
+            let what = format!(
+                "SQLite {version} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): several writers can damage a database in WAL \
+                 mode. Upgrade, and set no mmap_size until then"
+            );
+            say("wal-reset-exposure", Level::Note, what);
+        }
+    }
+    let Some(answer) = subject.answer() else { return };
+    for (label, text) in [("language", &answer.language), ("environment", &answer.environment)] {
+        if let Some(text) = text {
+            diagnosis.subject.push((label, text.clone()));
+        }
+    }
+}

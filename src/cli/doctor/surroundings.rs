@@ -1,0 +1,73 @@
+//! What is around the program: where the trace would go, and what is preloaded already. In comes the environment, out go findings.
+#![forbid(unsafe_code)]
+
+use super::database::is_network;
+use super::finding::{Finding, Level};
+use crate::cli::{quote, run};
+use locktrace::recorder::config::Config;
+use locktrace::recorder::file_system;
+use rustix::fs::Access;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Room that a process or two need.
+const ROOM: u64 = 32 << 20;
+
+/// The trace directory and `LD_PRELOAD`.
+pub(super) fn examine() -> Vec<Finding> {
+    let mut found = Vec::new();
+    match Config::from_env() {
+        Ok(config) => trace_directory(&std::path::absolute(&config.dir).unwrap_or(config.dir), &mut found),
+        Err(error) => found.push(Finding::new("settings", Level::Problem, error.to_string())),
+    }
+    if let Some(list) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {
+        let what = format!("LD_PRELOAD is set to {}: `locktrace run` keeps it, behind its own library", list.display());
+        found.push(Finding::new("preload-set", Level::Note, what));
+    }
+    found
+}
+
+fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
+    let shown = dir.display();
+    let mut say = |level, what: String| found.push(Finding::new("trace-directory", level, what));
+    match std::fs::symlink_metadata(dir) {
+        Ok(meta) if meta.is_symlink() => {
+            return say(Level::Problem, format!("{shown} is a link, and the recorder follows none: name the directory itself"));
+        }
+        Ok(meta) if !meta.is_dir() => return say(Level::Problem, format!("{shown} is not a directory: the trace cannot go there")),
+        _ => {}
+    }
+    // Where it is not there yet, it is made in the nearest directory that is.
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    if rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        return say(
+            Level::Problem,
+            format!("you cannot write {}: traces go to {shown}. Set LOCKTRACE_DIR, or use -o DIR", there.display()),
+        );
+    }
+    if let Ok(space) = rustix::fs::statvfs(there) {
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        if free < ROOM {
+            let what = format!("{} has {} MiB left: records that find no room are lost (and counted)", there.display(), free >> 20);
+            say(Level::Warning, what);
+        }
+    }
+    if let Some(kind) = file_system(there.as_os_str().as_bytes()).filter(|kind| is_network(kind)) {
+        say(
+            Level::Warning,
+            format!("{shown} is on a file system of type {kind}: a local disk or a tmpfs records faster, and never stalls"),
+        );
+    }
+    match run::logs(dir) {
+        Ok(logs) if !logs.is_empty() => found.push(
+            Finding::new(
+                "trace-directory",
+                Level::Note,
+                format!("{shown} holds a trace already: `run` wants another directory, or --add"),
+            )
+            .typed(format!("locktrace report {}", quote::quoted(dir.as_os_str()))),
+        ),
+        Ok(_) => say(Level::Ok, format!("traces go to {shown}")),
+        Err(_) => say(Level::Problem, format!("{shown} cannot be read")),
+    }
+}

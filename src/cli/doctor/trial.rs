@@ -1,0 +1,65 @@
+//! Tries a way in: opens a database of its own with the user's interpreter, and looks whether its locks were recorded.
+//!
+//! In come a host and the library; out goes whether the trace holds the lock that making a table takes, and if not, why. All files are in
+//! a directory that is removed again. Called by [`super::ways`] and [`super::machine`].
+#![forbid(unsafe_code)]
+
+use super::child::ask;
+use crate::trace::Trace;
+use locktrace::event::{Kind, Level};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory for one trial, removed with everything in it when dropped.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> Result<Scratch, String> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("locktrace-doctor-{}-{number}", std::process::id()));
+        // Fails where something of that name is there: never into a directory that somebody else made.
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => Ok(Scratch(dir)),
+            Err(error) => Err(format!("{}: {error}", dir.display())),
+        }
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.0.join("doctor.db")
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.0.join("trace")
+    }
+
+    /// Runs a command that makes a table in this directory's database. An error says in words what came instead of its locks.
+    pub(super) fn records(&self, command: &mut Command) -> Result<(), String> {
+        let said = ask(command.env("LOCKTRACE_DIR", self.trace()))?;
+        if !said.well {
+            return Err(format!("it failed: {}", said.complaint()));
+        }
+        let events = Trace::open(&self.trace()).map_err(|_| {
+            let complaint = said.err.lines().find(|line| line.contains("locktrace"));
+            format!("it ran, and nothing was recorded{}", complaint.map_or_else(String::new, |line| format!(" ({line})")))
+        })?;
+        let mut events = events.events().map_err(|error| error.to_string())?;
+        // The lock that only a writer takes, in every journal mode's first transaction.
+        if events
+            .any(|event| event.record.kind == Kind::LOCK && event.record.requested == Level::RESERVED && event.record.rc.is_ok())
+        {
+            Ok(())
+        } else {
+            Err("it ran, and its write lock was not recorded".to_owned())
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

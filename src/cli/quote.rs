@@ -1,0 +1,27 @@
+//! Words as a shell takes them back: for the lines that we tell a user to type.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+
+/// One word.
+pub(super) fn quoted(word: &OsStr) -> String {
+    let text = word.display().to_string();
+    let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,@%=:".contains(c));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// A command line.
+pub(super) fn line<'w>(words: impl IntoIterator<Item = &'w OsStr>) -> String {
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_it_back() {
+        let words = ["a b", "it's", "", "$HOME", "plain-1.py"];
+        assert_eq!(line(words.map(OsStr::new)), r"'a b' 'it'\''s' '' '$HOME' plain-1.py");
+    }
+}

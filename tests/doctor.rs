@@ -1,0 +1,263 @@
+//! `locktrace doctor` on programs of every kind: what it says, what it suggests, its exit code; and that it leaves nothing behind.
+//!
+//! What a machine lacks (a compiler, a second Python) is skipped with a printed line.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "cli")]
+
+mod place;
+
+use place::{PYTHON, Place, parts, text};
+use serde_json::Value;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+/// Asks, and gives the exit code and the JSON object. Temporary files go to the place, and must be gone afterwards.
+fn ask(place: &Place, arguments: &[&str]) -> (i32, Value) {
+    let temporary = place.path("tmp");
+    let _ = std::fs::create_dir(&temporary);
+    let mut command = place.command("timeout");
+    command.args(["120", env!("CARGO_BIN_EXE_locktrace"), "doctor", "--json"]).args(arguments).env("TMPDIR", &temporary);
+    let output = command.output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "nothing is left behind");
+    assert!(!place.path("locktrace-trace").exists(), "no trace is made");
+    (output.status.code().unwrap(), found)
+}
+
+/// The verdict on a way, and its object.
+fn way<'v>(found: &'v Value, name: &str) -> (&'v str, &'v Value) {
+    let way = found["ways"].as_array().unwrap().iter().find(|way| way["way"] == name).unwrap_or(&Value::Null);
+    (way["verdict"].as_str().unwrap_or("not listed"), way)
+}
+
+fn ids(found: &Value) -> Vec<&str> {
+    found["findings"].as_array().unwrap().iter().map(|finding| finding["id"].as_str().unwrap()).collect()
+}
+
+/// Writes an executable script.
+fn script(place: &Place, name: &str, content: &str) {
+    std::fs::write(place.path(name), content).unwrap();
+    std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Compiles `int main` into `./main`; `false`, with a printed line, where that is not possible.
+fn built(place: &Place, main: &str, flags: &[&str]) -> bool {
+    std::fs::write(place.path("main.c"), main).unwrap();
+    let output = place.command("gcc").args(["-o", "main", "main.c"]).args(flags).output();
+    let built = output.is_ok_and(|output| output.status.success());
+    if !built {
+        println!("skipped: gcc cannot build a program with {flags:?} here");
+    }
+    built
+}
+
+#[test]
+fn the_systems_python_both_ways() {
+    let place = Place::new();
+    let (code, found) = ask(&place, &["--", PYTHON, "my app.py"]);
+    assert_eq!(code, 0, "{found}");
+    for name in ["run", "extension"] {
+        let (verdict, way) = way(&found, name);
+        assert_eq!((verdict, way["tried"].as_bool()), ("works", Some(true)), "{way}");
+    }
+    assert_eq!(way(&found, "run").1["type"], format!("locktrace run -- {PYTHON} 'my app.py'"));
+    let library = &found["libraries"][0];
+    assert_eq!(library["symbols"], "shared, exported");
+    assert!(library["path"].as_str().unwrap().contains("libsqlite3.so"), "{library}");
+    let version = place.command(PYTHON).args(["-c", "import sqlite3; print(sqlite3.sqlite_version)"]).output().unwrap();
+    assert_eq!(library["version"], text(&version.stdout).trim());
+    assert_eq!(found["schema"], 1);
+}
+
+/// What is tried is really tried: an interpreter that opens no database, and one that hangs up, are no way in.
+#[test]
+fn an_interpreter_that_records_nothing_is_no_way_in() {
+    let place = Place::new();
+    let answer = r#"@locktrace {"version":"3.40.1","extensions":true}"#;
+    script(&place, "python3", &format!("#!/bin/sh\ncase $# in 2) echo '{answer}';; esac\n"));
+    let (code, found) = ask(&place, &["--", "./python3"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (1, "no", "no"), "{found}");
+    assert!(way(&found, "run").1["why"].as_str().unwrap().contains("nothing was recorded"), "{found}");
+    script(&place, "python3", "#!/bin/sh\necho broken >&2; exit 7\n");
+    let (_, found) = ask(&place, &["--", "./python3"]);
+    assert!(ids(&found).contains(&"not-asked") && found.to_string().contains("it did not answer: broken"), "{found}");
+}
+
+#[test]
+fn a_python_without_extensions() {
+    let place = Place::new();
+    let probe = "import sqlite3; print(hasattr(sqlite3.Connection, 'enable_load_extension'))";
+    match place.command("python3").args(["-c", probe]).output() {
+        Ok(output) if text(&output.stdout) == "False\n" => {}
+        _ => return println!("skipped: the python3 on PATH has enable_load_extension, or is not there"),
+    }
+    let (code, found) = ask(&place, &["--", "python3", "app.py"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "no"), "{found}");
+    assert!(ids(&found).contains(&"no-load-extension"));
+    assert!(way(&found, "extension").1["why"].as_str().unwrap().contains("without enable_load_extension"));
+}
+
+#[test]
+fn the_shell_and_scripts() {
+    let place = Place::new();
+    let (code, found) = ask(&place, &["--", "sqlite3", "a.db"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "works"), "{found}");
+    // A script is its interpreter; nothing of the script is run.
+    script(&place, "manage.py", &format!("#!/usr/bin/env -S A=b {PYTHON} -u\nopen('was run', 'w')\n"));
+    let (code, found) = ask(&place, &["--", "./manage.py", "runserver"]);
+    assert_eq!((code, way(&found, "run").0), (0, "works"), "{found}");
+    assert!(found["subject"]["language"].as_str().unwrap().starts_with("Python 3"), "{found}");
+    let (_, found) = ask(&place, &["--", "env", "A=b", "./manage.py"]);
+    assert_eq!(way(&found, "run").0, "works", "{found}");
+    assert!(!place.path("was run").exists());
+    script(&place, "start.sh", "#!/bin/sh\nexec ./server\n");
+    let (code, found) = ask(&place, &["--", "./start.sh"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "may work", "may work"), "{found}");
+}
+
+#[test]
+fn what_cannot_be_started() {
+    let place = Place::new();
+    std::fs::write(place.path("plain"), "text").unwrap();
+    script(&place, "script", "#!/no/such/interpreter\n");
+    script(&place, "text", "no program\n");
+    for (command, id) in [
+        ("no-such-program-anywhere", Some("command-not-found")),
+        ("./no/such", Some("command-not-found")),
+        ("./plain", Some("not-executable")),
+        ("./", Some("not-executable")),
+        ("./script", Some("interpreter-missing")),
+        ("./text", None),
+    ] {
+        let (code, found) = ask(&place, &["--", command]);
+        assert_eq!((code, way(&found, "run").0), (1, "no"), "{command}: {found}");
+        assert!(id.is_none_or(|id| ids(&found).contains(&id)), "{command}: {found}");
+    }
+    assert_eq!(place.locktrace(&["doctor", "--no-such-option"]).status.code(), Some(2));
+}
+
+#[test]
+fn programs_into_which_nothing_gets() {
+    let place = Place::new();
+    if !built(&place, "int main(void) { return 0; }", &["-static"]) {
+        return;
+    }
+    let (code, found) = ask(&place, &["--", "./main"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (1, "no", "no"), "{found}");
+    assert!(ids(&found).contains(&"static-program"));
+    // The same, called a program for another processor.
+    let mut bytes = std::fs::read(place.path("main")).unwrap();
+    bytes[18] ^= 0x55;
+    std::fs::write(place.path("main"), bytes).unwrap();
+    let (code, found) = ask(&place, &["--", "./main"]);
+    assert_eq!(code, 1);
+    assert!(ids(&found).contains(&"other-architecture"), "{found}");
+    // And one that names musl's loader (a link: the name is what counts).
+    let loader = place.path("ld-musl-x86_64.so.1");
+    symlink("/lib64/ld-linux-x86-64.so.2", &loader).unwrap();
+    if built(&place, "int main(void) { return 0; }", &[&format!("-Wl,--dynamic-linker={}", loader.display())]) {
+        let (code, found) = ask(&place, &["--", "./main"]);
+        assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (1, "no", "no"), "{found}");
+        assert!(ids(&found).contains(&"musl"));
+    }
+}
+
+#[test]
+fn a_setuid_copy_of_the_shell() {
+    let place = Place::new();
+    let copy = place.path("sqlite3");
+    std::fs::copy("/usr/bin/sqlite3", &copy).unwrap();
+    if chown(&copy, Some(65_534), Some(65_534)).is_err() {
+        return println!("skipped: only root can give a program to another user");
+    }
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let (code, found) = ask(&place, &["--", "./sqlite3"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "no", "may work"), "{found}");
+    assert!(ids(&found).contains(&"setuid"));
+}
+
+#[test]
+fn a_program_is_judged_by_how_it_is_linked() {
+    let place = Place::new();
+    let main = "int sqlite3_libversion_number(void); int sqlite3_open_v2(); \n\
+                int main(void) { return sqlite3_open_v2 == 0 || sqlite3_libversion_number() == 0; }";
+    if built(&place, main, &["-l:libsqlite3.so.0"]) {
+        let (code, found) = ask(&place, &["--", "./main"]);
+        assert_eq!((code, way(&found, "run").0), (0, "works"), "{found}");
+        assert_eq!(way(&found, "run").1["tried"], false);
+        assert!(found["libraries"][0]["version"].as_str().unwrap().starts_with("3."), "read from its symbol: {found}");
+    }
+    // Needed, and nowhere to be found.
+    std::fs::write(place.path("gone.c"), "int gone(void) { return 0; }").unwrap();
+    let library = place.command("gcc").args(["-shared", "-fPIC", "-o", "libgone.so", "gone.c"]).status();
+    if library.is_ok_and(|status| status.success())
+        && built(&place, "int gone(void); int main(void) { return gone(); }", &["-L.", "-lgone"])
+    {
+        let (_, found) = ask(&place, &["--", "./main"]);
+        assert!(ids(&found).contains(&"library-missing") && found.to_string().contains("libgone.so"), "{found}");
+    }
+    // SQLite inside, nothing of it exported: this command is such a program.
+    let (code, found) = ask(&place, &["--", env!("CARGO_BIN_EXE_locktrace"), "cat"]);
+    assert_eq!((code, way(&found, "run").0), (0, "no"), "{found}");
+    assert_eq!((way(&found, "crate").0, way(&found, "extension").0), ("may work", "may work"));
+    assert_eq!(found["libraries"][0]["symbols"], "inside, hidden");
+}
+
+#[test]
+fn a_database_is_read_and_not_opened() {
+    let place = Place::new();
+    let make = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA journal_mode=' + sys.argv[2])\n\
+                c.execute('CREATE TABLE t(x)'); c.commit(); import os; os._exit(0)";
+    for (name, mode) in [("wal.db", "WAL"), ("roll.db", "DELETE")] {
+        assert!(place.command(PYTHON).args(["-c", make, name, mode]).status().unwrap().success());
+    }
+    std::fs::write(place.path("empty.db"), "").unwrap();
+    std::fs::write(place.path("text.db"), "no database, and longer than one hundred bytes".repeat(3)).unwrap();
+    let before = files(&place);
+    let what = |name: &str| {
+        let (_, found) = ask(&place, &["--db", name, "--", PYTHON]);
+        found["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| format!("{}: {}: {}\n", f["level"].as_str().unwrap(), f["id"].as_str().unwrap(), f["what"].as_str().unwrap()))
+            .collect::<String>()
+    };
+    let (wal, roll) = (what("wal.db"), what("roll.db"));
+    assert!(wal.contains("ok: journal-mode: wal.db is in WAL mode") && wal.contains("ok: wal-size: the -wal has"), "{wal}");
+    assert!(wal.contains("file system of type"), "{wal}");
+    assert!(roll.contains("note: journal-mode: roll.db is in a rollback journal mode"), "{roll}");
+    assert!(what("empty.db").contains("ok: journal-mode: empty.db is empty"));
+    assert!(what("text.db").contains("problem: database: text.db: byte 0: this is no SQLite database"));
+    assert!(what("none.db").contains("problem: database: none.db: "));
+    assert!(what(".").contains("problem: database: . is not a regular file"));
+    // The exposure is that of a WAL database on an old SQLite, and of no other.
+    let version = place.command(PYTHON).args(["-c", "import sqlite3; print(sqlite3.sqlite_version)"]).output().unwrap();
+    if text(&version.stdout).trim() == "3.40.1" {
+        assert!(wal.contains("warning: wal-reset-exposure: ") && !roll.contains("wal-reset"), "{wal}{roll}");
+    }
+    assert_eq!(files(&place), before, "nothing is created, changed or removed");
+}
+
+/// Every database file here, with its content.
+fn files(place: &Place) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn this_machine() {
+    let place = Place::new();
+    let mut command = place.command("timeout");
+    let output =
+        command.args(["120", env!("CARGO_BIN_EXE_locktrace"), "doctor"]).env("LD_PRELOAD", "/no/such.so").output().unwrap();
+    let (code, out, err) = parts(&output);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("tried: this command recorded a transaction of its own, and read it back"), "{out}");
+    assert!(out.contains("sqlite3 (") && out.contains("liblocktrace.so"), "{out}");
+    assert!(out.contains("[preload-set]"), "{out}");
+    assert!(!out.contains('\x1b') && !Path::new(&place.path("locktrace-trace")).exists());
+}
