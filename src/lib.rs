@@ -14,7 +14,10 @@ mod builder;
 #[doc(hidden)]
 pub mod cli;
 mod linked;
+pub mod live;
 pub mod report;
 pub mod trace;
 
 pub use builder::{Builder, Error, Installed, SqlPolicy};
+pub use live::{Event, Subscription, subscribe};
+pub use locktrace::event;

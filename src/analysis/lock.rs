@@ -31,6 +31,15 @@ impl LockId {
         LockId(4 + (slot & 7) * 2 + u8::from(!exclusive))
     }
 
+    /// What is held at this level and with these masks of slots, shared and exclusive.
+    pub(crate) fn held(level: Level, shared: u8, exclusive: u8) -> Vec<LockId> {
+        let slots = |mask: u8, exclusive| {
+            (0..Slot::COUNT).filter(move |slot| mask & (1 << slot) != 0).map(move |slot| LockId::shm(slot, exclusive))
+        };
+        let file = (level != Level::NONE).then(|| LockId::file(level));
+        file.into_iter().chain(slots(exclusive, true)).chain(slots(shared, false)).collect()
+    }
+
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -25,6 +25,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// A clock of this kind that these two readings tell about, on this boot.
+    pub(crate) fn between(kind: ClockKind, first: &Anchor, last: &Anchor) -> Clock {
+        let ns_per_tick = if kind == ClockKind::Monotonic { Some(1.0) } else { rate(&[*first, *last]) };
+        Clock { kind, boot_id: [0; 16], ns_per_tick }
+    }
+
     /// Nanoseconds in a tick; `None` when the anchors do not tell.
     pub fn ns_per_tick(&self) -> Option<f64> {
         self.ns_per_tick

@@ -3,7 +3,7 @@
 use super::config::{Config, SqlPolicy};
 use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
 use super::names::{Library, Names};
-use super::{disk, notice, ring, thread};
+use super::{disk, notice, observer, ring, thread};
 use crate::clock;
 use crate::format::header::Header;
 use crate::format::record::Record;
@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// Writes one record; `tid` is filled in here.
-    pub fn write(&self, record: &Record) {
+    pub fn write(&'static self, record: &Record) {
         self.put(record.to_words());
     }
 
@@ -107,7 +107,7 @@ impl Log {
     /// One copy of this code for every caller, on purpose: between two records SQLite runs through more code than the innermost
     /// cache holds, so that what is fetched anew costs more than a call.
     #[inline(never)]
-    pub fn put(&self, mut words: [u64; 7]) -> u32 {
+    pub fn put(&'static self, mut words: [u64; 7]) -> u32 {
         let tid = match thread::tid(self.serial) {
             Some(tid) => tid,
             None => self.name_thread(),
@@ -116,11 +116,14 @@ impl Log {
         let number = ring::claim(self.map.head());
         if number >= self.guard.load(Ordering::Relaxed) {
             self.put_at_the_edge(number, &words);
+            // Lost or not: it happened, and whoever listens hears it.
+            observer::tell(self, &words, number);
             return tid;
         }
         // SAFETY: numbers below `guard` are below `ready`, and those have had their chunks prepared. Relaxed is enough: what
         // `prepare` changes is the kernel's page tables, which every core sees, and not memory.
         ring::commit(unsafe { self.map.slot(number) }, &words, number);
+        observer::tell(self, &words, number);
         tid
     }
 

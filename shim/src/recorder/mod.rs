@@ -12,14 +12,16 @@ mod lookup;
 mod map;
 mod names;
 pub(crate) mod notice;
+pub mod observer;
 pub(crate) mod outside;
+pub mod own;
 mod ring;
 pub(crate) mod thread;
 
 pub use disk::file_system;
 pub use log::Log;
 pub use lookup::{texts, thread_name};
-pub use names::Library;
+pub use names::{Library, MAX_BYTES as MAX_NAMES_BYTES};
 
 use config::Config;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -91,6 +93,7 @@ extern "C" fn after_fork_in_child() {
     }
     LOST.store(0, Ordering::Relaxed);
     FORKED.store(true, Ordering::Relaxed);
+    observer::forget();
     // The one thread that lives on has a new number.
     thread::set_tid(0, 0);
 }

@@ -27,13 +27,21 @@ struct Thread {
     named_in: Cell<u32>,
     worked_on: Cell<Last>,
     refused_on: Cell<Last>,
+    /// How many observers this thread is inside of.
+    observing: Cell<u8>,
 }
 
 const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
 
 thread_local! {
     static THREAD: Thread = const {
-        Thread { tid: Cell::new(0), named_in: Cell::new(0), worked_on: Cell::new(NOBODY), refused_on: Cell::new(NOBODY) }
+        Thread {
+            tid: Cell::new(0),
+            named_in: Cell::new(0),
+            worked_on: Cell::new(NOBODY),
+            refused_on: Cell::new(NOBODY),
+            observing: Cell::new(0),
+        }
     };
 }
 
@@ -69,4 +77,41 @@ pub fn refused_on(last: Last) {
 /// The connection this thread was refused a lock on, once: it sleeps right after the refusal, and a later sleep is another matter.
 pub fn take_refused() -> Last {
     THREAD.with(|t| t.refused_on.replace(NOBODY))
+}
+
+/// While it lives this thread is inside an observer. What it works on there is forgotten again when it is dropped: SQLite goes on
+/// where it was.
+#[derive(Debug)]
+pub struct Aside {
+    depth: u8,
+    worked_on: Last,
+    refused_on: Last,
+}
+
+impl Aside {
+    /// Steps aside; `None` for a thread that did so twice already.
+    pub fn step() -> Option<Aside> {
+        THREAD.with(|t| {
+            let depth = t.observing.get();
+            (depth < 2).then(|| {
+                t.observing.set(depth + 1);
+                Aside { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
+            })
+        })
+    }
+
+    /// Whether the thread had stepped aside before.
+    pub fn nested(&self) -> bool {
+        self.depth > 0
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        THREAD.with(|t| {
+            t.observing.set(self.depth);
+            t.worked_on.set(self.worked_on);
+            t.refused_on.set(self.refused_on);
+        });
+    }
 }

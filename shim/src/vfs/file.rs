@@ -209,7 +209,7 @@ impl File {
 
     /// Records the bytes this connection wrote since it was last asked: one record for each file it wrote to. A write lock is about to be
     /// given back.
-    pub(super) fn flush_written(&self, log: &Log, at: u64) {
+    pub(super) fn flush_written(&self, log: &'static Log, at: u64) {
         self.asked.set(None);
         for (bytes, kind) in self.written.iter().zip([FileKind::DATABASE, FileKind::JOURNAL, FileKind::WAL]) {
             if bytes.get() > 0 {

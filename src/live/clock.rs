@@ -1,0 +1,61 @@
+//! This process's ticks in nanoseconds and wall-clock time, while it runs.
+//!
+//! In come ticks of its log; out come nanoseconds. One reading of all clocks is kept from the start, and another is taken for each
+//! question: their distance gives the length of a tick, and the new one the time of day, however often that was set since.
+#![forbid(unsafe_code)]
+
+use crate::trace::clock::{Clock, real_ns};
+use locktrace::clock::{anchor, kind};
+use locktrace::format::header::Anchor;
+
+#[derive(Debug)]
+pub(super) struct LiveClock {
+    first: Anchor,
+}
+
+impl LiveClock {
+    pub(super) fn start() -> LiveClock {
+        LiveClock { first: anchor() }
+    }
+
+    /// The clock as known now, and now. Asked within 100 µs of the start, it waits for their end: a shorter span tells nothing.
+    fn now(&self) -> (Clock, Anchor) {
+        // Bounded, should the system's clock stand still.
+        for _ in 0..100_000 {
+            let now = anchor();
+            let clock = Clock::between(kind(), &self.first, &now);
+            if clock.ns_per_tick().is_some() {
+                return (clock, now);
+            }
+        }
+        (Clock::between(kind(), &self.first, &self.first), self.first)
+    }
+
+    /// So many ticks in nanoseconds.
+    pub(super) fn ns(&self, ticks: u64) -> u64 {
+        self.now().0.to_ns(ticks).unwrap_or(0)
+    }
+
+    /// `CLOCK_REALTIME` at these ticks, in nanoseconds since 1970.
+    pub(super) fn real_ns(&self, ticks: u64) -> u64 {
+        let (clock, now) = self.now();
+        real_ns(&clock, &now, ticks).unwrap_or(now.real_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_of_just_now_are_just_now() {
+        let clock = LiveClock::start();
+        let before = anchor();
+        let (now, after) = (clock.real_ns(locktrace::clock::now()), anchor());
+        let near = before.real_ns - 1_000_000..=after.real_ns + 1_000_000;
+        assert!(near.contains(&now), "{now} is not in {near:?}");
+        let (ticks, ns) = (after.ticks - before.ticks, after.monotonic_ns - before.monotonic_ns);
+        let told = clock.ns(ticks);
+        assert!(told.abs_diff(ns) < ns / 10 + 1000, "{told} for {ns}");
+    }
+}
