@@ -1,4 +1,4 @@
-//! `tests/programs/kitchen_sink.c` with the recorder and without it: the same transcript, exit code, files and bytes.
+//! `tests/programs/kitchen_*.c` with the recorder and without it: the same transcript, exit code, files and bytes.
 //!
 //! Each way in, on the system's SQLite and on the bundled source: a shared library under `locktrace run`, and the extension
 //! (for the bundled source linked into the program). And each place for an application's own VFS: none, under ours, over ours.
@@ -37,7 +37,8 @@ fn programs(place: &Place) -> Option<PathBuf> {
     });
     let library = library.map_err(|why| skipped(&format!("the bundled SQLite cannot be compiled here: {why}"))).ok()?;
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/kitchen_");
-    let cc = format!("cc -Wall -Wextra -Wno-unused-parameter -Werror -I{} {files}sink.c {files}vfs.c", source.display());
+    let cc =
+        format!("cc -Wall -Wextra -Wno-unused-parameter -Werror -I{} {files}sink.c {files}hooks.c {files}vfs.c", source.display());
     let both = format!(
         "{cc} -rdynamic -o linked {}/sqlite3.o -lm -lpthread -ldl && {cc} -o system -l:libsqlite3.so.0 -lpthread",
         library.display()

@@ -56,7 +56,13 @@ pub fn node() -> Option<PathBuf> {
                 return Err(format!("it is compiled, for a minute or two, only with {REQUIRE}=1"));
             }
             write(&home.join("package.json"), &list)?;
-            succeed(Command::new("timeout").args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home))
+            let mut npm = Command::new("timeout");
+            npm.args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home);
+            // Node's headers are here already (Debian's libnode-dev, NodeSource's nodejs): nothing is to be downloaded for them.
+            if Path::new("/usr/include/node/node.h").exists() {
+                npm.env("npm_config_nodedir", "/usr");
+            }
+            succeed(&mut npm)
         })
     });
     made.map_err(|why| skipped(&format!("better-sqlite3 is not there: {why}"))).ok()

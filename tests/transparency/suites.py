@@ -23,6 +23,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 # How long one run of a suite may take, in seconds.
 LIMIT = 600
 # Journal modes, as `locktrace report` calls them.
@@ -156,8 +157,8 @@ def django(locktrace, cache):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=["cpython", "django"])
-    parser.add_argument("--locktrace", type=pathlib.Path, default=ROOT / "target/release/locktrace", help="default: %(default)s")
-    parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "target/tmp/transparency", help="default: %(default)s")
+    parser.add_argument("--locktrace", type=pathlib.Path, default=TARGET / "release/locktrace", help="default: %(default)s")
+    parser.add_argument("--cache", type=pathlib.Path, default=TARGET / "tmp/transparency", help="default: %(default)s")
     given = parser.parse_args()
     if not given.locktrace.exists():
         parser.error(f"{given.locktrace} is not there: cargo build --release, or name another with --locktrace")
