@@ -12,7 +12,7 @@ fn django_under_gunicorn_with_three_workers() {
     let place = Place::new();
     let line = format!(
         "{python} -m django migrate --run-syncdb --settings django_site.settings -v 0 && \
-         DJANGO_SETTINGS_MODULE=django_site.settings exec {python} -m gunicorn --workers 3 --timeout 120 --bind unix:socket django_site.web"
+         DJANGO_SETTINGS_MODULE=django_site.settings exec {python} -m gunicorn --workers 3 --timeout 120 --no-control-socket --bind unix:socket django_site.web"
     );
     let server = Server::start(&place, &line);
     // Three requests that wait for each other: each has a worker of its own.
