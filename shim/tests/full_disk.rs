@@ -260,8 +260,13 @@ fn a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room() {
         // Several attempts; none leaves anything.
         selects(&connection, 3000);
         assert_eq!(std::fs::read_dir(small.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
+        connection.execute_batch("CREATE TABLE u(v); INSERT INTO u VALUES (zeroblob(1000000))").unwrap();
         enlarge(&small);
-        selects(&connection, 3000);
+        selects(&connection, 2000);
+        connection.execute_batch("INSERT INTO u VALUES (1)").unwrap();
+        let wrote = trace(&small.join("trace")).of(Kind::WROTE);
+        assert!(!wrote.is_empty() && wrote.iter().all(|record| record.arg < 100_000), "only what was written since: {wrote:?}");
+        selects(&connection, 1000);
         let trace = trace(&small.join("trace"));
         // All that was lost is counted: what came before there was room, and up to 1024 after that.
         assert!((6000..7100).contains(&trace.header.lost_space), "{:?}", trace.header);

@@ -109,7 +109,8 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
         match next_line(&mut reader, &mut bytes) {
             Ok(Line::End) => break,
             Ok(Line::Torn) => {
-                let what = "torn last line (no newline at its end): the process died while it wrote it; not used";
+                let what =
+                    "torn last line (no newline at its end): the process died while it wrote it, or the disk was full; not used";
                 problems.push(Problem::notice(path, Place::Line(line), what));
                 break;
             }

@@ -140,9 +140,9 @@ impl File {
                 self.number.set(log.file(&self.shim.library, path));
                 self.path_hash.set(sql_hash(path));
             }
+            // What was written before is for the opener to tell that was forked, or is lost: it was written under other locks.
+            self.written.iter().for_each(|bytes| bytes.set(0));
             if self.kind == FileKind::DATABASE && self.opener != std::process::id() {
-                // What the opener wrote before the fork is for the opener to tell.
-                self.written.iter().for_each(|bytes| bytes.set(0));
                 self.live.add_flags(Flags::FORKED);
             }
         });
