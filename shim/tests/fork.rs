@@ -11,6 +11,7 @@ use locktrace::format::record::Record;
 use locktrace::recorder::config::Config;
 use rusqlite::{Connection, ffi};
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Seconds after which a child is taken to be stuck. What they do takes milliseconds.
@@ -180,4 +181,38 @@ fn while_other_threads_record() {
         drop(connections);
     };
     alone("while_other_threads_record", body, quiet);
+}
+
+/// Two threads meet at the first event: the log is made once, and every record of both is there or counted.
+#[test]
+fn two_threads_race_to_the_first_event() {
+    const EACH: u64 = 40;
+    let body = |dir: &Path| {
+        let trace = dir.join("trace");
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() });
+        let records = |barrier: &Barrier| {
+            barrier.wait();
+            for _ in 0..EACH {
+                if let Some(log) = locktrace::recorder::get() {
+                    log.write(&Record::new(Kind::SLEEP));
+                }
+            }
+        };
+        for round in 0..150 {
+            let status = forked(|| {
+                let barrier = Barrier::new(2);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| records(&barrier));
+                    records(&barrier);
+                });
+            });
+            assert_eq!(status, 0, "round {round}");
+        }
+        let logs = traces(&trace);
+        assert_eq!(logs.len(), 150);
+        for log in &logs {
+            assert_eq!((log.header.head, log.unreadable), (2 * EACH, log.header.lost_space), "{:?}", log.header);
+        }
+    };
+    alone("two_threads_race_to_the_first_event", body, quiet);
 }
