@@ -64,7 +64,7 @@ pub fn append(path: &Path, identity: Identity, bytes: &[u8]) -> io::Result<()> {
     // One write call: lines of one file may come from several threads, and a reader or a crash sees whole lines only.
     match file.write(bytes)? {
         n if n == bytes.len() => Ok(()),
-        _ => Err(io::ErrorKind::WriteZero.into()),
+        _ => Err(io::Error::new(io::ErrorKind::StorageFull, "No space left on device: half a line was written")),
     }
 }
 
