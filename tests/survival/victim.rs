@@ -59,7 +59,7 @@ fn run() {
     // Somebody ran all ignored tests.
     let Some(database) = std::env::var_os(ROLE) else { return };
     // Should the test that kills it be gone.
-    unsafe { libc::alarm(120) };
+    unsafe { libc::alarm(300) };
     let counters = Counters::at(Path::new(&std::env::var_os("VICTIM_COUNTERS").unwrap()));
     let threads: usize = std::env::var("VICTIM_THREADS").unwrap().parse().unwrap();
     sqlite_locktrace::Builder::new().install().unwrap();
