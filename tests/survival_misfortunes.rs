@@ -156,7 +156,13 @@ fn no_descriptor_left_at_the_first_open() {
 
 #[test]
 fn no_address_space_at_the_first_open() {
-    begins_late("address-space", "Cannot allocate memory", None);
+    begins_late("address-space", "RLIMIT_AS", None);
+}
+
+/// What is there would do for the ring, and then be short for the application.
+#[test]
+fn little_address_space_at_the_first_open() {
+    begins_late("address-space-tight", "RLIMIT_AS", None);
 }
 
 #[test]

@@ -103,10 +103,11 @@ def before_the_first_open():
     if misfortune == "nofile-first":
         lower(resource.RLIMIT_NOFILE, 64)
         exhaust(1)
-    elif misfortune == "address-space":
+    elif misfortune in ("address-space", "address-space-tight"):
         with open("/proc/self/statm") as statm:
             size = int(statm.read().split()[0]) * 4096
-        lower(resource.RLIMIT_AS, size + (3 << 19))
+        # No room for the ring of 2 MiB; or just enough, and then none for the application.
+        lower(resource.RLIMIT_AS, size + (3 << 19 if misfortune == "address-space" else (2 << 20) + (300 << 10)))
     elif misfortune == "file-size":
         lower(resource.RLIMIT_FSIZE, 1 << 20)
     elif misfortune == "read-only-first":
@@ -155,7 +156,7 @@ def in_the_middle():
 def in_the_end():
     for descriptor in spare:
         os.close(descriptor)
-    if misfortune == "address-space":
+    if misfortune.startswith("address-space"):
         lift(resource.RLIMIT_AS)
     elif misfortune == "file-size":
         lift(resource.RLIMIT_FSIZE)

@@ -70,9 +70,23 @@ pub fn append(path: &Path, identity: Identity, bytes: &[u8]) -> io::Result<()> {
 
 /// The most bytes a file of this process may have. Going past it would not fail but raise `SIGXFSZ`, which kills.
 pub fn size_limit() -> u64 {
+    limit(libc::RLIMIT_FSIZE)
+}
+
+/// How many bytes this process may still map; `None` where there is no limit (`RLIMIT_AS`), or nobody tells.
+pub fn address_space_left() -> Option<u64> {
+    let limit = Some(limit(libc::RLIMIT_AS)).filter(|&limit| limit != libc::RLIM_INFINITY)?;
+    // The first number is the size in pages (`proc_pid_statm(5)`).
+    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').next()?.parse().ok()?;
+    // SAFETY: sysconf has no preconditions.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    Some(limit.saturating_sub(pages * page))
+}
+
+fn limit(of: libc::__rlimit_resource_t) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the pointer is to an rlimit of ours.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    unsafe { libc::getrlimit(of, &raw mut limit) };
     limit.rlim_cur
 }
 

@@ -39,6 +39,10 @@ pub const fn piece(number: u64) -> (u64, u64) {
 /// Records that stay mapped whatever the capacity (4 MiB of them).
 pub const WINDOW: u64 = 65_536;
 
+/// Bytes of address space that must be left to a process with a limit on it, after our mapping: what we take, it cannot have, and
+/// it may need what is left.
+const SPARE: u64 = 32 << 20;
+
 /// `MADV_POPULATE_WRITE`, Linux 5.14.
 const MADV_POPULATE_WRITE: libc::c_int = 23;
 
@@ -84,6 +88,9 @@ impl Map {
         allocate(file, 0, header::SIZE as u64)?;
         std::os::unix::fs::FileExt::write_all_at(file, &header.encode()[..], 0)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
+        if disk::address_space_left().is_some_and(|left| left < len as u64 + SPARE) {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "too little is left of the address space (RLIMIT_AS)"));
+        }
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe {
             libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
