@@ -5,14 +5,17 @@
 
 mod common;
 
-use common::{alone, quiet, record_into, traces, work};
+use common::{alone, api, find, quiet, record_into, traces, work};
+use locktrace::api::Api;
 use locktrace::event::{Flags, Kind};
 use locktrace::format::record::Record;
 use locktrace::recorder::config::Config;
+use locktrace::vfs::{Installed, Options, install};
 use rusqlite::{Connection, ffi};
+use std::ffi::{c_char, c_int};
 use std::path::Path;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Seconds after which a child is taken to be stuck. What they do takes milliseconds.
 const STUCK: u32 = 20;
@@ -74,6 +77,27 @@ fn while_another_thread_configures() {
         race(400, 2000, configure, configure);
     };
     alone("while_another_thread_configures", body, quiet);
+}
+
+/// SQLite's own part in it would take a mutex, which a child could wait for without us, too: it is played here.
+#[test]
+fn while_another_thread_installs() {
+    static UNIX: AtomicPtr<locktrace::ffi::sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
+    unsafe extern "C" fn vfs_find(name: *const c_char) -> *mut locktrace::ffi::sqlite3_vfs {
+        if name.is_null() { UNIX.load(Ordering::Relaxed) } else { std::ptr::null_mut() }
+    }
+    unsafe extern "C" fn vfs_register(_: *mut locktrace::ffi::sqlite3_vfs, _: c_int) -> c_int {
+        ffi::SQLITE_OK
+    }
+    let body = |_: &Path| {
+        UNIX.store(find(Some("unix")), Ordering::Relaxed);
+        let install = || {
+            let api = Api { vfs_find, vfs_register, ..api() };
+            assert_eq!(unsafe { install(api, &Options::default()) }, Ok(Installed::Fresh));
+        };
+        race(400, 3000, install, install);
+    };
+    alone("while_another_thread_installs", body, quiet);
 }
 
 #[test]

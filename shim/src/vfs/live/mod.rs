@@ -18,7 +18,6 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A traced connection's file of one database, as it was when it was looked at.
@@ -148,12 +147,18 @@ pub(super) fn start() {
     extern "C" fn after_fork_in_child() {
         places::unlock_all();
     }
-    static STARTED: Once = Once::new();
-    STARTED.call_once(|| {
-        EARLY.store(Box::into_raw(Box::new(clock::anchor())), Ordering::Release);
-        // SAFETY: the handler is a function of this library, which stays loaded, and makes only atomic stores.
-        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
-    });
+    // No `Once`: the child of a fork in the middle of it would wait for a thread that it does not have. Two threads may both do
+    // this, and doing the handler's work twice changes nothing.
+    if !EARLY.load(Ordering::Acquire).is_null() {
+        return;
+    }
+    // SAFETY: the handler is a function of this library, which stays loaded, and makes only atomic stores.
+    unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+    let ours = Box::into_raw(Box::new(clock::anchor()));
+    if EARLY.compare_exchange(ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // SAFETY: made by `into_raw` above, and nobody else has seen it.
+        drop(unsafe { Box::from_raw(ours) });
+    }
 }
 
 /// How long ago these ticks were.
