@@ -1,10 +1,11 @@
 //! The Rust way in: install the recording VFS into the SQLite this program links.
 
 use crate::linked;
+use crate::recording::Recording;
 use locktrace::api::{self, ApiError};
 use locktrace::recorder::config::{Config, ConfigError, LIMITS};
 use locktrace::recorder::configure;
-use locktrace::vfs::{InstallError, Options, install};
+use locktrace::vfs::{InstallError, Options, UninstallError, install};
 use std::ffi::CString;
 use std::fmt;
 use std::path::PathBuf;
@@ -86,7 +87,9 @@ impl Builder {
     ///
     /// The directory, limit and SQL policy belong to the process, and the first installation fixes them: a later one that asks for
     /// others gets [`Error`].
-    pub fn install(self) -> Result<Installed, Error> {
+    ///
+    /// What it returns may be dropped: the VFS stays until [`Recording::uninstall`].
+    pub fn install(self) -> Result<Recording, Error> {
         let api = linked::api();
         // SAFETY: it takes nothing and returns a constant.
         let version = unsafe { (api.libversion_number)() };
@@ -115,11 +118,12 @@ impl Builder {
             return Err(Error(Reason::Fixed(in_force.clone())));
         }
         // SAFETY: the table is that of the linked SQLite, and our code is linked into the same program.
-        unsafe { install(api, &options) }.map_err(|error| Error(Reason::Install(error)))
+        let installed = unsafe { install(api, &options) }.map_err(|error| Error(Reason::Install(error)))?;
+        Ok(Recording::new(options.name, installed))
     }
 }
 
-/// Why [`Builder::install`] did not install.
+/// Why [`Builder::install`] did not install, or [`Recording::uninstall`] did not uninstall.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error(Reason);
 
@@ -131,6 +135,13 @@ enum Reason {
     Nul(String),
     Fixed(Config),
     Install(InstallError),
+    Uninstall(UninstallError),
+}
+
+impl From<UninstallError> for Error {
+    fn from(error: UninstallError) -> Error {
+        Error(Reason::Uninstall(error))
+    }
 }
 
 impl fmt::Display for Error {
@@ -150,6 +161,7 @@ impl fmt::Display for Error {
                 config.sql.name()
             ),
             Reason::Install(error) => write!(f, "{error}"),
+            Reason::Uninstall(error) => write!(f, "{error}"),
         }
     }
 }

@@ -15,9 +15,11 @@ mod builder;
 pub mod cli;
 mod linked;
 pub mod live;
+mod recording;
 pub mod report;
 pub mod trace;
 
 pub use builder::{Builder, Error, Installed, SqlPolicy};
-pub use live::{Event, Subscription, subscribe};
+pub use live::{Event, LiveHold, LiveLock, Subscription, current_locks, subscribe};
 pub use locktrace::event;
+pub use recording::Recording;

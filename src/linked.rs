@@ -5,7 +5,8 @@
 
 use locktrace::api::Api;
 use locktrace::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
-use std::ffi::{c_char, c_int};
+use locktrace::vfs::{self, UninstallError};
+use std::ffi::{CStr, c_char, c_int};
 
 unsafe extern "C" {
     fn sqlite3_libversion() -> *const c_char;
@@ -14,6 +15,7 @@ unsafe extern "C" {
     fn sqlite3_compileoption_get(n: c_int) -> *const c_char;
     fn sqlite3_vfs_find(name: *const c_char) -> *mut sqlite3_vfs;
     fn sqlite3_vfs_register(vfs: *mut sqlite3_vfs, make_default: c_int) -> c_int;
+    fn sqlite3_vfs_unregister(vfs: *mut sqlite3_vfs) -> c_int;
     fn sqlite3_mprintf(format: *const c_char, ...) -> *mut c_char;
     fn sqlite3_next_stmt(db: *mut sqlite3, statement: *mut sqlite3_stmt) -> *mut sqlite3_stmt;
     fn sqlite3_stmt_busy(statement: *mut sqlite3_stmt) -> c_int;
@@ -42,4 +44,10 @@ pub fn api() -> Api {
         sql: sqlite3_sql,
         database_file_object: Some(sqlite3_database_file_object),
     }
+}
+
+/// Takes the VFS of this name off the linked SQLite's list.
+pub fn uninstall(name: &CStr) -> Result<(), UninstallError> {
+    // SAFETY: both are the linked SQLite's.
+    unsafe { vfs::uninstall(&api(), sqlite3_vfs_unregister, name) }
 }

@@ -9,10 +9,12 @@
 
 mod clock;
 mod event;
+mod locks;
 mod names;
 mod subscription;
 
 pub use event::Event;
+pub use locks::{LiveHold, LiveLock, current_locks};
 pub use subscription::{Subscription, subscribe};
 
 use clock::LiveClock;

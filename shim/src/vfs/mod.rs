@@ -6,6 +6,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `mod` | installing: wrap a base, register, find ourselves again |
+//! | `uninstall` | taken off again, with what was there before in place |
 //! | `tables` | method tables with the base's version and the base's null slots |
 //! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
 //! | `file` | a file's methods, and what we know of its locks |
@@ -25,6 +26,9 @@ mod outside;
 mod shm;
 mod statement;
 mod tables;
+mod uninstall;
+
+pub use uninstall::{UninstallError, VfsUnregister, uninstall};
 
 use crate::api::Api;
 use crate::ffi::{self, sqlite3_vfs};
@@ -41,7 +45,11 @@ struct Shim {
     base: *mut sqlite3_vfs,
     /// The VFS that was the default when this one was installed.
     displaced: *mut sqlite3_vfs,
+    /// Its name; `None`: there was no default.
+    displaced_name: Option<CString>,
     name: CString,
+    /// What is registered; written once, before it is.
+    vfs: AtomicPtr<sqlite3_vfs>,
     library: Library,
     /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
     armored: bool,
@@ -49,7 +57,7 @@ struct Shim {
     older: AtomicPtr<Shim>,
 }
 
-/// The newest. They only ever grow in number, which is one for each SQLite library and name.
+/// The newest. They only ever grow in number, which is one for each SQLite library, name and place they were installed in.
 static NEWEST: AtomicPtr<Shim> = AtomicPtr::new(ptr::null_mut());
 
 // SAFETY: everything in it is written before it is registered and only read after; the base VFS is SQLite's, shared by contract.
@@ -80,6 +88,24 @@ impl Shim {
         }
         // SAFETY: as above; there is one since the first registration, and without one nobody has our methods.
         unsafe { &*newest }
+    }
+
+    /// The VFS that was once installed under this name, over this base and in this default's place, and is not any more.
+    fn once(api: &Api, name: &CStr, base: *mut sqlite3_vfs, default: *mut sqlite3_vfs) -> Option<*mut sqlite3_vfs> {
+        // SAFETY: null, or leaked and whole before it was published with Release.
+        let next = |shim: &'static Shim| unsafe { shim.older.load(Ordering::Acquire).as_ref() };
+        // SAFETY: as above.
+        let newest = unsafe { NEWEST.load(Ordering::Acquire).as_ref() };
+        let same = |shim: &&Shim| {
+            let place = (shim.base, shim.displaced) == (base, default) && shim.name.as_c_str() == name;
+            place && ptr::fn_addr_eq(shim.api.vfs_find, api.vfs_find)
+        };
+        let vfs = std::iter::successors(newest, |shim| next(shim)).find(same)?.vfs.load(Ordering::Relaxed);
+        // At the base's address there may be another VFS by now.
+        // SAFETY: ours is leaked, and the base registered.
+        let (ours, base) = unsafe { (&*vfs, &*base) };
+        let size = base.szOsFile.saturating_add(size_of::<file::File>() as c_int);
+        (ours.szOsFile == size && ours.iVersion == base.iVersion.min(3)).then_some(vfs)
     }
 
     /// Makes it known to [`Shim::behind`].
@@ -205,6 +231,10 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         return Ok(Installed::Already);
     }
 
+    if let Some(vfs) = Shim::once(&api, &options.name, base, default) {
+        return register(&api, vfs, options.default).map(|()| Installed::Fresh);
+    }
+
     live::start();
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
     let library = guarded(|| {
@@ -222,16 +252,30 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
     let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
     // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
-    let older = AtomicPtr::new(ptr::null_mut());
-    let shim: &'static Shim =
-        Box::leak(Box::new(Shim { api, base, displaced: default, name: options.name.clone(), library, armored, older }));
-    shim.publish();
+    // SAFETY: null, or a registered VFS, which has a name.
+    let displaced_name = (!default.is_null()).then(|| unsafe { CStr::from_ptr((*default).zName) }.to_owned());
+    let name = options.name.clone();
+    let shim = Shim {
+        api,
+        base,
+        displaced: default,
+        displaced_name,
+        name,
+        vfs: AtomicPtr::default(),
+        library,
+        armored,
+        older: AtomicPtr::default(),
+    };
+    let shim: &'static Shim = Box::leak(Box::new(shim));
     // SAFETY: the base is registered.
     let mut vfs = unsafe { tables::mirror_vfs(base) };
     vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);
     vfs.zName = shim.name.as_ptr();
     vfs.pAppData = ptr::from_ref(shim).cast_mut().cast();
-    register(&api, Box::leak(Box::new(vfs)), options.default).map(|()| Installed::Fresh)
+    let vfs = Box::into_raw(Box::new(vfs));
+    shim.vfs.store(vfs, Ordering::Relaxed);
+    shim.publish();
+    register(&api, vfs, options.default).map(|()| Installed::Fresh)
 }
 
 fn register(api: &Api, vfs: *mut sqlite3_vfs, default: bool) -> Result<(), InstallError> {
