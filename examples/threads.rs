@@ -7,7 +7,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::sync::mpsc;
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Runs the example.
+pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Before the first connection. LOCKTRACE_LIMIT and LOCKTRACE_SQL apply where the builder says nothing.
     sqlite_locktrace::Builder::new().dir("threads-trace").install()?;
 

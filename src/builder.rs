@@ -37,6 +37,8 @@ pub struct Builder {
     name: Option<String>,
     base: Option<String>,
     not_default: bool,
+    #[cfg(feature = "tracing")]
+    tracing: Option<bool>,
 }
 
 impl Builder {
@@ -83,6 +85,19 @@ impl Builder {
         self
     }
 
+    /// Whether what happens to locks becomes events of the `tracing` crate, with the target `locktrace`: each refused lock a WARN (with
+    /// database, lock, SQL and the connection of this process that holds it, where one does), each wait that ended well a DEBUG, every lock
+    /// taken, refused or released a TRACE. They are emitted on the thread that asks for the lock, so that the application's current span is
+    /// their parent. Needs the feature `tracing`. Default: as it was, which is `false` at first.
+    ///
+    /// It is set for the whole process. A layer that writes to SQLite is no problem (of its own calls nothing is emitted), as long as it
+    /// does not use the connection that is asking for the lock. In the child of a `fork` it is off until that installs with `true` again.
+    #[cfg(feature = "tracing")]
+    pub fn tracing(mut self, on: bool) -> Builder {
+        self.tracing = Some(on);
+        self
+    }
+
     /// Installs the VFS. May be called at any time and any number of times; connections that are open already are not traced.
     ///
     /// The directory, limit and SQL policy belong to the process, and the first installation fixes them: a later one that asks for
@@ -119,6 +134,10 @@ impl Builder {
         }
         // SAFETY: the table is that of the linked SQLite, and our code is linked into the same program.
         let installed = unsafe { install(api, &options) }.map_err(|error| Error(Reason::Install(error)))?;
+        #[cfg(feature = "tracing")]
+        if let Some(on) = self.tracing {
+            crate::live::bridge(on);
+        }
         Ok(Recording::new(options.name, installed))
     }
 }

@@ -2,11 +2,34 @@
 //!
 //! Two halves that meet only in the bytes on disk (the `locktrace` crate's `format` module):
 //!
-//! * **Writing.** [`Builder::install`] wraps the SQLite this program links in a recording VFS.
+//! * **Writing.** [`Builder::install`] wraps the SQLite this program links in a recording VFS, and returns a [`Recording`]. While the program
+//!   runs, [`current_locks`] tells who holds what, [`subscribe()`] hands over every lock call in a bounded channel, and with the feature
+//!   `tracing` (`Builder::tracing`) refused locks are warnings under the application's current span.
 //! * **Reading.** [`trace`] opens what was recorded, [`analysis`] works out who held what and who was refused, [`report`] says so.
 //!
 //! As a library, depend on it with `default-features = false`: the default feature `cli` brings the `locktrace` command and with
 //! it a bundled SQLite, which Cargo would make your program's SQLite, too.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let (trace, path) = (dir.path().join("trace"), dir.path().join("app.db"));
+//! use sqlite_locktrace::{Builder, current_locks};
+//!
+//! let recording = Builder::new().dir(&trace).install()?; // before the first connection
+//! let db = rusqlite::Connection::open(&path)?;
+//! db.execute_batch("CREATE TABLE t(x); BEGIN IMMEDIATE")?;
+//!
+//! let lock = &current_locks()[0];
+//! assert_eq!(lock.held[0].to_string(), "RESERVED");
+//! assert_eq!(lock.writing.as_ref().and_then(|writing| writing.sql.as_deref()), Some("BEGIN IMMEDIATE"));
+//!
+//! assert!(recording.uninstall().is_err()); // not while a connection is open
+//! drop(db);
+//! recording.uninstall()?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod analysis;
 mod builder;

@@ -7,8 +7,12 @@
 //! here belong to one process: a forked child starts without subscriptions, and may make its own.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tracing")]
+mod bridge;
 mod clock;
 mod event;
+#[cfg(feature = "tracing")]
+mod holders;
 mod locks;
 mod names;
 mod subscription;
@@ -22,6 +26,8 @@ use locktrace::recorder::observer::{Observer, Seen, observe};
 use locktrace::recorder::own::Own;
 use names::LiveNames;
 use std::fmt;
+#[cfg(feature = "tracing")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use subscription::Subscriber;
 
@@ -29,6 +35,9 @@ use subscription::Subscriber;
 struct Hub {
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     observer: OnceLock<&'static Observer>,
+    /// Events go to `tracing`, too.
+    #[cfg(feature = "tracing")]
+    bridged: AtomicBool,
     clock: LiveClock,
     names: LiveNames,
 }
@@ -46,9 +55,18 @@ fn hub() -> &'static Hub {
     HUB.get_or_make(|| Hub {
         subscribers: RwLock::default(),
         observer: OnceLock::new(),
+        #[cfg(feature = "tracing")]
+        bridged: AtomicBool::new(false),
         clock: LiveClock::start(),
         names: LiveNames::default(),
     })
+}
+
+/// Sends events to `tracing` from now on, or no more.
+#[cfg(feature = "tracing")]
+pub(crate) fn bridge(on: bool) {
+    let hub = hub();
+    hub.change(|_| hub.bridged.store(on, Ordering::Relaxed));
 }
 
 impl Hub {
@@ -60,7 +78,7 @@ impl Hub {
             let observer = Observer::new(|seen| self.seen(seen));
             &*Box::leak(Box::new(observer))
         };
-        let needed = !subscribers.is_empty();
+        let needed = !subscribers.is_empty() || self.is_bridged();
         observe(needed.then(|| *self.observer.get_or_init(observer)));
     }
 
@@ -70,5 +88,20 @@ impl Hub {
         for subscriber in self.subscribers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             subscriber.send(event);
         }
+        // With no lock of ours held. An application's layer may use SQLite: what it does there is no news to it.
+        #[cfg(feature = "tracing")]
+        if !seen.nested && self.is_bridged() {
+            bridge::emit(&event);
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn is_bridged(&self) -> bool {
+        self.bridged.load(Ordering::Relaxed)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn is_bridged(&self) -> bool {
+        false
     }
 }
