@@ -18,7 +18,8 @@
 //!
 //! let recording = Builder::new().dir(&trace).install()?; // before the first connection
 //! let db = rusqlite::Connection::open(&path)?;
-//! db.execute_batch("CREATE TABLE t(x); BEGIN IMMEDIATE")?;
+//! db.execute_batch("CREATE TABLE t(x)")?;
+//! db.execute_batch("BEGIN IMMEDIATE")?;
 //!
 //! let lock = &current_locks()[0];
 //! assert_eq!(lock.held[0].to_string(), "RESERVED");

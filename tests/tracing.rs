@@ -291,3 +291,36 @@ fn a_forked_child_tells_nothing_until_it_installs_itself() {
     };
     alone("a_forked_child_tells_nothing_until_it_installs_itself", body, quiet);
 }
+
+#[test]
+fn one_who_took_the_lock_after_the_refusal_is_not_accused() {
+    let body = |dir: &Path| {
+        let warnings: Arc<Mutex<Vec<Told>>> = Arc::default();
+        let others: Arc<Mutex<Option<(Connection, Connection)>>> = Arc::default();
+        hear("info,locktrace=trace", {
+            let (warnings, others) = (Arc::clone(&warnings), Arc::clone(&others));
+            move |told| {
+                // Between the refusal and the warning the lock changes hands.
+                if told.get("message") == "xShmLock X WRITE = BUSY"
+                    && let Some((holder, next)) = others.lock().unwrap().as_ref()
+                {
+                    holder.execute_batch("COMMIT").unwrap();
+                    next.execute_batch("BEGIN IMMEDIATE").unwrap();
+                }
+                if told.level == Level::WARN {
+                    warnings.lock().unwrap().push(told);
+                }
+            }
+        });
+        install(dir);
+        let (holder, next, victim) = (wal(dir), open(dir, 0), open(dir, 0));
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        *others.lock().unwrap() = Some((holder, next));
+        victim.execute("INSERT INTO t VALUES (1)", []).unwrap_err();
+        let warnings = warnings.lock().unwrap().clone();
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        assert_eq!((warning.get("message"), warning.get("holder")), ("X WRITE refused", ""));
+        drop(others.lock().unwrap().take());
+    };
+    alone("one_who_took_the_lock_after_the_refusal_is_not_accused", body, quiet);
+}

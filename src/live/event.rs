@@ -27,7 +27,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// When the call began, by the system's clock. Worked out from the log's clock when asked (about 200 ns), to a microsecond or so.
+    /// When the call began, by the system's clock. Worked out from the log's clock when asked, which takes a few
+    /// readings of the clocks.
     pub fn time(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(hub().clock.real_ns(self.seen.record.start))
     }

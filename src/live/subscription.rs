@@ -43,9 +43,9 @@ pub struct Subscription {
 /// gets every event. Events of one thread come in their order; between threads, [`Event::number`] is the log's order.
 ///
 /// It can be called before [`Builder::install`](crate::Builder::install); what is not recorded (an untraced connection, a trace directory that
-/// cannot be made) is not heard of, either. Receive on a thread of your own: one that waits in `recv` costs the locking thread a
-/// wake-up, a few microseconds, for each event that finds the channel empty; `recv` in bursts, or a timeout and
-/// [`try_iter`](Receiver::try_iter), cost it about 0.1 µs. A receiver that writes to a traced database hears of its own calls; give such a
+/// cannot be made) is not heard of, either. Receive on a thread of your own. One that waits in
+/// `recv` costs the locking thread a wake-up (a system call) for each event that finds the channel empty; one that comes by now and then
+/// and takes what is there ([`try_iter`](Receiver::try_iter)) does not. A receiver that writes to a traced database hears of its own calls; give such a
 /// connection another VFS (`file:log.db?vfs=unix`).
 ///
 /// ```
