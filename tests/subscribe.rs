@@ -72,6 +72,10 @@ fn every_record_of_the_log_is_heard_in_order_with_its_names() {
         assert_eq!(read.sql_text().as_deref(), Some("SELECT count(*) FROM t"));
         assert_eq!((read.connection(), read.database()), (Some(1), Some(dir.join("a.db"))));
         assert_ne!(read.thread(), write.thread());
+        // A name that came after others were looked up.
+        db.query_row("SELECT 'later' FROM t", [], |row| row.get::<_, String>(0)).unwrap();
+        let later = events.try_iter().next().unwrap();
+        assert_eq!(later.sql_text().as_deref(), Some("SELECT 'later' FROM t"));
         // A statement takes longer than any call it makes, and no clock of ours is off by a millisecond.
         let slack = Duration::from_millis(1);
         for event in &all {
