@@ -94,6 +94,8 @@ pub struct Holder {
     pub seen: bool,
     /// Whether it certainly held it all through the attempt.
     pub certain: bool,
+    /// Its connection's last call was made by the thread that was refused.
+    pub same_thread: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -138,12 +140,14 @@ impl Default for Around {
 pub(crate) struct Blockers<'t> {
     times: Times<'t>,
     pub(crate) refusals: Vec<Refusal>,
+    /// The holds that ended before the last refused attempt, and may have refused it all the same.
+    pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Instant)>,
     around: Vec<Around>,
 }
 
 impl<'t> Blockers<'t> {
     pub(crate) fn new(times: Times<'t>) -> Blockers<'t> {
-        Blockers { times, refusals: Vec::new(), around: Vec::new() }
+        Blockers { times, refusals: Vec::new(), looked_back: Vec::new(), around: Vec::new() }
     }
 
     fn around(&mut self, db: u32) -> &mut Around {
@@ -174,6 +178,8 @@ impl<'t> Blockers<'t> {
     /// A refused attempt. `me` is its connection.
     pub(crate) fn refused(&mut self, conns: &mut Connections, me: Index, mut refusal: Refusal) {
         let number = self.refusals.len() as u32;
+        let mut looked_back = std::mem::take(&mut self.looked_back);
+        looked_back.clear();
         if let Some(db) = refusal.db {
             let times = self.times;
             let around = self.around(db);
@@ -205,16 +211,17 @@ impl<'t> Blockers<'t> {
                 for other in possible {
                     name(&mut refusal, other);
                 }
-                around.look_back(&times, &mut refusal);
+                around.look_back(&times, &mut refusal, &mut looked_back);
                 around.pending.push_back(number);
             }
         }
+        self.looked_back = looked_back;
         self.refusals.push(refusal);
     }
 
-    /// A hold began.
+    /// A hold began. Whether an attempt that was refused before is found to have been in its way.
     #[inline]
-    pub(crate) fn began(&mut self, conns: &mut Connections, db: u32, me: Index, who: ConnId, lock: LockId, taken: &Taken) {
+    pub(crate) fn began(&mut self, conns: &mut Connections, db: u32, me: Index, who: ConnId, lock: LockId, taken: &Taken) -> bool {
         let around = self.around(db);
         around.counts[lock.index()] += 1;
         let contradiction = taken.seen && taken.from != NEVER && around.conflicts(lock);
@@ -222,18 +229,17 @@ impl<'t> Blockers<'t> {
         if contradiction {
             self.contradicted(conns, db, me, who, lock, taken);
         }
-        if !settle {
-            self.arrived_late(db, who, lock, taken);
-        }
+        !settle && self.arrived_late(db, who, lock, taken)
     }
 
     /// An acquisition that overlaps attempts which have no certain holder.
     #[cold]
-    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken) {
+    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken) -> bool {
         let now = if taken.from == NEVER { taken.asked } else { taken.from };
         let settled = self.times.distance(who.log, SETTLE_NS);
         let refusals = &mut self.refusals;
-        let Some(around) = self.around.get_mut(db as usize) else { return };
+        let Some(around) = self.around.get_mut(db as usize) else { return false };
+        let mut named = false;
         while let Some(&first) = around.pending.front() {
             if refusals[first as usize].end.saturating_add(settled) >= now {
                 break;
@@ -247,8 +253,10 @@ impl<'t> Blockers<'t> {
             }
             if refusal.who != who && refusal.request.is_refused_by(lock) {
                 name(refusal, holder(who, lock, taken, false));
+                named = true;
             }
         }
+        named
     }
 
     /// Two connections cannot both have what they seem to have: the older hold has ended without a trace.
@@ -360,7 +368,7 @@ impl Around {
     }
 
     /// Holds that ended while the attempt was made.
-    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal) {
+    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Taken, Instant)>) {
         let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
         let reach = self.longest_release.max(unknown_end);
         if self.dropped.is_some_and(|dropped| dropped.saturating_add(self.longest_release) >= refusal.start) {
@@ -374,6 +382,7 @@ impl Around {
             let overlaps = gone > refusal.start && ended.taken.asked < refusal.end;
             if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
                 name(refusal, holder(ended.who, ended.lock, &ended.taken, false));
+                found.push((ended.who, ended.lock, ended.taken, ended.at));
             }
         }
     }
@@ -391,7 +400,7 @@ fn excludes(new: LockId, old: LockId) -> bool {
 }
 
 fn holder(who: ConnId, lock: LockId, taken: &Taken, certain: bool) -> Holder {
-    Holder { who, lock, tid: taken.tid, sql: taken.sql, since: taken.asked, seen: taken.seen, certain }
+    Holder { who, lock, tid: taken.tid, sql: taken.sql, since: taken.asked, seen: taken.seen, certain, same_thread: false }
 }
 
 /// Adds a holder; a connection is named once, and with what it took last.

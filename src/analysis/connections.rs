@@ -4,6 +4,8 @@
 //! make this allocate what it likes.
 #![forbid(unsafe_code)]
 
+use super::activity::Activity;
+use super::snapshot::Stale;
 use super::timeline::{ConnId, Locks};
 use super::waits::Waiting;
 use crate::trace::LogId;
@@ -37,6 +39,16 @@ pub(crate) struct Conn {
     pub open_ended: bool,
     /// The numbers of those releases.
     pub ended: (u64, u64),
+    /// What it does.
+    pub activity: Activity,
+    /// How many of its holds refused somebody.
+    pub watched: u32,
+    /// A hold of it that refused somebody and ended with its last record: what ran then is told by the next one.
+    pub released: Option<u32>,
+    /// It took WRITE with its last record while its snapshot was stale.
+    pub stale: Option<Box<Stale>>,
+    /// Bytes that had gone into the WAL when it began to read.
+    pub wal_at_read: u64,
 }
 
 /// The database of a connection that is not known.
@@ -98,6 +110,11 @@ impl Connections {
             refused: None,
             open_ended: false,
             ended: (0, 0),
+            activity: Activity::default(),
+            watched: 0,
+            released: None,
+            stale: None,
+            wal_at_read: 0,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.live.push(None);

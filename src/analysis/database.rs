@@ -10,7 +10,7 @@ use super::times::Instant;
 use crate::trace::{LogId, Trace};
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 /// Lengths of time: how many, and how they are distributed.
 #[derive(Clone, Debug, Default)]
@@ -210,30 +210,33 @@ pub(crate) struct Databases<'t> {
     /// Per log and file number: 0 unknown, else index + 1.
     direct: Vec<Vec<u32>>,
     rest: HashMap<(LogId, u32), u32>,
+    /// The first record about each file of each log.
+    pub(crate) firsts: BTreeMap<(LogId, u32), u64>,
     pub(crate) all: Vec<Database>,
 }
 
 impl<'t> Databases<'t> {
     pub(crate) fn new(trace: &'t Trace, keep: usize) -> Databases<'t> {
         let direct = vec![Vec::new(); trace.logs().len()];
-        Databases { trace, keep, known: HashMap::new(), direct, rest: HashMap::new(), all: Vec::new() }
+        Databases { trace, keep, known: HashMap::new(), direct, rest: HashMap::new(), firsts: BTreeMap::new(), all: Vec::new() }
     }
 
-    /// The database with this number in this log.
+    /// The database with this number in this log; `number` is the record's that asks.
     #[inline]
-    pub(crate) fn find(&mut self, log: LogId, file: u32) -> u32 {
+    pub(crate) fn find(&mut self, log: LogId, file: u32, number: u64) -> u32 {
         let row = &self.direct[log.0 as usize];
         match row.get(file as usize) {
             Some(&index) if index > 0 => index - 1,
-            _ => self.slow(log, file),
+            _ => self.slow(log, file, number),
         }
     }
 
     #[cold]
-    fn slow(&mut self, log: LogId, file: u32) -> u32 {
+    fn slow(&mut self, log: LogId, file: u32, number: u64) -> u32 {
         if let Some(&index) = self.rest.get(&(log, file)) {
             return index;
         }
+        self.firsts.insert((log, file), number);
         let about = self.trace.log(log);
         let name = about.names.file(file);
         let fresh = self.all.len() as u32;

@@ -4,20 +4,36 @@
 //! that grows with the number of refused attempts and live connections but not with the length of the trace.
 //!
 //! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
-//! runs, [`database`] counts. Nothing is guessed: what is not proven is called possible, unseen or unknown.
+//! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, [`incident`] puts runs and holds together, [`cause`] says
+//! why, [`hazard`] what else can go wrong. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 mod blockers;
+pub mod cause;
 mod connections;
 pub mod database;
+mod gaps;
+pub mod hazard;
+pub mod holding;
+pub mod incident;
 pub mod lock;
+mod passing;
+mod refused;
 mod run;
+pub mod snapshot;
+pub mod sql;
+mod starved;
 pub mod timeline;
 mod times;
 pub mod waits;
 
 pub use blockers::{Asked, Holder, Refusal};
+pub use cause::{Cause, Contributing, Evidence, Role};
 pub use database::{Database, Distribution, Hold, LockStats};
+pub use hazard::{Hazard, HazardKind};
+pub use holding::{Ending, Holding};
+pub use incident::{Blocker, Ended, Harmless, Incident, State};
 pub use lock::{LockId, Request};
 pub use timeline::ConnId;
 pub use times::Instant;
@@ -52,6 +68,12 @@ pub struct Analysis<'t> {
     pub refusals: Vec<Refusal>,
     /// Every run of refused attempts.
     pub waits: Vec<Wait>,
+    /// What mattered of them, and the upgrades that failed without a refused call, in time order.
+    pub incidents: Vec<Incident>,
+    /// The holds that refused somebody.
+    pub holdings: Vec<Holding>,
+    /// What can go wrong, found without any refusal.
+    pub hazards: Vec<Hazard>,
     /// Records that were read.
     pub records: u64,
     /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.

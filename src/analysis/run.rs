@@ -3,16 +3,22 @@
 //! In come events in merged order; out goes the [`Analysis`]. Called by [`Analysis::of`].
 #![forbid(unsafe_code)]
 
-use super::blockers::{Asked, Blockers, Refusal};
-use super::connections::{Connections, Found, Index, NO_DATABASE, id_of};
+use super::blockers::Blockers;
+use super::connections::{self, Connections, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
+use super::gaps::Gaps;
+use super::hazard::Signs;
+use super::holding::Holdings;
+use super::incident::{self, Found};
 use super::lock::{LockId, Request};
+use super::refused::Earlier;
+use super::snapshot::Commits;
 use super::timeline::{Change, ConnId, End, NEVER};
 use super::times::{Instant, Times};
-use super::waits::{Meaning, Outcome, Wait, Waiting};
+use super::waits::{Outcome, Wait};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
-use locktrace::event::{FileKind, Flags, Kind, Level, REFUSED_HERE};
+use locktrace::event::{FileKind, Flags, Kind, Level};
 
 /// What is known of a log's record numbers, to tell losses in between.
 #[derive(Clone, Copy, Default)]
@@ -26,14 +32,18 @@ struct Seen {
 }
 
 pub(super) struct Run<'t> {
-    trace: &'t Trace,
-    times: Times<'t>,
-    databases: Databases<'t>,
-    conns: Connections,
-    blockers: Blockers<'t>,
-    waits: Vec<Wait>,
+    pub(super) trace: &'t Trace,
+    pub(super) times: Times<'t>,
+    pub(super) databases: Databases<'t>,
+    pub(super) conns: Connections,
+    pub(super) blockers: Blockers<'t>,
+    pub(super) waits: Vec<Wait>,
+    pub(super) holdings: Holdings,
+    pub(super) commits: Commits,
+    pub(super) signs: Signs,
     changes: Vec<Change>,
     seen: Vec<Seen>,
+    gaps: Vec<Gaps>,
     records: u64,
 }
 
@@ -47,8 +57,12 @@ impl<'t> Run<'t> {
             conns: Connections::default(),
             blockers: Blockers::new(times),
             waits: Vec::new(),
+            holdings: Holdings::default(),
+            commits: Commits::default(),
+            signs: Signs::default(),
             changes: Vec::new(),
             seen: vec![Seen::default(); trace.logs().len()],
+            gaps: vec![Gaps::default(); trace.logs().len()],
             records: 0,
         }
     }
@@ -57,6 +71,7 @@ impl<'t> Run<'t> {
         let Event { log, number, ref record } = *event;
         self.records += 1;
         let end = self.times.end(log, record);
+        self.gaps[log.0 as usize].saw(number);
         let seen = &mut self.seen[log.0 as usize];
         if seen.count == 0 {
             (seen.first, seen.last) = (number, number);
@@ -69,12 +84,12 @@ impl<'t> Run<'t> {
         let index = match id_of(log, record) {
             None => None,
             Some(id) => match self.conns.find(id) {
-                Found::Live(index) => Some(index),
-                Found::New if record.kind != Kind::SLEEP => Some(self.conns.add(id)),
-                Found::New | Found::Closed => None,
+                connections::Found::Live(index) => Some(index),
+                connections::Found::New if record.kind != Kind::SLEEP => Some(self.conns.add(id)),
+                connections::Found::New | connections::Found::Closed => None,
             },
         };
-        let mut db = if record.file == 0 { None } else { Some(self.databases.find(log, record.file)) };
+        let mut db = if record.file == 0 { None } else { Some(self.databases.find(log, record.file, number)) };
         if let Some(conn) = index.and_then(|index| self.conns.get(index)) {
             match db {
                 Some(db) if conn.db == NO_DATABASE => {
@@ -106,10 +121,23 @@ impl<'t> Run<'t> {
 
     /// A record of a live connection.
     fn connection(&mut self, index: Index, event: &Event) {
-        let Event { log, ref record, .. } = *event;
+        let Event { log, number, ref record } = *event;
         let Some(conn) = self.conns.get(index) else { return };
         let (who, db) = (conn.id, conn.db);
         let start = self.times.start(log, record);
+        let checked = conn.activity.checked;
+        conn.activity.record(record, number, start, self.times.end(log, record));
+        if let Some(holding) = conn.released.take() {
+            self.holdings.released_with(holding, record);
+        }
+        if let Some(stale) = conn.stale.take() {
+            if self.commits.upgraded(*stale, record, number, start) {
+                self.holdings.committed(&stale.peer);
+            }
+        }
+        if record.flags.0 & (Flags::FORKED.0 | Flags::SHARED_CACHE.0) != 0 || !record.rc.is_ok() {
+            self.signs.flagged(db, event);
+        }
         if std::mem::take(&mut conn.open_ended) && db != NO_DATABASE {
             self.blockers.ended_by(db, conn.ended, start);
         }
@@ -127,7 +155,7 @@ impl<'t> Run<'t> {
         conn.lifetime |= conn.wal;
 
         self.changes.clear();
-        conn.locks.apply(&self.times, log, record, &mut self.changes);
+        conn.locks.apply(&self.times, log, number, record, &mut self.changes);
         let lifetime = conn.lifetime;
         if conn.locks.level.0 == Level::NONE {
             conn.lifetime = conn.wal;
@@ -138,14 +166,17 @@ impl<'t> Run<'t> {
         if db != NO_DATABASE {
             let wal = conn.wal || wal_before;
             let database = &mut self.databases.all[db as usize];
+            if record.kind == Kind::WROTE && record.file_kind == FileKind::WAL {
+                self.commits.wrote(db, record.arg);
+            }
             database.modes.wal |= wal;
             database.modes.reserved |=
                 !wal && record.kind == Kind::LOCK && record.requested == Level::RESERVED && record.rc.is_ok();
             if !self.changes.is_empty() {
-                self.changed(index, who, db, lifetime);
+                self.changed(index, event, who, db, Earlier { lifetime, checked });
             }
         }
-        self.waited(index, event);
+        self.waited(index, event, Earlier { lifetime, checked });
         if record.rc.is_busy()
             && let Some(request) = Request::of(record)
         {
@@ -160,8 +191,8 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Counts the holds that began and ended, and tells the blockers.
-    fn changed(&mut self, index: Index, who: ConnId, db: u32, lifetime: bool) {
+    /// Counts the holds that began and ended, and tells whoever wants to know.
+    fn changed(&mut self, index: Index, event: &Event, who: ConnId, db: u32, earlier: Earlier) {
         let mut ended = None;
         let mut moved = false;
         for i in 0..self.changes.len() {
@@ -171,7 +202,8 @@ impl<'t> Run<'t> {
                         moved = true;
                         self.databases.all[db as usize].stats(lock).acquired += 1;
                     }
-                    self.blockers.began(&mut self.conns, db, index, who, lock, &taken);
+                    let named = self.blockers.began(&mut self.conns, db, index, who, lock, &taken);
+                    self.began(index, event, db, lock, &taken, earlier, named);
                 }
                 Change::Ended(lock, taken, end) => {
                     let number = self.blockers.ended(db, who, lock, &taken, end);
@@ -181,7 +213,8 @@ impl<'t> Run<'t> {
                             ended = Some((ended.map_or(number, |(first, _): (u64, u64)| first), number));
                         }
                     }
-                    if lifetime && lock == LockId::file(Level::SHARED) {
+                    self.ended(index, event, db, lock, &taken, end);
+                    if earlier.lifetime && lock == LockId::file(Level::SHARED) {
                         continue;
                     }
                     let ns = match end {
@@ -205,110 +238,6 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn refused(&mut self, index: Index, event: &Event, request: Request) {
-        let Event { log, number, ref record } = *event;
-        let Some(conn) = self.conns.get(index) else { return };
-        let db = (conn.db != NO_DATABASE).then_some(conn.db);
-        conn.refused = Some(self.blockers.refusals.len() as u32);
-        if let Some(db) = db {
-            self.databases.all[db as usize].stats(request.lock()).refused += 1;
-        }
-        let wait = conn.waiting.map_or(0, |waiting| waiting.index);
-        let here = self.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
-        if here {
-            conn.asked = Some((wait, record.start));
-        }
-        let asked = conn.asked.filter(|asked| asked.0 == wait).map(|(_, start)| Asked { start, here });
-        let refusal = Refusal {
-            who: conn.id,
-            db,
-            request,
-            number,
-            tid: record.tid,
-            sql: record.sql,
-            rc: record.rc,
-            start: self.times.start(log, record),
-            end: self.times.end(log, record),
-            closing: false,
-            wait,
-            holders: Vec::new(),
-            more_holders: 0,
-            in_process: record.arg == REFUSED_HERE,
-            asked,
-            forgotten: false,
-        };
-        self.blockers.refused(&mut self.conns, index, refusal);
-    }
-
-    /// Joins the record to the connection's run of attempts, or ends it, or begins one.
-    fn waited(&mut self, index: Index, event: &Event) {
-        let Event { log, ref record, .. } = *event;
-        let Some(conn) = self.conns.get(index) else { return };
-        let end = self.times.end(log, record);
-        if let Some(waiting) = &mut conn.waiting {
-            match waiting.meaning(record) {
-                Meaning::Waits => {
-                    if record.kind == Kind::SLEEP {
-                        waiting.wait.sleeps += 1;
-                        waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
-                    }
-                    return;
-                }
-                Meaning::Refused => {
-                    waiting.wait.attempts += 1;
-                    waiting.wait.until = end;
-                    return;
-                }
-                Meaning::Granted => {
-                    waiting.wait.until = end;
-                    self.end_wait(index, Outcome::Acquired);
-                    return;
-                }
-                Meaning::Over => self.end_wait(index, Outcome::GaveUp),
-            }
-        }
-        let (Some(request), Some(conn)) = (Request::of(record).filter(|_| record.rc.is_busy()), self.conns.get(index)) else {
-            return;
-        };
-        let wait = Wait {
-            who: conn.id,
-            db: (conn.db != NO_DATABASE).then_some(conn.db),
-            request,
-            tid: record.tid,
-            sql: record.sql,
-            from: self.times.start(log, record),
-            until: end,
-            attempts: 1,
-            sleeps: 0,
-            slept_us: 0,
-            outcome: Outcome::TraceEnd,
-        };
-        conn.waiting = Some(Waiting { wait, index: self.waits.len() as u32 });
-        self.waits.push(wait);
-    }
-
-    fn end_wait(&mut self, index: Index, outcome: Outcome) {
-        let Some(waiting) = self.conns.get(index).and_then(|conn| conn.waiting.take()) else { return };
-        let wait = Wait { outcome, ..waiting.wait };
-        self.waits[waiting.index as usize] = wait;
-        let Some(db) = wait.db else { return };
-        let ns = self.times.ns(wait.who.log, wait.from, wait.until);
-        let stats = self.databases.all[db as usize].stats(wait.request.lock());
-        match outcome {
-            Outcome::Acquired => {
-                if let Some(ns) = ns {
-                    stats.waited.add(ns);
-                }
-            }
-            Outcome::GaveUp | Outcome::TraceEnd => {
-                stats.gave_up += u64::from(outcome == Outcome::GaveUp);
-                if let Some(ns) = ns {
-                    stats.tried.add(ns);
-                }
-            }
-        }
-    }
-
     pub(super) fn finish(mut self, summary: Summary) -> Analysis<'t> {
         // Holds that the trace ends with, and what is left of the waits.
         let open: Vec<Index> = self.conns.all().map(|(index, _)| index).collect();
@@ -318,13 +247,16 @@ impl<'t> Run<'t> {
             let Some(conn) = self.conns.get(index) else { continue };
             let (who, last, lifetime) = (conn.id, conn.locks.last, conn.lifetime);
             let held: Vec<_> = conn.locks.held().collect();
-            let db = conn.db;
+            let (db, activity, watched) = (conn.db, conn.activity, conn.watched);
             let (_, lossy) = gaps[who.log.0 as usize];
             let seen = self.seen[who.log.0 as usize].latest;
             // Up to here its process lived, and held what it had not given up.
             let alive = if lossy { last } else { seen.max(self.times.last_anchor(who.log)) };
             for (lock, taken) in held {
                 self.blockers.doubt(who, lock, taken.refused, alive);
+                if watched > 0 {
+                    self.holdings.open(who, lock, &activity);
+                }
                 if db == NO_DATABASE || (lifetime && lock == LockId::file(Level::SHARED)) {
                     continue;
                 }
@@ -350,9 +282,29 @@ impl<'t> Run<'t> {
                 span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
             }
         }
+        self.gaps.iter_mut().for_each(Gaps::finish);
+        let alive = (0..).map(LogId).zip(&self.seen).map(|(log, seen)| seen.latest.max(self.times.last_anchor(log))).collect();
+        let firsts = std::mem::take(&mut self.databases.firsts);
         let mut databases = self.databases.all;
         databases.iter_mut().for_each(Database::finish);
+        let hazards = self.signs.finish(self.trace, &databases, &firsts);
+        let found = Found {
+            trace: self.trace,
+            times: self.times,
+            databases: &databases,
+            refusals: &self.blockers.refusals,
+            waits: &self.waits,
+            holdings: &self.holdings,
+            stale: &self.commits.stale,
+            gaps: &self.gaps,
+            losses: gaps.iter().any(|gap| gap.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0),
+            alive,
+        };
+        let incidents = incident::all(&found);
         Analysis {
+            incidents,
+            hazards,
+            holdings: self.holdings.all,
             trace: self.trace,
             summary,
             databases,

@@ -39,6 +39,8 @@ pub(crate) struct Taken {
     pub tid: u32,
     /// The statement that ran then; 0 = none, or not known.
     pub sql: u64,
+    /// The record of the call that took it; where that was not seen, of the one that showed it.
+    pub number: u64,
     /// The call that took it was seen.
     pub seen: bool,
     /// The first refused attempt that names it, plus one; kept for when it comes into doubt.
@@ -105,7 +107,7 @@ fn closes_all(record: &Record) -> bool {
 impl Locks {
     /// Follows one record. The changes are added to `out`.
     #[inline]
-    pub(crate) fn apply(&mut self, times: &Times<'_>, log: LogId, record: &Record, out: &mut Vec<Change>) {
+    pub(crate) fn apply(&mut self, times: &Times<'_>, log: LogId, number: u64, record: &Record, out: &mut Vec<Change>) {
         if !tells_state(record) {
             self.last = self.last.max(times.end(log, record));
             return;
@@ -118,6 +120,7 @@ impl Locks {
             from: if one_clock { NEVER } else { end },
             tid: record.tid,
             sql: record.sql,
+            number,
             seen: true,
             refused: 0,
             doubted: false,
@@ -125,7 +128,7 @@ impl Locks {
         let released = End::Released(start, if one_clock { NEVER } else { end });
         let unseen = End::Unseen(self.last.min(start), start);
         let began_unseen =
-            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, seen: false, refused: 0, doubted: false };
+            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, number, seen: false, refused: 0, doubted: false };
 
         let all_gone = closes_all(record);
         let (before, after) = if record.kind == Kind::OPEN { (Level::NONE, Level::NONE) } else { (record.before, record.after) };

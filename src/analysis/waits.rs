@@ -4,13 +4,16 @@
 //! for the same statement, and does nothing in between but what SQLite does while it waits: sleep, and give back and retake the
 //! lock it reads under. SQLite's own busy handler sleeps after *every* refusal; so in a run that has slept, an attempt without a
 //! sleep before it is the application's next try, and the run before it had given up. A run that never sleeps (an application's
-//! own busy handler, or its own retries without any) cannot be told apart that way, and counts as one.
+//! own busy handler, or its own retries without any) cannot be told apart that way, and counts as one, as long as its attempts follow each
+//! other within [`PATIENCE_NS`].
+//!
+//! What a cause rests on is noted on the way: what the connection held at first, and whether it kept it.
 #![forbid(unsafe_code)]
 
-use super::lock::Request;
-use super::timeline::ConnId;
+use super::lock::{LockId, Request};
+use super::timeline::{ConnId, Taken};
 use super::times::Instant;
-use locktrace::event::{Kind, Level, Slot, slot_mask};
+use locktrace::event::{Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
 
 /// How a run of refused attempts ended.
@@ -22,6 +25,48 @@ pub enum Outcome {
     GaveUp,
     /// The trace ended before anything else happened.
     TraceEnd,
+}
+
+/// An attempt that follows the last one by more than this, without a sleep of SQLite's in between, is the application's next try: no
+/// busy handler in use waits that long between two attempts, and SQLite's own sleeps 100 ms at most.
+pub(crate) const PATIENCE_NS: u64 = 200_000_000;
+
+/// The read lock under which a connection asked for more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// SHARED, or a reader's slot.
+    pub lock: LockId,
+    /// The thread and the statement that took it.
+    pub tid: u32,
+    /// The statement; 0 = none, or not known.
+    pub sql: u64,
+    /// The record of that call.
+    pub number: u64,
+    /// When it was held; the end of time where that is not known.
+    pub from: Instant,
+    /// Whether that call was seen.
+    pub seen: bool,
+}
+
+impl Reading {
+    pub(crate) fn of(lock: LockId, taken: &Taken) -> Reading {
+        Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
+    }
+}
+
+/// What a connection was when it was refused first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Before {
+    /// Its level on the database file.
+    pub level: Level,
+    /// The wal-index slots it held exclusively.
+    pub exclusive: u8,
+    /// It was in WAL mode.
+    pub wal: bool,
+    /// Its call before was `xCheckReservedLock`.
+    pub checked: bool,
+    /// The lock it read under. The lifetime SHARED of WAL mode is none.
+    pub reading: Option<Reading>,
 }
 
 /// A run of refused attempts of one connection for one lock.
@@ -49,6 +94,34 @@ pub struct Wait {
     pub slept_us: u64,
     /// How it ended.
     pub outcome: Outcome,
+    /// The records of the first and the last refused attempt.
+    pub numbers: (u64, u64),
+    /// The record that showed how it went on: the last one this run rests on.
+    pub next: Option<u64>,
+    /// What the connection was when it was refused first.
+    pub before: Before,
+    /// Refused attempts after which it was seen to have kept the lock it read under.
+    pub kept: u32,
+    /// Refused attempts after which it gave that up.
+    pub released: u32,
+    /// Attempts at recovery's lock that were refused, and granted: it found the wal-index out of order.
+    pub recovery: (u32, u32),
+    /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
+    pub closing: bool,
+    /// Changes of the writer, on this database, before it and at its end.
+    pub writers: (u64, u64),
+    /// Bytes that had gone into the WAL before it.
+    pub wal_bytes: u64,
+}
+
+impl Wait {
+    /// It found no wal-index in order, and wanted to make one.
+    pub fn is_recovery(&self) -> bool {
+        self.before.wal
+            && self.before.reading.is_none()
+            && self.before.exclusive == 0
+            && matches!(self.request, Request::Shm { mask: 0b1 | 0b100, .. })
+    }
 }
 
 /// A connection's run of attempts that has not ended.
@@ -57,6 +130,10 @@ pub(crate) struct Waiting {
     pub wait: Wait,
     /// Its place among all waits.
     pub index: u32,
+    /// Whether it kept what it read under is not known yet for its last attempt.
+    pub undecided: bool,
+    /// It slept since its last attempt.
+    pub slept: bool,
 }
 
 /// What a record means for a run of attempts.
@@ -73,6 +150,31 @@ pub(crate) enum Meaning {
 }
 
 impl Waiting {
+    /// Notes what the record after a refused attempt tells of the lock it reads under.
+    #[inline]
+    pub(crate) fn observe(&mut self, record: &Record, number: u64) {
+        if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
+            return;
+        }
+        self.undecided = false;
+        let wait = &mut self.wait;
+        wait.next = Some(number);
+        wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
+        let Some(reading) = wait.before.reading else { return };
+        let (still, here) = match reading.lock.slot() {
+            Some(slot) => {
+                let bit = 1u8.checked_shl(slot.0.into()).unwrap_or(0);
+                let asked = record.kind == Kind::SHM_LOCK && slot_mask(record.shm_offset, record.shm_n) & bit != 0;
+                // Taking what it seems to have: it was given up, and nobody saw.
+                let again = asked && !record.flags.has(Flags::SHM_UNLOCK) && !record.flags.has(Flags::REDUNDANT);
+                (record.shm_shared & bit != 0 && !again, asked && record.flags.has(Flags::SHM_UNLOCK))
+            }
+            None => (record.after >= Level::SHARED && record.before >= Level::SHARED, record.kind == Kind::UNLOCK),
+        };
+        wait.kept += u32::from(still);
+        wait.released += u32::from(!still && here);
+    }
+
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
@@ -81,9 +183,19 @@ impl Waiting {
             Kind::UNLOCK => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
                 let request = Request::of(record);
+                let recovery = wait.is_recovery();
+                let slots = slot_mask(record.shm_offset, record.shm_n);
+                if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
+                    return Meaning::Waits;
+                }
+                if recovery && record.rc.is_ok() && request.is_some() && slots != 0 && slots & 0b111 == 0 && record.tid == wait.tid
+                {
+                    // It reads: somebody else has put the wal-index in order.
+                    return Meaning::Granted;
+                }
                 let same = record.tid == wait.tid && (record.sql == wait.sql || record.sql == 0 || wait.sql == 0);
                 if request == Some(wait.request) {
-                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts;
+                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
                         (true, _, true) => Meaning::Granted,
                         (_, true, true) => Meaning::Refused,
@@ -112,7 +224,7 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::trace::LogId;
-    use locktrace::event::{Flags, ResultCode};
+    use locktrace::event::ResultCode;
 
     fn waiting(request: Request) -> Waiting {
         let wait = Wait {
@@ -127,8 +239,17 @@ mod tests {
             sleeps: 0,
             slept_us: 0,
             outcome: Outcome::TraceEnd,
+            numbers: (0, 0),
+            next: None,
+            before: Before { level: Level::NONE, exclusive: 0, wal: false, checked: false, reading: None },
+            kept: 0,
+            released: 0,
+            recovery: (0, 0),
+            closing: false,
+            writers: (0, 0),
+            wal_bytes: 0,
         };
-        Waiting { wait, index: 0 }
+        Waiting { wait, index: 0, undecided: true, slept: false }
     }
 
     fn lock(level: Level, rc: i32) -> Record {

@@ -3,7 +3,7 @@
 //! In comes an [`Analysis`]; out go the few numbers with which both reports begin, and the names both give to things.
 #![forbid(unsafe_code)]
 
-use crate::analysis::{Analysis, ConnId, Holder, LockId, Refusal};
+use crate::analysis::{Analysis, ConnId, Holder, Incident, LockId, Refusal, incident};
 use crate::trace::{OutsideHolder, Trace};
 use std::collections::{BTreeMap, HashMap};
 
@@ -133,6 +133,13 @@ pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
         None => {}
     }
     said
+}
+
+/// The processes outside the trace that were in the way of an incident, as the kernel has them.
+pub fn strangers<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl Iterator<Item = &'a OutsideHolder> {
+    let refusal = incident.outside.and_then(|index| analysis.refusals.get(index as usize));
+    let answer = refusal.and_then(|refusal| analysis.outside(refusal));
+    answer.into_iter().flat_map(|answer| incident::untraced(analysis.trace, answer))
 }
 
 /// Why no holder is named for a refused attempt.

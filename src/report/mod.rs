@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod essence;
+pub mod fix;
+pub mod harm;
+pub mod host;
 pub mod human;
 pub mod json;
 pub mod record;

@@ -19,6 +19,7 @@ pub mod text;
 
 pub use clock::{Clock, ClockId};
 pub use error::{Error, Place, Problem, Severity};
+pub(crate) use merge::WINDOW;
 pub(crate) use names::object;
 pub use names::{FileName, Names, SqlText};
 pub use outside::{Outside, OutsideHolder};

@@ -67,6 +67,17 @@ impl Names {
         self.files.values()
     }
 
+    /// Every database with its number, in the order of these.
+    pub fn numbered_files(&self) -> impl Iterator<Item = (u32, &FileName)> {
+        sorted(&self.files).into_iter()
+    }
+
+    /// The version of the SQLite library with this number, such as `3.40.1`.
+    pub fn sqlite_version(&self, lib: u64) -> Option<&str> {
+        let library = self.libraries.iter().find(|library| library.get("lib").and_then(Value::as_u64) == Some(lib))?;
+        library.get("sqlite")?.as_str()
+    }
+
     /// The name of this thread; where a thread id had several names, all of them.
     pub fn thread(&self, tid: u32) -> Option<&Text> {
         self.threads.get(&tid)
@@ -80,6 +91,16 @@ impl Names {
     /// What the kernel said about the refused attempt of this connection that began at these ticks, where it was asked.
     pub fn outside(&self, conn: u32, start: u64) -> Option<&Outside> {
         self.outside.get(&(conn, start))
+    }
+
+    /// Every statement, in no particular order.
+    pub fn sqls(&self) -> impl Iterator<Item = &SqlText> {
+        self.sql.values()
+    }
+
+    /// The name of every thread, in no particular order.
+    pub fn threads(&self) -> impl Iterator<Item = &Text> {
+        self.threads.values()
     }
 
     /// The executable of the process, as text.

@@ -14,6 +14,13 @@
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
 //! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
+//! | `incidents` | array, in time order: what [the table of an incident](#incidents) says |
+//! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `fix` |
+//! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
+//! | `hazards` | array: `id`, `database` (index), `what`, `evidence` (array of `log`, `n`) |
+//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`) |
+//! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
+//! | `losses` | `lossless`, and the sums over all logs of what `logs` says of each: `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
 //! | `problems` | array: `severity`, `text` |
 //!
@@ -23,11 +30,34 @@
 //!
 //! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out when false), `sql` (hash), `text`.
 //!
+//! # Incidents
+//!
+//! One run of refused attempts of one connection for one lock, or an upgrade that failed without a refused call (`stale-snapshot`).
+//!
+//! | key | what |
+//! | --- | --- |
+//! | `id` | its place in this array, from 1 on; what `locktrace explain --incident` takes |
+//! | `database`, `path` | an index into `databases`, or null; its path |
+//! | `lock`, `mode` | what was refused; the first of several slots. `mode` for wal-index locks |
+//! | `victim` | `log`, `pid`, `tid`, `thread`, `connection`, `sql` (text or null), `sql_hash` |
+//! | `blockers` | array, most in the way first; the same keys, and `lock`, `mode`, `state` (`running`, `idle-in-transaction`, `syncing`, `checkpointing`, `waiting`, `gone`, `untraced`), `certain`, `same_thread`, `attempts` (how many it refused), `last_sql` (the statement seen last while it held the lock), `held_before_ns` (up to the first attempt), `held_after_ns` (after the last one, or the success), `waits_in` (the incident it waits in itself, or null). Of a process outside the trace only `pid`, `command` and `lock` are known |
+//! | `more_blockers` | further ones, not listed |
+//! | `root` | `blockers` of the incident at which the chain of waits ends; null where there is no chain |
+//! | `first`, `first_ns` | when the first attempt began; the same in nanoseconds since `from` |
+//! | `waited_ns` | from then to the success, or to the end of the last attempt |
+//! | `attempts`, `sleeps` | refused attempts; sleeps of SQLite's own between them |
+//! | `outcome` | `succeeded-after-wait`, `gave-up` (the application saw an error), `open` (the trace ended) |
+//! | `cause`, `contributing` | identifiers |
+//! | `fix` | what removes it, in one or two sentences |
+//! | `evidence` | array of `log`, `n` (the record's number in it), `shows` |
+//!
 //! # Holders
 //!
 //! Who, `lock`, `mode`, `since` (when the call that took it began), `held_ns` (from then to the refused attempt), `seen` (whether the
 //! call that took it was), `certain`.
 #![forbid(unsafe_code)]
+
+mod incident;
 
 use super::essence::{self, Essence};
 use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait};
@@ -61,6 +91,7 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
     array(out, "databases", analysis.databases.iter().map(|db| database(analysis, db)))?;
     array(out, "refusals", analysis.refusals.iter().map(|item| refusal(analysis, item)))?;
     array(out, "waits", analysis.waits.iter().map(|item| wait(analysis, item)))?;
+    incident::write(analysis, out)?;
     array(out, "logs", (0..).map(LogId).zip(analysis.trace.logs()).map(|(id, _)| log(analysis, id)))?;
     array(
         out,

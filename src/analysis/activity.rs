@@ -1,0 +1,201 @@
+//! What a connection does while it holds a lock: how long its calls took, what it synced, copied and wrote, which statements ran.
+//!
+//! In comes each record of a connection; sums that only grow come out, so that what happened *during* a hold is the difference of
+//! two of them, at no cost while nobody asks. Called by the pass over the records; read by [`super::holding`].
+#![forbid(unsafe_code)]
+
+use super::lock::LockId;
+use locktrace::event::{FileKind, Kind, Level, Slot};
+use locktrace::format::record::Record;
+
+/// Sums since a connection was first seen; times in the units of [`super::Instant`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Records.
+    pub records: u64,
+    /// Time inside the calls that were recorded.
+    pub in_calls: u64,
+    /// `xSync` calls.
+    pub syncs: u64,
+    /// Time inside them.
+    pub sync_time: u64,
+    /// Checkpoints that began to copy.
+    pub copies: u32,
+    /// Of them, those no statement had asked for: automatic ones.
+    pub automatic: u32,
+    /// Time between their beginning and their end.
+    pub copy_time: u64,
+    /// Times it took RECOVER to make the wal-index anew.
+    pub recoveries: u32,
+    /// Bytes written to the database, the journal and the WAL.
+    pub wrote: [u64; 3],
+}
+
+impl Totals {
+    /// What came on top since `base`.
+    pub fn since(&self, base: &Totals) -> Totals {
+        Totals {
+            records: self.records.wrapping_sub(base.records),
+            in_calls: self.in_calls.wrapping_sub(base.in_calls),
+            syncs: self.syncs.wrapping_sub(base.syncs),
+            sync_time: self.sync_time.wrapping_sub(base.sync_time),
+            copies: self.copies.wrapping_sub(base.copies),
+            automatic: self.automatic.wrapping_sub(base.automatic),
+            copy_time: self.copy_time.wrapping_sub(base.copy_time),
+            recoveries: self.recoveries.wrapping_sub(base.recoveries),
+            wrote: std::array::from_fn(|i| self.wrote[i].wrapping_sub(base.wrote[i])),
+        }
+    }
+}
+
+/// How a connection came to lock everybody else out of the database file, and what it did then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Alone {
+    /// EXCLUSIVE was asked for straight from SHARED: no writer does that.
+    pub from_shared: bool,
+    /// It was granted at once; otherwise PENDING was left.
+    pub granted: bool,
+    /// Its call before was `xCheckReservedLock`: it looked at a journal.
+    pub checked: bool,
+    /// It was in WAL mode.
+    pub wal: bool,
+    /// It held a reader's slot when it took EXCLUSIVE.
+    pub reading: bool,
+    /// It asked for EXCLUSIVE again.
+    pub again: bool,
+    /// It gave up the reader's slot and kept EXCLUSIVE, or opened the WAL under it.
+    pub outlived: bool,
+    /// It deleted the wal-index.
+    pub unmapped: bool,
+    /// It deleted a journal.
+    pub deleted_journal: bool,
+    /// Syncs of the database file: one a commit.
+    pub database_syncs: u32,
+    /// When its last `xSync` or deletion ended; 0 = there was none.
+    pub last_work: u64,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    pub totals: Totals,
+    /// The sums when the hold of each [`kind`] began.
+    marks: [Totals; 4],
+    /// The number of its last record, the thread that made it, and the statement it saw last.
+    pub number: u64,
+    pub tid: u32,
+    pub sql: u64,
+    pub alone: Alone,
+    /// Its last call on the database file was `xCheckReservedLock`.
+    pub checked: bool,
+    copying_since: u64,
+    /// The X CKPT it has was taken while no statement ran.
+    automatic: bool,
+}
+
+/// Holds are of four kinds; a connection has one of each at most that matters here.
+fn kind(lock: LockId) -> usize {
+    match (lock.level(), lock.slot()) {
+        (Some(Level::SHARED), _) => 0,
+        (Some(Level::RESERVED), _) | (_, Some(Slot::WRITE)) => 1,
+        (Some(_), _) => 2,
+        (_, Some(slot)) if slot.is_read() && !lock.is_exclusive_slot() => 0,
+        _ => 3,
+    }
+}
+
+impl Activity {
+    /// Follows one record; `level` is the connection's level before it, `start` and `end` its instants.
+    #[inline]
+    pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
+        self.number = number;
+        self.tid = record.tid;
+        if record.sql != 0 {
+            self.sql = record.sql;
+        }
+        self.totals.records += 1;
+        self.totals.in_calls += end - start;
+        if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
+            self.rare(record, start, end);
+        }
+        if record.after >= Level::PENDING {
+            self.alone(record, end);
+        }
+        self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+    }
+
+    fn rare(&mut self, record: &Record, start: u64, end: u64) {
+        match record.kind {
+            Kind::SYNC => {
+                self.totals.syncs += 1;
+                self.totals.sync_time += end - start;
+            }
+            Kind::CKPT_START => {
+                self.totals.copies += 1;
+                self.totals.automatic += u32::from(self.automatic);
+                self.copying_since = end;
+            }
+            Kind::CKPT_DONE if self.copying_since != 0 => {
+                self.totals.copy_time += start.saturating_sub(self.copying_since);
+                self.copying_since = 0;
+            }
+            Kind::WROTE => {
+                let file = match record.file_kind {
+                    FileKind::JOURNAL => 1,
+                    FileKind::WAL => 2,
+                    _ => 0,
+                };
+                self.totals.wrote[file] = self.totals.wrote[file].wrapping_add(record.arg);
+            }
+            _ => {}
+        }
+    }
+
+    /// While it locks everybody out.
+    #[cold]
+    fn alone(&mut self, record: &Record, end: u64) {
+        let alone = &mut self.alone;
+        match (record.kind, record.file_kind) {
+            (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
+            (Kind::SHM_LOCK, _) if alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
+                alone.outlived = true
+            }
+            (Kind::OPEN, FileKind::WAL) if alone.from_shared => alone.outlived = true,
+            (Kind::SHM_UNMAP, _) if record.arg != 0 => alone.unmapped = true,
+            (Kind::SYNC, file) => {
+                alone.database_syncs += u32::from(file == FileKind::DATABASE);
+                alone.last_work = end;
+            }
+            (Kind::DELETE, file) => {
+                alone.deleted_journal |= file == FileKind::JOURNAL;
+                alone.last_work = end;
+            }
+            _ => {}
+        }
+    }
+
+    /// A hold of this lock began with this record.
+    #[inline]
+    pub(crate) fn began(&mut self, lock: LockId, record: &Record, checked: bool, wal: bool) {
+        self.marks[kind(lock)] = self.totals;
+        if lock.level().is_some_and(|level| level >= Level::PENDING) && record.before < Level::PENDING {
+            self.alone = Alone {
+                from_shared: record.before <= Level::SHARED,
+                granted: record.rc.is_ok(),
+                checked,
+                wal,
+                reading: record.shm_shared != 0,
+                ..Alone::default()
+            };
+        } else if lock.slot() == Some(Slot::CKPT) {
+            self.automatic = record.sql == 0;
+        } else if lock.slot() == Some(Slot::RECOVER) && lock.is_exclusive_slot() {
+            self.totals.recoveries += 1;
+        }
+    }
+
+    /// The sums when the hold of this lock, which it has now, began.
+    pub(crate) fn mark(&self, lock: LockId) -> Totals {
+        self.marks[kind(lock)]
+    }
+}

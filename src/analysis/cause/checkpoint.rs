@@ -1,0 +1,30 @@
+//! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
+//!
+//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. What a PASSIVE one is refused it does without:
+//! that becomes an incident only when the same reader stands in the way again and the WAL grows ([`super::super::starved`]).
+#![forbid(unsafe_code)]
+
+use super::{Case, Cause, Verdict};
+use crate::analysis::lock::Request;
+use locktrace::event::Slot;
+
+const CKPT: u8 = 1 << Slot::CKPT.0;
+const WRITE: u8 = 1 << Slot::WRITE.0;
+
+/// CKPT was refused: another checkpoint runs. SQLite waits for CKPT with no busy handler unless it is told to.
+pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
+    let asks = case.wait.request == Request::Shm { mask: CKPT, exclusive: true };
+    let recovering = case.proven().any(|suspect| suspect.holding.did.recoveries > 0);
+    (asks && !recovering).then_some(())?;
+    case.verdict(Cause::CheckpointContended)
+}
+
+/// With CKPT, a reader's slot was refused: again and again with WRITE held, it is a convoy.
+pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
+    let wait = case.wait;
+    let Request::Shm { mask, exclusive: true } = wait.request else { return None };
+    let reader = mask != 0 && mask & 0b111 == 0 && wait.before.exclusive & CKPT != 0;
+    let convoy = wait.before.exclusive & WRITE != 0 && wait.attempts > 1;
+    reader.then_some(())?;
+    case.verdict(if convoy { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
+}

@@ -1,0 +1,47 @@
+//! `hold-exceeds-timeout` and `no-busy-timeout`: a writer at the start of its transaction, behind another one.
+//!
+//! At the start SQLite gives the read lock back after each refusal and calls the busy handler. The default one (`sqlite3_busy_timeout`) sleeps through
+//! `xSleep`; an application's own cannot be told from an application that tries again, and either has been waiting.
+#![forbid(unsafe_code)]
+
+use super::upgrade::wants_to_write;
+use super::{Case, Cause, Verdict};
+use crate::analysis::lock::Request;
+use crate::analysis::sql;
+use crate::analysis::waits::Outcome;
+use locktrace::event::Level;
+
+/// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement; or there was none, for a checkpoint.
+fn at_start(case: &Case<'_>) -> bool {
+    let wait = case.wait;
+    match wait.before.reading {
+        None => wait.before.exclusive != 0,
+        Some(reading) => reading.tid == wait.tid && reading.sql != 0 && reading.sql == wait.sql,
+    }
+}
+
+/// One attempt, no sleep, the read lock given back, and that was all.
+pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
+    let wait = case.wait;
+    let once = wait.attempts == 1 && wait.sleeps == 0 && case.outcome == Outcome::GaveUp;
+    let first = wait.before.reading.map_or(wait.numbers.0, |reading| reading.number);
+    if !wants_to_write(case) || !once || !at_start(case) || case.gap_from(first) {
+        return None;
+    }
+    // A change of journal mode is refused like this, too, whatever the timeout: without the text it cannot be excluded.
+    if wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode) {
+        return None;
+    }
+    // Without a read lock it is a checkpoint: its next call shows whether it waited.
+    (wait.released > 0 || (wait.before.reading.is_none() && wait.next.is_some())).then_some(())?;
+    case.verdict(Cause::NoBusyTimeout)
+}
+
+/// More than one attempt, with the read lock given back in between.
+pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
+    let wait = case.wait;
+    let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.outcome == Outcome::Acquired;
+    let start = wait.kept == 0 && (wait.released > 0 || at_start(case));
+    (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;
+    case.verdict(Cause::HoldExceedsTimeout)
+}

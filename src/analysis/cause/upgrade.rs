@@ -1,0 +1,30 @@
+//! `upgrade-refused`: a transaction that was reading wants to write.
+//!
+//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). So who holds a read lock already is refused at once,
+//! and keeps it. At the start of a transaction the read lock is taken by the same statement, and given back after a refusal.
+#![forbid(unsafe_code)]
+
+use super::{Case, Cause, Role, Verdict};
+use crate::analysis::lock::Request;
+use crate::analysis::sql;
+use locktrace::event::{Level, Slot};
+
+const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
+
+/// Whether the victim wanted to become the writer.
+pub(super) fn wants_to_write(case: &Case<'_>) -> bool {
+    matches!(case.wait.request, WRITE | Request::File(Level::RESERVED))
+}
+
+/// The read lock was kept after a refusal; or another statement had taken it before, and no sleep was made.
+pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
+    let wait = case.wait;
+    let reading = wait.before.reading.filter(|_| wants_to_write(case) && wait.before.exclusive == 0)?;
+    if case.sql.is_some_and(sql::is_journal_mode) {
+        return None;
+    }
+    let kept = wait.kept > 0 && !case.gap_from(wait.numbers.0);
+    let another = reading.tid != wait.tid || (reading.sql != 0 && wait.sql != 0 && reading.sql != wait.sql);
+    let earlier = another && reading.seen && wait.sleeps == 0 && wait.attempts == 1 && !case.gap_from(reading.number);
+    (kept || earlier).then(|| Verdict { cause: Cause::UpgradeRefused, evidence: vec![case.own(reading.number, Role::Reading)] })
+}

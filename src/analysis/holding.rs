@@ -1,0 +1,169 @@
+//! The holds that stood in somebody's way: since when, until when, and what their connection did meanwhile.
+//!
+//! In come the holds that a refused attempt names, when it names them, and their ends; out go [`Holding`]s, one for each such hold, however many attempts it
+//! refused. Called by the pass over the records; read by [`super::incident`].
+#![forbid(unsafe_code)]
+
+use super::activity::{Activity, Alone, Totals};
+use super::lock::LockId;
+use super::snapshot::Commit;
+use super::timeline::{ConnId, Taken};
+use super::times::Instant;
+use locktrace::event::{Flags, Kind, Level, Slot};
+use locktrace::format::record::Record;
+use std::collections::HashMap;
+
+/// How a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// By this record, whose call began then; or it had ended before anybody was known to be refused by it.
+    Released(Instant, Option<u64>),
+    /// Nobody saw: it was over by then at the latest.
+    Unseen(Instant),
+    /// It was held to the end of the trace, or of its process.
+    Open,
+}
+
+/// A hold that refused somebody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// Whose.
+    pub who: ConnId,
+    /// What.
+    pub lock: LockId,
+    /// When the call that took it began.
+    pub since: Instant,
+    /// The record of that call; where it was not seen, the record that showed the hold.
+    pub number: u64,
+    /// Whether it was seen.
+    pub seen: bool,
+    /// The statement that took it; 0 = none, or not known.
+    pub sql: u64,
+    /// The statement seen last while it was held.
+    pub last_sql: u64,
+    /// The statement that ran when it was released; 0 = none, or not known.
+    pub release_sql: u64,
+    /// How it ended.
+    pub ending: Ending,
+    /// The connection's level on the database file after that.
+    pub level_after: Level,
+    /// What the connection did while it was held.
+    pub did: Totals,
+    /// Of a hold that locks everybody out of the database file: how it came about.
+    pub alone: Alone,
+    /// Another statement of its connection took a lock while it was held.
+    pub other_statement: bool,
+    base: Totals,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    pub(crate) all: Vec<Holding>,
+    index: HashMap<(ConnId, LockId, Instant), u32>,
+    live: HashMap<(ConnId, LockId), u32>,
+}
+
+impl Holdings {
+    /// The hold with this beginning.
+    pub(crate) fn find(&self, who: ConnId, lock: LockId, since: Instant) -> Option<u32> {
+        self.index.get(&(who, lock, since)).copied()
+    }
+
+    /// A refused attempt names a hold that is still there. Whether it was new.
+    pub(crate) fn watch(&mut self, who: ConnId, lock: LockId, taken: &Taken, activity: &Activity) -> bool {
+        let fresh = self.add(who, lock, taken, Ending::Open, activity.mark(lock));
+        if fresh {
+            self.live.insert((who, lock), self.all.len() as u32 - 1);
+        }
+        fresh
+    }
+
+    /// A refused attempt names a hold that had ended already.
+    pub(crate) fn ended_before(&mut self, who: ConnId, lock: LockId, taken: &Taken, at: Instant) {
+        self.add(who, lock, taken, Ending::Released(at, None), Totals::default());
+    }
+
+    /// A WRITE hold that ended with a commit, and made somebody's snapshot stale.
+    pub(crate) fn committed(&mut self, commit: &Commit) {
+        let taken =
+            Taken { asked: commit.since, tid: commit.tid, sql: commit.sql, number: commit.taken, seen: true, ..Taken::default() };
+        let ending = Ending::Released(commit.at, Some(commit.number));
+        self.add(commit.who, LockId::shm(Slot::WRITE.0, true), &taken, ending, Totals::default());
+    }
+
+    fn add(&mut self, who: ConnId, lock: LockId, taken: &Taken, ending: Ending, base: Totals) -> bool {
+        let number = self.all.len() as u32;
+        let mut fresh = false;
+        self.index.entry((who, lock, taken.asked)).or_insert_with(|| {
+            fresh = true;
+            number
+        });
+        if fresh {
+            self.all.push(Holding {
+                who,
+                lock,
+                since: taken.asked,
+                number: taken.number,
+                seen: taken.seen,
+                sql: taken.sql,
+                last_sql: taken.sql,
+                release_sql: 0,
+                ending,
+                level_after: Level::NONE,
+                did: Totals::default(),
+                alone: Alone::default(),
+                other_statement: false,
+                base,
+            });
+        }
+        fresh
+    }
+
+    /// A watched connection's hold ended; `Some` when it is one that refused somebody.
+    pub(crate) fn ended(&mut self, who: ConnId, lock: LockId, ending: Ending, record: &Record, activity: &Activity) -> Option<u32> {
+        let number = self.live.remove(&(who, lock))?;
+        let holding = &mut self.all[number as usize];
+        // A closing connection says no more; what an unlock says is what ran when it was made.
+        if matches!(ending, Ending::Released(..)) && record.kind != Kind::CLOSE {
+            (holding.release_sql, holding.level_after) = (record.sql, record.after);
+        }
+        holding.ending = ending;
+        holding.sum_up(activity);
+        Some(number)
+    }
+
+    /// The record after the release of WRITE: the release of the reader's slot, at which the statement is asked for.
+    pub(crate) fn released_with(&mut self, number: u32, record: &Record) {
+        if let Some(holding) = self.all.get_mut(number as usize).filter(|holding| holding.release_sql == 0)
+            && record.flags.has(Flags::SHM_UNLOCK)
+        {
+            holding.release_sql = record.sql;
+        }
+    }
+
+    /// The trace ended while it was held.
+    pub(crate) fn open(&mut self, who: ConnId, lock: LockId, activity: &Activity) {
+        if let Some(number) = self.live.remove(&(who, lock)) {
+            self.all[number as usize].sum_up(activity);
+        }
+    }
+
+    /// A watched connection took another lock for this statement.
+    pub(crate) fn statement(&mut self, who: ConnId, locks: impl Iterator<Item = LockId>, sql: u64) {
+        for lock in locks {
+            if let Some(&number) = self.live.get(&(who, lock)) {
+                let holding = &mut self.all[number as usize];
+                holding.other_statement |= holding.sql != 0 && holding.sql != sql;
+            }
+        }
+    }
+}
+
+impl Holding {
+    fn sum_up(&mut self, activity: &Activity) {
+        self.did = activity.totals.since(&self.base);
+        self.last_sql = if activity.sql != 0 { activity.sql } else { self.sql };
+        self.alone = activity.alone;
+    }
+}

@@ -1,0 +1,113 @@
+//! What follows from a hold that began or ended: sums, commits, stale snapshots, the ends of holds that refused somebody.
+//!
+//! In come the changes of the timeline, with the record that made them. The part of the pass over the records ([`super::run`]) that is about holds.
+#![forbid(unsafe_code)]
+
+use super::connections::Index;
+use super::holding::Ending;
+use super::lock::LockId;
+use super::refused::{Earlier, reading};
+use super::run::Run;
+use super::snapshot::{Commit, Stale};
+use super::timeline::{End, NEVER, Taken};
+use crate::trace::Event;
+use locktrace::event::{Level, Slot};
+
+impl Run<'_> {
+    /// A hold began. `named`: it overlaps an attempt that was refused before it.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "what is known of one change; a struct of it would be built for every record")]
+    pub(super) fn began(
+        &mut self,
+        index: Index,
+        event: &Event,
+        db: u32,
+        lock: LockId,
+        taken: &Taken,
+        earlier: Earlier,
+        named: bool,
+    ) {
+        let Some(conn) = self.conns.get(index) else { return };
+        conn.activity.began(lock, &event.record, earlier.checked, conn.wal);
+        let who = conn.id;
+        match (lock.level(), lock.slot()) {
+            (_, Some(Slot::WRITE)) if lock.is_exclusive_slot() => {
+                self.commits.writes(db, who);
+                if taken.seen && conn.locks.exclusive == 1 << Slot::WRITE.0 && conn.locks.shared != 0 {
+                    self.upgrades(index, event, db, earlier);
+                }
+            }
+            (Some(Level::RESERVED), _) => self.commits.writes(db, who),
+            (_, Some(slot)) if slot.is_read() && !lock.is_exclusive_slot() => conn.wal_at_read = self.commits.so_far(db).1,
+            _ => {}
+        }
+        let Some(conn) = self.conns.get(index) else { return };
+        if named && self.holdings.watch(who, lock, taken, &conn.activity) {
+            conn.watched += 1;
+        }
+        if conn.watched > 0 && event.record.sql != 0 {
+            self.holdings.statement(who, conn.locks.held().map(|(lock, _)| lock), event.record.sql);
+        }
+    }
+
+    /// It took WRITE while it was reading: that fails if somebody has committed since.
+    fn upgrades(&mut self, index: Index, event: &Event, db: u32, earlier: Earlier) {
+        let Some(conn) = self.conns.get(index) else { return };
+        let Some(reading) = reading(conn, earlier.lifetime) else { return };
+        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &self.times) {
+            let start = self.times.start(event.log, &event.record);
+            conn.stale = Some(Box::new(Stale {
+                who: conn.id,
+                db,
+                tid: event.record.tid,
+                sql: event.record.sql,
+                reading,
+                numbers: (event.number, event.number),
+                span: (start, start),
+                peer,
+            }));
+        }
+    }
+
+    /// A hold ended.
+    #[inline]
+    pub(super) fn ended(&mut self, index: Index, event: &Event, db: u32, lock: LockId, taken: &Taken, end: End) {
+        let Some(conn) = self.conns.get(index) else { return };
+        let who = conn.id;
+        if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
+            if let End::Released(at, _) = end
+                && conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2]
+            {
+                self.signs.wrote(db, who, event);
+                let commit = Commit {
+                    who,
+                    number: event.number,
+                    at,
+                    sql: taken.sql,
+                    tid: taken.tid,
+                    taken: taken.number,
+                    since: taken.asked,
+                };
+                self.commits.committed(db, commit);
+            }
+        } else if let (End::Released(at, _), Some(slot)) = (end, lock.slot())
+            && slot.is_read()
+            && !lock.is_exclusive_slot()
+            && taken.seen
+            && taken.from != NEVER
+            && self.commits.so_far(db).1 != conn.wal_at_read
+        {
+            let ns = self.times.ns(who.log, taken.from, at);
+            self.signs.read(db, who, taken, ns, event.number);
+        }
+        if conn.watched > 0 {
+            let ending = match end {
+                End::Released(at, _) => Ending::Released(at, Some(event.number)),
+                End::Unseen(_, by) => Ending::Unseen(by),
+            };
+            let ended = self.holdings.ended(who, lock, ending, &event.record, &conn.activity);
+            conn.watched -= u32::from(ended.is_some());
+            conn.released = ended.or(conn.released);
+        }
+    }
+}

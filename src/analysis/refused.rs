@@ -1,0 +1,197 @@
+//! What a refused attempt sets off: its run, its holders, and the watch over them.
+//!
+//! In come the records of a connection that waits or is refused; out go entries in the lists of runs and refusals. The part of the pass over
+//! the records ([`super::run`]) that is about refusals.
+#![forbid(unsafe_code)]
+
+use super::blockers::{Asked, Refusal};
+use super::connections::{Found, Index, NO_DATABASE};
+use super::lock::{LockId, Request};
+use super::run::Run;
+use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting};
+use crate::trace::Event;
+use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
+
+impl Run<'_> {
+    pub(super) fn refused(&mut self, index: Index, event: &Event, request: Request) {
+        let Event { log, number, ref record } = *event;
+        let Some(conn) = self.conns.get(index) else { return };
+        let db = (conn.db != NO_DATABASE).then_some(conn.db);
+        let place = self.blockers.refusals.len();
+        conn.refused = Some(place as u32);
+        if let Some(db) = db {
+            self.databases.all[db as usize].stats(request.lock()).refused += 1;
+        }
+        let wait = conn.waiting.map_or(0, |waiting| waiting.index);
+        let here = self.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
+        if here {
+            conn.asked = Some((wait, record.start));
+        }
+        let asked = conn.asked.filter(|asked| asked.0 == wait).map(|(_, start)| Asked { start, here });
+        let refusal = Refusal {
+            who: conn.id,
+            db,
+            request,
+            number,
+            tid: record.tid,
+            sql: record.sql,
+            rc: record.rc,
+            start: self.times.start(log, record),
+            end: self.times.end(log, record),
+            closing: false,
+            wait,
+            holders: Vec::new(),
+            more_holders: 0,
+            in_process: record.arg == REFUSED_HERE,
+            asked,
+            forgotten: false,
+        };
+        self.blockers.refused(&mut self.conns, index, refusal);
+        self.watch(place);
+    }
+
+    /// Keeps an eye on the holds that refuse this attempt.
+    fn watch(&mut self, place: usize) {
+        let refusal = &mut self.blockers.refusals[place];
+        for holder in &mut refusal.holders {
+            let Found::Live(index) = self.conns.find(holder.who) else { continue };
+            let Some(conn) = self.conns.get(index) else { continue };
+            holder.same_thread = holder.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
+            let taken = *conn.locks.taken(holder.lock);
+            if taken.asked == holder.since && self.holdings.watch(holder.who, holder.lock, &taken, &conn.activity) {
+                conn.watched += 1;
+            }
+        }
+        for (who, lock, taken, at) in self.blockers.looked_back.drain(..) {
+            self.holdings.ended_before(who, lock, &taken, at);
+        }
+    }
+
+    /// Joins the record to the connection's run of attempts, or ends it, or begins one.
+    pub(super) fn waited(&mut self, index: Index, event: &Event, before: Earlier) {
+        let Event { log, number, ref record } = *event;
+        let Some(conn) = self.conns.get(index) else { return };
+        let end = self.times.end(log, record);
+        if let Some(waiting) = &mut conn.waiting {
+            waiting.observe(record, number);
+            let mut meaning = waiting.meaning(record);
+            if matches!(meaning, Meaning::Refused | Meaning::Granted) && !waiting.slept && !waiting.wait.is_recovery() {
+                let pause = self.times.ns(log, waiting.wait.until, self.times.start(log, record));
+                if pause.is_some_and(|pause| pause > PATIENCE_NS) {
+                    meaning = Meaning::Over;
+                }
+            }
+            match meaning {
+                Meaning::Waits => {
+                    if record.kind == Kind::SLEEP {
+                        waiting.slept = true;
+                        waiting.wait.sleeps += 1;
+                        waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
+                    } else if record.kind == Kind::SHM_LOCK
+                        && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
+                    {
+                        let (refused, granted) = &mut waiting.wait.recovery;
+                        *(if record.rc.is_ok() { granted } else { refused }) += 1;
+                    }
+                    return;
+                }
+                Meaning::Refused => {
+                    waiting.wait.attempts += 1;
+                    waiting.wait.until = end;
+                    waiting.wait.numbers.1 = number;
+                    (waiting.undecided, waiting.slept) = (true, false);
+                    return;
+                }
+                Meaning::Granted => {
+                    waiting.wait.until = end;
+                    waiting.wait.next = Some(number);
+                    self.end_wait(index, Outcome::Acquired);
+                    return;
+                }
+                Meaning::Over => self.end_wait(index, Outcome::GaveUp),
+            }
+        }
+        let (Some(request), Some(conn)) = (Request::of(record).filter(|_| record.rc.is_busy()), self.conns.get(index)) else {
+            return;
+        };
+        let db = (conn.db != NO_DATABASE).then_some(conn.db);
+        let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
+        let wal = conn.wal || matches!(request, Request::Shm { .. });
+        let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
+        let wait = Wait {
+            who: conn.id,
+            db,
+            request,
+            tid: record.tid,
+            sql: record.sql,
+            from: self.times.start(log, record),
+            until: end,
+            attempts: 1,
+            sleeps: 0,
+            slept_us: 0,
+            outcome: Outcome::TraceEnd,
+            numbers: (number, number),
+            next: None,
+            before: Before {
+                level: record.before,
+                exclusive: record.shm_exclusive,
+                wal,
+                checked: before.checked,
+                reading: reading(conn, before.lifetime),
+            },
+            kept: 0,
+            released: 0,
+            recovery: (u32::from(recover), 0),
+            closing: false,
+            writers: (writers, writers),
+            wal_bytes,
+        };
+        conn.waiting = Some(Waiting { wait, index: self.waits.len() as u32, undecided: true, slept: false });
+        self.waits.push(wait);
+    }
+
+    pub(super) fn end_wait(&mut self, index: Index, outcome: Outcome) {
+        let Some(waiting) = self.conns.get(index).and_then(|conn| conn.waiting.take()) else { return };
+        let mut wait = Wait { outcome, ..waiting.wait };
+        if let Some(db) = wait.db {
+            wait.writers.1 = self.commits.so_far(db).0;
+        }
+        self.waits[waiting.index as usize] = wait;
+        let Some(db) = wait.db else { return };
+        let ns = self.times.ns(wait.who.log, wait.from, wait.until);
+        let stats = self.databases.all[db as usize].stats(wait.request.lock());
+        match outcome {
+            Outcome::Acquired => {
+                if let Some(ns) = ns {
+                    stats.waited.add(ns);
+                }
+            }
+            Outcome::GaveUp | Outcome::TraceEnd => {
+                stats.gave_up += u64::from(outcome == Outcome::GaveUp);
+                if let Some(ns) = ns {
+                    stats.tried.add(ns);
+                }
+            }
+        }
+    }
+}
+
+/// What a connection was before a record changed it.
+#[derive(Clone, Copy)]
+pub(super) struct Earlier {
+    /// Its SHARED lock was that of WAL mode, kept for life.
+    pub lifetime: bool,
+    /// Its call before was `xCheckReservedLock`.
+    pub checked: bool,
+}
+
+/// The lock a connection reads under; of several readers' slots (a log restart), the one taken last.
+pub(super) fn reading(conn: &mut super::connections::Conn, lifetime: bool) -> Option<Reading> {
+    let slots =
+        (Slot::READ0.0..Slot::COUNT).filter(|slot| conn.locks.shared & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
+    let shared = LockId::file(Level::SHARED);
+    let level = (conn.locks.level.0 >= Level::SHARED && !lifetime).then_some(shared);
+    let locks: Vec<LockId> = slots.chain(level).collect();
+    let all = locks.into_iter().map(|lock| Reading::of(lock, conn.locks.taken(lock)));
+    all.max_by_key(|reading| (reading.lock != shared, reading.number))
+}
