@@ -13,18 +13,10 @@ use locktrace::format::record::Record;
 pub struct Totals {
     /// Records.
     pub records: u64,
-    /// Time inside the calls that were recorded.
-    pub in_calls: u64,
-    /// `xSync` calls.
-    pub syncs: u64,
-    /// Time inside them.
-    pub sync_time: u64,
     /// Checkpoints that began to copy.
     pub copies: u32,
     /// Of them, those no statement had asked for: automatic ones.
     pub automatic: u32,
-    /// Time between their beginning and their end.
-    pub copy_time: u64,
     /// Times it took RECOVER to make the wal-index anew.
     pub recoveries: u32,
     /// Bytes written to the database, the journal and the WAL.
@@ -36,12 +28,8 @@ impl Totals {
     pub fn since(&self, base: &Totals) -> Totals {
         Totals {
             records: self.records.wrapping_sub(base.records),
-            in_calls: self.in_calls.wrapping_sub(base.in_calls),
-            syncs: self.syncs.wrapping_sub(base.syncs),
-            sync_time: self.sync_time.wrapping_sub(base.sync_time),
             copies: self.copies.wrapping_sub(base.copies),
             automatic: self.automatic.wrapping_sub(base.automatic),
-            copy_time: self.copy_time.wrapping_sub(base.copy_time),
             recoveries: self.recoveries.wrapping_sub(base.recoveries),
             wrote: std::array::from_fn(|i| self.wrote[i].wrapping_sub(base.wrote[i])),
         }
@@ -69,11 +57,27 @@ pub struct Alone {
     pub unmapped: bool,
     /// It deleted a journal.
     pub deleted_journal: bool,
-    /// Syncs of the database file: one a commit.
-    pub database_syncs: u32,
-    /// When its last `xSync` or deletion ended; 0 = there was none.
-    pub last_work: u64,
 }
+
+/// What a stretch of work was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Work {
+    /// `xSync` of the database file: the end of a commit's writing, or of a checkpoint's.
+    SyncDatabase,
+    /// `xSync` of another file.
+    #[default]
+    Sync,
+    /// Copying the WAL into the database.
+    Copy,
+    /// Deleting a journal or a WAL.
+    Delete,
+}
+
+/// A stretch of work: what, from when, until when.
+pub type Stretch = (Work, u64, u64);
+
+/// Stretches that are remembered, the latest ones.
+const REMEMBERED: usize = 12;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +89,14 @@ pub(crate) struct Activity {
     pub number: u64,
     pub tid: u32,
     pub sql: u64,
+    /// When it was seen.
+    pub sql_at: u64,
     pub alone: Alone,
+    /// When its last record ended.
+    pub at: u64,
+    /// Its latest stretches of work, the next one to be forgotten at `next`.
+    stretches: [Stretch; REMEMBERED],
+    next: usize,
     /// Its last call on the database file was `xCheckReservedLock`.
     pub checked: bool,
     copying_since: u64,
@@ -110,16 +121,16 @@ impl Activity {
     pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
         self.number = number;
         self.tid = record.tid;
+        self.at = end;
         if record.sql != 0 {
-            self.sql = record.sql;
+            (self.sql, self.sql_at) = (record.sql, start);
         }
         self.totals.records += 1;
-        self.totals.in_calls += end - start;
         if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
             self.rare(record, start, end);
         }
         if record.after >= Level::PENDING {
-            self.alone(record, end);
+            self.alone(record);
         }
         self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
     }
@@ -127,16 +138,17 @@ impl Activity {
     fn rare(&mut self, record: &Record, start: u64, end: u64) {
         match record.kind {
             Kind::SYNC => {
-                self.totals.syncs += 1;
-                self.totals.sync_time += end - start;
+                let database = record.file_kind == FileKind::DATABASE;
+                self.worked(if database { Work::SyncDatabase } else { Work::Sync }, start, end);
             }
+            Kind::DELETE => self.worked(Work::Delete, start, end),
             Kind::CKPT_START => {
                 self.totals.copies += 1;
                 self.totals.automatic += u32::from(self.automatic);
                 self.copying_since = end;
             }
             Kind::CKPT_DONE if self.copying_since != 0 => {
-                self.totals.copy_time += start.saturating_sub(self.copying_since);
+                self.worked(Work::Copy, self.copying_since, start);
                 self.copying_since = 0;
             }
             Kind::WROTE => {
@@ -151,9 +163,20 @@ impl Activity {
         }
     }
 
+    fn worked(&mut self, work: Work, from: u64, to: u64) {
+        self.stretches[self.next % REMEMBERED] = (work, from, to);
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// The stretches of work that began at this instant or later and are remembered, in time order.
+    pub(crate) fn worked_since(&self, since: u64) -> impl Iterator<Item = Stretch> + '_ {
+        let (late, early) = self.stretches.split_at(self.next % REMEMBERED);
+        early.iter().chain(late).copied().filter(move |stretch| stretch.1 >= since && stretch.2 != 0)
+    }
+
     /// While it locks everybody out.
     #[cold]
-    fn alone(&mut self, record: &Record, end: u64) {
+    fn alone(&mut self, record: &Record) {
         let alone = &mut self.alone;
         match (record.kind, record.file_kind) {
             (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
@@ -162,14 +185,7 @@ impl Activity {
             }
             (Kind::OPEN, FileKind::WAL) if alone.from_shared => alone.outlived = true,
             (Kind::SHM_UNMAP, _) if record.arg != 0 => alone.unmapped = true,
-            (Kind::SYNC, file) => {
-                alone.database_syncs += u32::from(file == FileKind::DATABASE);
-                alone.last_work = end;
-            }
-            (Kind::DELETE, file) => {
-                alone.deleted_journal |= file == FileKind::JOURNAL;
-                alone.last_work = end;
-            }
+            (Kind::DELETE, FileKind::JOURNAL) => alone.deleted_journal = true,
             _ => {}
         }
     }

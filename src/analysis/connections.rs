@@ -138,6 +138,12 @@ impl Connections {
         self.live.get_mut(index as usize)?.as_deref_mut()
     }
 
+    /// Whether this thread was seen, since this instant, on a connection of its process other than this one.
+    pub(crate) fn seen_elsewhere(&self, but: ConnId, tid: u32, since: u64) -> bool {
+        let others = self.live.iter().flatten().filter(|conn| conn.id.log == but.log && conn.id != but);
+        tid != 0 && others.into_iter().any(|conn| conn.activity.tid == tid && conn.activity.at > since)
+    }
+
     /// Every live connection.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Index, &Conn)> {
         (0..).zip(&self.live).filter_map(|(index, conn)| Some((index, conn.as_deref()?)))

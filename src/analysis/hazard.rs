@@ -79,7 +79,7 @@ pub(crate) struct Signs {
     shared: BTreeMap<u32, (LogId, u64)>,
     forked: BTreeMap<u32, (LogId, u64)>,
     io_errors: BTreeMap<u32, (LogId, u64)>,
-    /// Up to two connections that wrote to the WAL, with a record of each and the file's number.
+    /// Up to two connections that wrote to the WAL or made checkpoints, with a record of each and the file's number.
     writers: BTreeMap<u32, Vec<(ConnId, u64, u32)>>,
     reads: BTreeMap<u32, LongRead>,
 }
@@ -104,7 +104,7 @@ impl Signs {
         }
     }
 
-    /// A connection has put something into the WAL.
+    /// A connection has put something into the WAL, or has made a checkpoint.
     #[inline]
     pub(crate) fn wrote(&mut self, db: u32, who: ConnId, event: &Event) {
         let writers = self.writers.entry(db).or_default();
@@ -196,8 +196,9 @@ impl Signs {
             let names = &trace.log(who.log).names;
             let Some(version) = names.file(*file).and_then(|name| names.sqlite_version(name.lib)) else { continue };
             if has_wal_reset_bug(version) {
-                let what =
-                    format!("several connections write to the WAL, and SQLite {version} has the WAL-reset bug (fixed in 3.51.3)");
+                let what = format!(
+                    "several connections write or checkpoint in WAL mode, and SQLite {version} has the WAL-reset bug (fixed in 3.51.3)"
+                );
                 add(HazardKind::WalResetExposure, what, vec![(a.0.log, a.1), (b.0.log, b.1)]);
                 return;
             }

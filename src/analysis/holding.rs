@@ -4,7 +4,7 @@
 //! refused. Called by the pass over the records; read by [`super::incident`].
 #![forbid(unsafe_code)]
 
-use super::activity::{Activity, Alone, Totals};
+use super::activity::{Activity, Alone, Stretch, Totals};
 use super::lock::LockId;
 use super::snapshot::Commit;
 use super::timeline::{ConnId, Taken};
@@ -25,7 +25,7 @@ pub enum Ending {
 }
 
 /// A hold that refused somebody.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Holding {
     /// Whose.
     pub who: ConnId,
@@ -37,10 +37,12 @@ pub struct Holding {
     pub number: u64,
     /// Whether it was seen.
     pub seen: bool,
-    /// The statement that took it; 0 = none, or not known.
+    /// The statement that took it; 0 = none, or not known. Where a writer went on from RESERVED, the statement that took that: a COMMIT says little.
     pub sql: u64,
     /// The statement seen last while it was held.
     pub last_sql: u64,
+    /// When that was seen.
+    pub last_sql_at: Instant,
     /// The statement that ran when it was released; 0 = none, or not known.
     pub release_sql: u64,
     /// How it ended.
@@ -51,8 +53,12 @@ pub struct Holding {
     pub did: Totals,
     /// Of a hold that locks everybody out of the database file: how it came about.
     pub alone: Alone,
+    /// The stretches of work in it, in time order: the latest ones, where there were very many.
+    pub work: Vec<Stretch>,
     /// Another statement of its connection took a lock while it was held.
     pub other_statement: bool,
+    /// Its thread was seen at work on another connection while it was held.
+    pub elsewhere: bool,
     base: Totals,
 }
 
@@ -108,12 +114,15 @@ impl Holdings {
                 seen: taken.seen,
                 sql: taken.sql,
                 last_sql: taken.sql,
+                last_sql_at: taken.asked,
                 release_sql: 0,
                 ending,
                 level_after: Level::NONE,
                 did: Totals::default(),
                 alone: Alone::default(),
+                work: Vec::new(),
                 other_statement: false,
+                elsewhere: false,
                 base,
             });
         }
@@ -163,7 +172,10 @@ impl Holdings {
 impl Holding {
     fn sum_up(&mut self, activity: &Activity) {
         self.did = activity.totals.since(&self.base);
-        self.last_sql = if activity.sql != 0 { activity.sql } else { self.sql };
+        if activity.sql != 0 {
+            (self.last_sql, self.last_sql_at) = (activity.sql, activity.sql_at);
+        }
         self.alone = activity.alone;
+        self.work = activity.worked_since(self.since).collect();
     }
 }

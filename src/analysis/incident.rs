@@ -312,7 +312,7 @@ fn of_wait(found: &Found<'_>, index: u32, refusals: &[u32], waits_of: &HashMap<C
             let convoy = wait.is_some_and(|(_, wait)| {
                 wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
             });
-            Suspect { holding, certain: blocker.certain, same_thread: blocker.same_thread, convoy }
+            Suspect { holding, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
         })
         .collect();
     let outside = if suspects.is_empty() { outside(found, refusals) } else { None };
@@ -391,12 +391,13 @@ pub fn untraced<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item
     answer.others().filter(|holder| trace.logs().iter().all(|log| i64::from(log.pid) != holder.pid))
 }
 
-/// How a run ended; one that the trace ends with had given up, where its process lived on for longer than any pause between two attempts.
+/// How a run ended; one that the trace ends with had given up, where its process lived on for longer than any pause between two attempts, or where its
+/// timeout was used up before the last one.
 fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
     let slept = wait.sleeps >= wait.attempts;
     let alive = found.alive.get(wait.who.log.0 as usize).and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
     match wait.outcome {
-        Outcome::TraceEnd if !slept && alive.is_some_and(|ns| ns > PATIENCE_NS) => Outcome::GaveUp,
+        Outcome::TraceEnd if !slept && (wait.last_sleep_cut || alive.is_some_and(|ns| ns > PATIENCE_NS)) => Outcome::GaveUp,
         outcome => outcome,
     }
 }
@@ -417,16 +418,15 @@ pub(super) fn add_holds(found: &Found<'_>, incident: &mut Incident) {
 
 /// What a holder was doing.
 fn state(case: &Case<'_>, holding: &Holding, waits: bool) -> State {
-    let ns = |time| case.times.ns(holding.who.log, 0, time).unwrap_or(0);
-    let length = case.length(holding).unwrap_or(u64::MAX);
     let died =
         holding.ending == Ending::Open && case.alive.get(holding.who.log.0 as usize).is_some_and(|&alive| alive < case.wait.from);
-    let copying = holding.lock.slot() == Some(Slot::CKPT) || ns(holding.did.copy_time) >= length / 2;
+    let met = case.met(holding);
+    let copying = holding.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);
     match () {
         () if matches!(holding.ending, Ending::Unseen(_)) || died => State::Gone,
         () if waits => State::Waiting,
         () if copying => State::Checkpointing,
-        () if ns(holding.did.sync_time) >= length / 2 => State::Syncing,
+        () if contributing::is_slow_sync(case, holding) => State::Syncing,
         () if contributing::is_idle(case, holding) => State::IdleInTransaction,
         () => State::Running,
     }

@@ -6,7 +6,7 @@
 use super::connections::Index;
 use super::holding::Ending;
 use super::lock::LockId;
-use super::refused::{Earlier, reading};
+use super::refused::{Earlier, as_writer, reading};
 use super::run::Run;
 use super::snapshot::{Commit, Stale};
 use super::timeline::{End, NEVER, Taken};
@@ -42,7 +42,7 @@ impl Run<'_> {
             _ => {}
         }
         let Some(conn) = self.conns.get(index) else { return };
-        if named && self.holdings.watch(who, lock, taken, &conn.activity) {
+        if named && self.holdings.watch(who, lock, &as_writer(conn, lock), &conn.activity) {
             conn.watched += 1;
         }
         if conn.watched > 0 && event.record.sql != 0 {
@@ -74,6 +74,9 @@ impl Run<'_> {
     pub(super) fn ended(&mut self, index: Index, event: &Event, db: u32, lock: LockId, taken: &Taken, end: End) {
         let Some(conn) = self.conns.get(index) else { return };
         let who = conn.id;
+        if lock.slot() == Some(Slot::CKPT) && taken.seen {
+            self.signs.wrote(db, who, event);
+        }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
             if let End::Released(at, _) = end
                 && conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2]
@@ -108,6 +111,9 @@ impl Run<'_> {
             let ended = self.holdings.ended(who, lock, ending, &event.record, &conn.activity);
             conn.watched -= u32::from(ended.is_some());
             conn.released = ended.or(conn.released);
+            if let Some(number) = ended {
+                self.holdings.all[number as usize].elsewhere |= self.conns.seen_elsewhere(who, taken.tid, taken.asked);
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use super::blockers::{Asked, Refusal};
 use super::connections::{Found, Index, NO_DATABASE};
 use super::lock::{LockId, Request};
 use super::run::Run;
-use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting};
+use super::timeline::Taken;
+use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting, is_cut};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
@@ -57,7 +58,7 @@ impl Run<'_> {
             let Found::Live(index) = self.conns.find(holder.who) else { continue };
             let Some(conn) = self.conns.get(index) else { continue };
             holder.same_thread = holder.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
-            let taken = *conn.locks.taken(holder.lock);
+            let taken = as_writer(conn, holder.lock);
             if taken.asked == holder.since && self.holdings.watch(holder.who, holder.lock, &taken, &conn.activity) {
                 conn.watched += 1;
             }
@@ -85,6 +86,7 @@ impl Run<'_> {
                 Meaning::Waits => {
                     if record.kind == Kind::SLEEP {
                         waiting.slept = true;
+                        waiting.wait.last_sleep_cut = is_cut(waiting.wait.sleeps, record.arg);
                         waiting.wait.sleeps += 1;
                         waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
                     } else if record.kind == Kind::SHM_LOCK
@@ -143,6 +145,7 @@ impl Run<'_> {
             released: 0,
             recovery: (u32::from(recover), 0),
             closing: false,
+            last_sleep_cut: false,
             writers: (writers, writers),
             wal_bytes,
         };
@@ -183,6 +186,17 @@ pub(super) struct Earlier {
     pub lifetime: bool,
     /// Its call before was `xCheckReservedLock`.
     pub checked: bool,
+}
+
+/// The beginning of a hold; of one that a writer came to from RESERVED, with the statement that took that.
+pub(super) fn as_writer(conn: &mut super::connections::Conn, lock: LockId) -> Taken {
+    let taken = *conn.locks.taken(lock);
+    let reserved = LockId::file(Level::RESERVED);
+    if lock.level().is_none_or(|level| level <= Level::RESERVED) || conn.locks.held().all(|(held, _)| held != reserved) {
+        return taken;
+    }
+    let sql = conn.locks.taken(reserved).sql;
+    Taken { sql: if sql == 0 { taken.sql } else { sql }, ..taken }
 }
 
 /// The lock a connection reads under; of several readers' slots (a log restart), the one taken last.

@@ -53,8 +53,27 @@ pub fn is_end(text: &str) -> bool {
     words(text).next().is_some_and(|word| matches!(&*word, "commit" | "end" | "rollback" | "release"))
 }
 
-/// Has a `RETURNING` clause: its rows are there before the first is read, so that what is left is reading them.
-pub fn has_returning(text: &str) -> bool {
+/// Gives rows: a query, or a change with a `RETURNING` clause. It goes on until its last row has been read.
+pub fn has_rows(text: &str) -> bool {
+    let first = words(text).next();
+    match first.as_deref() {
+        Some("select" | "values" | "explain") => true,
+        Some("with") => !words(text).any(|word| matches!(&*word, "insert" | "update" | "delete")) || has_returning(text),
+        Some("insert" | "update" | "delete" | "replace") => has_returning(text),
+        _ => false,
+    }
+}
+
+/// Changes rows or the schema.
+pub fn changes(text: &str) -> bool {
+    let first = words(text).next();
+    matches!(
+        first.as_deref(),
+        Some("insert" | "update" | "delete" | "replace" | "with" | "create" | "drop" | "alter" | "vacuum" | "reindex" | "analyze")
+    )
+}
+
+fn has_returning(text: &str) -> bool {
     words(text).any(|word| word == "returning")
 }
 
@@ -73,7 +92,10 @@ mod tests {
         assert!(is_checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") && is_checkpoint("pragma aux.wal_checkpoint"));
         assert!(is_begin(" BEGIN IMMEDIATE") && is_begin("SAVEPOINT s") && !is_begin("SELECT"));
         assert!(is_end("COMMIT") && is_end("/*x*/end transaction") && is_end("RELEASE s") && !is_end("BEGIN"));
-        assert!(has_returning("INSERT INTO t VALUES(1) RETURNING id") && !has_returning("INSERT INTO t VALUES(1)"));
+        assert!(has_rows("INSERT INTO t VALUES(1) RETURNING id") && !has_rows("INSERT INTO t VALUES(1)") && !has_rows("COMMIT"));
+        assert!(
+            has_rows("SELECT 1") && has_rows("WITH a AS (SELECT 1) SELECT 2") && !has_rows("WITH a AS (SELECT 1) DELETE FROM t")
+        );
         for text in ["", "--", "/*", "pragma", "PRAGMA é", "😀"] {
             assert!(!is_journal_mode(text) && !is_begin(text) && !is_end(text), "{text}");
         }

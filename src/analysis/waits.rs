@@ -48,6 +48,15 @@ pub struct Reading {
     pub seen: bool,
 }
 
+/// What SQLite's own busy handler sleeps after the first refusals, and after all later ones, in microseconds (main.c:
+/// `sqliteDefaultBusyCallback`). Where less is left of the timeout it sleeps that, and gives up after the next refusal.
+const DELAYS_US: [u64; 12] = [1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 25_000, 25_000, 50_000, 50_000, 100_000];
+
+/// Whether the sleep with this number, counted from 0, was cut short by the end of the timeout.
+pub(crate) fn is_cut(number: u32, us: u64) -> bool {
+    us < DELAYS_US[(number as usize).min(DELAYS_US.len() - 1)]
+}
+
 impl Reading {
     pub(crate) fn of(lock: LockId, taken: &Taken) -> Reading {
         Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
@@ -108,6 +117,8 @@ pub struct Wait {
     pub recovery: (u32, u32),
     /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
     pub closing: bool,
+    /// Its last sleep was shorter than SQLite's next delay: that was all that was left of the timeout.
+    pub last_sleep_cut: bool,
     /// Changes of the writer, on this database, before it and at its end.
     pub writers: (u64, u64),
     /// Bytes that had gone into the WAL before it.
@@ -180,6 +191,10 @@ impl Waiting {
         let wait = &self.wait;
         match record.kind {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
+            // Between two attempts at EXCLUSIVE nothing is given up, but by who plays a journal back, and begins anew each time.
+            Kind::UNLOCK if wait.request == Request::File(Level::EXCLUSIVE) && (wait.before.wal || !wait.before.checked) => {
+                Meaning::Over
+            }
             Kind::UNLOCK => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
                 let request = Request::of(record);
@@ -246,6 +261,7 @@ mod tests {
             released: 0,
             recovery: (0, 0),
             closing: false,
+            last_sleep_cut: false,
             writers: (0, 0),
             wal_bytes: 0,
         };

@@ -164,6 +164,13 @@ impl Process {
                 *state = State::default();
             }
             ["map"] => (record.kind, record.file_kind) = (Kind::SHM_MAP, FileKind::SHM),
+            ["unmap", how @ ("0" | "1")] => {
+                (record.kind, record.file_kind, record.arg) = (Kind::SHM_UNMAP, FileKind::SHM, how.parse().unwrap());
+                (state.shared, state.exclusive) = (0, 0);
+            }
+            ["close", "wal"] => (record.kind, record.file_kind) = (Kind::CLOSE, FileKind::WAL),
+            ["ckpt", "start"] => record.kind = Kind::CKPT_START,
+            ["ckpt", "done"] => record.kind = Kind::CKPT_DONE,
             ["unmap"] => {
                 (record.kind, record.file_kind) = (Kind::SHM_UNMAP, FileKind::SHM);
                 (state.shared, state.exclusive) = (0, 0);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::Case;
+use crate::analysis::activity::Work;
 use crate::analysis::holding::{Ending, Holding};
 use crate::analysis::sql;
 use locktrace::event::Level;
@@ -20,11 +21,23 @@ pub(super) enum Nature {
     Unknown,
 }
 
-/// A commit that has done all its work gives EXCLUSIVE up at once; this long, and most of the hold, without any is another thing.
+/// A commit that has synced the database file has nothing left to do but to end its journal; this long, and far longer than all its work, is another
+/// thing.
 const TAIL_NS: u64 = 50_000_000;
 
 /// A hold without any work in it that lasts this long was not for a commit alone.
 const SILENT_NS: u64 = 1_000_000_000;
+
+/// A commit was over, its database file synced, and EXCLUSIVE was kept: with nothing done for long, or for the next commit.
+fn outlives(case: &Case<'_>, holding: &Holding) -> bool {
+    let commits = holding.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
+    let ns = |from, to| case.times.ns(holding.who.log, from, to).unwrap_or(0);
+    let worked: u64 = holding.work.iter().map(|stretch| ns(stretch.1, stretch.2)).sum();
+    let after = holding.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
+    let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(holding));
+    let longest = after.zip(starts).map(|(stretch, next)| ns(stretch.2, next)).max().unwrap_or(0);
+    commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked)
+}
 
 pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
     let Some(level) = holding.lock.level().filter(|&level| level >= Level::PENDING) else { return Nature::Unknown };
@@ -49,19 +62,14 @@ pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
         return Nature::ModeSwitch;
     }
     let length = case.length(holding).unwrap_or(0);
-    let end = match holding.ending {
-        Ending::Released(at, _) | Ending::Unseen(at) => at,
-        Ending::Open => case.alive.get(holding.who.log.0 as usize).copied().unwrap_or(0),
-    };
-    let tail = if alone.last_work == 0 { 0 } else { case.times.ns(holding.who.log, alone.last_work, end).unwrap_or(0) };
-    if alone.database_syncs > 1 || (alone.database_syncs == 1 && tail >= TAIL_NS && tail >= length / 10 * 8) {
+    if outlives(case, holding) {
         return Nature::ExclusiveMode;
     }
     // In exclusive mode without syncs nothing at all is seen: only a transaction that was begun so explains a long silence.
     let begun = [holding.sql, holding.release_sql]
         .into_iter()
         .any(|hash| text(hash).is_some_and(|text| sql::is_begin(text) || sql::is_end(text)));
-    if level == Level::EXCLUSIVE && length >= SILENT_NS && alone.last_work == 0 && !begun {
+    if level == Level::EXCLUSIVE && length >= SILENT_NS && holding.work.is_empty() && !begun {
         return Nature::Unknown;
     }
     Nature::Commit

@@ -5,7 +5,7 @@
 
 use super::{Case, Cause, Contributing};
 use crate::analysis::holding::Holding;
-use crate::analysis::lock::LockId;
+use crate::analysis::lock::{LockId, Request};
 use crate::analysis::sql;
 use locktrace::event::{Level, Slot};
 
@@ -23,18 +23,32 @@ pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
     let proven: Vec<_> = case.proven().copied().collect();
     let any = |test: &dyn Fn(&super::Suspect<'_>) -> bool| proven.iter().any(test);
     let excludes = matches!(cause, Cause::ReaderBlocksCommit | Cause::CommitBlocksReader) && case.rollback;
+    // What is in the way then is that others have the database open at all: no transaction of anybody's.
+    let leaves_wal = case.wait.before.wal && matches!(case.wait.request, Request::File(_));
     let found = [
-        (Contributing::IdleInTransaction, any(&|suspect| writes(suspect.holding) && is_idle(case, suspect.holding))),
+        (
+            Contributing::IdleInTransaction,
+            any(&|suspect| writes(suspect.holding) && !suspect.waits && is_idle(case, suspect.holding)),
+        ),
         (Contributing::UnfinishedStatement, any(&|suspect| is_unfinished(case, suspect))),
         (Contributing::SlowSync, any(&|suspect| is_slow_sync(case, suspect.holding))),
-        (Contributing::SlowStatement, any(&|suspect| !is_unfinished(case, suspect) && is_slow_statement(case, suspect.holding))),
+        (Contributing::SlowStatement, any(&|suspect| !suspect.waits && is_slow_statement(case, suspect.holding))),
         (Contributing::RollbackJournal, excludes),
-        (Contributing::SameThreadHolder, any(&|suspect| suspect.same_thread)),
+        (Contributing::SameThreadHolder, !leaves_wal && any(&|suspect| suspect.same_thread)),
         (Contributing::WriterConvoy, is_writer_convoy(case)),
         (Contributing::CheckpointInCommit, any(&|suspect| suspect.holding.did.automatic > 0)),
         (Contributing::CheckpointConvoy, any(&|suspect| suspect.convoy)),
     ];
     found.into_iter().filter(|found| found.1).map(|found| found.0).collect()
+}
+
+/// The statement that took the lock was the one that ran when it was released; or, where nobody asked then, the one seen last, shortly before.
+fn same_statement(case: &Case<'_>, holding: &Holding) -> bool {
+    let log = holding.who.log;
+    let late = case.times.ns(log, holding.since, holding.last_sql_at).zip(case.length(holding));
+    let late = late.is_some_and(|(seen, length)| length >= SHORT_NS && seen >= length / 10 * 9);
+    holding.sql != 0
+        && (holding.release_sql == holding.sql || (holding.release_sql == 0 && holding.last_sql == holding.sql && late))
 }
 
 /// A writer's hold: WRITE, or RESERVED and what comes after it.
@@ -43,46 +57,60 @@ fn writes(holding: &Holding) -> bool {
     (holding.lock.level().is_some() && !shared) || (holding.lock.slot() == Some(Slot::WRITE) && holding.lock.is_exclusive_slot())
 }
 
-/// The statement that took the lock was the one that ran when it was released.
-fn same_statement(holding: &Holding) -> bool {
-    holding.sql != 0 && holding.release_sql == holding.sql
-}
-
 /// A transaction was open, and most of the time no call was made: not by the statement that took the lock, and for longer than what was
 /// written can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
-    let Some(length) = case.length(holding).filter(|&length| length >= SHORT_NS) else { return false };
-    let Some(in_calls) = case.times.ns(holding.who.log, 0, holding.did.in_calls) else { return false };
-    let quiet = length.saturating_sub(in_calls);
+    let met = case.met(holding);
+    let quiet = met.length.saturating_sub(met.syncs + met.copies + met.others);
     let pages = holding.did.wrote.iter().sum::<u64>() / PAGE;
     let text = |hash| case.trace.log(holding.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
     let begun = text(holding.sql).is_some_and(sql::is_begin) || text(holding.release_sql).is_some_and(sql::is_end);
     let another = holding.release_sql != 0 && holding.release_sql != holding.sql;
     let transaction = begun || another || (holding.release_sql == 0 && holding.other_statement);
-    quiet >= length / 10 * 8 && quiet / 2 >= pages.saturating_mul(PAGE_NS) && transaction && !same_statement(holding)
+    let idle = met.length >= SHORT_NS && quiet >= met.length / 10 * 8 && quiet / 2 >= pages.saturating_mul(PAGE_NS);
+    idle && transaction && !same_statement(case, holding)
 }
 
-/// One statement held the lock from its taking to its release, and its thread was seen elsewhere meanwhile; or it has a RETURNING clause, whose
-/// rows are all there before the first is read.
+/// What a statement's own hold says of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Statement {
+    /// It gives rows, and is over when they have all been read: it ran all the time, or was left unfinished.
+    Rows,
+    /// It is over with one step: it ran all the time.
+    Step,
+    /// It did not hold the lock by itself, or its text is not known.
+    Unknown,
+}
+
+/// One statement held the lock from its taking to its release.
+fn statement(case: &Case<'_>, holding: &Holding) -> Statement {
+    let text = case.trace.log(holding.who.log).names.sql(holding.sql).map(|sql| sql.text.text.as_str());
+    match text.filter(|text| same_statement(case, holding) && !sql::is_begin(text) && !sql::is_end(text)) {
+        None => Statement::Unknown,
+        Some(text) if sql::has_rows(text) => Statement::Rows,
+        Some(text) if sql::changes(text) => Statement::Step,
+        Some(_) => Statement::Unknown,
+    }
+}
+
+/// A statement that gives rows kept the lock, and was not being stepped: its thread was refused elsewhere, or seen at work elsewhere, or another
+/// statement of its connection was at work. Without that, it cannot be told from one that takes long.
 fn is_unfinished(case: &Case<'_>, suspect: &super::Suspect<'_>) -> bool {
     let holding = suspect.holding;
-    let text = case.trace.log(holding.who.log).names.sql(holding.sql).map(|sql| sql.text.text.as_str());
-    let explicit = text.is_some_and(|text| sql::is_begin(text) || sql::is_end(text));
-    let elsewhere = suspect.same_thread || holding.other_statement;
-    let returning =
-        writes(holding) && text.is_some_and(sql::has_returning) && case.length(holding).is_some_and(|ns| ns >= SHORT_NS);
-    same_statement(holding) && !explicit && (elsewhere || returning)
+    let elsewhere = suspect.same_thread || holding.elsewhere || holding.other_statement;
+    statement(case, holding) == Statement::Rows && elsewhere
 }
 
-fn is_slow_sync(case: &Case<'_>, holding: &Holding) -> bool {
-    let sync = case.times.ns(holding.who.log, 0, holding.did.sync_time);
-    sync.zip(case.length(holding)).is_some_and(|(sync, length)| sync >= length / 2 && sync > 0)
+/// Most of what the victim met of the hold was `xSync`.
+pub(crate) fn is_slow_sync(case: &Case<'_>, holding: &Holding) -> bool {
+    let met = case.met(holding);
+    met.length >= SHORT_NS && met.syncs >= met.length / 2
 }
 
 fn is_slow_statement(case: &Case<'_>, holding: &Holding) -> bool {
-    let copies = case.times.ns(holding.who.log, 0, holding.did.copy_time).unwrap_or(0);
-    let long = case.length(holding).is_some_and(|length| length >= SHORT_NS && copies < length / 2);
-    long && same_statement(holding) && !is_slow_sync(case, holding)
+    let met = case.met(holding);
+    let long = met.length >= SHORT_NS && met.copies < met.length / 2;
+    long && statement(case, holding) == Statement::Step && !is_slow_sync(case, holding)
 }
 
 /// WRITE or RESERVED went to another owner at least twice while it waited; its own turn, at the end, is none of them.

@@ -14,6 +14,7 @@ mod rollback;
 mod timeout;
 mod upgrade;
 
+use super::activity::Work;
 use super::gaps::Gaps;
 use super::holding::{Ending, Holding};
 use super::times::{Instant, Times};
@@ -150,7 +151,9 @@ pub(crate) struct Suspect<'a> {
     pub certain: bool,
     /// The victim's own thread made its connection's last call.
     pub same_thread: bool,
-    /// It waited for a lock itself, and with WRITE and CKPT in its hands for a reader's slot.
+    /// It waited for a lock itself.
+    pub waits: bool,
+    /// It did so with WRITE and CKPT in its hands for a reader's slot.
     pub convoy: bool,
 }
 
@@ -197,7 +200,33 @@ impl Case<'_> {
 
     /// How long a hold lasted, as far as it is known, in nanoseconds.
     pub(crate) fn length(&self, holding: &Holding) -> Option<u64> {
-        length(&self.times, holding, self.alive)
+        self.times.ns(holding.who.log, holding.since, self.end(holding)?)
+    }
+
+    /// When a hold was released, or its process was last seen alive.
+    pub(crate) fn end(&self, holding: &Holding) -> Option<Instant> {
+        match holding.ending {
+            Ending::Released(at, _) => Some(at),
+            Ending::Unseen(_) => None,
+            Ending::Open => self.alive.get(holding.who.log.0 as usize).copied(),
+        }
+    }
+
+    /// The part of a hold that the victim met: up to its release, or to the last attempt. What came later is not what was in the way.
+    pub(crate) fn met(&self, holding: &Holding) -> Met {
+        let log = holding.who.log;
+        let until = self.end(holding).map_or(self.wait.until, |end| end.min(self.wait.until));
+        let ns = |from, to| self.times.ns(log, from, to).unwrap_or(0);
+        let mut met = Met { length: ns(holding.since, until), ..Met::default() };
+        for &(work, from, to) in &holding.work {
+            let part = if from < until { ns(from, to.min(until)) } else { 0 };
+            match work {
+                Work::Sync | Work::SyncDatabase => met.syncs += part,
+                Work::Copy => met.copies += part,
+                Work::Delete => met.others += part,
+            }
+        }
+        met
     }
 
     /// A record of the victim.
@@ -210,14 +239,13 @@ impl Case<'_> {
     }
 }
 
-/// How long a hold lasted: to its release, or to the last sign of life of its process; in nanoseconds.
-pub(crate) fn length(times: &Times<'_>, holding: &Holding, alive: &[Instant]) -> Option<u64> {
-    let end = match holding.ending {
-        Ending::Released(at, _) => at,
-        Ending::Unseen(_) => return None,
-        Ending::Open => *alive.get(holding.who.log.0 as usize)?,
-    };
-    times.ns(holding.who.log, holding.since, end)
+/// What the victim met of a hold, in nanoseconds: how long it had lasted, and how much of that was which work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met {
+    pub length: u64,
+    pub syncs: u64,
+    pub copies: u64,
+    pub others: u64,
 }
 
 type Rule = fn(&Case<'_>) -> Option<Verdict>;
