@@ -130,10 +130,10 @@ impl<'t> Run<'t> {
         if let Some(holding) = conn.released.take() {
             self.holdings.released_with(holding, record);
         }
-        if let Some(stale) = conn.stale.take() {
-            if self.commits.upgraded(*stale, record, number, start) {
-                self.holdings.committed(&stale.peer);
-            }
+        if let Some(stale) = conn.stale.take()
+            && self.commits.upgraded(*stale, record, number, start)
+        {
+            self.holdings.committed(&stale.peer);
         }
         if record.flags.0 & (Flags::FORKED.0 | Flags::SHARED_CACHE.0) != 0 || !record.rc.is_ok() {
             self.signs.flagged(db, event);
