@@ -83,7 +83,7 @@ const REMEMBERED: usize = 12;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Activity {
     pub totals: Totals,
-    /// The sums when the hold of each [`kind`] began.
+    /// The sums when the hold of each `kind` began.
     marks: [Totals; 4],
     /// The number of its last record, the thread that made it, and the statement it saw last.
     pub number: u64,

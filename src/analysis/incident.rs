@@ -1,7 +1,7 @@
 //! Incidents: runs of refused attempts that mattered, each with who was in the way, why, and the proof.
 //!
-//! In comes everything the pass over the records found ([`Found`]); out go [`Incident`]s in time order. A refusal that no application sees is no
-//! incident ([`harmless`] says which those are); an upgrade from a stale snapshot is one, though no call failed. Called when the pass ends.
+//! In comes everything the pass over the records found (`Found`); out go [`Incident`]s in time order. A refusal that no application sees is no
+//! incident (`harmless` says which those are); an upgrade from a stale snapshot is one, though no call failed. Called when the pass ends.
 #![forbid(unsafe_code)]
 
 use super::blockers::Refusal;
@@ -489,7 +489,7 @@ fn chains(found: &Found<'_>, incidents: &mut [Incident], waits_of: &HashMap<Conn
     }
 }
 
-/// Where a chain of waits ends: the incidents passed on the way, from this one on, each the reason for the one before. At most [`KEPT`] of them.
+/// Where a chain of waits ends: the incidents passed on the way, from this one on, each the reason for the one before. At most `KEPT` of them.
 pub fn chain(incidents: &[Incident], from: u32) -> Vec<u32> {
     let mut passed = vec![from];
     while passed.len() < KEPT {

@@ -105,6 +105,12 @@ impl<'t> Analysis<'t> {
         self.times.real_ns(log, at)
     }
 
+    /// The instant that places a record in the order of the trace.
+    pub fn instant(&self, event: &crate::trace::Event) -> Instant {
+        let release = crate::trace::is_release(&event.record);
+        if release { self.times.start(event.log, &event.record) } else { self.times.end(event.log, &event.record) }
+    }
+
     /// What the kernel said about a refused attempt, or about an earlier one of the same run ([`Asked::here`]): who held the lock a moment
     /// later, in or outside the trace. A reading after the fact: whoever it names may have taken the lock in between.
     pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {

@@ -5,7 +5,7 @@
 //! lock it reads under. SQLite's own busy handler sleeps after *every* refusal; so in a run that has slept, an attempt without a
 //! sleep before it is the application's next try, and the run before it had given up. A run that never sleeps (an application's
 //! own busy handler, or its own retries without any) cannot be told apart that way, and counts as one, as long as its attempts follow each
-//! other within [`PATIENCE_NS`].
+//! other within `PATIENCE_NS`.
 //!
 //! What a cause rests on is noted on the way: what the connection held at first, and whether it kept it.
 #![forbid(unsafe_code)]

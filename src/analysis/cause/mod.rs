@@ -1,8 +1,8 @@
 //! Why an attempt was refused, and what would have to change: one cause for each incident, with its proof.
 //!
-//! In comes a [`Case`]: one run of refused attempts, and the holds that stood in its way; out goes a [`Verdict`]. Each family of causes has a
-//! file; a rule is a function that proves one cause or says nothing. [`RULES`] is their order: those the victim's own calls prove, before those that
-//! rest on what the holder did; and [`Cause::Unexplained`] where none proves itself. Pure. Called by [`super::incident`].
+//! In comes a `Case`: one run of refused attempts, and the holds that stood in its way; out goes a `Verdict`. Each family of causes has a
+//! file; a rule is a function that proves one cause or says nothing. `RULES` is their order: those the victim's own calls prove, before those that
+//! rest on what the holder did; and `Cause::Unexplained` where none proves itself. Pure. Called by `super::incident`.
 #![forbid(unsafe_code)]
 
 mod alone;
