@@ -76,6 +76,7 @@ fn cat_and_report_print_what_they_should() {
         ("cat.jsonl", &["cat", path, "--json"]),
         ("report.txt", &["report", path]),
         ("report.json", &["report", path, "--json"]),
+        ("explain.txt", &["explain", path, "--incident", "1"]),
         ("report-longest.txt", &["report", path, "--all", "--longest", "1"]),
     ] {
         let output = run(arguments);
@@ -87,6 +88,65 @@ fn cat_and_report_print_what_they_should() {
             assert!(!text.contains('\x1b'), "{name} has no colours in a pipe");
         }
     }
+}
+
+#[test]
+fn explain_says_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let path = dir.path().to_str().unwrap();
+    // Without a number: an error before any wait.
+    assert!(stdout(&run(&["explain", path])).starts_with("Incident 2 of 3: unexplained; the application saw an error"));
+    let export = dir.path().join("export.jsonl");
+    std::fs::write(&export, run(&["cat", path, "--json"]).stdout).unwrap();
+    assert_eq!(stdout(&run(&["explain", path])), stdout(&run(&["explain", export.to_str().unwrap()])));
+    for arguments in [&["explain", path, "--incident", "4"][..], &["explain", path, "--incident", "0"], &["explain", "-"]] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    std::fs::remove_file(dir.path().join(format!("{}.ring", Process::new(200).id))).unwrap();
+    assert!(stdout(&run(&["explain", path])).starts_with("There is no incident in this trace"));
+}
+
+#[test]
+fn check_holds_a_trace_against_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let path = dir.path().to_str().unwrap();
+    let check = |limits: &[&str]| {
+        let output = run(&[&["check", path], limits].concat());
+        (output.status.code().unwrap(), stdout(&output))
+    };
+    for (limits, code, says) in [
+        (&[][..], 1, "no-gave-up: incident 2: unexplained"),
+        (&["--allow", "unexplained"], 0, "within all limits"),
+        (&["--max-wait", "5ms"], 1, "max-wait: incident 1: hold-exceeds-timeout: pid 200"),
+        (&["--max-wait", "5ms"], 1, "BEGIN IMMEDIATE"),
+        (&["--max-wait", "1s"], 0, "within"),
+        (
+            &["--max-hold", "1ms"],
+            1,
+            "max-hold: /data/app.db: pid 100 thread 101 web-1 c1 held X WRITE for 8.80 ms: BEGIN IMMEDIATE",
+        ),
+        (&["--max-hold", "10ms"], 0, "within"),
+        (&["--no-refusals", "--allow", "unexplained"], 1, "no-refusals: incident 1"),
+        (&["--no-refusals", "--allow", "unexplained", "--allow", "hold-exceeds-timeout"], 0, "within"),
+        (&["--no-hazards"], 0, "within"),
+        (&["--max-hold", "soon"], 2, ""),
+        (&["--allow", "bad-luck"], 2, ""),
+    ] {
+        let (found, text) = check(limits);
+        assert_eq!(found, code, "{limits:?}: {text}");
+        assert!(text.contains(says), "{limits:?}: {text}");
+    }
+    // Records are lost: what is seen is beyond a limit, or it cannot be told.
+    let ring = dir.path().join(format!("{}.ring", Process::new(200).id));
+    let mut bytes = std::fs::read(&ring).unwrap();
+    bytes[4096 + 64 * 5 + 9] ^= 1;
+    std::fs::write(&ring, bytes).unwrap();
+    let (code, text) = check(&["--max-hold", "10ms"]);
+    assert_eq!((code, text.contains("cannot be told: log 200-")), (2, true), "{text}");
+    assert_eq!(check(&["--max-hold", "1ms"]).0, 1);
+    assert_eq!(run(&["check", "/nowhere/at/all"]).status.code(), Some(2));
 }
 
 #[test]

@@ -85,8 +85,12 @@ pub(crate) struct Activity {
     pub totals: Totals,
     /// The sums when the hold of each `kind` began.
     marks: [Totals; 4],
-    /// The number of its last record, the thread that made it, and the statement it saw last.
+    /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
     pub number: u64,
+    last: Option<Kind>,
+    /// The same of the record before that, and of the one before it began to read.
+    previous: Option<(u64, Kind)>,
+    pub before_reading: Option<(u64, Kind)>,
     pub tid: u32,
     pub sql: u64,
     /// When it was seen.
@@ -119,7 +123,8 @@ impl Activity {
     /// Follows one record; `level` is the connection's level before it, `start` and `end` its instants.
     #[inline]
     pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
-        self.number = number;
+        self.previous = self.last.map(|kind| (self.number, kind));
+        (self.number, self.last) = (number, Some(record.kind));
         self.tid = record.tid;
         self.at = end;
         if record.sql != 0 {
@@ -193,7 +198,11 @@ impl Activity {
     /// A hold of this lock began with this record.
     #[inline]
     pub(crate) fn began(&mut self, lock: LockId, record: &Record, checked: bool, wal: bool) {
-        self.marks[kind(lock)] = self.totals;
+        let kind = kind(lock);
+        self.marks[kind] = self.totals;
+        if kind == 0 {
+            self.before_reading = self.previous;
+        }
         if lock.level().is_some_and(|level| level >= Level::PENDING) && record.before < Level::PENDING {
             self.alone = Alone {
                 from_shared: record.before <= Level::SHARED,
@@ -208,6 +217,11 @@ impl Activity {
         } else if lock.slot() == Some(Slot::RECOVER) && lock.is_exclusive_slot() {
             self.totals.recoveries += 1;
         }
+    }
+
+    /// The number and the kind of the record before its last one.
+    pub(crate) fn previous(&self) -> Option<(u64, Kind)> {
+        self.previous
     }
 
     /// The sums when the hold of this lock, which it has now, began.

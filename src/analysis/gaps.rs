@@ -71,9 +71,17 @@ impl Gaps {
         }
     }
 
-    /// All records have passed by.
-    pub(crate) fn finish(&mut self) {
+    /// All records have passed by, of `head` that there were.
+    pub(crate) fn finish(&mut self, head: u64) {
         self.settle(0);
+        if self.next < head && self.first.is_some() {
+            self.gaps.push((self.next, head - 1));
+        }
+    }
+
+    /// Whether a record after this one is missing.
+    pub(crate) fn after(&self, number: u64) -> bool {
+        self.between(number, u64::MAX)
     }
 
     /// Whether a record between these two numbers is missing.
@@ -94,7 +102,7 @@ mod tests {
     fn of(numbers: &[u64]) -> Gaps {
         let mut gaps = Gaps::default();
         numbers.iter().for_each(|&number| gaps.saw(number));
-        gaps.finish();
+        gaps.finish(0);
         gaps
     }
 
@@ -105,6 +113,10 @@ mod tests {
         assert!(gaps.between(6, 8) && gaps.between(4, 12) && gaps.between(9, 12) && gaps.between(7, 7));
         let gaps = of(&[5, 2, 6]);
         assert!(gaps.between(2, 5) && !gaps.between(5, 6));
+        let mut gaps = of(&[0, 1]);
+        assert!(!gaps.after(0));
+        gaps.finish(3);
+        assert!(gaps.after(1) && !gaps.between(0, 1));
         assert!(!of(&[]).between(0, 9), "nothing is known to be missing where nothing was seen");
     }
 

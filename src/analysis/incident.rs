@@ -395,7 +395,9 @@ pub fn untraced<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item
 /// timeout was used up before the last one.
 fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
     let slept = wait.sleeps >= wait.attempts;
-    let alive = found.alive.get(wait.who.log.0 as usize).and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
+    let log = wait.who.log.0 as usize;
+    let alive = found.alive.get(log).filter(|_| !found.gaps[log].after(wait.numbers.1));
+    let alive = alive.and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
     match wait.outcome {
         Outcome::TraceEnd if !slept && (wait.last_sleep_cut || alive.is_some_and(|ns| ns > PATIENCE_NS)) => Outcome::GaveUp,
         outcome => outcome,

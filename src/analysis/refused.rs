@@ -119,6 +119,8 @@ impl Run<'_> {
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
         let wal = conn.wal || matches!(request, Request::Shm { .. });
+        let reading = reading(conn, before.lifetime);
+        let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
         let wait = Wait {
             who: conn.id,
@@ -139,7 +141,8 @@ impl Run<'_> {
                 exclusive: record.shm_exclusive,
                 wal,
                 checked: before.checked,
-                reading: reading(conn, before.lifetime),
+                earlier,
+                reading,
             },
             kept: 0,
             released: 0,

@@ -282,7 +282,9 @@ impl<'t> Run<'t> {
                 span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
             }
         }
-        self.gaps.iter_mut().for_each(Gaps::finish);
+        for (gaps, log) in self.gaps.iter_mut().zip(self.trace.logs()) {
+            gaps.finish(log.head);
+        }
         let alive = (0..).map(LogId).zip(&self.seen).map(|(log, seen)| seen.latest.max(self.times.last_anchor(log))).collect();
         let firsts = std::mem::take(&mut self.databases.firsts);
         let mut databases = self.databases.all;

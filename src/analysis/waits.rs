@@ -74,6 +74,8 @@ pub struct Before {
     pub wal: bool,
     /// Its call before was `xCheckReservedLock`.
     pub checked: bool,
+    /// The record of this connection before it began to read (or before the attempt, where it does not read), and its kind.
+    pub earlier: Option<(u64, Kind)>,
     /// The lock it read under. The lifetime SHARED of WAL mode is none.
     pub reading: Option<Reading>,
 }
@@ -256,7 +258,7 @@ mod tests {
             outcome: Outcome::TraceEnd,
             numbers: (0, 0),
             next: None,
-            before: Before { level: Level::NONE, exclusive: 0, wal: false, checked: false, reading: None },
+            before: Before { level: Level::NONE, exclusive: 0, wal: false, checked: false, earlier: None, reading: None },
             kept: 0,
             released: 0,
             recovery: (0, 0),

@@ -5,9 +5,11 @@
 
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod cat;
+mod check;
 mod demo;
 mod doctor;
 mod elf;
+mod explain;
 mod extension;
 mod library;
 mod program;
@@ -40,14 +42,16 @@ Environment:
 Exit codes:
   0  It worked.
   2  Wrong usage, or nothing could be read.
-  `doctor` says 1 where no way in works.
+  `doctor` says 1 where no way in works; `check` says 1 beyond a limit, and 2 where that cannot be told.
   `run` passes on the exit code of the program.";
 
 #[derive(Subcommand)]
 enum Verb {
     Cat(cat::Cat),
+    Check(check::Check),
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
+    Explain(explain::Explain),
     Extension(extension::Extension),
     Report(report::Report),
     Run(run::Run),
@@ -88,9 +92,14 @@ pub fn main() -> ExitCode {
     let done = match arguments.verb {
         Verb::Cat(cat) => cat.run(),
         Verb::Demo(demo) => demo.run(),
+        Verb::Explain(explain) => explain.run(),
         Verb::Extension(extension) => extension.run(),
         Verb::Report(report) => report.run(),
         Verb::Doctor(doctor) => match doctor.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Verb::Check(check) => match check.run() {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod essence;
+pub mod explain;
 pub mod fix;
 pub mod harm;
 pub mod host;
@@ -12,6 +13,8 @@ pub mod json;
 pub mod record;
 pub mod summary;
 pub mod text;
+mod verdict;
+pub mod words;
 
 use crate::trace::Tally;
 

@@ -1,4 +1,4 @@
-//! The report for people: the essence first, then each database, then every refused attempt, then what was lost.
+//! The report for people: the verdict first, then the essence, then each database, then every refused attempt, then what was lost.
 //!
 //! In come an [`Analysis`], a writer and a [`Style`]. No line is wider than the style says, and nothing that a traced program named
 //! reaches the terminal unescaped.
@@ -6,7 +6,7 @@
 
 use super::essence::{self, Essence};
 use super::human::{count, cut, duration, known, pad, pad_left};
-use super::losses;
+use super::{losses, verdict, words};
 use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal};
 use crate::trace::{LogId, Severity};
 use std::io::{self, Write};
@@ -26,20 +26,23 @@ impl Default for Style {
     }
 }
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[1;31m";
-const PLAIN: &str = "\x1b[0m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[1;31m";
+pub(super) const PLAIN: &str = "\x1b[0m";
 
 /// Writes the report. It has colours; a writer like `anstream`'s takes them out where they are not wanted.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write(analysis: &Analysis<'_>, style: Style, out: &mut impl Write) -> io::Result<()> {
+    verdict::write(analysis, style.width, out)?;
     let mut text = Text { analysis, style, out };
     text.essence()?;
     for db in &analysis.databases {
         text.database(db)?;
     }
+    verdict::statements(analysis, style.width, text.out)?;
+    verdict::hazards(analysis, style.width, text.out)?;
     text.refusals()?;
     text.losses()
 }
@@ -280,29 +283,15 @@ impl<W: Write> Text<'_, '_, W> {
     }
 
     fn who(&self, who: ConnId, tid: u32) -> String {
-        let log = self.analysis.trace.log(who.log);
-        // Threads often share a name (the program's), so that only the number tells them apart.
-        let number = if tid == 0 || tid == log.pid { String::new() } else { format!(" thread {tid}") };
-        let name = essence::thread(self.analysis.trace, who, tid).map_or_else(String::new, |name| format!(" {}", cut(name, 16)));
-        let thread = number + &name;
-        format!("pid {}{thread} c{}{}", log.pid, who.conn, if who.forked { " (forked)" } else { "" })
+        words::who(self.analysis, who, tid)
     }
 
     fn sql(&self, who: ConnId, hash: u64) -> Option<String> {
-        if hash == 0 {
-            return None;
-        }
-        Some(match essence::sql(self.analysis.trace, who, hash) {
-            Some(sql) => cut(sql, self.style.width),
-            None => format!("sql {hash:016x}"),
-        })
+        words::sql(self.analysis, who, hash).map(|sql| cut(&sql, self.style.width))
     }
 
-    /// Since the beginning of the trace, in seconds.
     fn at(&self, log: LogId, at: Instant) -> String {
-        let (Some(now), Some((from, _))) = (self.analysis.real_ns(log, at), self.analysis.span) else { return "at ?".to_owned() };
-        let us = now.saturating_sub(from) / 1_000;
-        format!("+{}.{:06}", us / 1_000_000, us % 1_000_000)
+        words::at(self.analysis, log, at)
     }
 }
 
@@ -312,6 +301,6 @@ fn quantiles(distribution: &Distribution) -> [String; 4] {
     [show(distribution.quantile(0.5)), show(distribution.quantile(0.95)), show(distribution.quantile(0.99)), show(max)]
 }
 
-fn many(number: u64, thing: &str) -> String {
+pub(super) fn many(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }

@@ -9,7 +9,7 @@ use super::{Case, Cause, Verdict};
 use crate::analysis::lock::Request;
 use crate::analysis::sql;
 use crate::analysis::waits::Outcome;
-use locktrace::event::Level;
+use locktrace::event::{Kind, Level};
 
 /// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement; or there was none, for a checkpoint.
 fn at_start(case: &Case<'_>) -> bool {
@@ -24,8 +24,9 @@ fn at_start(case: &Case<'_>) -> bool {
 pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let once = wait.attempts == 1 && wait.sleeps == 0 && case.outcome == Outcome::GaveUp;
-    let first = wait.before.reading.map_or(wait.numbers.0, |reading| reading.number);
-    if !wants_to_write(case) || !once || !at_start(case) || case.gap_from(first) {
+    // A sleep before it makes it the last of several attempts; so that there was none has to be seen.
+    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_from(number));
+    if !wants_to_write(case) || !once || !at_start(case) || !awake {
         return None;
     }
     // A change of journal mode is refused like this, too, whatever the timeout: without the text it cannot be excluded.

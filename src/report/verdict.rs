@@ -1,0 +1,112 @@
+//! The first screen of the report: what the application saw, the few causes behind it in order of harm, and what removes each.
+//!
+//! In come an [`Analysis`], a width and a writer. Behind it, for whoever wants more: which statement blocks which, and hazards.
+#![forbid(unsafe_code)]
+
+use super::harm::{self, Harm};
+use super::human::{count, cut, duration, pad_left};
+use super::text::{BOLD, PLAIN, RED, many};
+use super::{essence, words};
+use crate::analysis::{Analysis, Ended};
+use std::io::{self, Write};
+
+/// Pairs of statements that are listed.
+const PAIRS: usize = 10;
+
+/// The verdict.
+pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    if analysis.incidents.is_empty() {
+        return Ok(());
+    }
+    let ended = |how: Ended| analysis.incidents.iter().filter(|incident| incident.ended == how).count() as u64;
+    let (failed, waited, open) = (ended(Ended::GaveUp), ended(Ended::SucceededAfterWait), ended(Ended::Open));
+    let mut parts = Vec::new();
+    if waited > 0 {
+        parts.push(format!("{} got the lock after a wait", count(waited)));
+    }
+    if open > 0 {
+        parts.push(format!("{} open at the end of the trace", count(open)));
+    }
+    let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
+    let head = match failed {
+        0 => format!("No refusal that the application saw as an error{rest}"),
+        _ => format!("{} that the application saw as an error{rest}", many(failed, "refusal")),
+    };
+    let colour = if failed > 0 { RED } else { BOLD };
+    writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
+    for harm in harm::causes(analysis) {
+        cause(analysis, &harm, width, out)?;
+    }
+    if !analysis.hazards.is_empty() {
+        let mut ids: Vec<&str> = analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect();
+        ids.dedup();
+        writeln!(out, "{}", cut(&format!("  hazards, without any refusal: {}", ids.join(", ")), width))?;
+    }
+    writeln!(out)
+}
+
+fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Write) -> io::Result<()> {
+    let incident = &analysis.incidents[harm.worst as usize];
+    let mut also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
+    also.insert(0, harm.cause.id());
+    let errors = if harm.gave_up > 0 { format!(", {}", many(harm.gave_up, "error")) } else { String::new() };
+    let head = format!("  {}: {}{errors}, {} waited in all", also.join(" + "), many(harm.count, "time"), duration(harm.waited_ns));
+    writeln!(out, "{BOLD}{}{PLAIN}", cut(&head, width))?;
+    let mut line = |text: String| writeln!(out, "{}", cut(&text, width).trim_end());
+    let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
+    line(format!("    refused  {}", statement(incident.who, incident.sql)))?;
+    if let Some(blocker) = incident.blockers.first() {
+        let holding = &analysis.holdings[blocker.holding as usize];
+        let who = words::who(analysis, holding.who, blocker.tid);
+        line(format!("    by       {}", statement(holding.who, holding.sql)))?;
+        line(format!("             {who}, holding {}, {}", holding.lock, blocker.state.id()))?;
+    }
+    for stranger in essence::strangers(analysis, incident) {
+        line(format!("    by       {stranger}, outside the trace, holding {}", stranger.lock()))?;
+    }
+    super::explain::paragraph(out, "    fix      ", &harm.fix, width)?;
+    writeln!(out, "{}", cut(&format!("    proof    locktrace explain --incident {}", harm.worst + 1), width))
+}
+
+/// Which statement is in the way of which.
+pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    let pairs = harm::statements(analysis);
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    writeln!(out, "{BOLD}Who blocks whom{PLAIN}")?;
+    writeln!(out, "     times  errors     waited  refused <- in the way")?;
+    let room = width.saturating_sub(34) / 2;
+    for pair in pairs.iter().take(PAIRS) {
+        let text = |text: &Option<String>| cut(text.as_deref().unwrap_or("(not known)"), room);
+        let line = format!(
+            "  {}{}{}  {} <- {}",
+            pad_left(&count(pair.count), 8),
+            pad_left(&count(pair.gave_up), 8),
+            pad_left(&duration(pair.waited_ns), 11),
+            text(&pair.victim),
+            text(&pair.blocker)
+        );
+        writeln!(out, "{}", cut(&line, width))?;
+    }
+    if pairs.len() > PAIRS {
+        writeln!(out, "  … and {} more: --json lists them", count((pairs.len() - PAIRS) as u64))?;
+    }
+    Ok(())
+}
+
+/// What can go wrong.
+pub(super) fn hazards(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    if analysis.hazards.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    writeln!(out, "{BOLD}Hazards{PLAIN}")?;
+    for hazard in &analysis.hazards {
+        let path = analysis.databases.get(hazard.db as usize).and_then(|db| db.paths.first()).map_or("", String::as_str);
+        writeln!(out, "{}", cut(&format!("  {}: {}", hazard.kind.id(), hazard.what), width))?;
+        writeln!(out, "{}", cut(&format!("    {path}"), width).trim_end())?;
+    }
+    Ok(())
+}
