@@ -122,37 +122,12 @@ impl Run<'_> {
         let reading = reading(conn, before.lifetime);
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
-        let wait = Wait {
-            who: conn.id,
-            db,
-            request,
-            tid: record.tid,
-            sql: record.sql,
-            from: self.times.start(log, record),
-            until: end,
-            attempts: 1,
-            sleeps: 0,
-            slept_us: 0,
-            outcome: Outcome::TraceEnd,
-            numbers: (number, number),
-            next: None,
-            before: Before {
-                level: record.before,
-                exclusive: record.shm_exclusive,
-                wal,
-                checked: before.checked,
-                earlier,
-                reading,
-            },
-            kept: 0,
-            released: 0,
-            recovery: (u32::from(recover), 0),
-            closing: false,
-            last_sleep_cut: false,
-            writers: (writers, writers),
-            wal_bytes,
-        };
-        conn.waiting = Some(Waiting { wait, index: self.waits.len() as u32, undecided: true, slept: false });
+        let span = (self.times.start(log, record), end);
+        let mut wait = Wait::new(conn.id, db, request, number, record, span);
+        wait.before = Before { wal, checked: before.checked, earlier, reading, ..wait.before };
+        wait.recovery = (u32::from(recover), 0);
+        (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
+        conn.waiting = Some(Waiting::new(wait, self.waits.len() as u32));
         self.waits.push(wait);
     }
 

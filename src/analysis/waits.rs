@@ -128,6 +128,47 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// A run that begins with this refused attempt. What the connection was before it is for the caller to add, where that is known.
+    pub(crate) fn new(
+        who: ConnId,
+        db: Option<u32>,
+        request: Request,
+        number: u64,
+        record: &Record,
+        span: (Instant, Instant),
+    ) -> Wait {
+        Wait {
+            who,
+            db,
+            request,
+            tid: record.tid,
+            sql: record.sql,
+            from: span.0,
+            until: span.1,
+            attempts: 1,
+            sleeps: 0,
+            slept_us: 0,
+            outcome: Outcome::TraceEnd,
+            numbers: (number, number),
+            next: None,
+            before: Before {
+                level: record.before,
+                exclusive: record.shm_exclusive,
+                wal: matches!(request, Request::Shm { .. }),
+                checked: false,
+                earlier: None,
+                reading: None,
+            },
+            kept: 0,
+            released: 0,
+            recovery: (0, 0),
+            closing: false,
+            last_sleep_cut: false,
+            writers: (0, 0),
+            wal_bytes: 0,
+        }
+    }
+
     /// It found no wal-index in order, and wanted to make one.
     pub fn is_recovery(&self) -> bool {
         self.before.wal
@@ -163,6 +204,11 @@ pub(crate) enum Meaning {
 }
 
 impl Waiting {
+    /// A run that has just begun.
+    pub(crate) fn new(wait: Wait, index: u32) -> Waiting {
+        Waiting { wait, index, undecided: true, slept: false }
+    }
+
     /// Notes what the record after a refused attempt tells of the lock it reads under.
     #[inline]
     pub(crate) fn observe(&mut self, record: &Record, number: u64) {
@@ -244,30 +290,10 @@ mod tests {
     use locktrace::event::ResultCode;
 
     fn waiting(request: Request) -> Waiting {
-        let wait = Wait {
-            who: ConnId { log: LogId(0), conn: 1, forked: false },
-            db: None,
-            request,
-            tid: 7,
-            sql: 1,
-            from: 0,
-            until: 0,
-            attempts: 1,
-            sleeps: 0,
-            slept_us: 0,
-            outcome: Outcome::TraceEnd,
-            numbers: (0, 0),
-            next: None,
-            before: Before { level: Level::NONE, exclusive: 0, wal: false, checked: false, earlier: None, reading: None },
-            kept: 0,
-            released: 0,
-            recovery: (0, 0),
-            closing: false,
-            last_sleep_cut: false,
-            writers: (0, 0),
-            wal_bytes: 0,
-        };
-        Waiting { wait, index: 0, undecided: true, slept: false }
+        let record = Record { tid: 7, sql: 1, ..Record::new(Kind::LOCK) };
+        let mut wait = Wait::new(ConnId { log: LogId(0), conn: 1, forked: false }, None, request, 0, &record, (0, 0));
+        wait.before.wal = false;
+        Waiting::new(wait, 0)
     }
 
     fn lock(level: Level, rc: i32) -> Record {

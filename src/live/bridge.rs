@@ -18,7 +18,7 @@ use super::event::Event;
 use super::{holders, hub};
 use crate::analysis::lock::Request;
 use crate::analysis::timeline::ConnId;
-use crate::analysis::waits::{Meaning, Outcome, Wait, Waiting};
+use crate::analysis::waits::{Meaning, Wait, Waiting};
 use crate::report::human::duration;
 use crate::trace::LogId;
 use locktrace::event::{Flags, Kind, Level as Lock};
@@ -98,25 +98,14 @@ fn after(run: Option<Run>, event: &Event) -> Option<Run> {
         }
     }
     let request = Request::of(record).filter(|request| record.rc.is_busy() && !request.is_optional())?;
-    let wait = Wait {
-        who: ConnId { log: LogId(0), conn: record.conn, forked: false },
-        db: None,
-        request,
-        tid: record.tid,
-        sql: record.sql,
-        from: record.start,
-        until: record.end(),
-        attempts: 1,
-        sleeps: 0,
-        slept_us: 0,
-        outcome: Outcome::TraceEnd,
-    };
+    let who = ConnId { log: LogId(0), conn: record.conn, forked: false };
+    let wait = Wait::new(who, None, request, 0, record, (record.start, record.end()));
     // The last close, a hot journal, or a change of the journal mode.
     let perhaps_closing = request == Request::File(Lock::EXCLUSIVE) && record.before <= Lock::SHARED;
     if !perhaps_closing {
         refused(event);
     }
-    Some(Run { waiting: Waiting { wait, index: 0 }, log, untold: perhaps_closing.then_some(*event) })
+    Some(Run { waiting: Waiting::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
 }
 
 fn refused(event: &Event) {
