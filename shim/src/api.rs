@@ -45,9 +45,15 @@ const HAS_DATABASE_FILE_OBJECT: c_int = 3_032_000;
 /// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
 pub mod slot {
     #![allow(missing_docs)]
+    pub const DECLARE_VTAB: usize = 50;
     pub const LIBVERSION: usize = 66;
     pub const LIBVERSION_NUMBER: usize = 67;
     pub const MPRINTF: usize = 69;
+    pub const RESULT_DOUBLE: usize = 79;
+    pub const RESULT_INT64: usize = 83;
+    pub const RESULT_NULL: usize = 84;
+    pub const RESULT_TEXT: usize = 85;
+    pub const CREATE_MODULE_V2: usize = 119;
     pub const VFS_FIND: usize = 141;
     pub const VFS_REGISTER: usize = 142;
     pub const NEXT_STMT: usize = 152;
@@ -56,6 +62,7 @@ pub mod slot {
     pub const SOURCEID: usize = 169;
     pub const STMT_BUSY: usize = 184;
     pub const STMT_READONLY: usize = 185;
+    pub const AUTO_EXTENSION: usize = 192;
     pub const DATABASE_FILE_OBJECT: usize = 251;
 }
 

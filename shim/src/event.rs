@@ -276,12 +276,18 @@ impl Flags {
     }
 }
 
-impl fmt::Debug for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Flags {
+    /// The names of those that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         const NAMES: [&str; 8] =
             ["redundant", "shm_unlock", "shm_exclusive", "one_clock", "sql_unknown", "forked", "shared_cache", "assumed"];
-        let set = NAMES.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
-        f.debug_set().entries(set.map(|(_, name)| name)).finish()
+        NAMES.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
     }
 }
 

@@ -7,7 +7,8 @@ use crate::api::{Api, Mprintf};
 use crate::ffi::{ERROR, OK_LOAD_PERMANENTLY, sqlite3};
 use crate::recorder::config::Config;
 use crate::recorder::{configure, guarded};
-use crate::vfs::{Options, install};
+use crate::sql;
+use crate::vfs::{self, Options, install};
 use std::ffi::{CString, c_char, c_int, c_void};
 
 /// SQLite's entry point into `liblocktrace.so`: its name comes from the file's
@@ -16,7 +17,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 /// # Safety
 /// Called by SQLite, as its documentation of loadable extensions says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sqlite3_locktrace_init(_db: *mut sqlite3, error: *mut *mut c_char, routines: *const c_void) -> c_int {
+pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *mut c_char, routines: *const c_void) -> c_int {
     if routines.is_null() {
         return ERROR;
     }
@@ -40,7 +41,15 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(_db: *mut sqlite3, error: *mut *
         })())
     });
     match result {
-        Some(Ok(_)) => OK_LOAD_PERMANENTLY,
+        Some(Ok(_)) => {
+            // Where another copy of this library does the recording, there is nothing to show here.
+            // SAFETY: one library's own table.
+            if unsafe { vfs::is_here(&api) } {
+                // SAFETY: SQLite's own arguments.
+                unsafe { sql::register(db, routines) };
+            }
+            OK_LOAD_PERMANENTLY
+        }
         failed => {
             let message = match failed {
                 Some(Err(message)) => message,

@@ -27,6 +27,55 @@ pub struct sqlite3_stmt {
     _opaque: [u8; 0],
 }
 
+/// What a SQL function or a column answers into; opaque.
+#[repr(C)]
+pub struct sqlite3_context {
+    _opaque: [u8; 0],
+}
+
+/// A virtual table. Only these fields are SQLite's (<https://sqlite.org/c3ref/vtab.html>); whoever made it owns what follows.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct sqlite3_vtab {
+    pub pModule: *const sqlite3_module,
+    pub nRef: c_int,
+    pub zErrMsg: *mut c_char,
+}
+
+/// A cursor on a virtual table (<https://sqlite.org/c3ref/vtab_cursor.html>).
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct sqlite3_vtab_cursor {
+    pub pVtab: *mut sqlite3_vtab,
+}
+
+/// The methods of a virtual table, as far as a read-only one has them; an `iVersion` of 0 or 1 ends with `xRename`.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs)] // SQLite documents each at vtab.html.
+pub struct sqlite3_module {
+    pub iVersion: c_int,
+    pub xCreate: Option<VtabConnect>,
+    pub xConnect: Option<VtabConnect>,
+    pub xBestIndex: Option<unsafe extern "C" fn(*mut sqlite3_vtab, *mut c_void) -> c_int>,
+    pub xDisconnect: Option<unsafe extern "C" fn(*mut sqlite3_vtab) -> c_int>,
+    pub xDestroy: Option<unsafe extern "C" fn(*mut sqlite3_vtab) -> c_int>,
+    pub xOpen: Option<unsafe extern "C" fn(*mut sqlite3_vtab, *mut *mut sqlite3_vtab_cursor) -> c_int>,
+    pub xClose: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor) -> c_int>,
+    pub xFilter: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor, c_int, *const c_char, c_int, *mut *mut c_void) -> c_int>,
+    pub xNext: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor) -> c_int>,
+    pub xEof: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor) -> c_int>,
+    pub xColumn: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor, *mut sqlite3_context, c_int) -> c_int>,
+    pub xRowid: Option<unsafe extern "C" fn(*mut sqlite3_vtab_cursor, *mut i64) -> c_int>,
+    /// `xUpdate` to `xIntegrity`: none of them, ever.
+    pub rest: [Option<unsafe extern "C" fn()>; 12],
+}
+
+type VtabConnect =
+    unsafe extern "C" fn(*mut sqlite3, *mut c_void, c_int, *const *const c_char, *mut *mut sqlite3_vtab, *mut *mut c_char) -> c_int;
+
 /// What `xDlSym` returns.
 pub type DlSymbol = Option<unsafe extern "C" fn()>;
 
@@ -92,6 +141,8 @@ pub struct sqlite3_vfs {
 pub const OK: c_int = 0;
 /// `SQLITE_ERROR`
 pub const ERROR: c_int = 1;
+/// `SQLITE_NOMEM`
+pub const NOMEM: c_int = 7;
 /// `SQLITE_OK_LOAD_PERMANENTLY`: the extension must stay loaded when its connection closes.
 pub const OK_LOAD_PERMANENTLY: c_int = 256;
 
@@ -113,6 +164,8 @@ pub const SHM_EXCLUSIVE: c_int = 8;
 pub const FCNTL_LOCKSTATE: c_int = 1;
 /// `SQLITE_FCNTL_VFSNAME`: the stack of VFS names, in memory the caller frees.
 pub const FCNTL_VFSNAME: c_int = 12;
+/// `SQLITE_FCNTL_PRAGMA`: an array of strings: the answer, the name, the value or null.
+pub const FCNTL_PRAGMA: c_int = 14;
 /// `SQLITE_FCNTL_PDB`: a `sqlite3**`, valid until `xClose`.
 pub const FCNTL_PDB: c_int = 30;
 /// `SQLITE_FCNTL_CKPT_DONE`

@@ -26,4 +26,6 @@ pub mod recorder;
 #[path = "recorder/ring.rs"]
 pub mod ring;
 #[cfg(not(loom))]
+pub mod sql;
+#[cfg(not(loom))]
 pub mod vfs;

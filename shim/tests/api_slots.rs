@@ -6,6 +6,7 @@
 mod common;
 
 use locktrace::api::{Api, ApiError, OLDEST, slot};
+use locktrace::sql::Functions;
 use rusqlite::ffi;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -49,6 +50,21 @@ fn every_slot_is_the_linked_function() {
         STMT_READONLY = sqlite3_stmt_readonly;
         DATABASE_FILE_OBJECT = sqlite3_database_file_object;
     }
+    use ffi::{sqlite3_auto_extension, sqlite3_create_module_v2, sqlite3_declare_vtab};
+    use ffi::{sqlite3_result_double, sqlite3_result_int64, sqlite3_result_null, sqlite3_result_text};
+    check! {
+        CREATE_MODULE_V2 = sqlite3_create_module_v2;
+        DECLARE_VTAB = sqlite3_declare_vtab;
+        RESULT_DOUBLE = sqlite3_result_double;
+        RESULT_INT64 = sqlite3_result_int64;
+        RESULT_NULL = sqlite3_result_null;
+        RESULT_TEXT = sqlite3_result_text;
+        AUTO_EXTENSION = sqlite3_auto_extension;
+    }
+    assert_eq!(
+        unsafe { Functions::from_routines(table.cast()) }.unwrap().mprintf as *const c_void,
+        sqlite3_mprintf as *const c_void
+    );
     let api = unsafe { Api::from_routines(table.cast()) }.unwrap();
     let linked = common::api();
     macro_rules! same {
@@ -167,6 +183,14 @@ fn the_extension_says_why_it_does_not_load() {
     assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, Some(message.to_owned())));
     table.slots[slot::MPRINTF] = std::ptr::null();
     assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, None));
+}
+
+#[test]
+fn without_virtual_tables_there_are_no_tables() {
+    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
+    assert!(unsafe { Functions::from_routines(table.slots.as_ptr().cast()) }.is_some());
+    table.slots[slot::CREATE_MODULE_V2] = std::ptr::null();
+    assert!(unsafe { Functions::from_routines(table.slots.as_ptr().cast()) }.is_none());
 }
 
 #[test]

@@ -43,6 +43,22 @@ fn sqlite3_vfs() {
 }
 
 #[test]
+fn sqlite3_vtab() {
+    same_layout!(sqlite3_vtab { pModule nRef zErrMsg });
+    same_layout!(sqlite3_vtab_cursor { pVtab });
+}
+
+#[test]
+fn sqlite3_module() {
+    macro_rules! same {
+        ($($field:ident)*) => { $(assert_eq!(offset_of!(ours::sqlite3_module, $field), offset_of!(theirs::sqlite3_module, $field));)* };
+    }
+    same!(iVersion xCreate xConnect xBestIndex xDisconnect xDestroy xOpen xClose xFilter xNext xEof xColumn xRowid);
+    assert_eq!(offset_of!(ours::sqlite3_module, rest), offset_of!(theirs::sqlite3_module, xUpdate));
+    assert_eq!(size_of::<ours::sqlite3_module>(), size_of::<theirs::sqlite3_module>());
+}
+
+#[test]
 fn constants() {
     for (ours, theirs) in [
         (ours::OK, theirs::SQLITE_OK),
@@ -56,6 +72,8 @@ fn constants() {
         (ours::SHM_EXCLUSIVE, theirs::SQLITE_SHM_EXCLUSIVE),
         (ours::FCNTL_LOCKSTATE, theirs::SQLITE_FCNTL_LOCKSTATE),
         (ours::FCNTL_VFSNAME, theirs::SQLITE_FCNTL_VFSNAME),
+        (ours::NOMEM, theirs::SQLITE_NOMEM),
+        (ours::FCNTL_PRAGMA, theirs::SQLITE_FCNTL_PRAGMA),
         (ours::FCNTL_PDB, theirs::SQLITE_FCNTL_PDB),
         (ours::FCNTL_CKPT_DONE, theirs::SQLITE_FCNTL_CKPT_DONE),
         (ours::FCNTL_CKPT_START, theirs::SQLITE_FCNTL_CKPT_START),

@@ -32,6 +32,7 @@
 //! | `thread` | `tid`, `name` |
 //! | `sql` | `sql` (the hash in the records), `text` (as prepared, never its bound values), `len` (its whole length in bytes; the text is cut when shorter) |
 //! | `outside` | what `/proc/locks` said after a refused attempt: `conn` and `start` (hex) are those of its record, `after` (ticks from its start to the answer), `readings` (of the list); `failed` (why it could not be asked), or `holders` (array: `pid` (-1 where the kernel does not tell, 0 for another namespace's), `how` (`posix`, `ofd`, `flock`), `mode` (`read`, `write`), `locks` (names), `exact` (false: only the inode agrees, not the device), `own` (this very process), and where known `comm`, `argv` (cut at 1024 bytes; only the program under the policies `hash` and `off`), `started` (clock ticks since boot)) and `more` (holders left out) |
+//! | `recording` | `on` (bool: it was stopped then, or went on), `ticks` (string of 16 hex digits). What follows a stop in the ring was written by calls that were under way; where it goes on, two record numbers are given up, so that a reader takes no lock of before for certain |
 //! | `cap` | `what` (`sql`, `thread`, `file`, `outside`), `limit`: later ones of this kind are not named |
 #![forbid(unsafe_code)]
 

@@ -25,6 +25,11 @@ pub enum SqlPolicy {
 }
 
 impl SqlPolicy {
+    /// The policy of this name.
+    pub fn from_name(name: &str) -> Option<SqlPolicy> {
+        [SqlPolicy::Text, SqlPolicy::Hash, SqlPolicy::Off].into_iter().find(|policy| policy.name() == name)
+    }
+
     /// The name used in `LOCKTRACE_SQL` and in traces.
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,14 +103,11 @@ impl Config {
         }
         if let Some(sql) = get("LOCKTRACE_SQL") {
             let text = sql.to_string_lossy();
-            config.sql = match &*text {
-                "text" => SqlPolicy::Text,
-                "hash" => SqlPolicy::Hash,
-                "off" => SqlPolicy::Off,
-                _ => {
-                    return Err(ConfigError { variable: "LOCKTRACE_SQL", value: text.into_owned(), expected: "text, hash or off" });
-                }
-            };
+            config.sql = SqlPolicy::from_name(&text).ok_or_else(|| ConfigError {
+                variable: "LOCKTRACE_SQL",
+                value: text.into_owned(),
+                expected: "text, hash or off",
+            })?;
         }
         Ok(config)
     }

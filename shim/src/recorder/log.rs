@@ -260,6 +260,53 @@ impl Log {
         }
     }
 
+    /// Notes that recording was stopped in this log, or goes on.
+    #[cold]
+    pub fn name_recording(&self, on: bool) {
+        let _errno = super::Errno::save();
+        self.named(self.names.recording(on, clock::now()));
+    }
+
+    /// Its ring file.
+    pub fn path(&self) -> &Path {
+        self.map.path()
+    }
+
+    /// Its ring file, to be read.
+    pub fn ring_file(&self) -> io::Result<std::fs::File> {
+        self.map.open()
+    }
+
+    /// How many records the ring holds.
+    pub fn capacity(&self) -> u64 {
+        self.map.capacity()
+    }
+
+    /// Records claimed so far.
+    pub fn records(&self) -> u64 {
+        self.map.head().load(Ordering::Relaxed)
+    }
+
+    /// Of those, the ones that were never written.
+    pub fn lost_records(&self) -> u64 {
+        self.map.lost_space().load(Ordering::Relaxed)
+    }
+
+    /// Names that were never written.
+    pub fn lost_names(&self) -> u64 {
+        self.map.lost_names().load(Ordering::Relaxed)
+    }
+
+    /// The path of the database with this number.
+    pub fn database(&self, number: u32) -> Option<Vec<u8>> {
+        self.names.database(number)
+    }
+
+    /// Nobody records here any more, but for those that are inside just now: gives its memory back.
+    pub fn rest(&self) {
+        self.map.rest();
+    }
+
     /// Adds to the records that were lost before this log was open.
     pub fn lose(&self, records: u64) {
         if records > 0 {

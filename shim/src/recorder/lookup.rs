@@ -1,12 +1,15 @@
-//! Names read back: the texts behind hashes, for those who show this process to itself.
+//! What was written read back: records, and the texts behind hashes, for those who show this process to itself.
 //!
 //! In come hashes of statements; out come their texts, from the names files that this process (or the one it was forked from) writes.
 //! Nothing is kept in memory for it. Cold: it reads files, and is never called on the way of a lock.
 #![forbid(unsafe_code)]
 
 use super::logs;
+use crate::format::header;
+use crate::format::record::{Record, SIZE};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 
 /// The texts of these statements, as far as they were kept. 0 stands for no statement and has none.
 pub fn texts(hashes: impl IntoIterator<Item = u64>) -> HashMap<u64, String> {
@@ -35,6 +38,45 @@ pub fn texts(hashes: impl IntoIterator<Item = u64>) -> HashMap<u64, String> {
         }
     }
     wanted.into_iter().filter_map(|(hash, text)| Some((hash, text?))).collect()
+}
+
+/// Records of this process's log.
+#[derive(Debug)]
+pub struct Recent {
+    /// By their numbers, oldest first.
+    pub records: Vec<(u64, Record)>,
+    /// The paths of the databases in them.
+    pub databases: HashMap<u32, Vec<u8>>,
+}
+
+/// The most records that [`recent`] gives.
+const MOST: u64 = 65_536;
+
+/// The newest records of this process's log that are whole, as far as the ring still has them; `None` before there is a log.
+pub fn recent() -> io::Result<Option<Recent>> {
+    let Some(log) = super::control::own_log() else { return Ok(None) };
+    // The file, not the mapping: where the disk was full, touching that could kill.
+    let file = log.ring_file()?;
+    let (capacity, end) = (log.capacity(), log.records());
+    let mut records = Vec::new();
+    let mut databases = HashMap::new();
+    let mut buffer = [0; 64 * SIZE];
+    let mut next = end.saturating_sub(capacity.min(MOST));
+    while next < end {
+        let index = next % capacity;
+        let n = (end - next).min(capacity - index).min(64) as usize;
+        let part = buffer.get_mut(..n * SIZE).unwrap_or_default();
+        file.read_exact_at(part, header::SIZE as u64 + index * SIZE as u64)?;
+        for (number, bytes) in (next..).zip(part.as_chunks::<SIZE>().0) {
+            if let Ok(record) = Record::decode(bytes, number) {
+                records.push((number, record));
+                databases.entry(record.file).or_insert_with(|| log.database(record.file));
+            }
+        }
+        next += n as u64;
+    }
+    let databases = databases.into_iter().filter_map(|(number, path)| Some((number, path?))).collect();
+    Ok(Some(Recent { records, databases }))
 }
 
 /// The name of a thread of this process: its present one; `None` when it has ended.

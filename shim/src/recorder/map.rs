@@ -109,6 +109,23 @@ impl Map {
         Ok(map)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, to be read. Never through the mapping: what has no disk space yet must not be touched.
+    pub fn open(&self) -> io::Result<File> {
+        disk::reopen(&self.path, self.identity)
+    }
+
+    /// Lets it all go from memory. The contents stay in the file, and a late writer faults its page back in: it has its disk space.
+    pub fn rest(&self) {
+        let len = header::SIZE + self.capacity as usize * record::SIZE;
+        // SAFETY: exactly the shared file mapping; MADV_DONTNEED drops page tables, not data.
+        unsafe { libc::madvise(self.base.as_ptr().cast(), len, libc::MADV_DONTNEED) };
+    }
+
     /// One word of the header.
     #[inline(always)]
     fn header_word(&self, index: usize) -> &AtomicU64 {

@@ -5,6 +5,7 @@
 //! environment variables.
 
 pub mod config;
+pub mod control;
 pub(crate) mod disk;
 mod json;
 mod log;
@@ -20,7 +21,7 @@ pub(crate) mod thread;
 
 pub use disk::file_system;
 pub use log::Log;
-pub use lookup::{texts, thread_name};
+pub use lookup::{Recent, recent, texts, thread_name};
 pub use names::{Library, MAX_BYTES as MAX_NAMES_BYTES};
 
 use config::Config;
@@ -50,6 +51,8 @@ const UNOPENED: u8 = 0;
 const OPENING: u8 = 1;
 const OPEN: u8 = 2;
 const FAILED: u8 = 3;
+/// Switched off by [`control`]: nothing is recorded, and nothing is counted as lost.
+const STOPPED: u8 = 4;
 
 /// Fixes the configuration for the life of this process. Returns what is in force: the first one given.
 ///
@@ -88,7 +91,8 @@ fn fix(config: Config) -> &'static Config {
 /// where any lock may be held for ever. The parent's mapping stays in the child's address space, unused.
 extern "C" fn after_fork_in_child() {
     CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
-    if PHASE.load(Ordering::Relaxed) != FAILED {
+    control::forget_parents_log();
+    if !matches!(PHASE.load(Ordering::Relaxed), FAILED | STOPPED) {
         PHASE.store(UNOPENED, Ordering::Relaxed);
     }
     LOST.store(0, Ordering::Relaxed);
@@ -125,6 +129,9 @@ pub fn get() -> Option<&'static Log> {
 #[cold]
 #[inline(never)]
 fn open() -> Option<&'static Log> {
+    if PHASE.load(Ordering::Relaxed) == STOPPED {
+        return None;
+    }
     let _errno = Errno::save();
     match PHASE.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {}
@@ -138,33 +145,25 @@ fn open() -> Option<&'static Log> {
             }
             return current_or_lost();
         }
+        Err(STOPPED) => return None,
         Err(_) => {
             return current_or_lost();
         }
     }
-    // SAFETY: null, or leaked before it was published.
-    let config = unsafe { CONFIG.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| fix(Config::default()));
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
-    let created = std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed), logs().next()));
-    match created {
-        Ok(Ok(log)) => {
-            let log: &'static Log = Box::leak(Box::new(log));
+    let config = in_force();
+    match create(config) {
+        Ok(log) => {
             log.lose(LOST.swap(0, Ordering::Relaxed));
-            NEWEST.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
-            CURRENT.store(std::ptr::from_ref(log).cast_mut(), Ordering::Release);
+            publish(log);
             PHASE.store(OPEN, Ordering::Release);
             // Those that found none until just now: see `current_or_lost`.
             fence(Ordering::SeqCst);
             log.lose(LOST.swap(0, Ordering::Relaxed));
             Some(log)
         }
-        failed => {
+        Err(reason) => {
             PHASE.store(FAILED, Ordering::Relaxed);
             LOST.fetch_add(1, Ordering::Relaxed);
-            let reason = match failed {
-                Ok(Err(error)) => error.to_string(),
-                _ => "internal error".to_owned(),
-            };
             notice::once(format_args!(
                 "not recording: {}: {reason}. The application runs on untraced until that has changed; set LOCKTRACE_DIR to a directory this process can write",
                 config.dir.display()
@@ -172,6 +171,29 @@ fn open() -> Option<&'static Log> {
             None
         }
     }
+}
+
+/// What the recorder was told last.
+fn in_force() -> &'static Config {
+    // SAFETY: null, or leaked before it was published.
+    unsafe { CONFIG.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| fix(Config::default()))
+}
+
+/// Creates a log after this configuration.
+fn create(config: &Config) -> Result<&'static Log, String> {
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
+    match std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed), logs().next())) {
+        Ok(Ok(log)) => Ok(Box::leak(Box::new(log))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("internal error".to_owned()),
+    }
+}
+
+/// Makes it the log of this process.
+fn publish(log: &'static Log) {
+    let log = std::ptr::from_ref(log).cast_mut();
+    NEWEST.store(log, Ordering::Release);
+    CURRENT.store(log, Ordering::Release);
 }
 
 /// Whether to try again to open a log that could not be opened: at every 1024th event. The disk was full or descriptors were short

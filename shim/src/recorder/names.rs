@@ -186,6 +186,17 @@ impl Names {
         (number, result.and(self.write(&line.finish())))
     }
 
+    /// The path of the database with this number.
+    pub fn database(&self, number: u32) -> Option<Vec<u8>> {
+        let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Some(files.get((number as usize).checked_sub(1)?)?.path.clone())
+    }
+
+    /// Notes that recording was stopped, or goes on.
+    pub fn recording(&self, on: bool, ticks: u64) -> io::Result<()> {
+        self.write(&Line::new("recording").bool("on", on).hex("ticks", ticks).finish())
+    }
+
     /// Device and inode of the database with this number, where `stat` told them when it was named.
     pub fn identity(&self, number: u32) -> Option<(u64, u64)> {
         let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

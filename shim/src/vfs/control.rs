@@ -1,15 +1,22 @@
-//! `xFileControl`: every opcode reaches the base and its answer comes back; we look at four of them on the way.
+//! `xFileControl`: every opcode reaches the base and its answer comes back; we look at four of them on the way. A `PRAGMA` of ours
+//! is answered here, and the base never hears of it.
 
 use super::file::{File, forward};
 use crate::clock;
 use crate::event::{FileKind, Kind, ResultCode};
 use crate::ffi::{self, sqlite3, sqlite3_file};
 use crate::format::record::Record;
-use std::ffi::{c_char, c_int, c_void};
+use crate::recorder::{self, Errno, guarded};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 pub(super) unsafe extern "C" fn x_file_control(file: *mut sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
     let file = unsafe { File::of(file) };
+    if op == ffi::FCNTL_PRAGMA
+        && let Some(rc) = file.pragma(argument.cast())
+    {
+        return rc;
+    }
     let rc = forward!(file, xFileControl, op, argument);
     match op {
         ffi::FCNTL_PDB if file.kind == FileKind::DATABASE => file.meet_connection(argument.cast()),
@@ -38,6 +45,35 @@ impl File {
             let arg = unsafe { *connection } as u64;
             log.write(&Record { arg, ..self.record(Kind::HANDLE, now, now) });
         }
+    }
+
+    /// `SQLITE_FCNTL_PRAGMA`: an array of strings, the name in the second and the value, or null, in the third; the answer goes into the
+    /// first (<https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntlpragma>). `None`: it is none of ours.
+    fn pragma(&self, strings: *mut *mut c_char) -> Option<c_int> {
+        if strings.is_null() {
+            return None;
+        }
+        // SAFETY: SQLite passes an array of at least three strings, the second of them NUL-terminated.
+        let (name, value) = unsafe { (*strings.add(1), *strings.add(2)) };
+        // SAFETY: as above.
+        if name.is_null() || !unsafe { CStr::from_ptr(name) }.to_bytes().to_ascii_lowercase().starts_with(b"locktrace") {
+            return None;
+        }
+        let _errno = Errno::save();
+        let answer = guarded(|| {
+            // SAFETY: as above; the value is null or NUL-terminated.
+            let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes());
+            // SAFETY: as above.
+            recorder::control::pragma(unsafe { CStr::from_ptr(name) }.to_bytes(), value)
+        })?;
+        let (rc, text) = match answer {
+            Ok(text) => (ffi::OK, text),
+            Err(text) => (ffi::ERROR, text),
+        };
+        let text = CString::new(text).unwrap_or_default();
+        // SAFETY: SQLite frees the answer with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
+        unsafe { *strings = (self.shim.api.mprintf)(c"%s".as_ptr(), text.as_ptr()) };
+        Some(rc)
     }
 
     /// `SQLITE_FCNTL_VFSNAME`: the stack of VFS names, ours in front, as SQLite's own shims do it.

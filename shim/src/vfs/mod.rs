@@ -278,6 +278,16 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     register(&api, vfs, options.default).map(|()| Installed::Fresh)
 }
 
+/// Whether the VFS named `locktrace` in this SQLite is of this copy of the library.
+///
+/// # Safety
+/// `api` is the table of one SQLite library.
+pub(crate) unsafe fn is_here(api: &Api) -> bool {
+    // SAFETY: sqlite3_vfs_find takes a NUL-terminated name.
+    let vfs = unsafe { (api.vfs_find)(Options::default().name.as_ptr()) };
+    !vfs.is_null() && ours(vfs)
+}
+
 fn register(api: &Api, vfs: *mut sqlite3_vfs, default: bool) -> Result<(), InstallError> {
     // SAFETY: `vfs` is a leaked VFS of ours, whole; registering one again only moves it.
     match unsafe { (api.vfs_register)(vfs, c_int::from(default)) } {

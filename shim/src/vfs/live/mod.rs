@@ -83,7 +83,7 @@ pub struct Refused {
 /// Every traced database file that is open in this process, in the order of the connections' numbers. A copy, taken one file after
 /// another; no lock of SQLite's is touched, and SQLite is not called.
 pub fn connections() -> Vec<Connection> {
-    let now = clock::anchor();
+    let now = Clock::now();
     let mut all = Vec::new();
     for place in places() {
         place.look(|file| all.push(file.row(now)));
@@ -99,12 +99,17 @@ pub fn open_files() -> usize {
 
 impl File {
     /// This database file's row.
-    fn row(&self, now: Anchor) -> Connection {
+    fn row(&self, now: Clock) -> Connection {
         let live = &self.live;
         let copied = live.copy();
         let since = |(ticks, tid, sql): (u64, u32, u64)| {
-            let ago_ns = (ticks != 0).then(|| ago_ns(now, ticks)).flatten();
-            Since { ago_ns, real_ns: ago_ns.map(|ago| now.real_ns.saturating_sub(ago)), tid, sql }
+            let known = ticks != 0;
+            Since {
+                ago_ns: known.then(|| now.ago_ns(ticks)).flatten(),
+                real_ns: known.then(|| now.real_ns(ticks)).flatten(),
+                tid,
+                sql,
+            }
         };
         let wal = live.mapped();
         let level = Level(copied.level);
@@ -161,14 +166,40 @@ pub(super) fn start() {
     }
 }
 
-/// How long ago these ticks were.
-fn ago_ns(now: Anchor, ticks: u64) -> Option<u64> {
-    let ago = now.ticks.saturating_sub(ticks);
-    if clock::kind() == ClockKind::Monotonic {
-        return Some(ago);
+/// A length of a tick, and what time it is: to tell when ticks were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    now: Anchor,
+    /// Ticks, and the nanoseconds they took.
+    span: (u64, u64),
+}
+
+impl Clock {
+    /// As it is known now: the longer this process is traced, the better.
+    pub fn now() -> Clock {
+        let now = clock::anchor();
+        if clock::kind() == ClockKind::Monotonic {
+            return Clock { now, span: (1, 1) };
+        }
+        // SAFETY: null, or an anchor that was leaked before it was published with Release.
+        let early = unsafe { EARLY.load(Ordering::Acquire).as_ref() };
+        let span = |early: &Anchor| Some((now.ticks.checked_sub(early.ticks)?, now.monotonic_ns.checked_sub(early.monotonic_ns)?));
+        Clock { now, span: early.and_then(span).unwrap_or_default() }
     }
-    // SAFETY: null, or an anchor that was leaked before it was published with Release.
-    let early = unsafe { EARLY.load(Ordering::Acquire).as_ref() }?;
-    let (ns, span) = (now.monotonic_ns.checked_sub(early.monotonic_ns)?, now.ticks.checked_sub(early.ticks)?);
-    (span > 0).then(|| (u128::from(ago) * u128::from(ns) / u128::from(span)) as u64)
+
+    /// So many ticks in nanoseconds; `None` where it is not known how long one is.
+    pub fn ns(&self, ticks: u64) -> Option<u64> {
+        let (span, ns) = self.span;
+        (span > 0).then(|| (u128::from(ticks) * u128::from(ns) / u128::from(span)) as u64)
+    }
+
+    /// How long ago these ticks were, in nanoseconds.
+    pub fn ago_ns(&self, ticks: u64) -> Option<u64> {
+        self.ns(self.now.ticks.saturating_sub(ticks))
+    }
+
+    /// The wall-clock time of these ticks, in nanoseconds since 1970.
+    pub fn real_ns(&self, ticks: u64) -> Option<u64> {
+        self.ago_ns(ticks).map(|ago| self.now.real_ns.saturating_sub(ago))
+    }
 }
