@@ -183,7 +183,7 @@ pub fn change(config: Config) -> Result<(), String> {
         }
     };
     let named = |error: &dyn fmt::Display| format!("{}: {error}", config.dir.display());
-    let changed = if CHANGES.fetch_add(1, Ordering::Relaxed) >= MOST_LOGS {
+    let changed = if CHANGES.load(Ordering::Relaxed) >= MOST_LOGS {
         Err(format!("this process has changed its log {MOST_LOGS} times, and may not any more"))
     } else if phase == OPEN {
         create(&config).map(Some).map_err(|error| named(&error))
@@ -197,6 +197,7 @@ pub fn change(config: Config) -> Result<(), String> {
             return Err(error);
         }
     };
+    CHANGES.fetch_add(1, Ordering::Relaxed);
     CONFIG.store(Box::into_raw(Box::new(config)), Ordering::Release);
     PAUSED.store(ptr::null_mut(), Ordering::Release);
     let before = current();
