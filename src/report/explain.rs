@@ -4,6 +4,7 @@
 //! `locktrace explain`.
 #![forbid(unsafe_code)]
 
+use super::host::Hosts;
 use super::human::{count, cut, duration, known};
 use super::record::call;
 use super::{essence, fix, words};
@@ -104,7 +105,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     }
     writeln!(out)?;
     paragraph(out, "Why: ", meaning(incident.cause), width)?;
-    paragraph(out, "Fix: ", &fix::of(analysis, incident), width)
+    paragraph(out, "Fix: ", &fix::of(&Hosts::of(analysis), incident), width)
 }
 
 /// Text in lines of this width.

@@ -3,13 +3,13 @@
 //! In comes an incident; out goes text. Called by the reports.
 #![forbid(unsafe_code)]
 
-use super::host::{self, Host};
-use crate::analysis::{Analysis, Cause, Contributing, Incident, Role};
+use super::host::{Host, Hosts};
+use crate::analysis::{Cause, Contributing, Incident, Role};
 
 /// What to change.
-pub fn of(analysis: &Analysis<'_>, incident: &Incident) -> String {
-    let host = host::of(analysis, incident.who);
-    let mut text = general(incident, host).to_owned();
+pub fn of(hosts: &Hosts, incident: &Incident) -> String {
+    let host = hosts.host(incident.who);
+    let mut text = general(incident.cause).to_owned();
     if let Some(host) = host
         && let Some(setting) = setting(host, incident.cause)
     {
@@ -25,8 +25,8 @@ pub fn of(analysis: &Analysis<'_>, incident: &Incident) -> String {
     text
 }
 
-fn general(incident: &Incident, _host: Option<Host>) -> &'static str {
-    match incident.cause {
+fn general(cause: Cause) -> &'static str {
+    match cause {
         Cause::UpgradeRefused => {
             "Begin transactions that will write with BEGIN IMMEDIATE; on SQLITE_BUSY roll back and try the whole transaction again. A longer timeout \
              cannot help: SQLite does not wait inside a transaction."

@@ -3,6 +3,7 @@
 //! In comes an [`Analysis`]; out go short lists, on which every report is built.
 #![forbid(unsafe_code)]
 
+use super::host::Hosts;
 use super::{essence, fix};
 use crate::analysis::{Analysis, Cause, Ended, Incident};
 use std::collections::BTreeMap;
@@ -50,8 +51,9 @@ pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
         }
     }
     let mut all: Vec<Harm> = all.into_values().collect();
+    let hosts = Hosts::of(analysis);
     for harm in &mut all {
-        harm.fix = fix::of(analysis, &analysis.incidents[harm.worst as usize]);
+        harm.fix = fix::of(&hosts, &analysis.incidents[harm.worst as usize]);
     }
     all.sort_by_key(|harm| (std::cmp::Reverse((harm.gave_up, harm.waited_ns, harm.count)), harm.cause));
     all

@@ -26,9 +26,19 @@ pub enum Host {
     Python,
 }
 
-/// The host of a connection.
-pub fn of(analysis: &Analysis<'_>, who: ConnId) -> Option<Host> {
-    of_log(analysis.trace.log(who.log))
+/// The host of each log. Finding it reads every statement of a log, so that it is done once for a report.
+pub struct Hosts(Vec<Option<Host>>);
+
+impl Hosts {
+    /// Those of a whole trace.
+    pub fn of(analysis: &Analysis<'_>) -> Hosts {
+        Hosts(analysis.trace.logs().iter().map(of_log).collect())
+    }
+
+    /// The host of a connection.
+    pub fn host(&self, who: ConnId) -> Option<Host> {
+        self.0.get(who.log.0 as usize).copied().flatten()
+    }
 }
 
 fn of_log(log: &Log) -> Option<Host> {

@@ -7,13 +7,15 @@ use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
 use crate::report::essence;
 use crate::report::fix;
 use crate::report::harm;
+use crate::report::host::Hosts;
 use crate::trace::{Log, OutsideHolder, Tally};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    array(out, "incidents", (0..).zip(&analysis.incidents).map(|(index, item)| incident(analysis, index, item)))?;
+    let hosts = Hosts::of(analysis);
+    array(out, "incidents", (0..).zip(&analysis.incidents).map(|(index, item)| incident(analysis, &hosts, index, item)))?;
     array(
         out,
         "causes",
@@ -90,7 +92,7 @@ fn stranger(holder: &OutsideHolder) -> Value {
     })
 }
 
-fn incident(analysis: &Analysis<'_>, index: u32, incident: &Incident) -> Value {
+fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incident) -> Value {
     let log = incident.who.log;
     let mut value = Map::new();
     value.insert("id".into(), (index + 1).into());
@@ -115,7 +117,7 @@ fn incident(analysis: &Analysis<'_>, index: u32, incident: &Incident) -> Value {
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     value.insert("contributing".into(), contributing.into());
-    value.insert("fix".into(), fix::of(analysis, incident).into());
+    value.insert("fix".into(), fix::of(hosts, incident).into());
     let evidence = incident.evidence.iter().map(|evidence| {
         let log = analysis.trace.log(evidence.log);
         json!({"log": log.id, "n": evidence.number, "shows": fix::shows(evidence.role)})
