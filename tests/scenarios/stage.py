@@ -125,7 +125,9 @@ class Shell:
 
     def __init__(self, *arguments, traced=True, path=DATABASE):
         pipe = subprocess.PIPE
-        environment = None if traced else untraced()
+        environment = dict(os.environ) if traced else untraced()
+        # The shell goes with the system's library, whichever SQLite this scenario was told to use.
+        environment.pop("LD_LIBRARY_PATH", None)
         command = ["sqlite3", *arguments, path]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
 

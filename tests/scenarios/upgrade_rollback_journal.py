@@ -1,10 +1,12 @@
 """Read, then write, without WAL: two transactions hold SHARED, one has RESERVED, the other is refused at once."""
 #: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "UPDATE t SET v = v + 1 WHERE id = 2", "culprit": "UPDATE t SET v = v + 1 WHERE id = 1", "contributing": ["idle-in-transaction"], "attempts": 1}
+import threading
+
 import stage
 
 stage.database("delete")
 mine, theirs = stage.connect(timeout=5), stage.connect(timeout=5)
-asked, refused = stage.threading.Event(), stage.threading.Event()
+asked, refused = threading.Event(), threading.Event()
 
 
 def counter():
