@@ -5,7 +5,7 @@
 import stage
 
 stage.database("wal")
-one, two = stage.connect(timeout=5), stage.connect(timeout=5)
+one, two = stage.connect(timeout=5, durable=True), stage.connect(timeout=5)
 one.execute("INSERT INTO t(v) VALUES(0)")
 with stage.hold("sync", "app.db") as disk:
     checkpointing = stage.Thread(one.execute, "PRAGMA wal_checkpoint(FULL)")

@@ -1,7 +1,7 @@
 """A FULL checkpoint waits for a reader and keeps every writer out while it waits."""
 #: {"cause": "checkpoint-convoy", "outcome": "gave-up", "victim": "PRAGMA wal_checkpoint(FULL)", "culprit": "SELECT count(*) FROM t", "perhaps_contributing": ["idle-in-transaction"]}
 #: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES('order')", "culprit": "PRAGMA wal_checkpoint(FULL)", "contributing": ["checkpoint-convoy"], "state": "waiting"}
-#: {"hazard": "wal-reset-exposure", "below": "3.51.3"}
+#: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 #: {"hazard": "long-read-transaction", "perhaps": true}
 import stage
 

@@ -5,7 +5,7 @@
 import stage
 
 stage.database("wal")
-app, job = stage.connect(timeout=5), stage.connect(timeout=5)
+app, job = stage.connect(timeout=5, durable=True), stage.connect(timeout=5)
 app.execute("PRAGMA wal_autocheckpoint=1")
 with stage.hold("sync", "app.db") as disk:
     committing = stage.Thread(app.execute, "INSERT INTO t(v) VALUES(0)")

@@ -1,6 +1,6 @@
 """Django: `get_or_create` inside `transaction.atomic()`, by two requests at once, each in a thread of its own."""
 #: {"packages": true}
-#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO \"shop_tag\"", "culprit": "INSERT INTO \"shop_tag\"", "contributing": ["idle-in-transaction"], "attempts": 1}
+#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO \"shop_tag\"", "culprit": "INSERT INTO \"shop_tag\"", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import threading
 
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import OperationalError, connection, models, transaction
 
 stage.database("wal", "CREATE TABLE shop_tag(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL);")
-sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": stage.DATABASE, "OPTIONS": {"timeout": 5}}
+sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": stage.DATABASE, "OPTIONS": {"timeout": 5, "init_command": "PRAGMA synchronous=OFF"}}
 settings.configure(DATABASES={"default": sqlite}, INSTALLED_APPS=[])
 django.setup()
 

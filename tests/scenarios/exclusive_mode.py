@@ -1,5 +1,5 @@
 """A tool that sets `locking_mode=EXCLUSIVE` keeps its lock between transactions, for as long as it is open."""
-#: {"cause": "exclusive-mode", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "INSERT INTO t(v) VALUES(4)", "perhaps_contributing": ["rollback-journal"]}
+#: {"cause": "exclusive-mode", "outcome": "gave-up", "victim": null, "culprit": "INSERT INTO t(v) VALUES(4)", "perhaps_contributing": ["rollback-journal"]}
 import stage
 
 stage.database("delete")

@@ -1,5 +1,5 @@
 """The same on a WAL database, which then is no more concurrent than a file."""
-#: {"cause": "exclusive-mode", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "INSERT INTO t(v) VALUES(4)"}
+#: {"cause": "exclusive-mode", "outcome": "gave-up", "victim": null}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import stage
 

@@ -9,7 +9,7 @@ stage.database("delete")
 
 
 def killed(parent):
-    db = stage.connect(timeout=5)
+    db = stage.connect(timeout=5, durable=True)
     with stage.hold("sync", "app.db") as disk:
         stage.Thread(db.execute, "UPDATE t SET v = 0")
         disk.arrived()
@@ -18,7 +18,7 @@ def killed(parent):
 
 stage.Child(killed).end(-9)
 assert os.stat("app.db-journal").st_size > 0
-first, second = stage.connect(timeout=5, fresh=True), stage.connect(timeout=0.1, fresh=True)
+first, second = stage.connect(timeout=5, fresh=True, durable=True), stage.connect(timeout=0.1, fresh=True)
 with stage.hold("sync", "app.db") as disk:
     playing = stage.Thread(lambda: first.execute("SELECT sum(v) FROM t").fetchone())
     disk.arrived()

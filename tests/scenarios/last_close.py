@@ -5,7 +5,7 @@
 import stage
 
 stage.database("wal")
-last = stage.connect(timeout=5)
+last = stage.connect(timeout=5, durable=True)
 last.execute("INSERT INTO t(v) VALUES(0)")
 with stage.hold("sync", "app.db") as disk:
     closing = stage.Thread(last.close)

@@ -21,6 +21,7 @@ def quick_worker(parent):
     db = sqlite3.connect("app.db", timeout=0.1)
     with stage.locked():
         db.execute("UPDATE t SET v = v + 1 WHERE id = 2")
+    db.close()
     parent.tell()
 
 

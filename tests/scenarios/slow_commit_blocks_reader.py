@@ -4,7 +4,7 @@
 import stage
 
 stage.database("delete")
-writer, reader = stage.connect(timeout=5), stage.connect(timeout=0.1)
+writer, reader = stage.connect(timeout=5, durable=True), stage.connect(timeout=0.1)
 with stage.hold("sync", "app.db") as disk:
     writing = stage.Thread(writer.execute, "INSERT INTO t(v) VALUES(4)")
     disk.arrived()

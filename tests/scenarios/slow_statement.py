@@ -21,5 +21,6 @@ writer = stage.Thread(batch.execute, "UPDATE t SET v = price(id)")
 stage.happened(computing)
 with stage.locked():
     web.execute("INSERT INTO t(v) VALUES(2)")
+web.close()
 refused.set()
 writer.end()

@@ -5,8 +5,7 @@
 import stage
 
 stage.database("wal")
-slow, quick = stage.connect(timeout=5), stage.connect(timeout=0.1)
-slow.execute("PRAGMA synchronous=FULL")
+slow, quick = stage.connect(timeout=5, durable=True), stage.connect(timeout=0.1)
 with stage.hold("sync", "-wal") as disk:
     writer = stage.Thread(slow.execute, "INSERT INTO t(v) VALUES(1)")
     disk.arrived()

@@ -35,12 +35,15 @@ def database(mode, script="CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INT
     outside(f"PRAGMA journal_mode={mode}; {script}", path)
 
 
-def connect(timeout, path=DATABASE, fresh=False, **more):
+def connect(timeout, path=DATABASE, fresh=False, durable=False, **more):
     """An autocommit connection with a busy timeout in seconds; any thread may use it.
 
-    It has looked at the database already, so that two of them do not meet in the first opening of a WAL, unless it is `fresh`.
+    It has looked at the database already, so that two of them do not meet in the first opening of a WAL, unless it is `fresh`. Then
+    it does not wait for the disk either, which would be one more reason for everything here, unless it is `durable`.
     """
     db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, **more)
+    if not (durable or fresh):
+        db.execute("PRAGMA synchronous=OFF")
     if not fresh:
         db.execute("PRAGMA schema_version").fetchone()
     return db

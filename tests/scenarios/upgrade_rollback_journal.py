@@ -1,5 +1,5 @@
 """Read, then write, without WAL: two transactions hold SHARED, one has RESERVED, the other is refused at once."""
-#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "UPDATE t SET v = v + 1 WHERE id = 2", "culprit": "UPDATE t SET v = v + 1 WHERE id = 1", "contributing": ["idle-in-transaction"], "attempts": 1}
+#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "UPDATE t SET v = v + 1 WHERE id = 2", "culprit": "UPDATE t SET v = v + 1 WHERE id = 1", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1}
 import threading
 
 import stage

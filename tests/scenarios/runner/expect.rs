@@ -21,6 +21,8 @@ pub struct Scenario {
     pub clean: bool,
     pub preload: Option<String>,
     pub environment: BTreeMap<String, String>,
+    /// It needs the packages of `tests/ecosystem/requirements.txt`.
+    pub packages: bool,
 }
 
 /// An incident that must be reported.
@@ -69,6 +71,8 @@ struct Line {
     preload: Option<String>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    #[serde(default)]
+    packages: bool,
     outcome: Option<String>,
     /// `Some(None)`: said to be null.
     #[serde(default, deserialize_with = "said")]
@@ -124,6 +128,7 @@ impl Scenario {
             clean: false,
             preload: None,
             environment: BTreeMap::new(),
+            packages: false,
         };
         for text in source.lines().filter_map(|line| line.strip_prefix("#:").or_else(|| line.strip_prefix("//:"))) {
             let line = serde_json::from_str(text).map_err(|error| format!("{error} in{text}"))?;
@@ -141,6 +146,7 @@ impl Scenario {
         self.clean |= line.clean.unwrap_or(false);
         self.preload = line.preload.or(self.preload.take());
         self.environment.extend(line.environment);
+        self.packages |= line.packages;
         let known =
             |id: String, all: &[&str]| if all.contains(&&*id) { Ok(id) } else { Err(format!("there is no identifier {id}")) };
         let outcome = || line.outcome.clone().ok_or_else(|| "an incident needs an outcome".to_owned());

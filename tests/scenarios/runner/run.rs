@@ -4,6 +4,7 @@
 //! own, and at most a minute. Called by `tests/scenarios.rs`.
 
 use super::expect::Scenario;
+use crate::packages;
 use crate::place::{PYTHON, Place, parts};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -43,8 +44,10 @@ impl Stage {
         self.dir.path().join(source).with_extension("so")
     }
 
-    /// Runs a scenario; its report.
-    pub fn run(&self, scenario: &Scenario) -> Result<Value, String> {
+    /// Runs a scenario; its report, or `None` where packages that it needs are not there, which has been said.
+    pub fn run(&self, scenario: &Scenario) -> Result<Option<Value>, String> {
+        let python = if scenario.packages { packages::python() } else { Some(PYTHON.to_owned()) };
+        let Some(python) = python else { return Ok(None) };
         let place = Place::new();
         let locktrace = env!("CARGO_BIN_EXE_locktrace");
         let mut command = place.command("timeout");
@@ -53,7 +56,7 @@ impl Stage {
             command.arg(std::env::current_exe().unwrap()).args(["a_rust_program", "--exact", "--ignored", "--nocapture"]);
             command.env(PROGRAM, &scenario.name);
         } else {
-            command.arg(PYTHON).arg(&scenario.source);
+            command.arg(python).arg(&scenario.source);
             if let Some(library) = std::env::var_os(LIBRARY).map(PathBuf::from) {
                 command.env("LD_LIBRARY_PATH", library.parent().unwrap());
             }
@@ -71,6 +74,6 @@ impl Stage {
         if code != Some(0) {
             return Err(format!("the report failed ({code:?}): {err}"));
         }
-        serde_json::from_str(&out).map_err(|error| format!("the report is no JSON: {error}"))
+        serde_json::from_str(&out).map(Some).map_err(|error| format!("the report is no JSON: {error}"))
     }
 }
