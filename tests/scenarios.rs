@@ -11,6 +11,8 @@ mod packages;
 mod place;
 #[path = "scenarios/runner/mod.rs"]
 mod runner;
+#[path = "scenarios/rusqlite_pool.rs"]
+mod rusqlite_pool;
 #[path = "scenarios/rusqlite_upgrade.rs"]
 mod rusqlite_upgrade;
 
@@ -27,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const NOT_YET: &[(&str, &str)] = &[];
 
 /// The scenarios that are Rust programs.
-const PROGRAMS: &[(&str, fn())] = &[("rusqlite_upgrade", rusqlite_upgrade::main)];
+const PROGRAMS: &[(&str, fn())] = &[("rusqlite_pool", rusqlite_pool::main), ("rusqlite_upgrade", rusqlite_upgrade::main)];
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
