@@ -1,6 +1,6 @@
 """A commit waits for one old reader with PENDING; meanwhile no new reader gets in."""
 #: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "COMMIT", "culprit": "SELECT v FROM t", "contributing": ["rollback-journal"], "perhaps_contributing": ["unfinished-statement", "idle-in-transaction"]}
-#: {"cause": "commit-blocks-reader", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "COMMIT", "contributing": ["rollback-journal"], "perhaps_contributing": ["idle-in-transaction"]}
+#: {"cause": "commit-blocks-reader", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "INSERT INTO t(v) VALUES(4)", "contributing": ["rollback-journal"], "perhaps_contributing": ["idle-in-transaction"]}
 import threading
 
 import stage
