@@ -3,41 +3,18 @@
 //! Each way in, on the system's SQLite and on the bundled source: a shared library under `locktrace run`, and the extension
 //! (for the bundled source linked into the program). And each place for an application's own VFS: none, under ours, over ours.
 
-use crate::packages::{once, skipped, succeed};
-use crate::place::{Place, parts, text};
+use crate::bundled::{library, source};
+use crate::packages::{skipped, succeed};
+use crate::place::{Place, parts};
 use crate::seen::Seen;
-use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-
-/// Where cargo has the source of the bundled SQLite, which is also where there is always a header.
-fn bundled_source() -> PathBuf {
-    // Of this platform only: what others need was never downloaded.
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let arguments = ["metadata", "--format-version", "1", "--offline", "--filter-platform", &platform];
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut packages = metadata["packages"].as_array().unwrap().iter();
-    let package = packages.find(|package| package["name"] == "libsqlite3-sys").expect("rusqlite depends on it");
-    Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap().join("sqlite3")
-}
 
 /// The programs: `system`, which finds a libsqlite3.so.0 at its start, and `linked`, which has the bundled SQLite in it; beside them that
 /// SQLite as a libsqlite3.so.0. SQLite is compiled once, the programs each time.
 fn programs(place: &Place) -> Option<PathBuf> {
-    let source = bundled_source();
-    let with = "-fPIC -g0 -O1 -DSQLITE_ENABLE_UNLOCK_NOTIFY -DSQLITE_ENABLE_PREUPDATE_HOOK -DSQLITE_ENABLE_API_ARMOR -DSQLITE_THREADSAFE=1";
-    let made_from = format!("{}\n{with}\n", source.display());
-    let library = once("sqlite", made_from.as_bytes(), &["test", "-s", "libsqlite3.so.0", "-a", "-s", "sqlite3.o"], |home| {
-        let cc = format!(
-            "cc {with} -c -o sqlite3.o {}/sqlite3.c && cc -shared -Wl,-soname,libsqlite3.so.0 -o libsqlite3.so.0 sqlite3.o -lm",
-            source.display()
-        );
-        succeed(Command::new("timeout").args(["300", "sh", "-c", &cc]).current_dir(home))
-    });
-    let library = library.map_err(|why| skipped(&format!("the bundled SQLite cannot be compiled here: {why}"))).ok()?;
+    let (source, library) = (source(), library()?);
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/kitchen_");
     let cc =
         format!("cc -Wall -Wextra -Wno-unused-parameter -Werror -I{} {files}sink.c {files}hooks.c {files}vfs.c", source.display());

@@ -17,6 +17,7 @@
 #[path = "../place/mod.rs"]
 mod place;
 
+mod bundled;
 mod kitchen_sink;
 mod libraries;
 mod packages;
