@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(feature = "cli")]
 
+#[path = "ecosystem/bundled.rs"]
+mod bundled;
 #[path = "ecosystem/packages.rs"]
 #[allow(dead_code)]
 mod packages;
@@ -44,18 +46,18 @@ fn a_rust_program() {
 
 /// The judgements of a scenario's runs, in words where they do not agree.
 fn runs(stage: &Stage, scenario: &Scenario, times: usize) -> Vec<Verdict> {
-    let one = |n: usize| {
-        let mut verdict = match stage.run(scenario) {
+    let one = |(sqlite, n)| {
+        let mut verdict = match stage.run(scenario, sqlite) {
             Ok(Some(report)) => judge(scenario, &report),
             Ok(None) => Verdict::default(),
             Err(error) => Verdict { pairs: vec![], wrong: vec![error] },
         };
         for wrong in &mut verdict.wrong {
-            *wrong = format!("{} (run {n}): {wrong}", scenario.name);
+            *wrong = format!("{} ({sqlite:?}, run {n}): {wrong}", scenario.name);
         }
         verdict
     };
-    (1..=times).map(one).collect()
+    (1..=times).flat_map(|n| stage.sqlites(scenario).iter().map(move |&sqlite| (sqlite, n))).map(one).collect()
 }
 
 #[test]
@@ -91,7 +93,8 @@ fn every_scenario_is_explained() {
             verdicts.iter().flat_map(|verdict| &verdict.pairs).for_each(|pair| matrix.add(pair));
         }
     }
-    println!("{} scenarios, {times} time(s) each\n{matrix}", results.len());
+    let reports: usize = results.iter().map(|(_, verdicts)| verdicts.len()).sum();
+    println!("{} scenarios, {reports} reports\n{matrix}", results.len());
     assert!(failures.is_empty(), "{} disagreements:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(matrix.sums().1, 0, "every failure off the diagonal was said above");
 }

@@ -4,27 +4,35 @@
 //! own, and at most a minute. Called by `tests/scenarios.rs`.
 
 use super::expect::Scenario;
-use crate::packages;
 use crate::place::{PYTHON, Place, parts};
+use crate::{bundled, packages};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Names the Rust program that this test binary is to be, when it is started as a scenario.
 pub const PROGRAM: &str = "LOCKTRACE_SCENARIO_PROGRAM";
-/// A shared SQLite library, to run the Python scenarios with another than the system's.
-pub const LIBRARY: &str = "LOCKTRACE_SCENARIO_SQLITE";
 
-/// What the scenarios share: the compiled preload.
+/// The SQLite that a Python scenario runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sqlite {
+    /// The system's, under `locktrace run`.
+    Stock,
+    /// The newest, which rusqlite brings, as a shared library.
+    Bundled,
+}
+
+/// What the scenarios share: the compiled preload, and the directory of the bundled SQLite if it can be had.
 pub struct Stage {
     dir: tempfile::TempDir,
     scenarios: PathBuf,
+    bundled: Option<PathBuf>,
 }
 
 impl Stage {
     /// Compiles what scenarios preload.
     pub fn new(scenarios: &Path, all: &[Scenario]) -> Stage {
-        let stage = Stage { dir: tempfile::tempdir().unwrap(), scenarios: scenarios.to_owned() };
+        let stage = Stage { dir: tempfile::tempdir().unwrap(), scenarios: scenarios.to_owned(), bundled: bundled::library() };
         let mut sources: Vec<&str> = all.iter().filter_map(|scenario| scenario.preload.as_deref()).collect();
         sources.sort_unstable();
         sources.dedup();
@@ -44,8 +52,14 @@ impl Stage {
         self.dir.path().join(source).with_extension("so")
     }
 
+    /// What a scenario runs on: a Rust program has the SQLite that it links, and frameworks are tried with the system's only.
+    pub fn sqlites(&self, scenario: &Scenario) -> &'static [Sqlite] {
+        let own = scenario.source.extension().is_some_and(|extension| extension == "rs");
+        if own || scenario.packages || self.bundled.is_none() { &[Sqlite::Stock] } else { &[Sqlite::Stock, Sqlite::Bundled] }
+    }
+
     /// Runs a scenario; its report, or `None` where packages that it needs are not there, which has been said.
-    pub fn run(&self, scenario: &Scenario) -> Result<Option<Value>, String> {
+    pub fn run(&self, scenario: &Scenario, sqlite: Sqlite) -> Result<Option<Value>, String> {
         let python = if scenario.packages { packages::python() } else { Some(PYTHON.to_owned()) };
         let Some(python) = python else { return Ok(None) };
         let place = Place::new();
@@ -57,8 +71,8 @@ impl Stage {
             command.env(PROGRAM, &scenario.name);
         } else {
             command.arg(python).arg(&scenario.source);
-            if let Some(library) = std::env::var_os(LIBRARY).map(PathBuf::from) {
-                command.env("LD_LIBRARY_PATH", library.parent().unwrap());
+            if let Some(library) = self.bundled.as_ref().filter(|_| sqlite == Sqlite::Bundled) {
+                command.env("LD_LIBRARY_PATH", library);
             }
         }
         command.env("LOCKTRACE_BIN", locktrace).env("PYTHONPATH", &self.scenarios).env("PYTHONDONTWRITEBYTECODE", "1");
