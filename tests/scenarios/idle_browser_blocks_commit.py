@@ -1,5 +1,5 @@
 """A database browser: it began a transaction (a savepoint), showed a table, and stays open on the desktop."""
-#: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "COMMIT", "culprit": "SELECT count(*) FROM t", "contributing": ["idle-in-transaction", "rollback-journal"], "state": "idle-in-transaction"}
+#: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "COMMIT", "culprit": "SELECT count(*) FROM t", "contributing": ["rollback-journal"], "perhaps_contributing": ["idle-in-transaction"], "state": "idle-in-transaction"}
 import stage
 
 stage.database("delete")
