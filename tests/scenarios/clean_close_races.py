@@ -4,6 +4,7 @@
 #: {"may": "last-close", "outcome": "succeeded-after-wait"}
 #: {"may": "wal-recovery", "outcome": "succeeded-after-wait"}
 #: {"may": "wal-protocol-retry", "outcome": "succeeded-after-wait"}
+#: {"may": "unexplained", "outcome": "succeeded-after-wait"}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3"}
 import sqlite3
 

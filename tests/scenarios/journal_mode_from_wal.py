@@ -1,5 +1,5 @@
 """Switching back from WAL needs to be alone: any other open connection is in the way, however idle."""
-#: {"cause": "journal-mode-switch", "outcome": "gave-up", "victim": null, "contributing": ["same-thread-holder"]}
+#: {"cause": "journal-mode-switch", "outcome": "gave-up", "victim": null, "perhaps_contributing": ["same-thread-holder"]}
 import stage
 
 stage.database("wal")
