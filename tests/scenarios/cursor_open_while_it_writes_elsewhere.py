@@ -1,4 +1,5 @@
 """A loop over a query that, for each row, writes to another database: the query is not over as long as the loop runs."""
+#: {"stock": true}
 #: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(4)", "culprit": "SELECT v FROM t ORDER BY id", "contributing": ["unfinished-statement", "rollback-journal"]}
 import threading
 

@@ -1,4 +1,5 @@
 """One UPDATE that takes long, because a function in it does: no transaction was left open, the statement itself is slow."""
+#: {"stock": true}
 #: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(2)", "culprit": "UPDATE t SET v = price(id)", "contributing": ["slow-statement"], "state": "running"}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import threading

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub environment: BTreeMap<String, String>,
     /// It needs the packages of `tests/ecosystem/requirements.txt`.
     pub packages: bool,
+    /// Only on the system's SQLite.
+    pub stock: bool,
 }
 
 /// An incident that must be reported.
@@ -73,6 +75,8 @@ struct Line {
     environment: BTreeMap<String, String>,
     #[serde(default)]
     packages: bool,
+    #[serde(default)]
+    stock: bool,
     outcome: Option<String>,
     /// `Some(None)`: said to be null.
     #[serde(default, deserialize_with = "said")]
@@ -129,6 +133,7 @@ impl Scenario {
             preload: None,
             environment: BTreeMap::new(),
             packages: false,
+            stock: false,
         };
         for text in source.lines().filter_map(|line| line.strip_prefix("#:").or_else(|| line.strip_prefix("//:"))) {
             let line = serde_json::from_str(text).map_err(|error| format!("{error} in{text}"))?;
@@ -147,6 +152,7 @@ impl Scenario {
         self.preload = line.preload.or(self.preload.take());
         self.environment.extend(line.environment);
         self.packages |= line.packages;
+        self.stock |= line.stock;
         let known =
             |id: String, all: &[&str]| if all.contains(&&*id) { Ok(id) } else { Err(format!("there is no identifier {id}")) };
         let outcome = || line.outcome.clone().ok_or_else(|| "an incident needs an outcome".to_owned());

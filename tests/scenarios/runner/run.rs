@@ -55,7 +55,11 @@ impl Stage {
     /// What a scenario runs on: a Rust program has the SQLite that it links, and frameworks are tried with the system's only.
     pub fn sqlites(&self, scenario: &Scenario) -> &'static [Sqlite] {
         let own = scenario.source.extension().is_some_and(|extension| extension == "rs");
-        if own || scenario.packages || self.bundled.is_none() { &[Sqlite::Stock] } else { &[Sqlite::Stock, Sqlite::Bundled] }
+        if own || scenario.packages || scenario.stock || self.bundled.is_none() {
+            &[Sqlite::Stock]
+        } else {
+            &[Sqlite::Stock, Sqlite::Bundled]
+        }
     }
 
     /// Runs a scenario; its report, or `None` where packages that it needs are not there, which has been said.
