@@ -97,7 +97,7 @@ impl Victim {
         let (database, page) = (dir.join(format!("{name}.db")), dir.join(name));
         prepare(&database, "wal");
         let counters = Counters::at(&page);
-        let child = survival::victim::start(&database, &page, THREADS, &dir.join("trace"), "64M");
+        let child = survival::victim::start(&database, &page, THREADS, &dir.join("trace"), "1G");
         Victim { child, counters }
     }
 
