@@ -40,9 +40,9 @@ fn use_all(open: impl Fn() -> Option<Trace>) -> Result<(), TestCaseError> {
     prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
     text::write(&analysis, text::Style::default(), &mut out).unwrap();
     let Some(trace) = open() else { return Ok(()) };
-    let mut lines = Lines::new(&trace, 100);
+    let mut lines = Lines::new(100).of(&trace);
     for event in trace.events().unwrap().take(1000) {
-        lines.write(&event, &mut out).unwrap();
+        lines.write(&trace, &event, &mut out).unwrap();
     }
     let Some(trace) = open() else { return Ok(()) };
     jsonl::write(&trace, trace.events().unwrap(), &mut out).unwrap();

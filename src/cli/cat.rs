@@ -43,9 +43,9 @@ impl Cat {
             out.flush()?;
             return Ok(());
         }
-        let mut lines = Lines::new(&trace, width());
+        let mut lines = Lines::new(width()).of(&trace);
         for event in &mut events {
-            lines.write(&event, &mut out)?;
+            lines.write(&trace, &event, &mut out)?;
         }
         out.flush()?;
         let summary = events.finish();

@@ -11,6 +11,7 @@ mod doctor;
 mod elf;
 mod explain;
 mod extension;
+mod follow;
 mod library;
 mod program;
 mod quote;
@@ -53,6 +54,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     Explain(explain::Explain),
     Extension(extension::Extension),
+    Follow(follow::FollowVerb),
     Report(report::Report),
     Run(run::Run),
 }
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Demo(demo) => demo.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Extension(extension) => extension.run(),
+        Verb::Follow(follow) => follow.run(),
         Verb::Report(report) => report.run(),
         Verb::Doctor(doctor) => match doctor.run() {
             Ok(code) => return code,

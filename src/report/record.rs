@@ -15,34 +15,45 @@ use std::path::Path;
 use unicode_width::UnicodeWidthStr;
 
 /// Writes records as lines; times are since the first one it was given.
-pub struct Lines<'t> {
-    trace: &'t Trace,
+pub struct Lines {
     width: usize,
     /// The wall-clock time of the first record, and its ticks for when that is unknown.
     origin: Option<(Option<u64>, u64)>,
     many_files: bool,
 }
 
-impl<'t> Lines<'t> {
+impl Lines {
     /// For lines of at most `width` columns.
-    pub fn new(trace: &'t Trace, width: usize) -> Lines<'t> {
+    pub fn new(width: usize) -> Lines {
+        Lines { width, origin: None, many_files: false }
+    }
+
+    /// With the databases of this trace: where there are several, each line says which.
+    #[must_use]
+    pub fn of(mut self, trace: &Trace) -> Lines {
+        self.names_of(trace);
+        self
+    }
+
+    /// The same for a trace that has grown.
+    pub fn names_of(&mut self, trace: &Trace) {
         let mut paths = Vec::new();
         for log in trace.logs() {
             paths.extend(log.names.files().map(|file| file.path.as_bytes()));
         }
         paths.sort();
         paths.dedup();
-        Lines { trace, width, origin: None, many_files: paths.len() > 1 }
+        self.many_files = paths.len() > 1;
     }
 
     /// Writes one line.
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(&mut self, trace: &Trace, event: &Event, out: &mut impl Write) -> io::Result<()> {
         let record = &event.record;
-        let log = self.trace.log(event.log);
-        let real = self.trace.real_ns(event.log, record.start);
+        let log = trace.log(event.log);
+        let real = trace.real_ns(event.log, record.start);
         let (first_real, first_ticks) = *self.origin.get_or_insert((real, record.start));
         let mut line = String::with_capacity(self.width + 8);
         line.push_str(&pad_left(&since(real, first_real, record.start, first_ticks), 11));
@@ -60,7 +71,7 @@ impl<'t> Lines<'t> {
         column(&mut line, 27, &conn);
         column(&mut line, 31, &call(record));
         column(&mut line, 56, &state(record));
-        let took = self.trace.clock(event.log).to_ns(record.duration).filter(|_| !record.flags.has(Flags::ONE_CLOCK));
+        let took = trace.clock(event.log).to_ns(record.duration).filter(|_| !record.flags.has(Flags::ONE_CLOCK));
         let took = took.map_or_else(|| "-".to_owned(), duration);
         column(&mut line, 80 - took.width(), &took);
         let mut last = String::new();

@@ -56,8 +56,8 @@ impl Clock {
     }
 }
 
-/// The clocks of these logs; tells each log its own.
-pub(crate) fn assign(logs: &mut [Log]) -> Vec<Clock> {
+/// The clocks of these logs; tells each log its own. `here` is one more anchor of the clock of this kind and boot.
+pub(crate) fn assign(logs: &mut [Log], here: Option<(ClockKind, [u8; 16], Anchor)>) -> Vec<Clock> {
     let mut clocks: Vec<(Clock, Vec<Anchor>)> = Vec::new();
     for log in logs {
         let found = clocks.iter().position(|(clock, _)| clock.kind == log.clock_kind && clock.boot_id == log.boot_id);
@@ -70,6 +70,7 @@ pub(crate) fn assign(logs: &mut [Log]) -> Vec<Clock> {
         clocks[index].1.extend(log.last);
     }
     for (clock, anchors) in &mut clocks {
+        anchors.extend(here.filter(|(kind, boot, _)| *kind == clock.kind && *boot == clock.boot_id).map(|(_, _, anchor)| anchor));
         clock.ns_per_tick = match clock.kind {
             ClockKind::Monotonic => Some(1.0),
             _ => rate(anchors),

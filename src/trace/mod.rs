@@ -7,14 +7,17 @@
 //! Nothing that is lost, torn or unknown is hidden: [`Events::finish`] accounts for every record number of every log.
 #![forbid(unsafe_code)]
 
+mod alive;
 pub mod clock;
 mod directory;
 mod error;
+pub mod follow;
 pub mod jsonl;
 mod merge;
 mod names;
 mod outside;
 mod ring;
+mod tail;
 pub mod text;
 
 pub use clock::{Clock, ClockId};
@@ -159,8 +162,19 @@ impl Trace {
     }
 
     fn new(mut logs: Vec<Log>, problems: Vec<Problem>, source: Source) -> Trace {
-        let clocks = clock::assign(&mut logs);
+        let clocks = clock::assign(&mut logs, None);
         Trace { logs, clocks, problems, source }
+    }
+
+    /// Adds a log that has just appeared.
+    fn add(&mut self, log: Log) {
+        self.logs.push(log);
+        self.reckon(None);
+    }
+
+    /// Works out anew what ticks mean, from the anchors of the logs and, where the reader is on their host, one of its own.
+    fn reckon(&mut self, here: Option<(ClockKind, [u8; 16], Anchor)>) {
+        self.clocks = clock::assign(&mut self.logs, here);
     }
 
     /// Every log of the trace; a [`LogId`] is an index into it.

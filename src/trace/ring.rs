@@ -39,6 +39,14 @@ impl Tally {
     pub fn unread(&self) -> u64 {
         self.overwritten + self.lost + self.empty + self.torn + self.missing
     }
+
+    /// Of what never came, this many had found no disk space: such a record leaves its slot empty, or the file short.
+    pub(crate) fn settle_lost(&mut self, lost_space: u64) {
+        self.lost = lost_space.min(self.empty + self.missing);
+        let from_empty = self.lost.min(self.empty);
+        self.empty -= from_empty;
+        self.missing -= self.lost - from_empty;
+    }
 }
 
 /// Opens a ring file and reads its header.
@@ -76,7 +84,7 @@ fn refused(path: &Path, error: header::HeaderError) -> Error {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut have = 0;
     while have < buffer.len() {
         match file.read_at(&mut buffer[have..], offset + have as u64) {
@@ -199,11 +207,7 @@ impl Cursor {
     /// The final account, once [`Cursor::block`] has said `false`.
     pub(crate) fn finish(mut self) -> (Tally, Vec<Problem>) {
         let tally = &mut self.tally;
-        // A record that found no disk space left its slot empty, or the file short.
-        tally.lost = self.lost_space.min(tally.empty + tally.missing);
-        let from_empty = tally.lost.min(tally.empty);
-        tally.empty -= from_empty;
-        tally.missing -= tally.lost - from_empty;
+        tally.settle_lost(self.lost_space);
         let mut problems: Vec<Problem> = self.problem.take().into_iter().collect();
         if tally.missing > 0 && problems.is_empty() {
             let expected = header::SIZE as u64 + tally.head.min(self.capacity) * record::SIZE as u64;

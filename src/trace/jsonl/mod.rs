@@ -10,7 +10,7 @@
 //! | `log` | `log` (its id), `version` (of the format on disk), `pid`, `clock` (`tsc`, `cntvct`, `monotonic`, or `clock#N`), `boot_id` (32 hex digits), `capacity` (records), `first` and `last` (anchors: `ticks`, `monotonic_ns`, `real_ns`, decimal strings; `last` may be null), `head`, `lost_space`, `lost_names` (counts when the trace was opened) |
 //! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `cap` | as in the names file (see `locktrace::format`), and `log` |
 //! | `record` | [below](#records) |
-//! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]) |
+//! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]); from `locktrace follow` also + `skipped`, those from before it began |
 //! | `problem` | `severity` (`notice`, `problem`), `path`, `byte` or `line`, `what` |
 //!
 //! # Records
@@ -38,13 +38,16 @@
 //! | `sql`, `text`* | hash of the running statement (16 hex digits), and its text |
 //! | `arg` | by kind: open flags, bytes written, microseconds slept, … |
 //!
+//! `locktrace follow --json` writes the same lines as things become known: names between the records, `end` where a process has ended.
+//!
 //! A level, slot, kind or file kind that this version has no name for is `lock#N`, `slot#N`, `kind#N` or `file#N`.
 #![forbid(unsafe_code)]
 
 mod record;
 mod write;
 
-pub use write::write;
+pub use record::write as write_record;
+pub use write::{write, write_end, write_log, write_name, write_problem};
 
 use super::directory::{BadLines, Line, next_line, parse};
 use super::names::{Names, Object, Taken};

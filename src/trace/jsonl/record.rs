@@ -126,7 +126,7 @@ fn plain_mask(offset: u8, n: u8) -> Option<u8> {
 }
 
 /// Writes one line.
-pub(super) fn write(trace: &Trace, event: &Event, out: &mut impl std::io::Write) -> std::io::Result<()> {
+pub fn write(trace: &Trace, event: &Event, out: &mut impl std::io::Write) -> std::io::Result<()> {
     let log = trace.log(event.log);
     let Event { number, ref record, .. } = *event;
     let shm = record.kind == Kind::SHM_LOCK;

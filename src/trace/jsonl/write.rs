@@ -15,7 +15,7 @@ use std::io::{self, Write};
 /// Those of `out`.
 pub fn write(trace: &Trace, mut events: Events<'_>, out: &mut impl Write) -> io::Result<Summary> {
     for log in trace.logs() {
-        line(out, "log", Some(&log.id), &about(log))?;
+        write_log(log, out)?;
         for (t, names) in log.names.lines() {
             line(out, t, Some(&log.id), &names)?;
         }
@@ -25,12 +25,48 @@ pub fn write(trace: &Trace, mut events: Events<'_>, out: &mut impl Write) -> io:
     }
     let summary = events.finish();
     for (log, tally) in trace.logs().iter().zip(&summary.tallies) {
-        line(out, "end", Some(&log.id), &end(tally))?;
+        write_end(log, tally, 0, out)?;
     }
     for found in &summary.problems {
-        line(out, "problem", None, &problem(found))?;
+        write_problem(found, out)?;
     }
     Ok(summary)
+}
+
+/// Writes the `log` line of a log.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_log(log: &Log, out: &mut impl Write) -> io::Result<()> {
+    line(out, "log", Some(&log.id), &about(log))
+}
+
+/// Writes one line of names, as it is in the names file of this log.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_name(log: &Log, name: &serde_json::Map<String, Value>, out: &mut impl Write) -> io::Result<()> {
+    line(out, name.get("t").and_then(Value::as_str).unwrap_or_default(), Some(&log.id), name)
+}
+
+/// Writes the `end` line of a log, of whose records this many were not asked for.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_end(log: &Log, tally: &Tally, skipped: u64, out: &mut impl Write) -> io::Result<()> {
+    let mut rest = end(tally);
+    if skipped > 0 {
+        rest.insert("skipped".to_owned(), skipped.into());
+    }
+    line(out, "end", Some(&log.id), &rest)
+}
+
+/// Writes a `problem` line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_problem(found: &Problem, out: &mut impl Write) -> io::Result<()> {
+    line(out, "problem", None, &problem(found))
 }
 
 /// One object, its type and log first.

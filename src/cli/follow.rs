@@ -1,0 +1,233 @@
+//! `locktrace follow`: every record as it is written, for people or as JSON lines.
+//!
+//! In comes a trace directory, which need not be there yet; out go lines until an interrupt, until nobody reads them any more, or until
+//! the time that was asked for. What reads the logs is [`crate::trace::follow`].
+#![forbid(unsafe_code)]
+
+use super::{Failure, output, width};
+use crate::report::losses;
+use crate::report::record::Lines;
+use crate::trace::follow::{Batch, Follow, News};
+use crate::trace::{LogId, Problem, Severity, Tally, jsonl};
+use locktrace::clock;
+use locktrace::recorder::config::Config;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the logs are looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Show records as they are written, from now on.
+///
+/// Follows every process that writes to the directory, those that start later included, and waits for a directory that is not there yet.
+/// Records of all processes are merged by time: a line appears 0.1 to 0.3 s after its call has returned. Lines are as those of
+/// `locktrace cat`. Which processes begin and end, and what was lost, is said on standard error (with --json, in lines of its own). The
+/// programs are not touched: their files are read, and nothing is written to them.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  locktrace follow                              the trace in LOCKTRACE_DIR or ./locktrace-trace
+  locktrace follow trace | grep BUSY            every refused lock, as it happens
+  locktrace follow trace --from-start --until-end > all.txt
+  locktrace follow trace --json --for 1m | jq -r 'select(.t == \"record\" and .result == \"BUSY\") | .text'
+
+The JSON lines are those of `locktrace cat --json`, but come as things become known: `log` where a process begins to record, `process`,
+`file`, `thread`, `sql` and so on between the records, `end` where a process has ended (`skipped`: its records from before).
+
+Exit codes:
+  0  Interrupted (Ctrl-C, SIGTERM), nobody reads any more, --for or --until-end is reached.
+  2  Wrong usage, or the directory cannot be read.")]
+pub(super) struct FollowVerb {
+    /// A trace directory; without it: LOCKTRACE_DIR, or ./locktrace-trace
+    trace: Option<PathBuf>,
+    /// Write JSON lines: one object for each log, name and record
+    #[arg(long)]
+    json: bool,
+    /// Begin with the oldest records that are there, not with now
+    #[arg(long)]
+    from_start: bool,
+    /// End when every process that recorded has ended
+    #[arg(long)]
+    until_end: bool,
+    /// End after this time, such as 30s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+}
+
+impl FollowVerb {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let dir = match self.trace {
+            Some(dir) => dir,
+            None => Config::from_env().map_err(|error| Failure::Other(error.to_string()))?.dir,
+        };
+        if dir.metadata().is_ok_and(|meta| !meta.is_dir()) {
+            return Err(Failure::Other(format!("{}: not a directory: only a trace directory can be followed", dir.display())));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // A second one, if the first should not get through, ends us as it would anybody.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        let until = self.time.and_then(|time| Instant::now().checked_add(time));
+        let mut follow = Follow::new(&dir, self.from_start);
+        let mut shown: Box<dyn Show> = if self.json { Box::new(Json) } else { Box::new(People { lines: Lines::new(width()) }) };
+        let mut out = output();
+        let boot = boot_id();
+        let mut told = false;
+        loop {
+            let batch = follow.poll(boot.map(|boot| (clock::kind(), boot, clock::anchor())))?;
+            shown.show(&follow, &batch, &mut out)?;
+            out.flush()?;
+            if !follow.found() && !told {
+                told = true;
+                say(&format!("waiting for {}", dir.display()));
+            }
+            let over = until.is_some_and(|until| Instant::now() >= until) || (self.until_end && follow.all_ended());
+            if over || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let wait = if follow.hurries() { Duration::from_millis(2) } else { INTERVAL };
+            let wait = until.map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now())));
+            if !wait_while_read(wait) {
+                // Nobody reads: there is nobody to tell, either.
+                return Ok(());
+            }
+        }
+        let batch = follow.finish();
+        shown.show(&follow, &batch, &mut out)?;
+        if follow.late() > 0 {
+            let what = format!("{} records came too late to be put in their place", follow.late());
+            shown.note(&what, &mut out)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// Waits; `false` as soon as standard output is a pipe that nobody reads any more. A signal ends the wait.
+fn wait_while_read(time: Duration) -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+    match poll(&mut fds, Some(&time)) {
+        Ok(0) | Err(_) => true,
+        Ok(_) => !fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
+    }
+}
+
+/// This host's boot, as it is in the headers of logs.
+fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+    Some(number.to_be_bytes())
+}
+
+/// One line of ours on standard error.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "locktrace: {}", crate::trace::text::Clean(text));
+}
+
+/// Shows what one poll brought.
+trait Show {
+    fn show(&mut self, follow: &Follow, batch: &Batch, out: &mut dyn Write) -> io::Result<()>;
+    fn note(&mut self, what: &str, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Lines for people; what is not a record goes to standard error.
+struct People {
+    lines: Lines,
+}
+
+impl People {
+    fn news(follow: &Follow, news: &News) {
+        let who = |id: LogId| {
+            let log = follow.trace().log(id);
+            let argv = log.names.argv().map(|argv| argv.join(" ")).unwrap_or_default();
+            format!(
+                "pid {}{}",
+                log.pid,
+                if argv.is_empty() { String::new() } else { format!(" ({})", crate::report::human::cut(&argv, 60)) }
+            )
+        };
+        match news {
+            News::Began(id) => say(&format!("{} records", who(*id))),
+            News::Named(..) => {}
+            News::Ended(id) => {
+                let (tally, skipped) = follow.tally(*id);
+                let lost = if tally.unread() > 0 {
+                    format!(": {}", losses(&Tally { head: tally.head - skipped.min(tally.head), ..tally }))
+                } else {
+                    String::new()
+                };
+                say(&format!("{} is no longer followed{lost}", who(*id)));
+            }
+            News::Problem(problem) if problem.severity == Severity::Notice => say(&format!("notice: {problem}")),
+            News::Problem(problem) => say(&format!("problem: {problem}")),
+        }
+    }
+}
+
+impl Show for People {
+    fn show(&mut self, follow: &Follow, batch: &Batch, mut out: &mut dyn Write) -> io::Result<()> {
+        batch.news.iter().for_each(|news| People::news(follow, news));
+        if !batch.news.is_empty() {
+            self.lines.names_of(follow.trace());
+        }
+        for event in &batch.events {
+            self.lines.write(follow.trace(), event, &mut out)?;
+        }
+        if !batch.ended.is_empty() {
+            out.flush()?;
+        }
+        batch.ended.iter().for_each(|news| People::news(follow, news));
+        Ok(())
+    }
+
+    fn note(&mut self, what: &str, _: &mut dyn Write) -> io::Result<()> {
+        say(what);
+        Ok(())
+    }
+}
+
+/// JSON lines, everything in its place among the records.
+struct Json;
+
+impl Json {
+    fn news(follow: &Follow, news: &News, mut out: &mut dyn Write) -> io::Result<()> {
+        match news {
+            News::Began(id) => jsonl::write_log(follow.trace().log(*id), &mut out),
+            News::Named(id, line) => jsonl::write_name(follow.trace().log(*id), line, &mut out),
+            News::Ended(id) => {
+                let (tally, skipped) = follow.tally(*id);
+                jsonl::write_end(follow.trace().log(*id), &tally, skipped, &mut out)
+            }
+            News::Problem(problem) => jsonl::write_problem(problem, &mut out),
+        }
+    }
+}
+
+impl Show for Json {
+    fn show(&mut self, follow: &Follow, batch: &Batch, mut out: &mut dyn Write) -> io::Result<()> {
+        for news in &batch.news {
+            Json::news(follow, news, out)?;
+        }
+        for event in &batch.events {
+            jsonl::write_record(follow.trace(), event, &mut out)?;
+        }
+        for news in &batch.ended {
+            Json::news(follow, news, out)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, what: &str, mut out: &mut dyn Write) -> io::Result<()> {
+        jsonl::write_problem(&Problem::general(what), &mut out)
+    }
+}

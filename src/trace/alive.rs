@@ -1,0 +1,60 @@
+//! Whether the process behind a log still lives.
+//!
+//! In comes the number in its header; out goes an answer only where it is proven: a number can be another process's by now, or one of
+//! another host or container. The proof is that the process has this very ring mapped. Called by [`super::follow`].
+#![forbid(unsafe_code)]
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A process that was seen to write a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    /// When it started, in clock ticks since the boot: a number that is used again has another start.
+    started: u64,
+}
+
+impl Process {
+    /// The process of this number, if it has this ring mapped.
+    pub(crate) fn of(pid: u32, ring: &Path) -> Option<Process> {
+        let started = started(pid)?;
+        let inode = ring.metadata().ok()?.ino().to_string();
+        let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
+        let maps = String::from_utf8_lossy(&maps);
+        let name = ring.file_name()?.to_str()?;
+        // address, permissions, offset, device, inode, path
+        let mapped = maps.lines().any(|line| line.split_ascii_whitespace().nth(4) == Some(&inode) && line.contains(name));
+        mapped.then_some(Process { pid, started })
+    }
+
+    /// Whether it is still there; a process that has ended and was not waited for yet is not.
+    pub(crate) fn lives(&self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)); `None` for one that is not there or has ended.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name is in parentheses and may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_has_it_mapped() {
+        let own = std::env::current_exe().unwrap();
+        let process = Process::of(std::process::id(), &own).unwrap();
+        assert!(process.lives());
+        assert!(!Process { started: process.started + 1, ..process }.lives(), "the number of another process");
+        assert_eq!(Process::of(std::process::id(), Path::new("/etc/passwd")), None, "not mapped");
+        assert_eq!(Process::of(u32::MAX, &own), None);
+    }
+}

@@ -1,0 +1,356 @@
+//! A trace directory while programs write to it: new records as they come, merged by time with a bounded delay.
+//!
+//! In comes a directory, which need not be there yet; each [`Follow::poll`] gives a [`Batch`]: records of all logs in time order, and
+//! what else happened (a process began to record or ended, names became known, something is wrong). Every number of every log comes once or
+//! is counted in [`Follow::tally`]. Called by `locktrace follow`.
+//!
+//! # Order
+//!
+//! A record is written when its call has returned. So everything that ended before a poll has been read by that poll or, where its
+//! writer was held up, by one soon after. Records are held back for [`DELAY`], sorted among all that came meanwhile, and given up to the
+//! latest instant that was known that long ago. What comes later than that is given at once, out of order, and counted
+//! ([`Follow::late`]): records whose thread was not scheduled between call and writing, and the end of a call that gives up a lock and
+//! takes longer than the delay (such a call counts from its start).
+#![forbid(unsafe_code)]
+
+use super::alive::Process;
+use super::names::{Names, Taken};
+use super::tail::{NamesTail, RingTail};
+use super::{Error, Event, Log, LogId, Place, Problem, Source, Tally, Trace, ring};
+use locktrace::format::header::{Anchor, ClockKind};
+use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long records are held back to be sorted.
+pub const DELAY: Duration = Duration::from_millis(100);
+
+/// How often a process is looked for, and a log that has been quiet is read.
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// A log whose process cannot be seen has ended, as far as that can be told, when nothing came for this long.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A new ring file whose header cannot be read yet is being made; after this time, something is wrong with it.
+const MAKING: Duration = Duration::from_secs(2);
+
+/// Records held back at most: then they go out sooner.
+const MOST_HELD: usize = 1 << 19;
+
+/// Something other than a record.
+#[derive(Clone, PartialEq, Debug)]
+pub enum News {
+    /// A log that is read from now on.
+    Began(LogId),
+    /// A line of its names, as in its names file.
+    Named(LogId, serde_json::Map<String, serde_json::Value>),
+    /// Its process has ended, or its file is gone: everything of it was read.
+    Ended(LogId),
+    /// Something is wrong.
+    Problem(Problem),
+}
+
+/// What one poll brought.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Batch {
+    /// To be told before the records.
+    pub news: Vec<News>,
+    /// Records, in time order.
+    pub events: Vec<Event>,
+    /// To be told after the records.
+    pub ended: Vec<News>,
+}
+
+/// One log that is followed.
+struct Followed {
+    ring: RingTail,
+    names: NamesTail,
+    path: PathBuf,
+    process: Option<Process>,
+    looked: Instant,
+    /// When it last brought something.
+    active: Instant,
+    ended: bool,
+    skipped: u64,
+    tally: Tally,
+}
+
+/// A record that is held back: its key, log and number.
+type Held = ((u64, u32, u64), Event);
+
+/// See the module.
+pub struct Follow {
+    dir: PathBuf,
+    from_start: bool,
+    trace: Trace,
+    logs: Vec<Followed>,
+    known: BTreeSet<String>,
+    /// Ring files whose header cannot be read yet, and since when.
+    making: Vec<(String, Instant)>,
+    /// What is there at the first poll was there before; whatever comes later is read from its start.
+    first: bool,
+    /// The directory was there once, and when it was last read.
+    scanned: Option<SystemTime>,
+    /// Logs that have ended, with records that are still held back.
+    ending: Vec<LogId>,
+    held: Vec<Held>,
+    /// The latest key that was known at each poll of the last [`DELAY`].
+    frontiers: VecDeque<(Instant, u64)>,
+    latest: u64,
+    given: u64,
+    late: u64,
+    busy: bool,
+}
+
+impl Follow {
+    /// Follows a directory: from its oldest records, or from now on. Logs that appear later are always read from their start.
+    pub fn new(dir: &Path, from_start: bool) -> Follow {
+        Follow {
+            dir: dir.to_owned(),
+            from_start,
+            trace: Trace::new(Vec::new(), Vec::new(), Source::Directory),
+            logs: Vec::new(),
+            known: BTreeSet::new(),
+            making: Vec::new(),
+            first: true,
+            scanned: None,
+            ending: Vec::new(),
+            held: Vec::new(),
+            frontiers: VecDeque::new(),
+            latest: 0,
+            given: 0,
+            late: 0,
+            busy: false,
+        }
+    }
+
+    /// The names for the numbers in the records so far.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Whether the directory was there at some time.
+    pub fn found(&self) -> bool {
+        self.scanned.is_some()
+    }
+
+    /// Whether every log there was has ended; false before there is one. A process that cannot be seen (it ended before, or is in another
+    /// container) counts as ended once its log has been quiet for two seconds.
+    pub fn all_ended(&self) -> bool {
+        let ended = |log: &Followed| log.ended || (log.process.is_none() && log.active.elapsed() >= QUIET);
+        !self.logs.is_empty() && self.making.is_empty() && self.logs.iter().all(ended)
+    }
+
+    /// Whether a ring fills so fast that the next poll should not wait.
+    pub fn hurries(&self) -> bool {
+        self.busy
+    }
+
+    /// Records that came later than they could be sorted.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// What became of the records of a log so far, and how many there were before it was followed.
+    pub fn tally(&self, log: LogId) -> (Tally, u64) {
+        self.logs.get(log.0 as usize).map_or_else(Default::default, |log| (log.tally, log.skipped))
+    }
+
+    /// Reads what is new. `here` is this host's clock, boot and an instant of it: with it a tick has a length from the first record on.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub fn poll(&mut self, here: Option<(ClockKind, [u8; 16], Anchor)>) -> Result<Batch, Error> {
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        self.scan(now, &mut batch)?;
+        self.first = false;
+        self.busy = false;
+        for index in 0..self.logs.len() {
+            self.read(index, now, &mut batch);
+        }
+        let clocks = self.trace.clocks.len();
+        self.trace.reckon(here);
+        self.frontiers.push_back((now, self.latest));
+        let mut up_to = None;
+        while self.frontiers.front().is_some_and(|(at, _)| now.duration_since(*at) >= DELAY) {
+            up_to = self.frontiers.pop_front().map(|(_, key)| key);
+        }
+        if clocks != self.trace.clocks.len() && clocks > 0 || self.held.len() > MOST_HELD {
+            // Instants of one clock do not compare with those of several; or too much comes at once.
+            up_to = Some(u64::MAX);
+        }
+        self.give(up_to, &mut batch);
+        Ok(batch)
+    }
+
+    /// Everything that is still held back or waited for.
+    pub fn finish(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        for index in 0..self.logs.len() {
+            self.end(index);
+        }
+        self.give(Some(u64::MAX), &mut batch);
+        batch
+    }
+
+    /// Finds logs that are new.
+    fn scan(&mut self, now: Instant, batch: &mut Batch) -> Result<(), Error> {
+        let fail = |error| Error::io(&self.dir, Place::Whole, "read the directory", error);
+        let changed = match std::fs::metadata(&self.dir).and_then(|meta| meta.modified()) {
+            Ok(changed) => changed,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(fail(error)),
+        };
+        // Time stamps of directories are coarse: what changed just before the last look may have changed just after it, too.
+        let unchanged = self.scanned.is_some_and(|scanned| changed + Duration::from_secs(2) < scanned);
+        if unchanged && self.making.is_empty() {
+            return Ok(());
+        }
+        self.scanned = Some(SystemTime::now());
+        let mut ids = BTreeSet::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            if path.extension().is_some_and(|extension| extension == RING_EXTENSION)
+                && let Some(id) = path.file_stem().and_then(|stem| stem.to_str())
+                && !self.known.contains(id)
+            {
+                ids.insert(id.to_owned());
+            }
+        }
+        self.making.retain(|(id, _)| ids.contains(id));
+        for id in ids {
+            self.open(id, self.first && !self.from_start, now, batch);
+        }
+        Ok(())
+    }
+
+    /// Begins to follow a log.
+    fn open(&mut self, id: String, from_now: bool, now: Instant, batch: &mut Batch) {
+        let path = self.dir.join(format!("{id}.{RING_EXTENSION}"));
+        let header = match ring::open(&path) {
+            Ok((_, header)) => header,
+            Err(error) => {
+                match self.making.iter().find(|(making, _)| *making == id) {
+                    None => self.making.push((id, now)),
+                    Some((_, since)) if now.duration_since(*since) < MAKING => {}
+                    Some(_) => {
+                        self.making.retain(|(making, _)| *making != id);
+                        self.known.insert(id);
+                        batch.news.push(News::Problem(error.into_problem()));
+                    }
+                }
+                return;
+            }
+        };
+        self.making.retain(|(making, _)| *making != id);
+        self.known.insert(id.clone());
+        let skipped = if from_now { header.head } else { 0 };
+        let process = Process::of(header.pid, &path);
+        let names = NamesTail::new(self.dir.join(format!("{id}.{NAMES_EXTENSION}")));
+        let followed = Followed {
+            ring: RingTail::new(&path, &header, skipped),
+            names,
+            path: path.clone(),
+            process,
+            looked: now,
+            active: now,
+            ended: false,
+            skipped,
+            tally: Tally::default(),
+        };
+        batch.news.push(News::Began(LogId(self.logs.len() as u32)));
+        self.logs.push(followed);
+        self.trace.add(Log::new(id, path, &header, Names::default()));
+    }
+
+    /// Reads what is new in one log, and sees whether its process lives.
+    fn read(&mut self, index: usize, now: Instant, batch: &mut Batch) {
+        let Some(log) = self.logs.get_mut(index) else { return };
+        let seldom = now.duration_since(log.looked) >= SELDOM;
+        // A log that nobody is known to write to, and that has been quiet, is looked at now and then.
+        if log.ended || (log.process.is_none() && !seldom && now.duration_since(log.active) >= SELDOM) {
+            return;
+        }
+        // Asked before the last records are read, so that none can come after them.
+        let mut gone = false;
+        if seldom {
+            log.looked = now;
+            if log.process.is_none() {
+                log.process = Process::of(self.trace.logs[index].pid, &log.path);
+            }
+            gone = log.process.is_some_and(|process| !process.lives());
+        }
+        let id = LogId(index as u32);
+        let (trace, held, latest) = (&self.trace, &mut self.held, &mut self.latest);
+        let read = log.ring.read(now, &mut |number, record| {
+            let key = trace.key(id, &record);
+            *latest = (*latest).max(key);
+            held.push(((key, id.0, number), Event { log: id, number, record }));
+        });
+        match read {
+            Ok((header, new)) => {
+                log.active = if new > 0 { now } else { log.active };
+                // At this pace the ring is gone over within a few polls.
+                self.busy |= new > header.capacity / 16;
+                let known = &mut self.trace.logs[index];
+                (known.head, known.last) = (header.head, header.last);
+                (known.lost_space, known.lost_names) = (header.lost_space, header.lost_names);
+            }
+            Err(error) => {
+                // Deleted, most likely: its process goes on writing where nobody can read it.
+                batch.news.push(News::Problem(error.into_problem()));
+                gone = true;
+            }
+        }
+        log.tally = *log.ring.tally();
+        self.name(index, batch);
+        if gone {
+            self.end(index);
+        }
+    }
+
+    /// Reads what is new in its names.
+    fn name(&mut self, index: usize, batch: &mut Batch) {
+        let names = &mut self.trace.logs[index].names;
+        self.logs[index].names.read(&mut |line| match line {
+            Ok(line) => match names.take(line.clone()) {
+                Ok(Taken::Yes | Taken::Unknown(_)) => batch.news.push(News::Named(LogId(index as u32), line)),
+                Err(what) => batch.news.push(News::Problem(Problem::general(format!("a line of names: {what}; it is skipped")))),
+            },
+            Err(problem) => batch.news.push(News::Problem(problem)),
+        });
+    }
+
+    fn end(&mut self, index: usize) {
+        let Some(log) = self.logs.get_mut(index).filter(|log| !log.ended) else { return };
+        log.tally = log.ring.finish();
+        log.ended = true;
+        self.ending.push(LogId(index as u32));
+    }
+
+    /// Gives what is held back up to this key, or, where it is late already, at once.
+    fn give(&mut self, up_to: Option<u64>, batch: &mut Batch) {
+        let up_to = up_to.unwrap_or(0).max(self.given);
+        // Nearly sorted, and all that is left is small: sorting it anew costs less than a heap.
+        self.held.sort_unstable_by_key(|(place, _)| *place);
+        let count = self.held.partition_point(|(place, _)| place.0 <= up_to);
+        for ((key, ..), event) in self.held.drain(..count) {
+            if key < self.given {
+                self.late += 1;
+            } else {
+                self.given = key;
+            }
+            batch.events.push(event);
+        }
+        let held = &self.held;
+        self.ending.retain(|&log| {
+            let more = held.iter().any(|(_, event)| event.log == log);
+            if !more {
+                batch.ended.push(News::Ended(log));
+            }
+            more
+        });
+    }
+}

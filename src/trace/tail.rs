@@ -1,0 +1,350 @@
+//! One log while it is being written: what is new in its ring and in its names, each time it is asked.
+//!
+//! In come the paths of the two files; out go records, each once, and lines of names; and a [`Tally`] of every number that did not come.
+//! A number is read when the header says that it was claimed. If its slot does not hold it yet, its writer is still at it: the slot is
+//! looked at again until it does, or until [`PATIENCE`] has passed or the ring has gone over it. Nothing is mapped, and nothing is
+//! written: the traced process cannot tell. Called by [`super::follow`].
+#![forbid(unsafe_code)]
+
+use super::directory::parse;
+use super::error::{Error, Place, Problem};
+use super::names::Object;
+use super::ring::{self, Tally, read_up_to};
+use locktrace::format::header::{self, Header};
+use locktrace::format::record::{self, Record, Slot};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a claimed record may take to be written before it is given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes read at a time.
+const BLOCK: usize = 1 << 18;
+
+/// Claimed numbers that are waited for; more than these are given up at once.
+const MOST_HOLES: usize = 4096;
+
+/// A longer line is no line of names.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// A number that was claimed and not there yet.
+struct Hole {
+    number: u64,
+    since: Instant,
+    slot: Slot,
+}
+
+/// The end of a ring that grows.
+pub(crate) struct RingTail {
+    path: PathBuf,
+    capacity: u64,
+    /// The next number to read.
+    next: u64,
+    holes: Vec<Hole>,
+    tally: Tally,
+    lost_space: u64,
+    buffer: Vec<u8>,
+}
+
+impl RingTail {
+    /// Starts at record `from`, or at the oldest that is still there.
+    pub(crate) fn new(path: &Path, header: &Header, from: u64) -> RingTail {
+        RingTail {
+            path: path.to_owned(),
+            capacity: header.capacity,
+            next: from,
+            holes: Vec::new(),
+            tally: Tally::default(),
+            lost_space: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Hands everything new to `each`. Gives the header, and how many numbers are new.
+    pub(crate) fn read(&mut self, now: Instant, each: &mut impl FnMut(u64, Record)) -> Result<(Header, u64), Error> {
+        let (file, header) = ring::open(&self.path)?;
+        let before = self.next;
+        (self.tally.head, self.lost_space) = (header.head, header.lost_space);
+        let holes = std::mem::take(&mut self.holes);
+        for hole in holes {
+            let slot = self.slot(&file, hole.number);
+            match slot.and_then(|bytes| Record::decode(&bytes, hole.number).ok()) {
+                Some(record) => {
+                    self.tally.read += 1;
+                    each(hole.number, record);
+                }
+                None => self.holes.push(hole),
+            }
+        }
+        let oldest = header.head.saturating_sub(self.capacity);
+        if self.next < oldest {
+            self.tally.overwritten += oldest - self.next;
+            self.next = oldest;
+        }
+        while self.next < header.head {
+            self.block(&file, header.head, now, each)?;
+        }
+        self.settle(&file, now);
+        Ok((header, header.head.saturating_sub(before)))
+    }
+
+    /// The next block of records, up to the end of this lap.
+    fn block(&mut self, file: &File, head: u64, now: Instant, each: &mut impl FnMut(u64, Record)) -> Result<(), Error> {
+        let slot = self.next & (self.capacity - 1);
+        let count = (head - self.next).min(self.capacity - slot).min((BLOCK / record::SIZE) as u64) as usize;
+        self.buffer.resize(count * record::SIZE, 0);
+        let offset = header::SIZE as u64 + slot * record::SIZE as u64;
+        let have = read_up_to(file, &mut self.buffer, offset)
+            .map_err(|error| Error::io(&self.path, Place::Byte(offset), "read the records", error))?;
+        let slots = self.buffer.as_chunks::<{ record::SIZE }>().0.iter().take(have / record::SIZE);
+        for (number, bytes) in (self.next..).zip(slots) {
+            match Record::decode(bytes, number) {
+                Ok(record) => {
+                    self.tally.read += 1;
+                    each(number, record);
+                }
+                Err(slot) => self.holes.push(Hole { number, since: now, slot }),
+            }
+        }
+        // A slot is made ready before it is written: behind the end of the file nothing will come.
+        self.tally.missing += (count - have / record::SIZE) as u64;
+        self.next += count as u64;
+        Ok(())
+    }
+
+    fn slot(&self, file: &File, number: u64) -> Option<[u8; record::SIZE]> {
+        let mut bytes = [0; record::SIZE];
+        let offset = header::SIZE as u64 + (number & (self.capacity - 1)) * record::SIZE as u64;
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(bytes)
+    }
+
+    /// Gives up holes that the ring has gone over, that are too old, or that are too many.
+    fn settle(&mut self, file: &File, now: Instant) {
+        if self.holes.is_empty() {
+            return;
+        }
+        let mut le = [0; 8];
+        let head = file.read_exact_at(&mut le, header::word::HEAD as u64 * 8).map_or(self.tally.head, |()| u64::from_le_bytes(le));
+        let oldest = head.saturating_sub(self.capacity);
+        let surplus = self.holes.len().saturating_sub(MOST_HOLES);
+        let tally = &mut self.tally;
+        let mut index = 0;
+        self.holes.retain(|hole| {
+            index += 1;
+            if hole.number < oldest {
+                tally.overwritten += 1;
+            } else if index <= surplus || now.duration_since(hole.since) >= PATIENCE {
+                give_up(tally, hole.slot);
+            } else {
+                return true;
+            }
+            false
+        });
+    }
+
+    /// What became of every number so far; those still waited for are given up.
+    pub(crate) fn finish(&mut self) -> Tally {
+        for hole in self.holes.drain(..) {
+            give_up(&mut self.tally, hole.slot);
+        }
+        self.tally.settle_lost(self.lost_space);
+        self.tally
+    }
+
+    /// What became of every number so far.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+fn give_up(tally: &mut Tally, slot: Slot) {
+    match slot {
+        Slot::Empty => tally.empty += 1,
+        Slot::Torn => tally.torn += 1,
+    }
+}
+
+/// The end of a names file that grows.
+pub(crate) struct NamesTail {
+    path: PathBuf,
+    offset: u64,
+    line: u64,
+    /// The beginning of a line whose end was not there yet.
+    partial: Vec<u8>,
+}
+
+impl NamesTail {
+    pub(crate) fn new(path: PathBuf) -> NamesTail {
+        NamesTail { path, offset: 0, line: 0, partial: Vec::new() }
+    }
+
+    /// Hands every whole line that is new to `each`.
+    pub(crate) fn read(&mut self, each: &mut impl FnMut(Result<Object, Problem>)) {
+        // It may not be there: names are then unknown, and the records still say what they can.
+        let Ok(mut file) = File::open(&self.path) else { return };
+        if file.seek(SeekFrom::Start(self.offset)).is_err() {
+            return;
+        }
+        let before = self.partial.len();
+        if file.take(LONGEST_LINE as u64).read_to_end(&mut self.partial).is_err() {
+            self.partial.truncate(before);
+            return;
+        }
+        self.offset += (self.partial.len() - before) as u64;
+        let mut rest = 0;
+        while let Some(end) = self.partial.get(rest..).and_then(|bytes| bytes.iter().position(|&byte| byte == b'\n')) {
+            self.line += 1;
+            let line = self.partial.get(rest..rest + end).unwrap_or_default();
+            let what = |what| Problem::unusable(&self.path, Place::Line(self.line), format!("{what}; the line is skipped"));
+            each(parse(line).map_err(what));
+            rest += end + 1;
+        }
+        self.partial.drain(..rest);
+        if self.partial.len() >= LONGEST_LINE {
+            self.partial.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use locktrace::event::Kind;
+    use locktrace::format::header::{Anchor, ClockKind};
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const CAPACITY: u64 = 64;
+
+    fn header(head: u64) -> Header {
+        Header {
+            clock: ClockKind::Monotonic,
+            capacity: CAPACITY,
+            pid: 1,
+            boot_id: [1; 16],
+            first: Anchor::default(),
+            head,
+            lost_space: 0,
+            lost_names: 0,
+            last: None,
+        }
+    }
+
+    /// Puts one record where its number belongs, after having claimed it.
+    fn put(file: &File, number: u64) {
+        file.write_all_at(&(number + 1).to_le_bytes(), header::word::HEAD as u64 * 8).unwrap();
+        commit(file, number);
+    }
+
+    fn commit(file: &File, number: u64) {
+        let record = Record { start: number * 7, arg: !number, ..Record::new(Kind::SYNC) };
+        file.write_all_at(&record.encode(number), header::SIZE as u64 + number % CAPACITY * record::SIZE as u64).unwrap();
+    }
+
+    fn create(path: &Path) -> File {
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(path).unwrap();
+        file.write_all_at(&header(0).encode()[..], 0).unwrap();
+        file.set_len(header::SIZE as u64 + CAPACITY * record::SIZE as u64).unwrap();
+        file
+    }
+
+    fn sum(tally: &Tally) -> u64 {
+        tally.read + tally.unread()
+    }
+
+    /// A writer that never rests laps the reader all the time: each number comes once or is counted.
+    #[test]
+    fn a_ring_that_wraps_under_the_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.ring");
+        let (file, done) = (create(&path), AtomicBool::new(false));
+        const LAPS: u64 = 1000;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 0..LAPS * CAPACITY {
+                    put(&file, number);
+                    // Now and then it is overtaken: both ways must come about, whatever the machine does.
+                    if number % (5 * CAPACITY) == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut tail = RingTail::new(&path, &header(0), 0);
+            let mut seen = BTreeSet::new();
+            loop {
+                let last = done.load(Ordering::Acquire);
+                let read = tail.read(Instant::now(), &mut |number, record: Record| {
+                    assert_eq!((record.start, record.arg), (number * 7, !number), "never another's words");
+                    assert!(seen.insert(number), "{number} came twice");
+                });
+                read.unwrap();
+                assert_eq!(sum(tail.tally()) + tail.holes.len() as u64, tail.tally().head, "every number is accounted for");
+                if last {
+                    break;
+                }
+            }
+            writer.join().unwrap();
+            let tally = tail.finish();
+            assert_eq!((tally.head, tally.read), (LAPS * CAPACITY, seen.len() as u64));
+            assert_eq!(sum(&tally), tally.head);
+            assert!((LAPS * CAPACITY - CAPACITY..LAPS * CAPACITY).all(|number| seen.contains(&number)), "the last lap is whole");
+        });
+    }
+
+    #[test]
+    fn what_is_claimed_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.ring");
+        let file = create(&path);
+        let claim = |head: u64| file.write_all_at(&head.to_le_bytes(), header::word::HEAD as u64 * 8).unwrap();
+        let mut tail = RingTail::new(&path, &header(0), 0);
+        let start = Instant::now();
+        let read = |tail: &mut RingTail, after: Duration| {
+            let mut numbers = Vec::new();
+            tail.read(start + after, &mut |number, _| numbers.push(number)).unwrap();
+            numbers
+        };
+        put(&file, 0);
+        claim(3);
+        commit(&file, 2);
+        assert_eq!(read(&mut tail, Duration::ZERO), [0, 2]);
+        commit(&file, 1);
+        claim(4);
+        assert_eq!(read(&mut tail, PATIENCE / 2), [1], "it was only late");
+        assert_eq!(read(&mut tail, PATIENCE * 2), [0; 0], "and this one does not come");
+        assert_eq!(*tail.tally(), Tally { head: 4, read: 3, empty: 1, ..Tally::default() });
+        commit(&file, 3);
+        assert_eq!(read(&mut tail, PATIENCE * 2), [0; 0], "counted as lost, so never shown");
+        // Gone over while it is waited for.
+        claim(5);
+        assert_eq!(read(&mut tail, PATIENCE * 2), [0; 0]);
+        for number in 5..5 + CAPACITY {
+            put(&file, number);
+        }
+        assert_eq!(read(&mut tail, PATIENCE * 2).len() as u64, CAPACITY);
+        assert_eq!(tail.finish(), Tally { head: 5 + CAPACITY, read: 3 + CAPACITY, empty: 1, overwritten: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn a_line_of_names_comes_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.names");
+        let mut tail = NamesTail::new(path.clone());
+        let read = |tail: &mut NamesTail| {
+            let mut lines = Vec::new();
+            tail.read(&mut |line| lines.push(line.map(|line| line.len()).map_err(|problem| problem.place)));
+            lines
+        };
+        assert_eq!(read(&mut tail), []);
+        std::fs::write(&path, "{\"a\":1}\n{\"a\":1,").unwrap();
+        assert_eq!(read(&mut tail), [Ok(1)]);
+        assert_eq!(read(&mut tail), []);
+        std::fs::write(&path, "{\"a\":1}\n{\"a\":1,\"b\":2}\nno\n").unwrap();
+        assert_eq!(read(&mut tail), [Ok(2), Err(Place::Line(3))]);
+    }
+}
