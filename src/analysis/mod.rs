@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activity;
+pub mod audit;
 mod blockers;
 pub mod cause;
 mod connections;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
+mod audit;
 mod cat;
 mod check;
 mod demo;
@@ -43,11 +44,13 @@ Environment:
 Exit codes:
   0  It worked.
   2  Wrong usage, or nothing could be read.
-  `doctor` says 1 where no way in works; `check` says 1 beyond a limit, and 2 where that cannot be told.
+  `doctor` says 1 where no way in works; `check` says 1 beyond a limit, and `audit` where a lock was lost, and both 2 where that
+  cannot be told.
   `run` passes on the exit code of the program.";
 
 #[derive(Subcommand)]
 enum Verb {
+    Audit(audit::AuditVerb),
     Cat(cat::Cat),
     Check(check::Check),
     Demo(demo::Demo),
@@ -98,6 +101,10 @@ pub fn main() -> ExitCode {
         Verb::Extension(extension) => extension.run(),
         Verb::Follow(follow) => follow.run(),
         Verb::Report(report) => report.run(),
+        Verb::Audit(audit) => match audit.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Verb::Doctor(doctor) => match doctor.run() {
             Ok(code) => return code,
             Err(failure) => Err(failure),

@@ -132,6 +132,12 @@ impl Names {
         versions
     }
 
+    /// The VFS that was wrapped in the SQLite library of this number: `unix`, as a rule.
+    pub fn base_vfs(&self, lib: u64) -> Option<&str> {
+        let library = self.libraries.iter().find(|library| library.get("lib").and_then(Value::as_u64) == Some(lib))?;
+        library.get("base")?.as_str()
+    }
+
     /// The kinds of names of which no more were written, each with its limit.
     pub fn caps(&self) -> impl Iterator<Item = (&str, u64)> {
         self.caps.iter().map(|cap| {
