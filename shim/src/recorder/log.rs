@@ -242,8 +242,8 @@ impl Log {
     }
 
     /// Whether another answer of `/proc/locks` would be kept.
-    pub(crate) fn has_room_outside(&self) -> bool {
-        self.names.has_room_outside()
+    pub(crate) fn has_room_outside(&self, now: u64) -> bool {
+        self.names.has_room_outside(now)
     }
 
     /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::line`].

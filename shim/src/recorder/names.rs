@@ -6,6 +6,7 @@
 use super::config::SqlPolicy;
 use super::disk;
 use super::json::Line;
+use crate::clock;
 use crate::format::VERSION;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -19,8 +20,10 @@ pub const MAX_SQL: u32 = 8192;
 pub const MAX_THREADS: u32 = 4096;
 /// Distinct databases named in one log.
 pub const MAX_FILES: usize = 4096;
-/// Answers to the question who holds a lock outside this trace, in one log.
-pub const MAX_OUTSIDE: u32 = 1024;
+/// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
+pub const OUTSIDE_AT_ONCE: u32 = 256;
+/// See [`OUTSIDE_AT_ONCE`].
+pub const MAX_OUTSIDE: u32 = 4096;
 /// Bytes of a names file.
 pub const MAX_BYTES: u64 = 16 << 20;
 
@@ -64,6 +67,8 @@ pub struct Names {
     sql: Seen,
     threads: AtomicU32,
     outside: AtomicU32,
+    /// When this log began: nanoseconds of `CLOCK_MONOTONIC`.
+    born: u64,
     files: Mutex<Vec<FileKey>>,
     libraries: Mutex<Vec<u32>>,
 }
@@ -84,6 +89,7 @@ impl Names {
             sql: seen,
             threads: AtomicU32::new(0),
             outside: AtomicU32::new(0),
+            born: clock::monotonic_ns(),
             files: Mutex::new(Vec::new()),
             libraries: Mutex::new(Vec::new()),
         };
@@ -203,9 +209,10 @@ impl Names {
         files.get((number as usize).checked_sub(1)?)?.identity
     }
 
-    /// Whether there is room for another answer of `/proc/locks`. Past the cap nobody is asked any more, and one line says so.
-    pub fn has_room_outside(&self) -> bool {
-        self.outside.load(Ordering::Relaxed) < MAX_OUTSIDE
+    /// Whether there is room for another answer of `/proc/locks` at this time. Past the cap nobody is asked any more, and one line says so.
+    pub fn has_room_outside(&self, now: u64) -> bool {
+        let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
+        self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
     }
 
     /// Keeps an answer of `/proc/locks`: a finished line.
@@ -360,6 +367,24 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().filter(|line| line.contains(r#""t":"thread""#)).count(), MAX_THREADS as usize);
         assert_eq!(text.lines().filter(|line| line.contains(r#"{"t":"cap","what":"thread","limit":4096}"#)).count(), 1);
+    }
+
+    #[test]
+    fn answers_of_the_kernel_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.names");
+        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
+        let after = |seconds: u64| names.born + seconds * 1_000_000_000;
+        for asked in 0..MAX_OUTSIDE {
+            assert_eq!(names.has_room_outside(after(0)), asked < OUTSIDE_AT_ONCE);
+            assert!(names.has_room_outside(after(u64::from(MAX_OUTSIDE))));
+            names.outside("{}\n").unwrap();
+        }
+        assert!(!names.has_room_outside(after(1 << 30)));
+        names.outside("{}\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().filter(|line| *line == "{}").count(), MAX_OUTSIDE as usize);
+        assert_eq!(text.lines().filter(|line| line.contains(r#"{"t":"cap","what":"outside","limit":4096}"#)).count(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!   write lock was given back in between, a read was granted, or [`AGAIN`] has gone by.
 //! * **Within a budget**: the processor time that asking has taken in this process is paid back with [`SHARE`] times as long without asking,
 //!   but for a debt of [`DEBT`]. So a program that opens connections in a tight loop and is refused each time is slowed by 2 % at most.
+//! * **Within the log's room** for such answers: 256 at once, and one more each second.
 //! * **Not where no system call failed.** In SQLite's own unix VFS a conflict inside one process is found in memory. After one that the
 //!   kernel refused, `errno` says so; where `errno` is one that `fcntl(F_SETLK)` never sets, the refusal came from this process, and the
 //!   record says that ([`REFUSED_HERE`]).
@@ -80,14 +81,14 @@ impl File {
     #[cold]
     #[inline(never)]
     pub(super) fn look_outside(&self, log: &Log, request: Request, before: Level, start: u64, sql: u64) {
-        if self.worthless(request, before) || !log.has_room_outside() {
+        if self.worthless(request, before) {
             return;
         }
         let _errno = Errno::save();
         guarded(|| {
             let (now, used) = (clock::monotonic_ns(), clock::thread_cpu_ns());
             let run = Run { request, sql, reading_since: self.reading_since(request), asked: now };
-            if self.asked.get().is_some_and(|asked| asked.is(&run)) || !afford(now) {
+            if self.asked.get().is_some_and(|asked| asked.is(&run)) || !afford(now) || !log.has_room_outside(now) {
                 return;
             }
             self.asked.set(Some(run));

@@ -1,0 +1,160 @@
+//! The answers to made-up lists of locks.
+
+use super::*;
+
+/// A `/proc` with this list, and two processes: 4711 with a command line, 12 that sleeps uninterruptibly.
+fn proc(list: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| std::fs::write(dir.path().join(path), text).unwrap();
+    put("locks", list);
+    for (pid, state) in [(4711, 'S'), (12, 'D')] {
+        std::fs::create_dir(dir.path().join(pid.to_string())).unwrap();
+        let numbers: Vec<String> = (4..30).map(|field| field.to_string()).collect();
+        put(&format!("{pid}/stat"), &format!("{pid} (a) b) {state} {}\n", numbers.join(" ")));
+        put(&format!("{pid}/cmdline"), "sqlite3\0app.db\0UPDATE t\0");
+    }
+    std::os::unix::fs::symlink("99", dir.path().join("self")).unwrap();
+    dir
+}
+
+/// The file of every question: device 8:2, inode 42.
+fn ask(list: &str, request: Request, policy: SqlPolicy) -> (Answer, u32) {
+    let dir = proc(list);
+    Question { proc: dir.path(), file: (0x802, 42), flock: false, request, policy }.ask()
+}
+
+fn found(list: &str, request: Request) -> Vec<(i64, String, bool)> {
+    match ask(list, request, SqlPolicy::Text).0 {
+        Answer::Found(holders, 0) => holders.iter().map(|holder| (holder.pid, holder.locks.join("+"), holder.write)).collect(),
+        Answer::Nobody => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const READER: &str = "1: POSIX  ADVISORY  READ 7 08:02:42 1073741826 1073742335\n";
+const WRITER: &str = "2: POSIX  ADVISORY  WRITE 4711 08:02:42 1073741825 1073741825\n\
+                      3: POSIX  ADVISORY  READ 4711 08:02:42 1073741826 1073742335\n";
+const PENDING_WRITER: &str = "2: POSIX  ADVISORY  WRITE 4711 08:02:42 1073741824 1073741825\n\
+                              3: POSIX  ADVISORY  READ 4711 08:02:42 1073741826 1073742335\n";
+const ALONE: &str = "4: POSIX  ADVISORY  WRITE 4711 08:02:42 1073741824 1073742335\n";
+
+/// SQLite's conflict table, from the bytes it locks.
+#[test]
+fn levels_are_known_by_their_bytes() {
+    let [shared, reserved, exclusive] = [Level::SHARED, Level::RESERVED, Level::EXCLUSIVE].map(Request::File);
+    let is = |pid, name: &str, write| vec![(pid, name.to_owned(), write)];
+    for (list, asked, expected) in [
+        (READER, shared, vec![]),
+        (READER, reserved, vec![]),
+        (READER, exclusive, is(7, "SHARED", false)),
+        (WRITER, shared, vec![]),
+        (WRITER, reserved, is(4711, "RESERVED", true)),
+        (WRITER, exclusive, is(4711, "RESERVED", false)),
+        (PENDING_WRITER, shared, is(4711, "PENDING", true)),
+        (PENDING_WRITER, reserved, is(4711, "PENDING", true)),
+        (ALONE, shared, is(4711, "EXCLUSIVE", true)),
+        (ALONE, reserved, is(4711, "EXCLUSIVE", true)),
+        (ALONE, exclusive, is(4711, "EXCLUSIVE", true)),
+        // A program that is not SQLite locks the whole file.
+        ("9: POSIX ADVISORY WRITE 7 08:02:42 0 EOF\n", shared, is(7, "EXCLUSIVE", true)),
+        ("9: POSIX ADVISORY READ 7 08:02:42 0 EOF\n", reserved, is(7, "SHARED", false)),
+        ("9: POSIX ADVISORY READ 7 08:02:42 0 EOF\n", shared, vec![]),
+        // The first step to SHARED.
+        ("9: POSIX ADVISORY READ 7 08:02:42 1073741824 1073741824\n", exclusive, is(7, "SHARED", false)),
+    ] {
+        assert_eq!(found(list, asked), expected, "{list} against {asked:?}");
+    }
+}
+
+#[test]
+fn slots_are_known_by_their_bytes() {
+    let list = "1: POSIX  ADVISORY  WRITE 4711 08:02:42 120 121\n\
+                2: POSIX  ADVISORY  READ 7 08:02:42 124 124\n\
+                3: POSIX  ADVISORY  READ 7 08:02:42 128 128\n";
+    let shm = |mask, exclusive| found(list, Request::Shm { mask, exclusive });
+    assert_eq!(shm(1, true), [(4711, "WRITE".to_owned(), true)]);
+    assert_eq!(shm(0b11, true), [(4711, "WRITE+CKPT".to_owned(), true)]);
+    assert_eq!(shm(0b1000, true), []);
+    assert_eq!(shm(0b1_0000, false), [], "two readers");
+    assert_eq!(shm(0b1111_0000, true), [(7, "READ1".to_owned(), false)]);
+}
+
+#[test]
+fn what_is_not_in_the_way_is_not_accused() {
+    let list = "1: FLOCK  ADVISORY  WRITE 1 08:02:42 0 EOF\n\
+                1: -> POSIX  ADVISORY  WRITE 2 08:02:42 0 EOF\n\
+                2: LEASE  ACTIVE    READ 3 08:02:42 0 EOF\n\
+                3: POSIX  ADVISORY  WRITE 4 08:02:43 0 EOF\n\
+                4: POSIX  ADVISORY  WRITE 5 08:02:42 0 1073741823\n\
+                5: POSIX  ADVISORY  WRITE 5 08:02:42 1073742336 EOF\n\
+                6: POSIX  *NOINODE* WRITE 6 <none>:0 0 EOF\n\
+                nonsense\n7: POSIX\n";
+    assert_eq!(ask(list, Request::File(Level::EXCLUSIVE), SqlPolicy::Text), (Answer::Nobody, READINGS));
+}
+
+#[test]
+fn a_holder_is_described() {
+    let list = "1: OFDLCK ADVISORY  WRITE -1 08:02:42 1073741825 1073741825\n\
+                2: POSIX  ADVISORY  WRITE 99 08:02:42 1073741825 1073741825\n\
+                3: POSIX  ADVISORY  WRITE 12 08:02:42 1073741825 1073741825\n";
+    let (answer, readings) = ask(&format!("{WRITER}{list}"), Request::File(Level::RESERVED), SqlPolicy::Text);
+    let Answer::Found(holders, 0) = answer else { panic!("{answer:?}") };
+    assert_eq!(readings, 1);
+    let of = |pid: i64| holders.iter().find(|holder| holder.pid == pid).unwrap();
+    assert!(holders.iter().all(|holder| holder.exact) && holders.len() == 4);
+    let process = of(4711).process.clone().unwrap();
+    let argv: Vec<&[u8]> = process.argv.iter().map(Vec::as_slice).collect();
+    assert_eq!((&process.comm[..], process.started), (&b"a) b"[..], 22));
+    assert_eq!(argv, [&b"sqlite3"[..], b"app.db", b"UPDATE t"]);
+    assert_eq!((of(-1).how, of(-1).process.clone()), ("ofd", None));
+    assert!(of(99).own && !of(4711).own);
+    let own =
+        "1: POSIX ADVISORY WRITE 99 08:02:42 1073741824 1073741825\n2: POSIX ADVISORY READ 99 08:02:42 1073741826 1073742335\n";
+    assert_eq!(found(own, Request::File(Level::EXCLUSIVE)), [], "those of the connection that asks");
+    assert_eq!(found(own, Request::File(Level::SHARED)), [(99, "PENDING".to_owned(), true)], "another connection's");
+    assert_eq!(of(12).process.clone().unwrap().argv.len(), 0, "not asked while it may not answer");
+    let (answer, _) = ask(WRITER, Request::File(Level::RESERVED), SqlPolicy::Hash);
+    let Answer::Found(holders, 0) = answer else { panic!("{answer:?}") };
+    assert_eq!(holders[0].process.clone().unwrap().argv, [b"sqlite3"], "a command line can hold statements");
+}
+
+#[test]
+fn another_device_is_possible_where_none_fits() {
+    let other = "1: POSIX ADVISORY WRITE 7 00:31:42 1073741825 1073741825\n";
+    let pids = |list: &str| match ask(list, Request::File(Level::RESERVED), SqlPolicy::Text).0 {
+        Answer::Found(holders, _) => holders.iter().map(|holder| (holder.pid, holder.exact)).collect(),
+        _ => vec![],
+    };
+    assert_eq!(pids(other), [(7, false)]);
+    assert_eq!(pids(&format!("{other}{WRITER}")), [(4711, true)]);
+    assert_eq!(pids(&format!("{other}{READER}")), [], "the device's numbers are the kernel's here");
+}
+
+#[test]
+fn many_holders_are_counted() {
+    let list: String = (1..=20).map(|pid| format!("{pid}: POSIX ADVISORY READ {pid} 08:02:42 1073741826 1073742335\n")).collect();
+    let (answer, _) = ask(&list, Request::File(Level::EXCLUSIVE), SqlPolicy::Text);
+    let Answer::Found(holders, more) = answer else { panic!("{answer:?}") };
+    assert_eq!((holders.len(), more), (HOLDERS, 20 - HOLDERS as u32));
+}
+
+#[test]
+fn where_it_cannot_be_asked_it_says_why() {
+    let question = Question {
+        proc: Path::new("/no/such/proc"),
+        file: (1, 1),
+        flock: false,
+        request: Request::File(Level::SHARED),
+        policy: SqlPolicy::Text,
+    };
+    let (answer, readings) = question.ask();
+    assert!(matches!(&answer, Answer::Failed(why) if why.contains("No such file")), "{answer:?}");
+    let text = line(3, 255, 7, &answer, readings);
+    assert_eq!(
+        text,
+        "{\"t\":\"outside\",\"conn\":3,\"start\":\"00000000000000ff\",\"after\":7,\"readings\":1,\
+         \"failed\":\"No such file or directory (os error 2)\"}\n"
+    );
+    let endless: String = "1: POSIX ADVISORY READ 7 08:02:41 0 0\n".repeat(30_000);
+    assert!(matches!(ask(&endless, Request::File(Level::SHARED), SqlPolicy::Text).0, Answer::Failed(_)));
+}
