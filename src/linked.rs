@@ -37,6 +37,7 @@ pub fn api() -> Api {
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,
+        vfs_unregister: sqlite3_vfs_unregister,
         mprintf: sqlite3_mprintf,
         next_stmt: sqlite3_next_stmt,
         stmt_busy: sqlite3_stmt_busy,

@@ -27,6 +27,7 @@ pub struct Api {
     pub compileoption_get: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
     pub vfs_find: VfsFind,
     pub vfs_register: VfsRegister,
+    pub vfs_unregister: unsafe extern "C" fn(*mut sqlite3_vfs) -> c_int,
     pub mprintf: Mprintf,
     pub next_stmt: unsafe extern "C" fn(*mut sqlite3, *mut sqlite3_stmt) -> *mut sqlite3_stmt,
     pub stmt_busy: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
@@ -56,6 +57,7 @@ pub mod slot {
     pub const CREATE_MODULE_V2: usize = 119;
     pub const VFS_FIND: usize = 141;
     pub const VFS_REGISTER: usize = 142;
+    pub const VFS_UNREGISTER: usize = 143;
     pub const NEXT_STMT: usize = 152;
     pub const SQL: usize = 153;
     pub const COMPILEOPTION_GET: usize = 160;
@@ -120,6 +122,7 @@ impl Api {
             compileoption_get: function!(slot::COMPILEOPTION_GET),
             vfs_find: function!(slot::VFS_FIND).ok_or(ApiError::Missing("sqlite3_vfs_find"))?,
             vfs_register: function!(slot::VFS_REGISTER).ok_or(ApiError::Missing("sqlite3_vfs_register"))?,
+            vfs_unregister: function!(slot::VFS_UNREGISTER).ok_or(ApiError::Missing("sqlite3_vfs_unregister"))?,
             mprintf: function!(slot::MPRINTF).ok_or(ApiError::Missing("sqlite3_mprintf"))?,
             next_stmt: function!(slot::NEXT_STMT).ok_or(ApiError::Missing("sqlite3_next_stmt"))?,
             stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
@@ -161,6 +164,7 @@ impl Api {
             compileoption_get: function!(c"sqlite3_compileoption_get"),
             vfs_find: needed!(c"sqlite3_vfs_find"),
             vfs_register: needed!(c"sqlite3_vfs_register"),
+            vfs_unregister: needed!(c"sqlite3_vfs_unregister"),
             mprintf: needed!(c"sqlite3_mprintf"),
             next_stmt: needed!(c"sqlite3_next_stmt"),
             stmt_busy: needed!(c"sqlite3_stmt_busy"),

@@ -21,6 +21,8 @@ pub mod format;
 pub mod preload;
 #[cfg(not(loom))]
 pub mod recorder;
+#[cfg(not(loom))]
+pub mod uri;
 // The model checker sees only what it checks: its atomics are not the machine's.
 #[cfg(loom)]
 #[path = "recorder/ring.rs"]

@@ -42,6 +42,7 @@ fn every_slot_is_the_linked_function() {
         MPRINTF = sqlite3_mprintf;
         VFS_FIND = sqlite3_vfs_find;
         VFS_REGISTER = sqlite3_vfs_register;
+        VFS_UNREGISTER = sqlite3_vfs_unregister;
         NEXT_STMT = sqlite3_next_stmt;
         SQL = sqlite3_sql;
         COMPILEOPTION_GET = sqlite3_compileoption_get;
@@ -70,7 +71,7 @@ fn every_slot_is_the_linked_function() {
     macro_rules! same {
         ($($field:ident)*) => { $(assert_eq!(api.$field as *const c_void, linked.$field as *const c_void, stringify!($field));)* };
     }
-    same!(libversion libversion_number sourceid vfs_find vfs_register mprintf next_stmt stmt_busy stmt_readonly sql);
+    same!(libversion libversion_number sourceid vfs_find vfs_register vfs_unregister mprintf next_stmt stmt_busy stmt_readonly sql);
     assert_eq!(api.compileoption_get.unwrap() as *const c_void, linked.compileoption_get.unwrap() as *const c_void);
     assert_eq!(api.database_file_object.unwrap() as *const c_void, linked.database_file_object.unwrap() as *const c_void);
     assert_eq!(api.version(), rusqlite::version());
@@ -132,6 +133,7 @@ fn a_hole_is_named() {
         (slot::MPRINTF, "sqlite3_mprintf"),
         (slot::VFS_FIND, "sqlite3_vfs_find"),
         (slot::VFS_REGISTER, "sqlite3_vfs_register"),
+        (slot::VFS_UNREGISTER, "sqlite3_vfs_unregister"),
         (slot::NEXT_STMT, "sqlite3_next_stmt"),
         (slot::SQL, "sqlite3_sql"),
         (slot::SOURCEID, "sqlite3_sourceid"),

@@ -5,6 +5,7 @@
 
 use crate::event::Flags;
 use std::cell::Cell;
+use std::ffi::c_char;
 
 /// A connection as the thread that worked on it last remembers it: plain numbers, never pointers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,7 @@ struct Thread {
     refused_on: Cell<Last>,
     /// How many observers this thread is inside of.
     observing: Cell<u8>,
+    inside: Cell<*const c_char>,
 }
 
 const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
@@ -41,6 +43,7 @@ thread_local! {
             worked_on: Cell::new(NOBODY),
             refused_on: Cell::new(NOBODY),
             observing: Cell::new(0),
+            inside: Cell::new(std::ptr::null()),
         }
     };
 }
@@ -114,4 +117,17 @@ impl Drop for Aside {
             t.refused_on.set(self.refused_on);
         });
     }
+}
+
+/// Notes that this thread is inside a call of a VFS of ours about this file; gives back what it was inside of before. Only a value: nobody
+/// here looks at what it points to.
+#[inline(always)]
+pub fn go_inside(of: *const c_char) -> *const c_char {
+    THREAD.with(|t| t.inside.replace(of))
+}
+
+/// The file that the call is about which this thread is inside of; null where it is in none.
+#[inline(always)]
+pub fn inside() -> *const c_char {
+    THREAD.with(|t| t.inside.get())
 }

@@ -83,7 +83,7 @@ impl File {
         }
         // SAFETY: the base answered with null or a string from sqlite3_malloc, which %z frees; the format is fixed and has two
         // strings. Null comes back if memory is short: then SQLite has no name, which it allows for.
-        unsafe { *answer = (self.shim.api.mprintf)(c"%s/%z".as_ptr(), self.shim.name.as_ptr(), *answer) };
+        unsafe { *answer = (self.shim.api.mprintf)(c"%s/%z".as_ptr(), self.shim.label.as_ptr(), *answer) };
     }
 
     fn checkpoint(&self, kind: Kind) {

@@ -6,6 +6,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `mod` | installing: wrap a base, register, find ourselves again |
+//! | `cover` | standing in for a VFS under its own name: for programs that name one |
 //! | `uninstall` | taken off again, with what was there before in place |
 //! | `tables` | method tables with the base's version and the base's null slots |
 //! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
@@ -18,6 +19,7 @@
 //! | `outside` | which refusals the kernel is asked about |
 
 mod control;
+mod cover;
 mod file;
 pub mod live;
 mod lock;
@@ -50,6 +52,8 @@ struct Shim {
     name: CString,
     /// What is registered; written once, before it is.
     vfs: AtomicPtr<sqlite3_vfs>,
+    /// What we are called where SQLite lists a stack of VFSes: our name, or `locktrace` where that is the base's.
+    label: CString,
     library: Library,
     /// Built with `SQLITE_ENABLE_API_ARMOR`, or cannot tell: asking a closing connection for its statements would log a misuse.
     armored: bool,
@@ -70,24 +74,26 @@ impl Shim {
     ///
     /// Which need not be a VFS of ours: an application may copy the default VFS, put data of its own into the copy, replace some
     /// methods and keep the rest (`xRandomness`, `xSleep`, …). With SQLite's unix VFS that works, because those never look at the object
-    /// they are called on, and so it has to work with us. The newest is then as good as any.
+    /// they are called on, and so it has to work with us. The oldest is then as good as any, and
+    /// better than one that lies over that very copy.
     ///
     /// # Safety
     /// `vfs` is a VFS, and [`install`] has registered one.
     unsafe fn behind(vfs: *const sqlite3_vfs) -> &'static Shim {
         // SAFETY: SQLite, or the application, calls a method with a VFS.
         let data = unsafe { (*vfs).pAppData }.cast::<Shim>();
-        let newest = NEWEST.load(Ordering::Acquire);
-        let mut at = newest;
+        let mut at = NEWEST.load(Ordering::Acquire);
+        let mut oldest = at;
         // SAFETY: never freed, and published whole with Release.
         while let Some(shim) = unsafe { at.as_ref() } {
             if ptr::eq(at, data) {
                 return shim;
             }
+            oldest = at;
             at = shim.older.load(Ordering::Relaxed);
         }
         // SAFETY: as above; there is one since the first registration, and without one nobody has our methods.
-        unsafe { &*newest }
+        unsafe { &*oldest }
     }
 
     /// The VFS that was once installed under this name, over this base and in this default's place, and is not any more.
@@ -175,6 +181,8 @@ impl fmt::Display for InstallError {
 
 impl std::error::Error for InstallError {}
 
+pub use cover::{Cover, cover};
+
 /// Whether a VFS is ours, and of this copy of the library.
 fn ours(vfs: *const sqlite3_vfs) -> bool {
     // SAFETY: a VFS that SQLite handed out has at least the fields of version 1.
@@ -234,48 +242,63 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     if let Some(vfs) = Shim::once(&api, &options.name, base, default) {
         return register(&api, vfs, options.default).map(|()| Installed::Fresh);
     }
+    // SAFETY: the base is registered.
+    match unsafe { wrap(api, base, &options.name, &options.name, default) } {
+        Some(vfs) => register(&api, vfs, options.default).map(|()| Installed::Fresh),
+        None => Err(InstallError::Register(ffi::ERROR)),
+    }
+}
 
-    live::start();
+/// A VFS of ours over a base, not registered yet. Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
+///
+/// # Safety
+/// `base` is a registered VFS of the library `api` belongs to.
+unsafe fn wrap(
+    api: Api,
+    base: *mut sqlite3_vfs,
+    name: &CStr,
+    label: &CStr,
+    displaced: *mut sqlite3_vfs,
+) -> Option<*mut sqlite3_vfs> {
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
-    let library = guarded(|| {
+    guarded(|| {
+        live::start();
         // SAFETY: a registered VFS has a NUL-terminated name.
         let base_name = unsafe { CStr::from_ptr((*base).zName) }.to_string_lossy().into_owned();
-        Some(Library {
+        let library = Library {
             number: LIBRARIES.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
             sqlite: api.version(),
             source_id: api.source_id(),
             options: api.options(),
-            vfs: options.name.to_string_lossy().into_owned(),
+            vfs: label.to_string_lossy().into_owned(),
             base: base_name,
-        })
-    });
-    let Some(library) = library else { return Err(InstallError::Register(ffi::ERROR)) };
-    let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
-    // Leaked, like SQLite's own VFS objects: connections may use it to the last moment.
-    // SAFETY: null, or a registered VFS, which has a name.
-    let displaced_name = (!default.is_null()).then(|| unsafe { CStr::from_ptr((*default).zName) }.to_owned());
-    let name = options.name.clone();
-    let shim = Shim {
-        api,
-        base,
-        displaced: default,
-        displaced_name,
-        name,
-        vfs: AtomicPtr::default(),
-        library,
-        armored,
-        older: AtomicPtr::default(),
-    };
-    let shim: &'static Shim = Box::leak(Box::new(shim));
-    // SAFETY: the base is registered.
-    let mut vfs = unsafe { tables::mirror_vfs(base) };
-    vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);
-    vfs.zName = shim.name.as_ptr();
-    vfs.pAppData = ptr::from_ref(shim).cast_mut().cast();
-    let vfs = Box::into_raw(Box::new(vfs));
-    shim.vfs.store(vfs, Ordering::Relaxed);
-    shim.publish();
-    register(&api, vfs, options.default).map(|()| Installed::Fresh)
+        };
+        let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
+        // SAFETY: null, or a registered VFS, which has a name.
+        let displaced_name = (!displaced.is_null()).then(|| unsafe { CStr::from_ptr((*displaced).zName) }.to_owned());
+        let shim = Shim {
+            api,
+            base,
+            displaced,
+            displaced_name,
+            name: name.to_owned(),
+            vfs: AtomicPtr::default(),
+            label: label.to_owned(),
+            library,
+            armored,
+            older: AtomicPtr::default(),
+        };
+        let shim: &'static Shim = Box::leak(Box::new(shim));
+        // SAFETY: the base is registered.
+        let mut vfs = unsafe { tables::mirror_vfs(base) };
+        vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::File>() as c_int);
+        vfs.zName = shim.name.as_ptr();
+        vfs.pAppData = ptr::from_ref(shim).cast_mut().cast();
+        let vfs = Box::into_raw(Box::new(vfs));
+        shim.vfs.store(vfs, Ordering::Relaxed);
+        shim.publish();
+        Some(vfs)
+    })
 }
 
 /// Whether the VFS named `locktrace` in this SQLite is of this copy of the library.

@@ -16,6 +16,39 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Connections opened in this process so far.
 static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
+/// A program's own VFS can lie between two of ours: over ours, and wrapped itself. Then the outer one tells what SQLite sees, and the inner
+/// one, called on the same thread about the same file, is silent.
+struct Inside(*const c_char);
+
+/// Its address stands for a file's name while a thread sleeps.
+static SLEEP: c_char = 0;
+
+impl Inside {
+    /// Whether this thread is inside a call of ours about this file.
+    ///
+    /// # Safety
+    /// `name` is NUL-terminated.
+    #[inline(always)]
+    unsafe fn already(name: *const c_char) -> bool {
+        let outer = thread::inside();
+        // SAFETY: the outer call has not returned, so its name is there; both are NUL-terminated.
+        !outer.is_null() && (outer == name || unsafe { libc::strcmp(outer, name) } == 0)
+    }
+
+    /// Calls the base about this file.
+    #[inline(always)]
+    fn of<R>(name: *const c_char, call: impl FnOnce() -> R) -> R {
+        let _inside = Inside(thread::go_inside(name));
+        call()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        thread::go_inside(self.0);
+    }
+}
+
 pub(super) unsafe extern "C" fn x_open(
     vfs: *mut sqlite3_vfs,
     name: *const c_char,
@@ -33,7 +66,8 @@ pub(super) unsafe extern "C" fn x_open(
         ffi::OPEN_WAL => FileKind::WAL,
         _ => FileKind::NONE,
     };
-    if kind == FileKind::NONE || name.is_null() {
+    // SAFETY: SQLite's own argument, NUL-terminated where it is not null.
+    if kind == FileKind::NONE || name.is_null() || unsafe { Inside::already(name) } {
         // SAFETY: SQLite's own arguments; the memory is at least as large as the base asks for.
         return unsafe { open(shim.base, name, file, flags, out_flags) };
     }
@@ -43,7 +77,7 @@ pub(super) unsafe extern "C" fn x_open(
     unsafe { (*inner).pMethods = ptr::null() };
     let start = clock::now();
     // SAFETY: the base's own method with its own object; the memory behind `inner` is as large as it asks for.
-    let rc = unsafe { open(shim.base, name, inner, flags, out_flags) };
+    let rc = Inside::of(name, || unsafe { open(shim.base, name, inner, flags, out_flags) });
     let end = clock::now();
     // SAFETY: `inner` is initialised above or by the base.
     let methods = unsafe { (*inner).pMethods };
@@ -125,9 +159,10 @@ pub(super) unsafe extern "C" fn x_delete(vfs: *mut sqlite3_vfs, name: *const c_c
     let Some(delete) = (unsafe { (*shim.base).xDelete }) else { return ffi::ERROR };
     let start = clock::now();
     // SAFETY: SQLite's own arguments.
-    let rc = unsafe { delete(shim.base, name, sync_dir) };
+    let rc = Inside::of(name, || unsafe { delete(shim.base, name, sync_dir) });
     let end = clock::now();
-    if name.is_null() {
+    // SAFETY: SQLite's path, NUL-terminated.
+    if name.is_null() || unsafe { Inside::already(name) } {
         return rc;
     }
     // SAFETY: SQLite's path, NUL-terminated.
@@ -166,8 +201,11 @@ pub(super) unsafe extern "C" fn x_sleep(vfs: *mut sqlite3_vfs, microseconds: c_i
     let Some(sleep) = (unsafe { (*shim.base).xSleep }) else { return 0 };
     let start = clock::now();
     // SAFETY: SQLite's own argument.
-    let slept = unsafe { sleep(shim.base, microseconds) };
+    let slept = Inside::of(&raw const SLEEP, || unsafe { sleep(shim.base, microseconds) });
     let end = clock::now();
+    if thread::inside() == &raw const SLEEP {
+        return slept;
+    }
     if let Some(log) = recorder::current() {
         let last = thread::take_refused();
         let (conn, file, flags) = if last.log == log.serial() && last.conn != 0 {

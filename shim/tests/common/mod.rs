@@ -24,6 +24,7 @@ unsafe extern "C" {
     pub fn sqlite3_compileoption_get(n: c_int) -> *const c_char;
     pub fn sqlite3_vfs_find(name: *const c_char) -> *mut ffi::sqlite3_vfs;
     pub fn sqlite3_vfs_register(vfs: *mut ffi::sqlite3_vfs, make_default: c_int) -> c_int;
+    pub fn sqlite3_vfs_unregister(vfs: *mut ffi::sqlite3_vfs) -> c_int;
     pub fn sqlite3_mprintf(format: *const c_char, ...) -> *mut c_char;
     pub fn sqlite3_next_stmt(db: *mut ffi::sqlite3, statement: *mut ffi::sqlite3_stmt) -> *mut ffi::sqlite3_stmt;
     pub fn sqlite3_stmt_busy(statement: *mut ffi::sqlite3_stmt) -> c_int;
@@ -46,6 +47,7 @@ pub fn api() -> Api {
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,
+        vfs_unregister: sqlite3_vfs_unregister,
         mprintf: sqlite3_mprintf,
         next_stmt: sqlite3_next_stmt,
         stmt_busy: sqlite3_stmt_busy,

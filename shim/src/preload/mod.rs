@@ -16,15 +16,17 @@
 //! x86-64; elsewhere only `RTLD_NEXT` is looked at. (A caller that jumps instead of calling shows its own caller; that one's
 //! dependencies hold the same SQLite unless it brings another.)
 //!
-//! A call that names a VFS reaches that VFS, untraced. Built only with the feature `preload`: a Rust program that links this
+//! A call that names a VFS, as an argument or in a URI, reaches that VFS through one of ours of the same name (`vfs::cover`); its
+//! arguments go to SQLite as they came. (A URI in UTF-16 is not looked into.) Built only with the feature `preload`: a Rust program that links this
 //! crate must not find its `sqlite3_open` here.
 
 use crate::api::Api;
-use crate::ffi::{self, sqlite3};
+use crate::ffi::{self, sqlite3, sqlite3_vfs};
 use crate::recorder::config::Config;
 use crate::recorder::{Errno, configure, guarded, notice};
-use crate::vfs::{Options, install};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use crate::uri;
+use crate::vfs::{Cover, cover};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
@@ -34,89 +36,7 @@ type OpenV2 = unsafe extern "C" fn(*const c_char, *mut *mut sqlite3, c_int, *con
 /// `SQLITE_CANTOPEN`
 const CANTOPEN: c_int = 14;
 
-#[cfg(target_arch = "x86_64")]
-mod entry {
-    use super::*;
-    use std::arch::naked_asm;
-
-    // Each loads the return address into the first argument register that the function itself does not use, and jumps on with the
-    // stack as it was: what the inner function returns goes to the caller.
-
-    /// `sqlite3_open`, of the caller's own SQLite.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(naked)]
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open(name: *const c_char, db: *mut *mut sqlite3) -> c_int {
-        naked_asm!("endbr64", "mov rdx, [rsp]", "jmp {}", sym open)
-    }
-
-    /// `sqlite3_open16`, of the caller's own SQLite.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(naked)]
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open16(name: *const c_void, db: *mut *mut sqlite3) -> c_int {
-        naked_asm!("endbr64", "mov rdx, [rsp]", "jmp {}", sym open16)
-    }
-
-    /// `sqlite3_open_v2`, of the caller's own SQLite.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(naked)]
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open_v2(
-        name: *const c_char,
-        db: *mut *mut sqlite3,
-        flags: c_int,
-        vfs: *const c_char,
-    ) -> c_int {
-        naked_asm!("endbr64", "mov r8, [rsp]", "jmp {}", sym open_v2)
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod entry {
-    use super::*;
-
-    /// `sqlite3_open`, of the SQLite that comes after us.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open(name: *const c_char, db: *mut *mut sqlite3) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { open(name, db, 0) }
-    }
-
-    /// `sqlite3_open16`, of the SQLite that comes after us.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open16(name: *const c_void, db: *mut *mut sqlite3) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { open16(name, db, 0) }
-    }
-
-    /// `sqlite3_open_v2`, of the SQLite that comes after us.
-    ///
-    /// # Safety
-    /// As <https://sqlite.org/c3ref/open.html>.
-    #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn sqlite3_open_v2(
-        name: *const c_char,
-        db: *mut *mut sqlite3,
-        flags: c_int,
-        vfs: *const c_char,
-    ) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_v2(name, db, flags, vfs, 0) }
-    }
-}
+mod entry;
 
 pub use entry::{sqlite3_open, sqlite3_open_v2, sqlite3_open16};
 
@@ -131,22 +51,41 @@ unsafe extern "C" fn open16(name: *const c_void, db: *mut *mut sqlite3, site: us
 }
 
 unsafe fn one_of_two(function: &'static CStr, name: *const c_void, db: *mut *mut sqlite3, site: usize) -> c_int {
-    match prepare(function, site) {
+    // SAFETY: of these two, only the first has a name in UTF-8.
+    let uri = if function == c"sqlite3_open" { unsafe { uri_vfs(name.cast()) } } else { None };
+    match prepare(function, site, [None, uri.as_deref()]) {
         // SAFETY: the caller's arguments for the function of that name, and `sqlite3_open` and `sqlite3_open16` have the same type but
         // for what the first pointer points to.
-        Some(real) => unsafe { std::mem::transmute::<*mut c_void, Open>(real.as_ptr())(name, db) },
+        Some((real, _covers)) => unsafe { std::mem::transmute::<*mut c_void, Open>(real.as_ptr())(name, db) },
         // SAFETY: as for SQLite's own: `db` is where the connection goes.
         None => unsafe { nowhere(function, db) },
     }
 }
 
 unsafe extern "C" fn open_v2(name: *const c_char, db: *mut *mut sqlite3, flags: c_int, vfs: *const c_char, site: usize) -> c_int {
-    match prepare(c"sqlite3_open_v2", site) {
+    // SAFETY: null, or NUL-terminated, as are all names that SQLite is given.
+    let (uri, named) = unsafe { (uri_vfs(name), (!vfs.is_null()).then(|| CStr::from_ptr(vfs))) };
+    match prepare(c"sqlite3_open_v2", site, [named, uri.as_deref()]) {
         // SAFETY: the caller's arguments for the function of that name, whose type this is.
-        Some(real) => unsafe { std::mem::transmute::<*mut c_void, OpenV2>(real.as_ptr())(name, db, flags, vfs) },
+        Some((real, _covers)) => unsafe { std::mem::transmute::<*mut c_void, OpenV2>(real.as_ptr())(name, db, flags, vfs) },
         // SAFETY: as for SQLite's own: `db` is where the connection goes.
         None => unsafe { nowhere(c"sqlite3_open_v2", db) },
     }
+}
+
+/// The VFS that a name names, if it is a URI that does.
+///
+/// # Safety
+/// `name` is null or NUL-terminated.
+unsafe fn uri_vfs(name: *const c_char) -> Option<CString> {
+    // SAFETY: as the caller says; compared only up to the first difference.
+    if name.is_null() || unsafe { libc::strncmp(name, c"file:".as_ptr(), 5) } != 0 {
+        return None;
+    }
+    let _errno = Errno::save();
+    // SAFETY: as the caller says.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    guarded(|| CString::new(uri::vfs(name)?).ok())
 }
 
 /// There is no such function to call. SQLite's contract allows a failed open that leaves no connection, and every caller must be
@@ -211,8 +150,9 @@ const INSTALLED: u32 = u32::MAX;
 /// Every SQLite library met so far. Only ever grows, at its head.
 static LIBRARIES: AtomicPtr<Sqlite> = AtomicPtr::new(ptr::null_mut());
 
-/// The function the caller meant, its SQLite being traced from now on if it can be.
-fn prepare(function: &'static CStr, site: usize) -> Option<ptr::NonNull<c_void>> {
+/// The function the caller meant, its SQLite being traced from now on if it can be; and what covers the VFSes that the open may reach, the
+/// default one and these, to be held until it has returned.
+fn prepare(function: &'static CStr, site: usize, names: [Option<&CStr>; 2]) -> Option<(ptr::NonNull<c_void>, [Option<Cover>; 3])> {
     let _errno = Errno::save();
     let same = |known: &&Site| {
         known.address.load(Ordering::Relaxed) == site && known.function.load(Ordering::Relaxed) == function.count_bytes()
@@ -223,10 +163,8 @@ fn prepare(function: &'static CStr, site: usize) -> Option<ptr::NonNull<c_void>>
         None => look_up(function, site)?,
     };
     // SAFETY: never freed.
-    if let Some(library) = unsafe { library.as_ref() } {
-        guarded(|| library.install());
-    }
-    ptr::NonNull::new(real)
+    let covers = unsafe { library.as_ref() }.map_or_else(Default::default, |library| guarded(|| library.cover(names)));
+    Some((ptr::NonNull::new(real)?, covers))
 }
 
 /// The call sites that are known. Acquire pairs with the Release in [`remember`], so their fields may be read relaxed.
@@ -361,52 +299,55 @@ impl Sqlite {
         Sqlite { handle, api: api.ok(), initialize, installing: AtomicU32::new(0), next: ptr::null_mut() }
     }
 
-    /// Puts our VFS in, if it is not there (any more: `sqlite3_shutdown` takes it away).
-    fn install(&self) {
-        let (Some(api), Some(initialize)) = (self.api, self.initialize) else { return };
-        let me = std::process::id();
-        let mut installing = self.installing.load(Ordering::Acquire);
-        if installing == me {
-            // Another thread is at it, which takes well under a millisecond. A bounded wait: never stand in the way.
-            for _ in 0..10_000 {
-                std::thread::yield_now();
-                installing = self.installing.load(Ordering::Acquire);
-                if installing != me {
-                    break;
-                }
-            }
-        }
-        if installing == me {
-            return;
-        }
-        if installing != INSTALLED
-            && self.installing.compare_exchange(installing, me, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            // Somebody else was quicker by a moment; wait as above.
-            return self.install();
-        }
-        static CONFIGURED: AtomicBool = AtomicBool::new(false);
-        if !CONFIGURED.load(Ordering::Relaxed) {
-            match Config::from_env() {
-                Ok(config) => {
-                    configure(config);
-                    CONFIGURED.store(true, Ordering::Relaxed);
-                }
-                Err(why) => {
-                    notice::once(format_args!("not recording: {why}. The application runs on untraced"));
-                    self.installing.store(INSTALLED, Ordering::Release);
-                    return;
-                }
-            }
+    /// Puts a VFS of ours over the default one and those of these names, where there is none (any more: `sqlite3_shutdown` takes it away).
+    fn cover(&self, names: [Option<&CStr>; 2]) -> [Option<Cover>; 3] {
+        let (Some(api), Some(initialize)) = (self.api, self.initialize) else { return Default::default() };
+        if !self.begin() {
+            return Default::default();
         }
         // The list of VFSes is empty before. The open that follows does the same, and meets the same failure if there is one.
         // SAFETY: it may be called at any time, by any thread, any number of times.
-        if unsafe { initialize() } == ffi::OK {
+        let covers = if configured() && unsafe { initialize() } == ffi::OK {
+            let home = object(api.vfs_find as *const c_void).map(|home| home.dli_fbase);
+            let own = |vfs: *const sqlite3_vfs| home.is_some() && object(vfs.cast()).map(|place| place.dli_fbase) == home;
             // SAFETY: one library's own functions; we were preloaded and stay, or SQLite was told to keep us.
-            if let Err(why) = unsafe { install(api, &Options::default()) } {
-                notice::once(format_args!("not recording: {why}. The application runs on untraced"));
-            }
-        }
+            let over = |name| unsafe { cover(&api, name, own) };
+            let default = over(None);
+            let [first, second] = names.map(|name| name.and_then(|name| over(Some(name))));
+            [default, first, second]
+        } else {
+            Default::default()
+        };
         self.installing.store(INSTALLED, Ordering::Release);
+        covers
     }
+
+    /// Waits for its turn, within bounds; `false`: another thread holds us up, and this open goes untraced unless that one is done by then.
+    fn begin(&self) -> bool {
+        let me = std::process::id();
+        // What another thread is at takes well under a millisecond. Never stand in the way.
+        for _ in 0..10_000 {
+            let installing = self.installing.load(Ordering::Acquire);
+            if installing != me && self.installing.compare_exchange(installing, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+}
+
+/// Whether the recorder knows what the environment says; once it does, that stays.
+fn configured() -> bool {
+    static CONFIGURED: AtomicBool = AtomicBool::new(false);
+    if !CONFIGURED.load(Ordering::Relaxed) {
+        match Config::from_env() {
+            Ok(config) => {
+                configure(config);
+                CONFIGURED.store(true, Ordering::Relaxed);
+            }
+            Err(why) => notice::once(format_args!("not recording: {why}. The application runs on untraced")),
+        }
+    }
+    CONFIGURED.load(Ordering::Relaxed)
 }
