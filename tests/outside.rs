@@ -76,7 +76,7 @@ fn a_writer_outside_the_trace_is_named() {
         assert_eq!((&report["outside_holder"]["pid"], &report["outside_holder"]["attempts"]), (&json!(pid), &json!(1)));
         assert!(text.contains(&format!("RESERVED held outside the trace by pid {pid} /usr/bin/python3 ")), "{text}");
         assert!(text.contains("Outside the trace: pid "), "{text}");
-        assert!(!text.contains("no traced holder"), "{text}");
+        assert!(!text.contains("no traced connection"), "{text}");
         outside.quit();
         s.sql("A", "BEGIN IMMEDIATE");
     });

@@ -61,6 +61,12 @@ impl Reading {
     pub(crate) fn of(lock: LockId, taken: &Taken) -> Reading {
         Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
     }
+
+    /// The reader's slot that this record shows to be held, of which nothing else is known. (SHARED may be the lifetime lock of WAL mode.)
+    fn unseen(record: &Record, number: u64) -> Option<Reading> {
+        let slot = (0..Slot::COUNT).find(|&slot| Slot(slot).is_read() && record.shm_shared & (1 << slot) != 0)?;
+        Some(Reading { lock: LockId::shm(slot, false), tid: 0, sql: 0, number, from: Instant::MAX, seen: false })
+    }
 }
 
 /// What a connection was when it was refused first.
@@ -157,7 +163,7 @@ impl Wait {
                 wal: matches!(request, Request::Shm { .. }),
                 checked: false,
                 earlier: None,
-                reading: None,
+                reading: Reading::unseen(record, number),
             },
             kept: 0,
             released: 0,

@@ -145,13 +145,13 @@ pub fn strangers<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl It
 /// Why no holder is named for a refused attempt.
 pub fn no_holder(analysis: &Analysis<'_>, refusal: &Refusal) -> &'static str {
     if refusal.in_process {
-        "no traced holder: it is a connection of this process that was opened before recording began, or its record was lost"
+        "no traced connection had it: one of this process that was opened before recording began, or whose record was lost"
     } else if refusal.db.is_none() {
         "the database is not known"
     } else if analysis.has_losses() || refusal.forgotten {
-        "no traced holder: it is outside the trace, or its record was lost"
+        "no traced connection is known to have had it, but records were lost"
     } else {
-        "no traced holder: it is outside the trace"
+        "no traced connection had it"
     }
 }
 
