@@ -170,6 +170,9 @@ pub enum Harmless {
     PassiveCheckpoint,
     /// An automatic checkpoint found another one at work.
     AutomaticCheckpoint,
+    /// A reader met the wal-index while a writer was changing its header, looked again without a sleep, and read. (SQLite sleeps from the
+    /// sixth look on; wal.c: `walTryBeginRead`.)
+    HeaderChanging,
 }
 
 impl Harmless {
@@ -180,6 +183,7 @@ impl Harmless {
             Harmless::ReaderSlot => "reader-slot",
             Harmless::PassiveCheckpoint => "passive-checkpoint",
             Harmless::AutomaticCheckpoint => "automatic-checkpoint",
+            Harmless::HeaderChanging => "header-changing",
         }
     }
 }
@@ -196,6 +200,10 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         },
         Request::Shm { mask, exclusive: false } if mask != 0 && mask & 0b111 == 0 => Some(Harmless::ReaderSlot),
         Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
+        // RECOVER was free: nobody was making the index anew.
+        _ if wait.is_recovery() && wait.outcome == Outcome::Acquired && wait.sleeps == 0 && matches!(wait.recovery, (0, 1..)) => {
+            Some(Harmless::HeaderChanging)
+        }
         _ => None,
     }
 }

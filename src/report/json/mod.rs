@@ -18,7 +18,7 @@
 //! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `fix` |
 //! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
 //! | `hazards` | array: `id`, `database` (index), `what`, `evidence` (array of `log`, `n`) |
-//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`) |
+//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`) |
 //! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
 //! | `losses` | `lossless`, and the sums over all logs of what `logs` says of each: `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
