@@ -28,10 +28,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Scenarios that fail for a known reason. One that passes must be taken off this list.
-const NOT_YET: &[(&str, &str)] = &[
-    ("hazard_posix_lock_lost", "the lock audit is not there yet"),
-    ("hazard_posix_lock_lost_wal", "the lock audit is not there yet"),
-];
+const NOT_YET: &[(&str, &str)] = &[];
 
 /// The scenarios that are Rust programs.
 const PROGRAMS: &[(&str, fn())] = &[("rusqlite_pool", rusqlite_pool::main), ("rusqlite_upgrade", rusqlite_upgrade::main)];

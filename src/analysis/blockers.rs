@@ -140,6 +140,8 @@ impl Default for Around {
 pub(crate) struct Blockers<'t> {
     times: Times<'t>,
     pub(crate) refusals: Vec<Refusal>,
+    /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
+    pub(crate) contradiction: bool,
     /// The holds that ended before the last refused attempt, and may have refused it all the same.
     pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Instant)>,
     around: Vec<Around>,
@@ -147,7 +149,7 @@ pub(crate) struct Blockers<'t> {
 
 impl<'t> Blockers<'t> {
     pub(crate) fn new(times: Times<'t>) -> Blockers<'t> {
-        Blockers { times, refusals: Vec::new(), looked_back: Vec::new(), around: Vec::new() }
+        Blockers { times, refusals: Vec::new(), contradiction: false, looked_back: Vec::new(), around: Vec::new() }
     }
 
     fn around(&mut self, db: u32) -> &mut Around {
@@ -227,6 +229,7 @@ impl<'t> Blockers<'t> {
         let contradiction = taken.seen && taken.from != NEVER && around.conflicts(lock);
         let settle = around.pending.is_empty();
         if contradiction {
+            self.contradiction = true;
             self.contradicted(conns, db, me, who, lock, taken);
         }
         !settle && self.arrived_late(db, who, lock, taken)

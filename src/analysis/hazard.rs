@@ -4,6 +4,7 @@
 //! database, each with the records it rests on. Called by the pass over the records; rendered by the reports.
 #![forbid(unsafe_code)]
 
+use super::audit::{Audit, Violation};
 use super::database::Database;
 use super::timeline::{ConnId, Taken};
 use crate::trace::{Event, LogId, Trace};
@@ -204,6 +205,33 @@ impl Signs {
             }
         }
     }
+}
+
+/// What the lock audit found, one hazard for each database.
+pub(super) fn lost_locks(trace: &Trace, databases: &[Database], audit: &Audit) -> Vec<Hazard> {
+    let mut out = Vec::new();
+    for (db, database) in (0..).zip(databases) {
+        let of_it = |violation: &&Violation| is_of(trace, violation.first.log, violation.first.file, database);
+        let found: Vec<&Violation> = audit.violations.iter().filter(of_it).collect();
+        let Some(longest) = found.iter().max_by_key(|violation| violation.overlap_ns) else { continue };
+        let [first, second] = [&longest.first, &longest.second];
+        let pid = |log| trace.log(log).pid;
+        let what = format!(
+            "{}: process {} had {} while process {} had {}, for {:.1} ms: a lock was lost (was the database file opened and closed beside \
+             SQLite?)",
+            if found.len() == 1 { "once".to_owned() } else { format!("{} times", found.len()) },
+            pid(first.log),
+            first.lock,
+            pid(second.log),
+            second.lock,
+            longest.overlap_ns as f64 / 1e6
+        );
+        let mut evidence =
+            vec![(first.log, first.taken), (first.log, first.given), (second.log, second.taken), (second.log, second.given)];
+        evidence.sort();
+        out.push(Hazard { kind: HazardKind::PosixLockLost, db, what, evidence });
+    }
+    out
 }
 
 /// Whether this file of this log is that database.

@@ -90,10 +90,26 @@ impl<'t> Analysis<'t> {
     pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
         let mut events = trace.events()?;
         let mut run = Run::new(trace, options);
+        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
+        // something.
+        let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
         for event in &mut events {
+            if let Some(auditor) = &mut auditor {
+                auditor.event(&event);
+            }
             run.event(&event);
         }
-        Ok(run.finish(events.finish()))
+        let contradiction = run.contradiction();
+        let mut analysis = run.finish(events.finish());
+        if contradiction {
+            let audit = match auditor {
+                Some(auditor) => auditor.finish(),
+                None => audit::Audit::of(trace)?,
+            };
+            analysis.hazards.extend(hazard::lost_locks(trace, &analysis.databases, &audit));
+            analysis.hazards.sort_by_key(|hazard| (hazard.db, hazard.kind));
+        }
+        Ok(analysis)
     }
 
     /// Nanoseconds between two instants of this log; `None` where the length of a tick is unknown.

@@ -238,6 +238,11 @@ impl<'t> Run<'t> {
         }
     }
 
+    /// Whether holds seemed to exclude each other: see [`super::audit`].
+    pub(super) fn contradiction(&self) -> bool {
+        self.blockers.contradiction
+    }
+
     pub(super) fn finish(mut self, summary: Summary) -> Analysis<'t> {
         // Holds that the trace ends with, and what is left of the waits.
         let open: Vec<Index> = self.conns.all().map(|(index, _)| index).collect();

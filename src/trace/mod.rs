@@ -219,6 +219,11 @@ impl Trace {
         self.real_ns(log, ticks).unwrap_or(self.log(log).first.real_ns)
     }
 
+    /// Whether [`Trace::events`] works only once: for a stream of JSON lines.
+    pub fn is_read_once(&self) -> bool {
+        matches!(self.source, Source::Lines(_))
+    }
+
     /// Every record, in time order.
     ///
     /// # Errors

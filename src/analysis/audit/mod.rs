@@ -2,7 +2,8 @@
 //!
 //! In comes a [`Trace`]; out go [`Violation`]s: two holds of two processes that exclude each other and certainly overlapped. Then a lock was
 //! lost while SQLite believed it had it (`posix-lock-lost`: the process opened and closed the database file beside SQLite; or a file
-//! system that does not keep its word), and the database can be damaged. Called by `locktrace audit`.
+//! system that does not keep its word), and the database can be damaged. Called by `locktrace audit`, and by the analysis where holds seem
+//! to exclude each other.
 //!
 //! A hold counts from the end of the call that took it to the start of the call that gave it up. It is judged only where both were seen,
 //! no record of its log between them is missing, the connection's state before each call was the one after the call before, the
@@ -18,7 +19,7 @@ mod holds;
 mod ranges;
 
 use super::lock::LockId;
-use crate::trace::{Error, LogId, Summary, Trace};
+use crate::trace::{Error, Event, LogId, Summary, Trace};
 use holds::{Connection, Step};
 use locktrace::event::{Flags, Level};
 use locktrace::format::record::Record;
@@ -107,7 +108,8 @@ struct Database {
     logs: BTreeSet<u32>,
 }
 
-struct Run<'t> {
+/// The audit while the records pass by.
+pub(super) struct Run<'t> {
     trace: &'t Trace,
     audit: Audit,
     databases: Vec<Database>,
@@ -127,22 +129,11 @@ impl Audit {
     /// As [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
-        let mut run = Run {
-            trace,
-            audit: Audit::default(),
-            databases: Vec::new(),
-            identities: HashMap::new(),
-            files: HashMap::new(),
-            known: HashMap::new(),
-            conns: Vec::new(),
-            ranges: vec![Ranges::default(); trace.logs().len()],
-            candidates: Vec::new(),
-        };
+        let mut run = Run::new(trace);
         for event in &mut events {
-            run.ranges[event.log.0 as usize].add(event.number);
-            run.record(event.log, event.number, &event.record);
+            run.event(&event);
         }
-        Ok(run.finish(events.finish()))
+        Ok(Audit { summary: events.finish(), ..run.finish() })
     }
 
     /// Whether the trace tells anything: false where several processes used one database and nothing could be judged, or where losses
@@ -152,7 +143,26 @@ impl Audit {
     }
 }
 
-impl Run<'_> {
+impl<'t> Run<'t> {
+    pub(super) fn new(trace: &'t Trace) -> Run<'t> {
+        Run {
+            trace,
+            audit: Audit::default(),
+            databases: Vec::new(),
+            identities: HashMap::new(),
+            files: HashMap::new(),
+            known: HashMap::new(),
+            conns: Vec::new(),
+            ranges: vec![Ranges::default(); trace.logs().len()],
+            candidates: Vec::new(),
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        self.ranges[event.log.0 as usize].add(event.number);
+        self.record(event.log, event.number, &event.record);
+    }
+
     fn record(&mut self, log: LogId, number: u64, record: &Record) {
         // A connection that came through a fork has its parent's locks in its memory and not in the kernel.
         if record.conn == 0 || record.file == 0 || record.flags.has(Flags::FORKED) {
@@ -306,7 +316,8 @@ impl Run<'_> {
         u64::try_from(most - least).ok()
     }
 
-    fn finish(mut self, summary: Summary) -> Audit {
+    /// All but the account of what was read.
+    pub(super) fn finish(mut self) -> Audit {
         for violation in std::mem::take(&mut self.candidates) {
             let whole =
                 |held: &Held| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));
@@ -319,7 +330,6 @@ impl Run<'_> {
             }
         }
         self.audit.shared = self.databases.iter().filter(|database| database.logs.len() > 1).count() as u64;
-        self.audit.summary = summary;
         self.audit
     }
 }
