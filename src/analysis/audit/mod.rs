@@ -116,7 +116,8 @@ pub(super) struct Run<'t> {
     identities: HashMap<Identity, usize>,
     /// By log and file number: which database, if it can be judged.
     files: HashMap<(u32, u32), Option<usize>>,
-    known: HashMap<(u32, u32), usize>,
+    /// By log, connection and database: in a whole trace a connection has one database, in a damaged one it may not.
+    known: HashMap<(u32, u32, usize), usize>,
     conns: Vec<(Connection, [Open; LockId::COUNT])>,
     ranges: Vec<Ranges>,
     candidates: Vec<Violation>,
@@ -174,7 +175,7 @@ impl<'t> Run<'t> {
         };
         self.databases[db].logs.insert(log.0);
         let conns = &mut self.conns;
-        let index = *self.known.entry((log.0, record.conn)).or_insert_with(|| {
+        let index = *self.known.entry((log.0, record.conn, db)).or_insert_with(|| {
             conns.push((Connection::default(), Default::default()));
             conns.len() - 1
         });
