@@ -168,6 +168,18 @@ impl Activity {
         }
     }
 
+    /// The stretch of work that its last record, whose call began at `start`, ended.
+    pub(crate) fn just_worked(&self, start: u64) -> Option<Stretch> {
+        let latest = self.stretches[(self.next + REMEMBERED - 1) % REMEMBERED];
+        let ended = match self.last? {
+            Kind::SYNC => matches!(latest.0, Work::Sync | Work::SyncDatabase),
+            Kind::DELETE => latest.0 == Work::Delete,
+            Kind::CKPT_DONE => latest.0 == Work::Copy && latest.2 == start,
+            _ => false,
+        };
+        ended.then_some(latest)
+    }
+
     fn worked(&mut self, work: Work, from: u64, to: u64) {
         self.stretches[self.next % REMEMBERED] = (work, from, to);
         self.next = (self.next + 1) % REMEMBERED;

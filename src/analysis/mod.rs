@@ -5,7 +5,7 @@
 //!
 //! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
 //! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, [`incident`] puts runs and holds together, [`cause`] says
-//! why, [`hazard`] what else can go wrong. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! why, [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 #![forbid(unsafe_code)]
 
 pub mod activity;
@@ -28,6 +28,7 @@ mod starved;
 pub mod timeline;
 mod times;
 pub mod waits;
+pub mod watch;
 
 pub use blockers::{Asked, Holder, Refusal};
 pub use cause::{Cause, Contributing, Evidence, Role};
@@ -39,6 +40,7 @@ pub use lock::{LockId, Request};
 pub use timeline::ConnId;
 pub use times::Instant;
 pub use waits::{Outcome, Wait};
+pub use watch::Watch;
 
 use crate::trace::{Error, LogId, Outside, Summary, Trace};
 use run::Run;
@@ -88,8 +90,20 @@ impl<'t> Analysis<'t> {
     /// # Errors
     /// As [`Trace::events`].
     pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
+        Analysis::over(trace, options, None)
+    }
+
+    /// Reads a whole trace, and tells `watch` of every hold on the way.
+    ///
+    /// # Errors
+    /// As [`Trace::events`].
+    pub fn watched(trace: &'t Trace, options: Options, watch: &mut dyn Watch) -> Result<Analysis<'t>, Error> {
+        Analysis::over(trace, options, Some(watch))
+    }
+
+    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Watch>) -> Result<Analysis<'t>, Error> {
         let mut events = trace.events()?;
-        let mut run = Run::new(trace, options);
+        let mut run = Run::new(trace, options, watch);
         // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
         // something.
         let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
@@ -98,6 +112,9 @@ impl<'t> Analysis<'t> {
                 auditor.event(&event);
             }
             run.event(&event);
+            if run.enough() {
+                break;
+            }
         }
         let contradiction = run.contradiction();
         let mut analysis = run.finish(events.finish());

@@ -13,7 +13,7 @@ use super::timeline::{End, NEVER, Taken};
 use crate::trace::Event;
 use locktrace::event::{Level, Slot};
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// A hold began. `named`: it overlaps an attempt that was refused before it.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "what is known of one change; a struct of it would be built for every record")]

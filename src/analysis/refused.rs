@@ -13,7 +13,7 @@ use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
-impl Run<'_> {
+impl Run<'_, '_> {
     pub(super) fn refused(&mut self, index: Index, event: &Event, request: Request) {
         let Event { log, number, ref record } = *event;
         let Some(conn) = self.conns.get(index) else { return };

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::blockers::Blockers;
-use super::connections::{self, Connections, Index, NO_DATABASE, id_of};
+use super::connections::{self, Conn, Connections, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
 use super::gaps::Gaps;
 use super::hazard::Signs;
@@ -13,9 +13,10 @@ use super::incident::{self, Found};
 use super::lock::{LockId, Request};
 use super::refused::Earlier;
 use super::snapshot::Commits;
-use super::timeline::{Change, ConnId, End, NEVER};
+use super::timeline::{Change, ConnId, End, NEVER, Taken};
 use super::times::{Instant, Times};
 use super::waits::{Outcome, Wait};
+use super::watch::{Span, SpanEnd, WalSizes, Watch, Worked};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
 use locktrace::event::{FileKind, Flags, Kind, Level};
@@ -31,7 +32,7 @@ struct Seen {
     ticks: Option<(u64, u64)>,
 }
 
-pub(super) struct Run<'t> {
+pub(super) struct Run<'t, 'w> {
     pub(super) trace: &'t Trace,
     pub(super) times: Times<'t>,
     pub(super) databases: Databases<'t>,
@@ -45,10 +46,13 @@ pub(super) struct Run<'t> {
     seen: Vec<Seen>,
     gaps: Vec<Gaps>,
     records: u64,
+    /// Whoever wants every hold.
+    watch: Option<&'w mut dyn Watch>,
+    wal_sizes: WalSizes,
 }
 
-impl<'t> Run<'t> {
-    pub(super) fn new(trace: &'t Trace, options: Options) -> Run<'t> {
+impl<'t, 'w> Run<'t, 'w> {
+    pub(super) fn new(trace: &'t Trace, options: Options, watch: Option<&'w mut dyn Watch>) -> Run<'t, 'w> {
         let times = Times::new(trace);
         Run {
             trace,
@@ -64,6 +68,8 @@ impl<'t> Run<'t> {
             seen: vec![Seen::default(); trace.logs().len()],
             gaps: vec![Gaps::default(); trace.logs().len()],
             records: 0,
+            watch,
+            wal_sizes: WalSizes::default(),
         }
     }
 
@@ -114,6 +120,9 @@ impl<'t> Run<'t> {
                 _ => {}
             }
         }
+        if let Some(watch) = &mut self.watch {
+            watch.event(event, db);
+        }
         if let Some(index) = index {
             self.connection(index, event);
         }
@@ -127,6 +136,9 @@ impl<'t> Run<'t> {
         let start = self.times.start(log, record);
         let checked = conn.activity.checked;
         conn.activity.record(record, number, start, self.times.end(log, record));
+        if let Some(watch) = &mut self.watch {
+            watched(&mut **watch, conn, event, &mut self.wal_sizes, (start, self.times.end(log, record)));
+        }
         if let Some(holding) = conn.released.take() {
             self.holdings.released_with(holding, record);
         }
@@ -214,7 +226,15 @@ impl<'t> Run<'t> {
                         }
                     }
                     self.ended(index, event, db, lock, &taken, end);
-                    if earlier.lifetime && lock == LockId::file(Level::SHARED) {
+                    let lifetime = earlier.lifetime && lock == LockId::file(Level::SHARED);
+                    if let Some(watch) = &mut self.watch {
+                        let (until, end) = match end {
+                            End::Released(at, _) => (at, SpanEnd::Released),
+                            End::Unseen(_, by) => (by, SpanEnd::Unseen),
+                        };
+                        watch.hold(&span(who, db, lock, &taken, until, end, Some(event.number), lifetime));
+                    }
+                    if lifetime {
                         continue;
                     }
                     let ns = match end {
@@ -236,6 +256,11 @@ impl<'t> Run<'t> {
         if let (Some(numbers), Some(conn)) = (ended, self.conns.get(index)) {
             (conn.open_ended, conn.ended) = (true, numbers);
         }
+    }
+
+    /// Whether whoever watches has had enough.
+    pub(super) fn enough(&self) -> bool {
+        self.records & 0xffff == 0 && self.watch.as_ref().is_some_and(|watch| watch.enough())
     }
 
     /// Whether holds seemed to exclude each other: see [`super::audit`].
@@ -262,7 +287,14 @@ impl<'t> Run<'t> {
                 if watched > 0 {
                     self.holdings.open(who, lock, &activity);
                 }
-                if db == NO_DATABASE || (lifetime && lock == LockId::file(Level::SHARED)) {
+                if db == NO_DATABASE {
+                    continue;
+                }
+                let lifetime = lifetime && lock == LockId::file(Level::SHARED);
+                if let Some(watch) = &mut self.watch {
+                    watch.hold(&span(who, db, lock, &taken, alive.max(taken.asked), SpanEnd::Open, None, lifetime));
+                }
+                if lifetime {
                     continue;
                 }
                 let known = taken.seen && taken.from != NEVER;
@@ -331,5 +363,37 @@ impl<'t> Run<'t> {
             (inside > 1, inside > 0 || bad > 0 || seen.last + 1 < tally.head)
         };
         self.seen.iter().zip(&summary.tallies).map(gap).collect()
+    }
+}
+
+/// Tells of the work that this record ended, and of what it made of the -wal.
+fn watched(watch: &mut dyn Watch, conn: &Conn, event: &Event, sizes: &mut WalSizes, (start, end): (Instant, Instant)) {
+    let db = Some(conn.db).filter(|&db| db != NO_DATABASE);
+    if let Some((work, since, until)) = conn.activity.just_worked(start) {
+        let Event { number, ref record, .. } = *event;
+        watch.work(&Worked { who: conn.id, db, work, tid: record.tid, since, until, number });
+    }
+    if let Some(db) = db
+        && let Some(bytes) = sizes.record(db, &event.record)
+    {
+        watch.wal(conn.id, db, end, bytes);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one hold, known in different places")]
+fn span(who: ConnId, db: u32, lock: LockId, taken: &Taken, until: Instant, end: SpanEnd, by: Option<u64>, lifetime: bool) -> Span {
+    Span {
+        who,
+        db,
+        lock,
+        tid: taken.tid,
+        sql: taken.sql,
+        number: taken.number,
+        end_number: by,
+        since: taken.asked,
+        until,
+        seen: taken.seen,
+        end,
+        lifetime,
     }
 }

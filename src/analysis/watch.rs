@@ -1,0 +1,129 @@
+//! What the pass over the records sees, told to whoever wants more than its sums: every hold, every stretch of work, the -wal's size.
+//!
+//! In comes what the pass over the records finds, as it finds it; out go calls of a [`Watch`]. The exports and the timeline of the page are such: so one pass
+//! serves them and the analysis, JSON lines from a pipe included, and they need no more memory than they choose to.
+#![forbid(unsafe_code)]
+
+use super::activity::Work;
+use super::lock::LockId;
+use super::timeline::ConnId;
+use super::times::Instant;
+use crate::trace::Event;
+use locktrace::event::{FileKind, Flags, Kind, Slot, slot_mask};
+use locktrace::format::record::Record;
+
+/// How the end of a hold is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpanEnd {
+    /// By the call that ended it.
+    Released,
+    /// Nobody saw: it was over by then at the latest.
+    Unseen,
+    /// It was held to the end of the trace, or of its process.
+    Open,
+}
+
+/// One hold, from its beginning to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Whose.
+    pub who: ConnId,
+    /// The database, an index into [`super::Analysis::databases`].
+    pub db: u32,
+    /// What was held.
+    pub lock: LockId,
+    /// The thread that took it; 0 where that was not seen.
+    pub tid: u32,
+    /// The hash of the statement that took it; 0 = none, or not known.
+    pub sql: u64,
+    /// The record of the call that took it; where that was not seen, of the one that showed it.
+    pub number: u64,
+    /// The record that ended or showed the end of it; `None` where it is [`SpanEnd::Open`].
+    pub end_number: Option<u64>,
+    /// When the call that took it began; where that was not seen, the last instant at which it was certainly not held.
+    pub since: Instant,
+    /// When the call that ended it began; otherwise what [`SpanEnd`] says.
+    pub until: Instant,
+    /// The call that took it was seen.
+    pub seen: bool,
+    /// How its end is known.
+    pub end: SpanEnd,
+    /// The SHARED lock of a connection in WAL mode, kept for its whole life: no transaction.
+    pub lifetime: bool,
+}
+
+/// One stretch of work of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Worked {
+    /// Whose.
+    pub who: ConnId,
+    /// The database, an index into [`super::Analysis::databases`]; `None` where it is not known.
+    pub db: Option<u32>,
+    /// What.
+    pub work: Work,
+    /// The thread.
+    pub tid: u32,
+    /// From when.
+    pub since: Instant,
+    /// Until when.
+    pub until: Instant,
+    /// The record that ended it.
+    pub number: u64,
+}
+
+/// Is told what happens, in the order in which it becomes known: holds and work when they end.
+pub trait Watch {
+    /// Every record, before anything that follows from it. `db` is an index into [`super::Analysis::databases`].
+    fn event(&mut self, _event: &Event, _db: Option<u32>) {}
+
+    /// A hold, once it is over or the trace is.
+    fn hold(&mut self, _span: &Span) {}
+
+    /// A sync, a copying checkpoint, the deletion of a journal or WAL.
+    fn work(&mut self, _work: &Worked) {}
+
+    /// So many bytes were written to the -wal of this database since it began anew (or since the trace began, where that is later).
+    fn wal(&mut self, _who: ConnId, _db: u32, _at: Instant, _bytes: u64) {}
+
+    /// Whether it has had enough (its disk is full, say): no more records are read then, and the analysis is of those that were. Asked now and then.
+    fn enough(&self) -> bool {
+        false
+    }
+}
+
+/// What each database's -wal got since it began anew.
+#[derive(Default)]
+pub(crate) struct WalSizes(Vec<u64>);
+
+impl WalSizes {
+    /// Follows one record about this database; the size, where the record changed it.
+    ///
+    /// The log begins anew where all readers' slots but the first are locked together (wal.c: `walRestartLog`, `walRestartHdr` after it; a checkpoint
+    /// of mode RESTART or TRUNCATE), and where the -wal is deleted.
+    pub(crate) fn record(&mut self, db: u32, record: &Record) -> Option<u64> {
+        const ALL_BUT_FIRST: u8 = slot_mask(Slot::READ0.0 + 1, 4);
+        let anew = match (record.kind, record.file_kind) {
+            (Kind::WROTE, FileKind::WAL) => false,
+            (Kind::DELETE, FileKind::WAL) => record.rc.is_ok(),
+            (Kind::SHM_LOCK, _) => {
+                record.rc.is_ok()
+                    && !record.flags.has(Flags::SHM_UNLOCK)
+                    && slot_mask(record.shm_offset, record.shm_n) == ALL_BUT_FIRST
+                    && record.shm_exclusive & ALL_BUT_FIRST == ALL_BUT_FIRST
+            }
+            _ => return None,
+        };
+        let index = db as usize;
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
+        }
+        let size = &mut self.0[index];
+        let before = *size;
+        *size = match (anew, record.kind) {
+            (true, _) => 0,
+            (false, Kind::WROTE) => before.saturating_add(record.arg),
+            _ => before,
+        };
+        (*size != before).then_some(*size)
+    }
+}
