@@ -37,6 +37,7 @@ mod builder;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+pub mod export;
 mod linked;
 pub mod live;
 mod recording;

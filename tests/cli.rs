@@ -255,3 +255,10 @@ fn a_closed_pipe_is_no_error() {
         assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
     }
 }
+
+#[test]
+fn an_export_as_json_lines_is_what_cat_writes() {
+    let export = run(&["export", &golden(), "--format", "jsonl"]);
+    assert!(export.status.success());
+    assert_eq!(stdout(&export), stdout(&run(&["cat", &golden(), "--json"])));
+}

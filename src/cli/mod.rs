@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod elf;
 mod explain;
+mod export;
 mod extension;
 mod follow;
 mod library;
@@ -56,6 +57,7 @@ enum Verb {
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
     Explain(explain::Explain),
+    Export(export::ExportVerb),
     Extension(extension::Extension),
     Follow(follow::FollowVerb),
     Report(report::Report),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Verb::Cat(cat) => cat.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Export(export) => export.run(),
         Verb::Extension(extension) => extension.run(),
         Verb::Follow(follow) => follow.run(),
         Verb::Report(report) => report.run(),

@@ -14,23 +14,41 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(trace: &Trace, mut events: Events<'_>, out: &mut impl Write) -> io::Result<Summary> {
+    write_head(trace, out)?;
+    for event in &mut events {
+        record::write(trace, &event, out)?;
+    }
+    let summary = events.finish();
+    write_tail(trace, &summary, out)?;
+    Ok(summary)
+}
+
+/// Writes logs and names: what comes before the records.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_head(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
     for log in trace.logs() {
         write_log(log, out)?;
         for (t, names) in log.names.lines() {
             line(out, t, Some(&log.id), &names)?;
         }
     }
-    for event in &mut events {
-        record::write(trace, &event, out)?;
-    }
-    let summary = events.finish();
+    Ok(())
+}
+
+/// Writes ends and problems: what comes after the records.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_tail(trace: &Trace, summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     for (log, tally) in trace.logs().iter().zip(&summary.tallies) {
         write_end(log, tally, 0, out)?;
     }
     for found in &summary.problems {
         write_problem(found, out)?;
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// Writes the `log` line of a log.

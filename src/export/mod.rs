@@ -1,0 +1,40 @@
+//! A trace for other tools: one file for each format, behind one trait.
+//!
+//! In come a [`Trace`] and where to write; out goes a file (or a directory) of that format. An [`Export`] is a [`Watch`]: it is told of every record, hold and
+//! stretch of work as one pass over the trace finds them, writes what it can at once, and the rest (incidents, names, the account of losses) when it is given the
+//! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
+#![forbid(unsafe_code)]
+
+pub mod jsonl;
+
+use crate::analysis::{Analysis, Options, Watch};
+use crate::trace::{Error, Trace};
+use std::io;
+
+/// Writes one format.
+pub trait Export: Watch {
+    /// Writes what is left to say, and makes sure that all is written.
+    ///
+    /// # Errors
+    /// Those of what it writes to, also those it met before.
+    fn finish(self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<()>;
+}
+
+/// Why an export stopped.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The trace cannot be read.
+    Trace(Error),
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+/// Reads the whole trace and writes it.
+///
+/// # Errors
+/// When the trace cannot be read, or the output cannot be written.
+pub fn run<'t>(trace: &'t Trace, mut export: Box<dyn Export + 't>) -> Result<Analysis<'t>, Stopped> {
+    let analysis = Analysis::watched(trace, Options::default(), &mut *export).map_err(Stopped::Trace)?;
+    export.finish(&analysis).map_err(Stopped::Output)?;
+    Ok(analysis)
+}
