@@ -22,7 +22,9 @@ mod run;
 
 use crate::trace::{self, Trace};
 use clap::{Parser, Subcommand};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -138,18 +140,58 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Opens the trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
-fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
-    match given {
-        Some(path) if path == Path::new("-") => {
-            Trace::from_lines(Path::new("standard input"), Box::new(io::BufReader::new(io::stdin())))
-        }
-        Some(path) => Trace::open(path),
-        None => {
+/// The trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
+fn place(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(
+        || {
             let dir = std::env::var_os("LOCKTRACE_DIR").filter(|dir| !dir.is_empty());
-            Trace::open(&dir.map_or_else(|| PathBuf::from("locktrace-trace"), PathBuf::from))
-        }
+            dir.map_or_else(|| PathBuf::from("locktrace-trace"), PathBuf::from)
+        },
+        Path::to_path_buf,
+    )
+}
+
+/// Opens the trace a verb was given, to read it once.
+fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
+    let path = place(given);
+    if path == Path::new("-") {
+        return Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::new(io::stdin())));
     }
+    Trace::open(&path)
+}
+
+/// What errors call standard input.
+const STDIN: &str = "standard input";
+
+/// A trace that is opened more than once. What comes on standard input is kept in a temporary file, which has no name and so goes with us.
+struct Again {
+    path: PathBuf,
+    kept: Option<File>,
+}
+
+impl Again {
+    fn new(given: Option<&Path>) -> Result<Again, Failure> {
+        let path = place(given);
+        let kept = if path == Path::new("-") { Some(keep(&mut io::stdin().lock())?) } else { None };
+        Ok(Again { path, kept })
+    }
+
+    fn open(&self) -> Result<Trace, Failure> {
+        let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
+        // Not a duplicate of the descriptor, which would share its place in the file.
+        let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
+        let lines = lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))?;
+        Ok(Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines)))?)
+    }
+}
+
+fn keep(stream: &mut impl io::Read) -> Result<File, Failure> {
+    let dir = std::env::temp_dir();
+    let kept = tempfile::tempfile_in(&dir).and_then(|mut file| io::copy(stream, &mut file).map(|_| file));
+    kept.map_err(|error| {
+        let why = format!("cannot be kept in {} to be read twice: {error}; give a file or a directory instead", dir.display());
+        Failure::Other(format!("{STDIN}: {why}"))
+    })
 }
 
 /// How many columns a line may take: those of the terminal, 100 elsewhere.

@@ -28,7 +28,12 @@ pub fn sql(analysis: &Analysis<'_>, who: ConnId, hash: u64) -> Option<String> {
 
 /// Since the beginning of the trace, in seconds.
 pub fn at(analysis: &Analysis<'_>, log: LogId, at: Instant) -> String {
-    let (Some(now), Some((from, _))) = (analysis.real_ns(log, at), analysis.span) else { return "at ?".to_owned() };
+    analysis.real_ns(log, at).map_or_else(|| "at ?".to_owned(), |now| at_real(analysis, now))
+}
+
+/// The same for a wall-clock time in nanoseconds since 1970.
+pub fn at_real(analysis: &Analysis<'_>, now: u64) -> String {
+    let Some((from, _)) = analysis.span else { return "at ?".to_owned() };
     let us = now.saturating_sub(from) / 1_000;
     format!("+{}.{:06}", us / 1_000_000, us % 1_000_000)
 }

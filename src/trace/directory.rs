@@ -117,10 +117,7 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
             Ok(Line::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
             Ok(Line::Whole) => match parse(&bytes).and_then(|object| names.take(object)) {
                 Ok(Taken::Yes) => {}
-                Ok(Taken::Unknown(t)) => {
-                    let what = format!("a line of the unknown type {t:?} (a newer locktrace wrote it?)");
-                    bad.note(path, line, what, problems);
-                }
+                Ok(Taken::Unknown(t)) => bad.unknown(path, line, &t, problems),
                 Err(what) => bad.note(path, line, what, problems),
             },
             Err(error) => {
@@ -183,9 +180,20 @@ pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::
 pub(crate) struct BadLines {
     shown: u64,
     more: u64,
+    /// Types that this version does not know, of which one line was told.
+    unknown: Vec<String>,
 }
 
 impl BadLines {
+    /// Notes a line of a type that this version does not know: no defect, and said once for each type.
+    pub(crate) fn unknown(&mut self, path: &Path, line: u64, t: &str, problems: &mut Vec<Problem>) {
+        if self.unknown.len() < 5 && !self.unknown.iter().any(|known| known == t) {
+            let what = format!("lines of the unknown type {t:?} are skipped (a newer locktrace wrote them?)");
+            problems.push(Problem::notice(path, Place::Line(line), what));
+            self.unknown.push(t.to_owned());
+        }
+    }
+
     /// Notes a line that was skipped.
     pub(crate) fn note(&mut self, path: &Path, line: u64, what: String, problems: &mut Vec<Problem>) {
         if self.shown < 5 {

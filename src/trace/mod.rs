@@ -13,6 +13,7 @@ mod directory;
 mod error;
 pub mod follow;
 pub mod jsonl;
+pub mod losses;
 mod merge;
 mod names;
 mod outside;

@@ -40,6 +40,7 @@ pub struct SqlText {
 pub struct Names {
     process: Option<Object>,
     libraries: Vec<Object>,
+    recordings: Vec<Object>,
     caps: Vec<Object>,
     files: HashMap<u32, FileName>,
     threads: HashMap<u32, Text>,
@@ -146,6 +147,19 @@ impl Names {
         })
     }
 
+    /// Whether the program itself stopped recording for a time (`PRAGMA locktrace = off`).
+    pub fn was_off(&self) -> bool {
+        self.recordings.iter().any(|line| line.get("on") == Some(&Value::Bool(false)))
+    }
+
+    /// Whether a SQLite of this process may have been built to wait for locks inside the system call; also where its build does not tell.
+    pub fn may_wait_in_the_kernel(&self) -> bool {
+        let options = |library: &Object| library.get("options").and_then(Value::as_array).cloned();
+        let waits =
+            |options: Vec<Value>| options.iter().any(|option| option.as_str().is_some_and(|option| option.contains("SETLK")));
+        self.libraries.is_empty() || self.libraries.iter().any(|library| options(library).is_none_or(waits))
+    }
+
     /// Takes in one line. An error says what was expected.
     pub(crate) fn take(&mut self, mut line: Object) -> Result<Taken, String> {
         let kind = line.get("t").and_then(Value::as_str).ok_or("expected an object with a text \"t\"")?.to_owned();
@@ -155,6 +169,7 @@ impl Names {
                 self.process.get_or_insert(line);
             }
             "library" => self.libraries.push(line),
+            "recording" => self.recordings.push(line),
             "cap" => self.caps.push(line),
             "file" => {
                 let file = number(&line, "file")?.ok_or("a `file` line needs a number \"file\"")?;
@@ -210,8 +225,10 @@ impl Names {
         });
         let outside = sorted(&self.outside).into_iter().map(|(_, outside)| ("outside", outside.line()));
         let process = self.process.iter().map(fixed("process"));
+        let libraries = self.libraries.iter().map(fixed("library"));
+        let recordings = self.recordings.iter().map(fixed("recording"));
         let caps = self.caps.iter().map(fixed("cap"));
-        process.chain(self.libraries.iter().map(fixed("library"))).chain(files).chain(threads).chain(sql).chain(outside).chain(caps)
+        process.chain(libraries).chain(files).chain(threads).chain(sql).chain(outside).chain(recordings).chain(caps)
     }
 }
 
@@ -288,6 +305,7 @@ mod tests {
                 {"pid": 4711, "how": "posix", "mode": "write", "locks": ["RESERVED"], "exact": true, "own": false, "comm": "a\u{fffd}",
                     "comm_bytes": "61ff", "argv": ["a", "app.db"], "started": 12},
                 {"pid": -1, "how": "ofd", "mode": "read", "locks": ["READ1", "READ2"], "exact": false, "own": false}]}),
+            json!({"t": "recording", "on": false, "ticks": "00000000000000ff"}),
             json!({"t": "cap", "what": "sql", "limit": 3}),
         ]);
         assert_eq!(names.file(1).unwrap().path.as_bytes(), b"/a\xff");

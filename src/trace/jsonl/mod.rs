@@ -8,7 +8,7 @@
 //! | `t` | keys |
 //! | --- | --- |
 //! | `log` | `log` (its id), `version` (of the format on disk), `pid`, `clock` (`tsc`, `cntvct`, `monotonic`, or `clock#N`), `boot_id` (32 hex digits), `capacity` (records), `first` and `last` (anchors: `ticks`, `monotonic_ns`, `real_ns`, decimal strings; `last` may be null), `head`, `lost_space`, `lost_names` (counts when the trace was opened) |
-//! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `cap` | as in the names file (see `locktrace::format`), and `log` |
+//! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `recording`, `cap` | as in the names file (see `locktrace::format`), and `log` |
 //! | `record` | [below](#records) |
 //! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]); from `locktrace follow` also + `skipped`, those from before it began |
 //! | `problem` | `severity` (`notice`, `problem`), `path`, `byte` or `line`, `what` |
@@ -131,9 +131,7 @@ impl Lines {
                     };
                     match known {
                         Ok(Taken::Yes) => {}
-                        Ok(Taken::Unknown(t)) => {
-                            lines.note(format!("a line of the unknown type {t:?} (a newer locktrace wrote it?)"))
-                        }
+                        Ok(Taken::Unknown(t)) => lines.bad.unknown(&lines.name, lines.line, &t, &mut lines.problems),
                         Err(what) => lines.note(what),
                     }
                 }
