@@ -100,8 +100,31 @@ fn explain_says_what_there_is() {
     let export = dir.path().join("export.jsonl");
     std::fs::write(&export, run(&["cat", path, "--json"]).stdout).unwrap();
     assert_eq!(stdout(&run(&["explain", path])), stdout(&run(&["explain", export.to_str().unwrap()])));
-    for arguments in [&["explain", path, "--incident", "4"][..], &["explain", path, "--incident", "0"], &["explain", "-"]] {
-        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    for how in [&[][..], &["--all"], &["--list"], &["--incident", "3"]] {
+        let piped = locktrace(&[&["explain", "-"], how].concat()).stdin(std::fs::File::open(&export).unwrap()).output().unwrap();
+        assert_eq!(stdout(&piped), stdout(&run(&[&["explain", path], how].concat())), "{how:?}");
+        assert_eq!(piped.status.code(), Some(0));
+    }
+    // All of them, each as it is told alone; a list with one line for each; and what there is beside the worst is said.
+    let alone: Vec<String> = ["1", "2", "3"].map(|number| stdout(&run(&["explain", path, "--incident", number]))).into();
+    assert_eq!(stdout(&run(&["explain", path, "--all"])), alone.join("\n"));
+    let list = stdout(&run(&["explain", path, "--list"]));
+    let numbers: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(numbers, ["1", "2", "3"], "{list}");
+    assert!(list.contains("got it  hold-exceeds-timeout  INSERT INTO orders") && list.contains(" <- BEGIN IMMEDIATE"), "{list}");
+    assert!(
+        stdout(&run(&["explain", path]))
+            .ends_with("This is the worst of 3; 2 more incidents: --list lists them, --all tells them all.\n")
+    );
+    for (arguments, says) in [
+        (&["explain", path, "--incident", "4"][..], "the trace has 3; --list lists them"),
+        (&["explain", path, "--incident", "0"], "0 is not in"),
+        (&["explain", path, "--incident", "1", "--all"], "cannot be used with"),
+        (&["explain", path, "--all", "--list"], "cannot be used with"),
+    ] {
+        let output = run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.contains(says)), (Some(2), true), "{arguments:?}: {error}");
     }
     std::fs::remove_file(dir.path().join(format!("{}.ring", Process::new(200).id))).unwrap();
     assert!(stdout(&run(&["explain", path])).starts_with("There is no incident in this trace"));

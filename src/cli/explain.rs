@@ -1,60 +1,91 @@
 //! `locktrace explain`: one incident, and its proof.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, width};
+use super::{Again, Failure, output, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{explain, harm};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Tell one incident: who was refused, who held the lock, why, and the records that prove it.
+/// Tell an incident: who was refused, who held the lock, why, and the records that prove it.
 ///
 /// An incident is one run of refused attempts of one connection for one lock, or an upgrade that failed without a refused call. Without --incident
 /// the worst one is told: an error the application saw before any wait, then the longest. The numbers are those of `locktrace report`.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
+What is said:
+  victim   The connection that was refused, what it wanted, how long it tried, its statement.
+  holder   Who had the lock: for how long before the first attempt and after the last, what it was
+           doing, and the statement that took it. `possibly`: lost records could change it.
+  also     What made it worse.
+  What the trace shows: the records it rests on, in time order, from the beginning of the trace.
+
 Examples:
-  locktrace explain                    the worst incident of the trace in LOCKTRACE_DIR or ./locktrace-trace
+  locktrace explain                    the worst incident of ./locktrace-trace (or LOCKTRACE_DIR)
+  locktrace explain trace --list       every incident, a line each
   locktrace explain trace --incident 3
-  locktrace explain trace.jsonl")]
+  locktrace explain trace --all | less
+  zcat trace.jsonl.gz | locktrace explain -
+
+Exit codes:
+  0  It was told; or there is no incident, which is said.
+  2  There is no such incident; the trace cannot be read; wrong usage.")]
 pub(super) struct Explain {
-    /// A trace directory, or a file of JSON lines
+    /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
-    /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace. It is read twice, so that it cannot be standard input.
+    /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
     /// The number of the incident, from 1 on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     incident: Option<u32>,
+    /// Every incident, in time order
+    #[arg(long, conflicts_with = "incident")]
+    all: bool,
+    /// A line for each incident: its number, when, how it ended, how long it waited, why, who was refused and by whom
+    #[arg(long, conflicts_with_all = ["incident", "all"])]
+    list: bool,
 }
 
 impl Explain {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let given = self.trace.as_deref();
-        if given == Some(Path::new("-")) {
-            return Err(Failure::Other("explain reads the trace twice: give a file or a directory, not standard input".to_owned()));
-        }
-        let trace = open(given)?;
+        let given = Again::new(self.trace.as_deref())?;
+        let trace = given.open()?;
         let analysis = Analysis::of(&trace, Options::default())?;
-        let all = analysis.incidents.len();
+        let there = analysis.incidents.len() as u32;
         let mut out = output();
-        let worst =
-            || (0..all).max_by_key(|&index| (harm::weight(&analysis, &analysis.incidents[index]), std::cmp::Reverse(index)));
-        let index = match self.incident {
-            Some(number) if number as usize > all => {
-                return Err(Failure::Other(format!("there is no incident {number}: the trace has {all}")));
+        let told: Vec<u32> = match self.incident {
+            Some(number) if number > there => {
+                let are = match there {
+                    0 => "the trace has none".to_owned(),
+                    1 => "the trace has one".to_owned(),
+                    _ => format!("the trace has {there}; --list lists them"),
+                };
+                return Err(Failure::Other(format!("there is no incident {number}: {are}")));
             }
-            Some(number) => number as usize - 1,
-            None => match worst() {
-                Some(index) => index,
-                None => {
-                    writeln!(out, "There is no incident in this trace: no refusal that an application could see.")?;
-                    return Ok(out.flush()?);
-                }
-            },
+            Some(number) => vec![number - 1],
+            None if there == 0 => {
+                writeln!(out, "There is no incident in this trace: no refusal that an application could see.")?;
+                return Ok(out.flush()?);
+            }
+            None if self.list => {
+                explain::list(&analysis, width(), &mut out)?;
+                return Ok(out.flush()?);
+            }
+            None if self.all => (0..there).collect(),
+            None => harm::worst(&analysis).into_iter().collect(),
         };
-        let again = open(given)?;
-        let events = explain::proof(&analysis.incidents[index], again.events()?);
-        explain::write(&analysis, index as u32, &events, width(), &mut out)?;
+        let again = given.open()?;
+        let proofs = explain::proofs(&analysis, &told, again.events()?);
+        for (place, (&index, events)) in told.iter().zip(&proofs).enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
+            explain::write(&analysis, index, events, width(), &mut out)?;
+        }
+        if self.incident.is_none() && !self.all && there > 1 {
+            let (rest, are) = (there - 1, if there == 2 { "incident" } else { "incidents" });
+            writeln!(out, "\nThis is the worst of {there}; {rest} more {are}: --list lists them, --all tells them all.")?;
+        }
         Ok(out.flush()?)
     }
 }

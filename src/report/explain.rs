@@ -5,24 +5,28 @@
 #![forbid(unsafe_code)]
 
 use super::host::Hosts;
-use super::human::{count, cut, duration, known};
+use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
 use super::{essence, fix, words};
 use crate::analysis::incident::chain;
-use crate::analysis::{Analysis, Cause, Incident};
+use crate::analysis::{Analysis, Cause, Ended};
 use crate::trace::{Event, LogId};
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-/// The records an incident rests on, out of all events of its trace.
-pub fn proof(incident: &Incident, events: impl Iterator<Item = Event>) -> Vec<Event> {
-    let wanted: HashMap<(LogId, u64), ()> =
-        incident.evidence.iter().map(|evidence| ((evidence.log, evidence.number), ())).collect();
-    let mut found: Vec<Event> = Vec::with_capacity(wanted.len());
+/// The records that these incidents (indices) rest on, out of all events of their trace: a list for each, in time order.
+pub fn proofs(analysis: &Analysis<'_>, indices: &[u32], events: impl Iterator<Item = Event>) -> Vec<Vec<Event>> {
+    let mut wanted: HashMap<(LogId, u64), Vec<usize>> = HashMap::new();
+    for (place, incident) in indices.iter().filter_map(|&index| analysis.incidents.get(index as usize)).enumerate() {
+        for evidence in &incident.evidence {
+            wanted.entry((evidence.log, evidence.number)).or_default().push(place);
+        }
+    }
+    let mut found = vec![Vec::new(); indices.len()];
     for event in events {
-        if wanted.contains_key(&(event.log, event.number)) {
-            found.push(event);
-            if found.len() == wanted.len() {
+        if let Some(places) = wanted.remove(&(event.log, event.number)) {
+            places.into_iter().for_each(|place| found[place].push(event));
+            if wanted.is_empty() {
                 break;
             }
         }
@@ -30,7 +34,42 @@ pub fn proof(incident: &Incident, events: impl Iterator<Item = Event>) -> Vec<Ev
     found
 }
 
-/// Writes one incident; `events` are those of [`proof`].
+/// Every incident, a line each.
+///
+/// # Errors
+/// Those of `out`.
+pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "number        from    waited  ended   cause, refused <- in the way")?;
+    for (number, incident) in (1..).zip(&analysis.incidents) {
+        let waited = known(analysis.ns(incident.who.log, incident.first, incident.until));
+        let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "(not known)".to_owned());
+        let blocker = incident.blockers.first().map(|blocker| {
+            let holding = &analysis.holdings[blocker.holding as usize];
+            statement(holding.who, holding.sql)
+        });
+        let blocker = blocker.or_else(|| essence::strangers(analysis, incident).next().map(ToString::to_string));
+        let about = format!(
+            "{number:>6}  {:>10}  {}  {:<6}  {}",
+            words::at(analysis, incident.who.log, incident.first),
+            pad_left(&waited, 8),
+            match incident.ended {
+                Ended::SucceededAfterWait => "got it",
+                Ended::GaveUp => "error",
+                Ended::Open => "open",
+            },
+            incident.cause.id(),
+        );
+        let blocker = blocker.unwrap_or_else(|| "nobody in the trace".to_owned());
+        let refused = statement(incident.who, incident.sql);
+        // Half of what is left for each, and what one does not need for the other.
+        let room = width.saturating_sub(about.chars().count() + 6);
+        let refused = cut(&refused, (room / 2).max(room.saturating_sub(blocker.chars().count())));
+        writeln!(out, "{}", cut(&format!("{about}  {refused} <- {blocker}"), width))?;
+    }
+    Ok(())
+}
+
+/// Writes one incident; `events` are those of [`proofs`].
 ///
 /// # Errors
 /// Those of `out`.

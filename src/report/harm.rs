@@ -30,6 +30,12 @@ pub fn weight(analysis: &Analysis<'_>, incident: &Incident) -> (bool, u64) {
     (incident.ended == Ended::GaveUp, analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0))
 }
 
+/// The incident that hurts most, the first of those that hurt as much: an index into [`Analysis::incidents`].
+pub fn worst(analysis: &Analysis<'_>) -> Option<u32> {
+    let all = (0..).zip(&analysis.incidents);
+    all.max_by_key(|&(index, incident)| (weight(analysis, incident), std::cmp::Reverse(index))).map(|(index, _)| index)
+}
+
 /// The causes, most harm first: errors the application saw, then time waited.
 pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
     let mut all: BTreeMap<Cause, Harm> = BTreeMap::new();
