@@ -67,8 +67,10 @@ fn the_systems_python() {
     let seen = seen(&place);
     assert_eq!((seen.processes, seen.opened), (1, vec!["a.db".to_owned()]));
     assert_eq!(seen.writers, ["CREATE TABLE t(x)", "INSERT INTO t VALUES(1)"]);
-    assert!(err.contains(&format!("{} records from 1 process; no attempt", seen.records)), "{err}");
-    assert!(err.contains("next: locktrace report"), "{err}");
+    assert!(
+        err.contains(&format!("no lock was refused that an application could see: {} records from 1 process;", seen.records)),
+        "{err}"
+    );
 }
 
 #[test]
@@ -283,8 +285,17 @@ except sqlite3.OperationalError as error: print(error)
 ";
     let (code, out, err) = parts(&place.run(&[PYTHON, "-c", program]));
     assert_eq!((code, &*out), (Some(0), "database is locked\n"), "{err}");
-    assert!(err.contains("1 attempt to take a lock was refused"), "{err}");
-    assert!(err.contains("most in the way (1): pid") && err.contains("c1, holding RESERVED, BEGIN IMMEDIATE"), "{err}");
+    let [saw, worst, next] = own_lines(&err)[..] else { panic!("{err}") };
+    assert!(saw.starts_with("locktrace: the application saw 1 refused lock as an error ("), "{err}");
+    assert!(worst.starts_with("locktrace: worst: no-busy-timeout (1 time, 1 error, "), "{err}");
+    assert!(worst.contains("): in the way was pid ") && worst.ends_with(" c1, running, with RESERVED: BEGIN IMMEDIATE"), "{err}");
+    let dir = next.split_once("locktrace explain ").unwrap().1.split(' ').next().unwrap();
+    assert!(
+        next.ends_with(&format!("; its proof: locktrace explain {dir} --incident 1; everything: locktrace report {dir}")),
+        "{err}"
+    );
+    let explained = place.locktrace(&["explain", dir, "--incident", "1"]);
+    assert!(parts(&explained).1.starts_with("Incident 1 of 1: no-busy-timeout; the application saw an error"));
 }
 
 #[test]
@@ -387,4 +398,51 @@ fn the_extension_is_where_it_says() {
         assert_eq!((seen.opened.len(), &*seen.writers.concat()), (1, "CREATE TABLE t(x);"));
         std::fs::remove_file(place.path("a.db")).unwrap();
     }
+}
+
+/// The lines of `locktrace run` itself.
+fn own_lines(err: &str) -> Vec<&str> {
+    err.lines().filter(|line| line.starts_with("locktrace: ")).collect()
+}
+
+#[test]
+fn a_program_that_was_refused_nothing_gets_one_line() {
+    let place = Place::new();
+    let (code, _, err) = parts(&place.run(&[PYTHON, "-c", "import sqlite3; sqlite3.connect('a.db').execute('create table t(x)')"]));
+    assert_eq!(code, Some(0), "{err}");
+    let [line] = own_lines(&err)[..] else { panic!("{err}") };
+    assert!(line.starts_with("locktrace: no lock was refused that an application could see: "), "{err}");
+    assert!(line.contains(" records from 1 process; the trace is in /"), "{err}");
+}
+
+#[test]
+fn a_huge_trace_does_not_keep_a_program_from_ending() {
+    use locktrace::format::header::{Anchor, ClockKind, Header};
+    let place = Place::new();
+    let dir = place.path("huge");
+    std::fs::create_dir(&dir).unwrap();
+    // 64 GB of nothing: the file has a header and no blocks behind it.
+    let capacity = 1 << 30;
+    let header = Header {
+        clock: ClockKind::Monotonic,
+        capacity,
+        pid: 1,
+        boot_id: [1; 16],
+        first: Anchor::default(),
+        head: capacity,
+        lost_space: 0,
+        lost_names: 0,
+        last: None,
+    };
+    let ring = std::fs::File::create(dir.join("1-1.ring")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&ring, &header.encode()[..], 0).unwrap();
+    ring.set_len(4096 + 64 * capacity).unwrap();
+    let begun = std::time::Instant::now();
+    let program = "import sqlite3; sqlite3.connect('a.db').execute('create table t(x)'); raise SystemExit(7)";
+    let output = place.locktrace(&["run", "--add", "-o", "huge", "--", PYTHON, "-c", program]);
+    let (code, _, err) = parts(&output);
+    assert_eq!(code, Some(7), "{err}");
+    let [line] = own_lines(&err)[..] else { panic!("{err}") };
+    assert!(line.contains("too large to be summed up in 3 seconds: locktrace report /"), "{err}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
 }

@@ -22,12 +22,15 @@ use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Run a program and trace the locks of every SQLite database that it or its children open.
 ///
 /// The program must use a SQLite in a shared library: the system's libsqlite3 (Python, PHP, Ruby, the sqlite3 shell, most C
 /// programs), or a module that exports its own (pysqlite3-binary). It runs as it would without; signals go to it, and its exit code
-/// is this command's. A short summary follows on standard error.
+/// is this command's. A short summary follows on standard error: what the application saw of refused locks, the worst cause, and whose
+/// statement was in the way.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -128,24 +131,49 @@ impl Run {
             say(&why);
             return Ok(());
         }
-        let trace = Trace::open(dir)?;
-        let analysis = Analysis::of(&trace, Options::default())?;
         if self.report {
+            let trace = Trace::open(dir)?;
+            let analysis = Analysis::of(&trace, Options::default())?;
             let mut out = output();
             text::write(&analysis, text::Style { width: width(), ..text::Style::default() }, &mut out)?;
             out.flush()?;
+            anstream::stderr().write_all(summed_up(&analysis, dir, !before.is_empty())?.as_bytes())?;
+            return Ok(());
         }
-        let mut errors = anstream::stderr();
-        summary::write(&analysis, &mut errors)?;
-        let earlier = if before.is_empty() { "" } else { " (with what was there before)" };
-        writeln!(
-            errors,
-            "locktrace: the trace is in {}{earlier}; next: locktrace report {}",
-            dir.display(),
-            quoted(dir.as_os_str())
-        )?;
+        let (place, added) = (dir.to_owned(), !before.is_empty());
+        let summary = within(PATIENCE, move || -> Result<String, Failure> {
+            let trace = Trace::open(&place)?;
+            summed_up(&Analysis::of(&trace, Options::default())?, &place, added)
+        });
+        match summary {
+            Some(summary) => anstream::stderr().write_all(summary?.as_bytes())?,
+            None => say(&format!(
+                "the trace is in {}; it is too large to be summed up in {} seconds: locktrace report {}",
+                dir.display(),
+                PATIENCE.as_secs(),
+                quoted(dir.as_os_str())
+            )),
+        }
         Ok(())
     }
+}
+
+/// How long the end of a program may be delayed for the sake of a summary.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What comes of this work, if it is done by then. Otherwise it goes on until this process ends.
+fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (give, take) = mpsc::channel();
+    std::thread::spawn(move || drop(give.send(work())));
+    take.recv_timeout(patience).ok()
+}
+
+fn summed_up(analysis: &Analysis<'_>, dir: &Path, added: bool) -> Result<String, Failure> {
+    let earlier = if added { " (with what was there before)" } else { "" };
+    let (dir, word) = (format!("{}{earlier}", dir.display()), quoted(dir.as_os_str()));
+    let mut text = Vec::new();
+    summary::write(analysis, &summary::ReadOn { dir: &dir, word: &word }, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// One line of ours on standard error.

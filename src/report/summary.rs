@@ -1,58 +1,109 @@
-//! The few lines that `locktrace run` ends with: how much was recorded, how much was refused, who was most in the way.
+//! The few lines that `locktrace run` ends with: what the application saw, the worst cause, whose statement was in the way.
 //!
-//! In come an [`Analysis`] and a writer. Each line begins with the command's name, because it stands among the output of the program
-//! that was run.
+//! In come an [`Analysis`] and a writer. One line where nothing was refused, three where something was, and one more where records are missing. Each begins with
+//! the command's name, because it stands among the output of the program that was run.
 #![forbid(unsafe_code)]
 
-use super::essence::{self, Essence};
-use super::human::{count, cut};
-use super::losses;
-use crate::analysis::Analysis;
+use super::human::{count, cut, duration};
+use super::{essence, harm, words};
+use crate::analysis::{Analysis, Ended, Incident};
 use std::io::{self, Write};
 
-/// Writes the summary.
+/// Columns of a statement.
+const STATEMENT: usize = 60;
+
+/// Writes the summary. `read_on` says where the trace is, and what to type next.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let essence = Essence::of(analysis);
-    let many = |number: u64, one: &str, more: &str| format!("{} {}", count(number), if number == 1 { one } else { more });
+pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write) -> io::Result<()> {
+    let ReadOn { dir, word } = read_on;
+    let size = format!(
+        "{} from {}",
+        many(analysis.records, "record", "records"),
+        many(analysis.trace.logs().len() as u64, "process", "processes")
+    );
+    let ended = |how: Ended| analysis.incidents.iter().filter(|incident| incident.ended == how).count() as u64;
+    let Some(worst) = harm::causes(analysis).into_iter().next() else {
+        let lost = missing(analysis).map_or_else(String::new, |missing| format!(", {missing}"));
+        return writeln!(out, "locktrace: no lock was refused that an application could see: {size}{lost}; the trace is in {dir}");
+    };
+    let (errors, waited, open) = (ended(Ended::GaveUp), ended(Ended::SucceededAfterWait), ended(Ended::Open));
+    let mut parts = Vec::new();
+    if errors > 0 {
+        parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));
+    } else {
+        parts.push("the application saw no error".to_owned());
+    }
+    if waited > 0 {
+        parts.push(format!("{} after a wait", many(waited, "was granted", "were granted")));
+    }
+    if open > 0 {
+        parts.push(format!("{} not granted at the end", many(open, "was", "were")));
+    }
+    writeln!(out, "locktrace: {} ({size})", parts.join(", "))?;
+    if let Some(missing) = missing(analysis) {
+        writeln!(out, "locktrace: {missing}")?;
+    }
+    let mut what = many(worst.count, "time", "times");
+    if worst.gave_up > 0 {
+        what += &format!(", {}", many(worst.gave_up, "error", "errors"));
+    }
+    if worst.waited_ns > 0 {
+        what += &format!(", {} waited", duration(worst.waited_ns));
+    }
+    let incident = &analysis.incidents[worst.worst as usize];
+    writeln!(out, "locktrace: worst: {} ({what}): in the way was {}", worst.cause.id(), culprit(analysis, incident))?;
     writeln!(
         out,
-        "locktrace: {} from {}; {}",
-        many(analysis.records, "record", "records"),
-        many(analysis.trace.logs().len() as u64, "process", "processes"),
-        match essence.refused {
-            0 => "no attempt to take a lock was refused".to_owned(),
-            refused => many(refused, "attempt to take a lock was refused", "attempts to take a lock were refused"),
-        },
-    )?;
-    if let Some(worst) = essence.worst {
-        let holder = worst.holder;
-        let log = analysis.trace.log(holder.who.log);
-        let thread =
-            essence::thread(analysis.trace, holder.who, holder.tid).map_or_else(String::new, |name| format!(" {}", cut(name, 16)));
-        let times = match (worst.certain, worst.possible) {
-            (certain, 0) => count(certain),
-            (0, possible) => format!("possibly {}", count(possible)),
-            (certain, possible) => format!("{}, possibly {} more", count(certain), count(possible)),
-        };
+        "locktrace: the trace is in {dir}; its proof: locktrace explain {word} --incident {}; everything: locktrace report {word}",
+        worst.worst + 1
+    )
+}
+
+/// Where the trace is.
+pub struct ReadOn<'a> {
+    /// The directory, and a remark about it.
+    pub dir: &'a str,
+    /// The directory as a shell takes it.
+    pub word: &'a str,
+}
+
+fn many(number: u64, one: &str, more: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { more })
+}
+
+/// Who was in the way of an incident, with the statement.
+fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
+    if let Some(blocker) = incident.blockers.first() {
+        let holding = &analysis.holdings[blocker.holding as usize];
+        let possibly = if blocker.certain { "" } else { "possibly " };
         let sql =
-            essence::sql(analysis.trace, holder.who, holder.sql).map_or_else(String::new, |sql| format!(", {}", cut(sql, 60)));
-        writeln!(
-            out,
-            "locktrace: most in the way ({times}): pid {}{thread} c{}, holding {}{sql}",
-            log.pid, holder.who.conn, holder.lock
-        )?;
+            words::sql(analysis, holding.who, holding.sql).map_or_else(String::new, |sql| format!(": {}", cut(&sql, STATEMENT)));
+        let who = words::who(analysis, holding.who, blocker.tid);
+        return format!("{possibly}{who}, {}, with {}{sql}", blocker.state.id(), holding.lock);
     }
-    if let Some((holder, attempts)) = essence.outside {
-        let who = cut(&holder.to_string(), 80);
-        writeln!(out, "locktrace: outside the trace ({}): {who}, holding {}", count(attempts), cut(&holder.lock(), 40))?;
+    match essence::strangers(analysis, incident).next() {
+        Some(stranger) => format!("{}, outside the trace, with {}", cut(&stranger.to_string(), 80), cut(&stranger.lock(), 40)),
+        None => "nobody in the trace".to_owned(),
     }
-    for (log, tally) in analysis.trace.logs().iter().zip(&analysis.summary.tallies) {
-        if tally.unread() > 0 {
-            writeln!(out, "locktrace: log {}: {}", log.id, losses(tally))?;
-        }
+}
+
+/// What of the records is not there, in a few words.
+fn missing(analysis: &Analysis<'_>) -> Option<String> {
+    let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
+    let unread: u64 = lossy().map(|tally| tally.unread()).sum();
+    let overwritten: u64 = lossy().map(|tally| tally.overwritten).sum();
+    let lost = unread - overwritten;
+    let mut parts = Vec::new();
+    if overwritten > 0 {
+        parts.push(format!(
+            "{} overwritten by later ones (LOCKTRACE_LIMIT)",
+            many(overwritten, "earlier record was", "earlier records were")
+        ));
     }
-    Ok(())
+    if lost > 0 {
+        parts.push(format!("{} missing", many(lost, "record is", "records are")));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
