@@ -26,7 +26,7 @@ pub mod snapshot;
 pub mod sql;
 mod starved;
 pub mod timeline;
-mod times;
+pub(crate) mod times;
 pub mod waits;
 pub mod watch;
 

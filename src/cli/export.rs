@@ -1,62 +1,157 @@
 //! `locktrace export`: a trace in a format of other tools.
+//!
+//! In come a trace, a [`Format`] and where to write ([`Destination`]); out goes a file (or a directory) that is whole or not there, and one line on stderr
+//! about what is in it. Each format is in [`crate::export`]; a new one is named here, in `Format` and its three functions.
 #![forbid(unsafe_code)]
 
+use super::destination::{Destination, Shape};
+use super::progress::Progress;
 use super::{Failure, open};
-use crate::export::{self, Export, Stopped, jsonl::Jsonl};
+use crate::export::csv::{Csv, Table};
+use crate::export::{self, Export, Stopped, folded::Folded, jsonl::Jsonl};
+use crate::report::human::{bytes, count};
 use crate::trace::Trace;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Write a trace in a format that other tools read.
+///
+/// The file appears when it is whole (it is FILE.partial until then, and removed where that fails), in place of one that was there.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  locktrace export trace --format jsonl -o trace.jsonl")]
+  locktrace export trace -o trace.jsonl           every record and name; what `locktrace report` reads, too
+  locktrace export trace -o incidents.csv         who was refused, why, who was in the way: for spreadsheets
+  locktrace export trace --table holds -o holds.csv
+  locktrace export trace -o waits.folded          time waited, by statement and by the statement in the way:
+                                                  inferno-flamegraph waits.folded > waits.svg, or speedscope.app
+  locktrace cat --json trace | gzip > trace.gz; zcat trace.gz | locktrace export - -o incidents.csv
+
+Exit codes:
+  0  It is written (or whoever read standard output had enough of it).
+  2  Nothing could be read, or not all could be written: FILE is then as it was before; also after Ctrl-C, with 130.")]
 pub(super) struct ExportVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// What to write
+    /// What to write; without it, the name of FILE tells
     #[arg(long, short, value_enum)]
-    format: Format,
+    format: Option<Format>,
     /// Where to; - is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    /// Of csv: which table
+    #[arg(long, value_enum, default_value = "incidents")]
+    table: Rows,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Format {
     /// JSON lines: every record, with all names
     Jsonl,
+    /// A table: every incident, hold or record in a row
+    Csv,
+    /// Folded stacks of time waited, for flame graphs
+    Folded,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Rows {
+    /// Who was refused, why, and who was in the way
+    Incidents,
+    /// Every lock that was held: whose, since when, for how long, by which statement
+    Holds,
+    /// Every record
+    Events,
 }
 
 impl ExportVerb {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let trace = open(self.trace.as_deref())?;
-        let export = self.format.begin(&trace, &self.output)?;
-        match export::run(&trace, export) {
-            Ok(_) => Ok(()),
-            Err(Stopped::Trace(error)) => Err(error.into()),
-            Err(Stopped::Output(error)) => Err(error.into()),
+        let format = match self.format {
+            Some(format) => format,
+            None => Format::of_name(&self.output).map_err(Failure::Other)?,
+        };
+        if self.table != Rows::Incidents && format != Format::Csv {
+            return Err(Failure::Other("--table is for --format csv".to_owned()));
         }
+        let trace = open(self.trace.as_deref())?;
+        let destination = Destination::new(&self.output, format.shape())?;
+        let export = format.begin(&trace, &destination, &self).map_err(|error| destination.failed(error))?;
+        let progress = Progress::over(&trace, export);
+        let (records, holds) = progress.counts();
+        let done = export::run(&trace, Box::new(progress));
+        let (analysis, left_out) = match done {
+            Ok(done) => done,
+            Err(Stopped::Trace(error)) => return Err(error.into()),
+            Err(Stopped::Output(error)) => return Err(destination.failed(error)),
+        };
+        let size = destination.done()?;
+        let mut errors = anstream::stderr().lock();
+        let _ = writeln!(
+            errors,
+            "locktrace: wrote {}: {} records, {} holds, {} incidents, {}",
+            if self.output == Path::new("-") { format.name() } else { self.output.display().to_string() },
+            count(records.get()),
+            count(holds.get()),
+            count(analysis.incidents.len() as u64),
+            bytes(size)
+        );
+        for what in left_out {
+            let _ = writeln!(errors, "locktrace: left out: {what}");
+        }
+        let unread: u64 = analysis.summary.tallies.iter().map(crate::trace::Tally::unread).sum();
+        if unread > 0 {
+            let _ = writeln!(
+                errors,
+                "locktrace: {} more records are lost or could not be read; `locktrace report` says which",
+                count(unread)
+            );
+        }
+        Ok(())
     }
 }
 
 impl Format {
-    fn begin<'t>(self, trace: &'t Trace, to: &Path) -> Result<Box<dyn Export + 't>, Failure> {
+    /// The format that files of this name have.
+    fn of_name(path: &Path) -> Result<Format, String> {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        Ok(match ending.as_str() {
+            "jsonl" | "ndjson" => Format::Jsonl,
+            "csv" => Format::Csv,
+            "folded" => Format::Folded,
+            _ => {
+                let which: Vec<String> = <Format as clap::ValueEnum>::value_variants().iter().map(|format| format.name()).collect();
+                return Err(format!("{}: which format? Say --format {}", path.display(), which.join("|")));
+            }
+        })
+    }
+
+    fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn shape(self) -> Shape {
+        match self {
+            Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
+        }
+    }
+
+    fn begin<'t>(self, trace: &'t Trace, to: &Destination, given: &ExportVerb) -> std::io::Result<Box<dyn Export + 't>> {
         Ok(match self {
-            Format::Jsonl => Box::new(Jsonl::new(trace, stream(to)?)?),
+            Format::Jsonl => Box::new(Jsonl::new(trace, to.stream()?)?),
+            Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
+            Format::Folded => Box::new(Folded::new(to.stream()?)),
         })
     }
 }
 
-/// Where a format goes that is one stream of bytes.
-fn stream(to: &Path) -> Result<Box<dyn Write>, Failure> {
-    if to == Path::new("-") {
-        return Ok(Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout())));
+impl From<Rows> for Table {
+    fn from(rows: Rows) -> Table {
+        match rows {
+            Rows::Incidents => Table::Incidents,
+            Rows::Holds => Table::Holds,
+            Rows::Events => Table::Events,
+        }
     }
-    let file = File::create(to).map_err(|error| Failure::Other(format!("{}: cannot be written: {error}", to.display())))?;
-    Ok(Box::new(BufWriter::with_capacity(1 << 20, file)))
 }

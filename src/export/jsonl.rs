@@ -37,11 +37,12 @@ impl<W: Write> Watch for Jsonl<'_, W> {
 }
 
 impl<W: Write> Export for Jsonl<'_, W> {
-    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         jsonl::write_tail(self.trace, &analysis.summary, &mut self.out)?;
-        self.out.flush()
+        self.out.flush()?;
+        Ok(Vec::new())
     }
 }

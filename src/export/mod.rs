@@ -5,7 +5,12 @@
 //! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "cli")]
+pub mod csv;
+pub mod folded;
+mod incidents;
 pub mod jsonl;
+mod naming;
 
 use crate::analysis::{Analysis, Options, Watch};
 use crate::trace::{Error, Trace};
@@ -13,11 +18,11 @@ use std::io;
 
 /// Writes one format.
 pub trait Export: Watch {
-    /// Writes what is left to say, and makes sure that all is written.
+    /// Writes what is left to say, and makes sure that all is written. A sentence for each thing that the trace has and the output has not.
     ///
     /// # Errors
     /// Those of what it writes to, also those it met before.
-    fn finish(self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<()>;
+    fn finish(self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>>;
 }
 
 /// Why an export stopped.
@@ -29,12 +34,12 @@ pub enum Stopped {
     Output(io::Error),
 }
 
-/// Reads the whole trace and writes it.
+/// Reads the whole trace and writes it; also what [`Export::finish`] says.
 ///
 /// # Errors
 /// When the trace cannot be read, or the output cannot be written.
-pub fn run<'t>(trace: &'t Trace, mut export: Box<dyn Export + 't>) -> Result<Analysis<'t>, Stopped> {
+pub fn run<'t>(trace: &'t Trace, mut export: Box<dyn Export + 't>) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
     let analysis = Analysis::watched(trace, Options::default(), &mut *export).map_err(Stopped::Trace)?;
-    export.finish(&analysis).map_err(Stopped::Output)?;
-    Ok(analysis)
+    let left_out = export.finish(&analysis).map_err(Stopped::Output)?;
+    Ok((analysis, left_out))
 }

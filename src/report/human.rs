@@ -48,6 +48,16 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// A size: `840 bytes`, `1.24 MB`.
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{} bytes", count(bytes)),
+        10_000..999_500 => format!("{} kB", three_digits(bytes as f64 / 1e3)),
+        999_500..999_500_000 => format!("{} MB", three_digits(bytes as f64 / 1e6)),
+        _ => format!("{} GB", three_digits(bytes as f64 / 1e9)),
+    }
+}
+
 /// A text on one line of at most this many columns; `…` stands for what was cut.
 pub fn cut(text: &str, columns: usize) -> String {
     // Text beyond what the columns can show is not even looked at: some statements are a megabyte long.
@@ -118,6 +128,12 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!([bytes(0), bytes(9_999), bytes(10_000), bytes(1_234_567)], ["0 bytes", "9,999 bytes", "10.0 kB", "1.23 MB"]);
+        assert_eq!(bytes(12_345_678_901), "12.3 GB");
     }
 
     #[test]

@@ -271,3 +271,54 @@ impl Process {
 fn file_kind(name: &str) -> FileKind {
     (0..=4).map(FileKind).find(|kind| kind.name() == Some(name)).unwrap()
 }
+
+/// Compares with a file of tests/expected; `UPDATE_EXPECTED=1` writes it instead.
+pub fn expect(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected").join(name);
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}: UPDATE_EXPECTED=1 cargo test writes it anew");
+}
+
+/// Two processes in each other's way, in WAL mode and with a rollback journal.
+pub fn contended(dir: &Path) {
+    let mut a = Process::new(100);
+    a.thread(101, "web-1").run(
+        "100 c1 open\n110 c1 map\n120 c1 SHARED
+         200 c1 S READ1   -- BEGIN IMMEDIATE
+         210 c1 X WRITE   -- BEGIN IMMEDIATE
+         9000 c1 wrote wal 4120
+         9010 c1 U WRITE  -- COMMIT
+         9020 c1 U READ1  -- COMMIT",
+    );
+    let mut b = Process::new(200);
+    b.run(
+        "150 c1 open\n160 c1 map\n170 c1 SHARED
+         300 c1 S READ1       -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         310 c1 X WRITE=BUSY  -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         320 c1 U READ1
+         330+9000 c1 sleep 9000
+         9500 c1 S READ2      -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         9510 c1 X WRITE      -- INSERT INTO orders(id, customer, total) VALUES (?1, ?2, ?3)
+         9600 c1 U WRITE
+         9610 c1 U READ2
+         9700 c1 X CKPT..RECOVER=BUSY",
+    );
+    b.database(2, "/data/other.db", 7).run("9800 c2 RESERVED=BUSY\n9900 c2 U(NONE)");
+    a.write(dir);
+    b.write(dir);
+}
+
+/// Asks again and again, for at most so many seconds; the last answer.
+pub fn within(seconds: u64, mut is: impl FnMut() -> bool) -> bool {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    loop {
+        let answer = is();
+        if answer || std::time::Instant::now() >= end {
+            return answer;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,273 @@
+//! Tables for spreadsheets and data frames: one of [`Table`]'s, as RFC 4180 has it (with a header, UTF-8, lines that end with `\n`).
+//!
+//! A field that is empty is not known or does not apply; no text is empty otherwise. Statements and names stand there as they are: who opens the file with a
+//! spreadsheet imports it as text, since a cell that begins with `=`, `+`, `-` or `@` is a formula to it.
+//! Events and holds are written as the pass finds them, incidents when it is over.
+#![forbid(unsafe_code)]
+
+use super::{Export, incidents, naming};
+use crate::analysis::times::Times;
+use crate::analysis::watch::{Span, SpanEnd};
+use crate::analysis::{Analysis, Blocker, ConnId, Incident, Instant, Request, Watch};
+use crate::report::essence;
+use crate::trace::{Event, LogId, Trace};
+use locktrace::event::{Flags, Kind, Level};
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Which table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// Every record.
+    Events,
+    /// Every hold of a lock.
+    Holds,
+    /// Every incident with the connection that was most in the way.
+    Incidents,
+}
+
+const EVENTS: &str =
+    "log,n,time,duration_ns,pid,tid,thread,connection,forked,database,call,operation,lock,before,after,result,sql_hash,sql,arg";
+const HOLDS: &str =
+    "log,pid,tid,thread,connection,forked,database,lock,sql_hash,sql,since,until,held_ns,beginning,end,lifetime,record,end_record";
+const INCIDENTS: &str = "id,database,lock,log,pid,tid,thread,connection,forked,sql_hash,sql,first,waited_ns,attempts,sleeps,outcome,cause,contributing,\
+                         blocker_log,blocker_pid,blocker_tid,blocker_thread,blocker_connection,blocker_sql_hash,blocker_sql,blocker_lock,blocker_state,\
+                         blocker_certain,blocker_held_before_ns,blocker_held_after_ns,more_blockers";
+
+/// See the module.
+pub struct Csv<'t, W: Write> {
+    trace: &'t Trace,
+    times: Times<'t>,
+    table: Table,
+    out: Rows<W>,
+    paths: naming::Paths,
+    failed: Option<io::Error>,
+}
+
+impl<'t, W: Write> Csv<'t, W> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(trace: &'t Trace, table: Table, out: W) -> io::Result<Csv<'t, W>> {
+        let mut out = Rows { out: csv::WriterBuilder::new().from_writer(out), text: String::new() };
+        let header = match table {
+            Table::Events => EVENTS,
+            Table::Holds => HOLDS,
+            Table::Incidents => INCIDENTS,
+        };
+        header.split(',').try_for_each(|name| out.put(name))?;
+        out.end()?;
+        Ok(Csv { trace, times: Times::new(trace), table, out, paths: naming::Paths::default(), failed: None })
+    }
+
+    fn time(&self, log: LogId, at: Instant) -> Option<impl Display + use<W>> {
+        self.times.real_ns(log, at).map(naming::rfc3339)
+    }
+
+    fn event_row(&mut self, event: &Event, db: Option<u32>) -> io::Result<()> {
+        let Event { log, number, ref record } = *event;
+        let time = self.trace.real_ns(log, record.start).map(naming::rfc3339);
+        let forked = record.flags.has(Flags::FORKED);
+        let who = ConnId { log, conn: record.conn, forked };
+        let unmeasured = record.flags.has(Flags::ONE_CLOCK);
+        let names = self.trace.log(log);
+        let out = &mut self.out;
+        out.put(&names.id)?;
+        out.put(number)?;
+        out.maybe(time)?;
+        out.maybe(if unmeasured { None } else { self.trace.clock(log).to_ns(record.duration) })?;
+        out.put(names.pid)?;
+        out.thread(self.trace, who, record.tid)?;
+        out.maybe((record.conn != 0).then_some(record.conn))?;
+        out.put(forked)?;
+        out.maybe(db.and_then(|db| self.paths.get(db)))?;
+        out.put(record.kind)?;
+        let unlock = record.flags.has(Flags::SHM_UNLOCK);
+        match record.kind {
+            Kind::LOCK => (out.put("lock")?, out.put(record.requested)?),
+            Kind::UNLOCK => (out.put("unlock")?, out.put(record.requested)?),
+            Kind::SHM_LOCK => {
+                let mask = locktrace::event::slot_mask(record.shm_offset, record.shm_n);
+                let request = Request::Shm { mask, exclusive: record.flags.has(Flags::SHM_EXCLUSIVE) };
+                (out.put(if unlock { "unlock" } else { "lock" })?, out.put(request)?)
+            }
+            _ => (out.put("")?, out.put("")?),
+        };
+        out.maybe((record.conn != 0 || record.before != Level::NONE).then_some(record.before))?;
+        out.maybe((record.conn != 0 || record.after != Level::NONE).then_some(record.after))?;
+        out.put(record.rc)?;
+        out.sql(self.trace, who, record.sql)?;
+        out.maybe((record.arg != 0).then_some(record.arg))?;
+        out.end()
+    }
+
+    fn hold_row(&mut self, span: &Span) -> io::Result<()> {
+        let who = span.who;
+        let (since, until) = (self.time(who.log, span.since), self.time(who.log, span.until));
+        let ns = self.times.ns(who.log, span.since, span.until);
+        let names = self.trace.log(who.log);
+        let out = &mut self.out;
+        out.put(&names.id)?;
+        out.put(names.pid)?;
+        out.thread(self.trace, who, span.tid)?;
+        out.put(who.conn)?;
+        out.put(who.forked)?;
+        out.maybe(self.paths.get(span.db))?;
+        out.put(span.lock)?;
+        out.sql(self.trace, who, span.sql)?;
+        out.maybe(since)?;
+        out.maybe(until)?;
+        out.maybe(ns)?;
+        out.put(if span.seen { "seen" } else { "unseen" })?;
+        out.put(match span.end {
+            SpanEnd::Released => "released",
+            SpanEnd::Unseen => "unseen",
+            SpanEnd::Open => "open",
+        })?;
+        out.put(span.lifetime)?;
+        out.put(span.number)?;
+        out.maybe(span.end_number)?;
+        out.end()
+    }
+
+    fn incident_row(&mut self, analysis: &Analysis<'_>, id: u64, incident: &Incident) -> io::Result<()> {
+        let who = incident.who;
+        let names = self.trace.log(who.log);
+        let first = self.time(who.log, incident.first);
+        let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
+        let out = &mut self.out;
+        out.put(id)?;
+        out.maybe(incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first()))?;
+        out.put(incident.request)?;
+        out.put(&names.id)?;
+        out.put(names.pid)?;
+        out.thread(self.trace, who, incident.tid)?;
+        out.put(who.conn)?;
+        out.put(who.forked)?;
+        out.sql(self.trace, who, incident.sql)?;
+        out.maybe(first)?;
+        out.maybe(analysis.ns(who.log, incident.first, incident.until))?;
+        out.put(incident.attempts)?;
+        out.put(incident.sleeps)?;
+        out.put(incident.ended.id())?;
+        out.put(incident.cause.id())?;
+        out.put(contributing.join(" "))?;
+        match incident.blockers.first() {
+            Some(blocker) => self.blocker(analysis, blocker)?,
+            None => {
+                // Outside the trace, where the kernel named somebody: a process and no more.
+                let stranger = essence::strangers(analysis, incident).next();
+                out.put("")?;
+                out.maybe(stranger.map(|holder| holder.pid))?;
+                (0..5).try_for_each(|_| out.put(""))?;
+                out.maybe(stranger.map(|holder| holder.lock()))?;
+                out.maybe(stranger.map(|_| crate::analysis::State::Untraced.id()))?;
+                (0..3).try_for_each(|_| out.put(""))?;
+            }
+        }
+        let more = incident.blockers.len().saturating_sub(1) as u64 + u64::from(incident.more_blockers);
+        self.out.put(more)?;
+        self.out.end()
+    }
+
+    fn blocker(&mut self, analysis: &Analysis<'_>, blocker: &Blocker) -> io::Result<()> {
+        let out = &mut self.out;
+        match incidents::holding(analysis, blocker) {
+            Some(holding) => {
+                let names = self.trace.log(holding.who.log);
+                out.put(&names.id)?;
+                out.put(names.pid)?;
+                out.thread(self.trace, holding.who, blocker.tid)?;
+                out.put(holding.who.conn)?;
+                out.sql(self.trace, holding.who, holding.sql)?;
+                out.put(holding.lock)?;
+            }
+            None => (0..8).try_for_each(|_| out.put(""))?,
+        }
+        out.put(blocker.state.id())?;
+        out.put(blocker.certain)?;
+        out.maybe(blocker.held_before_ns)?;
+        out.maybe(blocker.held_after_ns)
+    }
+}
+
+impl<W: Write> Watch for Csv<'_, W> {
+    fn event(&mut self, event: &Event, db: Option<u32>) {
+        self.paths.saw(self.trace, event, db);
+        if self.table == Table::Events && self.failed.is_none() {
+            self.failed = self.event_row(event, db).err();
+        }
+    }
+
+    fn hold(&mut self, span: &Span) {
+        if self.table == Table::Holds && self.failed.is_none() {
+            self.failed = self.hold_row(span).err();
+        }
+    }
+
+    fn enough(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
+impl<W: Write> Export for Csv<'_, W> {
+    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.table == Table::Incidents {
+            for (id, incident) in incidents::listed(analysis) {
+                self.incident_row(analysis, id, incident)?;
+            }
+        }
+        self.out.out.flush()?;
+        Ok(Vec::new())
+    }
+}
+
+/// Fields and rows.
+struct Rows<W: Write> {
+    out: csv::Writer<W>,
+    text: String,
+}
+
+impl<W: Write> Rows<W> {
+    fn put(&mut self, value: impl Display) -> io::Result<()> {
+        use std::fmt::Write as _;
+        self.text.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{value}");
+        self.out.write_field(&self.text).map_err(output)
+    }
+
+    fn maybe(&mut self, value: Option<impl Display>) -> io::Result<()> {
+        match value {
+            Some(value) => self.put(value),
+            None => self.put(""),
+        }
+    }
+
+    /// Number and name.
+    fn thread(&mut self, trace: &Trace, who: ConnId, tid: u32) -> io::Result<()> {
+        self.maybe((tid != 0).then_some(tid))?;
+        self.maybe(essence::thread(trace, who, tid))
+    }
+
+    /// Hash and text.
+    fn sql(&mut self, trace: &Trace, who: ConnId, hash: u64) -> io::Result<()> {
+        self.maybe((hash != 0).then(|| format!("{hash:016x}")))?;
+        self.maybe(essence::sql(trace, who, hash))
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.out.write_record(None::<&[u8]>).map_err(output)
+    }
+}
+
+fn output(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,109 @@
+//! Folded stacks, weighed by time waited: who waited, with which statement, for whom and for which statement of theirs.
+//!
+//! One line for each distinct stack, `process;thread;statement;lock;process in the way;its statement microseconds`, as flame-graph tools read it (`inferno`,
+//! `flamegraph.pl`, speedscope). Where several connections were in the way of one incident, its time is shared out by the attempts each one
+//! refused. Made from the incidents alone, when the pass is over.
+#![forbid(unsafe_code)]
+
+use super::{Export, incidents, naming};
+use crate::analysis::{Analysis, Blocker, Incident, Watch};
+use crate::report::essence;
+use crate::trace::text::Clean;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// See the module.
+pub struct Folded<W> {
+    out: W,
+}
+
+impl<W: Write> Folded<W> {
+    /// Writes to `out` at the end.
+    pub fn new(out: W) -> Folded<W> {
+        Folded { out }
+    }
+}
+
+impl<W> Watch for Folded<W> {}
+
+impl<W: Write> Export for Folded<W> {
+    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
+        let mut stacks: BTreeMap<String, u64> = BTreeMap::new();
+        let (mut untimed, mut instant) = (0u64, 0u64);
+        for (_, incident) in incidents::listed(analysis) {
+            match analysis.ns(incident.who.log, incident.first, incident.until) {
+                None => untimed += 1,
+                Some(ns) if ns < 1_000 => instant += 1,
+                Some(ns) => {
+                    for (stack, us) in of(analysis, incident, ns / 1_000) {
+                        *stacks.entry(stack).or_default() += us;
+                    }
+                }
+            }
+        }
+        for (stack, us) in stacks {
+            writeln!(self.out, "{stack} {us}")?;
+        }
+        self.out.flush()?;
+        let mut left_out = Vec::new();
+        if instant > 0 {
+            left_out.push(format!("{instant} incidents that took less than a microsecond"));
+        }
+        if untimed > 0 {
+            left_out.push(format!(
+                "{untimed} incidents: how long they took is not known (a log without a usable pair of clock anchors)"
+            ));
+        }
+        Ok(left_out)
+    }
+}
+
+/// The stacks of one incident with their shares of these microseconds.
+fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64)> {
+    let trace = analysis.trace;
+    let statement = |who, hash| naming::sql(trace, who, hash).unwrap_or_else(|| "statement not known".to_owned());
+    let victim = [
+        naming::process(trace, incident.who.log),
+        naming::thread(trace, incident.who, incident.tid),
+        statement(incident.who, incident.sql),
+        format!("waits for {} ({})", incident.request, incident.cause.id()),
+    ];
+    let stack = |rest: [String; 2]| victim.iter().chain(&rest).map(|frame| framed(frame)).collect::<Vec<_>>().join(";");
+    let known: Vec<(&Blocker, _)> =
+        incident.blockers.iter().filter_map(|blocker| Some((blocker, incidents::holding(analysis, blocker)?))).collect();
+    if known.is_empty() {
+        let stranger = essence::strangers(analysis, incident).next();
+        let whose = stranger.map_or_else(|| "nobody in the trace".to_owned(), |holder| format!("outside the trace: {holder}"));
+        return vec![(stack([whose, "statement not known".to_owned()]), us)];
+    }
+    let attempts = |blocker: &Blocker| u64::from(blocker.attempts.max(1));
+    let all: u64 = known.iter().map(|(blocker, _)| attempts(blocker)).sum();
+    let share = |blocker| u64::try_from(u128::from(us) * u128::from(attempts(blocker)) / u128::from(all)).unwrap_or(us);
+    // What division leaves over goes to the first.
+    let mut over = us - known.iter().map(|(blocker, _)| share(blocker)).sum::<u64>();
+    let mut stacks = Vec::new();
+    for (blocker, holding) in known {
+        let us = share(blocker) + std::mem::take(&mut over);
+        stacks.push((stack([naming::process(trace, holding.who.log), statement(holding.who, holding.sql)]), us));
+    }
+    stacks
+}
+
+/// A frame's name: no `;`, which separates frames, and on one line. (The last blank separates the weight, so blanks within are no harm.)
+fn framed(name: &str) -> String {
+    let name = Clean(name).to_string().replace(';', ",");
+    let name = name.trim();
+    if name.is_empty() { "?".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::framed;
+
+    #[test]
+    fn a_frame_is_one_line_without_semicolons() {
+        assert_eq!(framed("a;b\n c\t7"), "a,b c 7");
+        assert_eq!(framed(" \n"), "?");
+        assert_eq!(framed("\u{1b}[2J<script>"), "\\u{1b}[2J<script>");
+    }
+}

@@ -1,0 +1,100 @@
+//! What processes, threads, databases and statements are called in other tools.
+//!
+//! In come ids of a trace; out goes text as the trace has it, not yet escaped for any format.
+#![forbid(unsafe_code)]
+
+use crate::analysis::ConnId;
+use crate::report::essence;
+use crate::trace::{Event, LogId, Trace};
+use std::fmt::Display;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Bytes of a statement that an export repeats at most; the whole text is in the JSON lines.
+const LONGEST_SQL: usize = 4096;
+
+/// The paths of the databases, learnt as their records go by.
+#[derive(Default)]
+pub(super) struct Paths(Vec<Option<String>>);
+
+impl Paths {
+    /// A record about this database ([`crate::analysis::Watch::event`]): the first one names it.
+    #[inline]
+    pub(super) fn saw(&mut self, trace: &Trace, event: &Event, db: Option<u32>) {
+        let Some(index) = db.map(|db| db as usize) else { return };
+        if self.0.get(index).is_none_or(Option::is_none) {
+            self.learn(trace, event, index);
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, trace: &Trace, event: &Event, index: usize) {
+        if self.0.len() <= index {
+            self.0.resize(index + 1, None);
+        }
+        let name = trace.log(event.log).names.file(event.record.file);
+        self.0[index] = name.map(|name| name.path.text.clone());
+    }
+
+    /// Its path, where it has a name.
+    pub(super) fn get(&self, db: u32) -> Option<&str> {
+        self.0.get(db as usize)?.as_deref()
+    }
+}
+
+/// This wall-clock time, in nanoseconds since 1970, as RFC 3339.
+pub(super) fn rfc3339(ns: u64) -> impl Display {
+    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns))
+}
+
+/// The program of a process, without its directory; nothing where it is not known.
+pub(super) fn program(trace: &Trace, log: LogId) -> String {
+    let names = &trace.log(log).names;
+    let argv = names.argv().and_then(|argv| argv.first().copied());
+    let path = names.exe().or(argv).unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// `python3 100`: a process for people.
+pub(super) fn process(trace: &Trace, log: LogId) -> String {
+    let (program, pid) = (program(trace, log), trace.log(log).pid);
+    if program.is_empty() { format!("pid {pid}") } else { format!("{program} {pid}") }
+}
+
+/// `web-1 101`, or `thread 101`.
+pub(super) fn thread(trace: &Trace, who: ConnId, tid: u32) -> String {
+    match (essence::thread(trace, who, tid), tid) {
+        (_, 0) => "unknown thread".to_owned(),
+        (None, _) => format!("thread {tid}"),
+        (Some(name), _) => format!("{name} {tid}"),
+    }
+}
+
+/// A statement's text, cut where it is very long; its hash where only that was recorded; `None` where none ran, or it is not known which.
+pub(super) fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<String> {
+    if hash == 0 {
+        return None;
+    }
+    Some(essence::sql(trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), cut))
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LONGEST_SQL {
+        return text.to_owned();
+    }
+    let mut end = LONGEST_SQL;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_long_statement_is_cut_at_a_character() {
+        let text = "é".repeat(4000);
+        let cut = super::cut(&text);
+        assert!(cut.len() < 4200 && cut.ends_with("… (8000 bytes)"), "{}", cut.len());
+        assert_eq!(super::cut("SELECT 1"), "SELECT 1");
+    }
+}

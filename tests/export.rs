@@ -1,0 +1,190 @@
+//! `locktrace export`: each format of a small trace as it should be, and what the verb does with files, pipes, full disks and hostile names.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::{Process, contended, expect};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn export(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.arg("export").args(arguments).env_remove("LOCKTRACE_DIR").stdin(Stdio::null()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// What a format makes of a trace, written to a file and to standard output alike.
+fn exported(trace: &Path, arguments: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out");
+    let trace = trace.to_str().unwrap();
+    let output = export(&[&[trace, "-o", file.to_str().unwrap()], arguments].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).starts_with("locktrace: wrote "), "{}", said(&output));
+    let piped = export(&[&[trace], arguments].concat());
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!((piped.status.code(), piped.stdout == bytes), (Some(0), true), "{arguments:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    bytes
+}
+
+fn text(trace: &Path, arguments: &[&str]) -> String {
+    String::from_utf8(exported(trace, arguments)).unwrap()
+}
+
+#[test]
+fn every_text_format_of_a_small_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    expect("cat.jsonl", &text(dir.path(), &["-f", "jsonl"]));
+    expect("export.folded", &text(dir.path(), &["-f", "folded"]));
+    for table in ["incidents", "holds", "events"] {
+        expect(&format!("export-{table}.csv"), &text(dir.path(), &["-f", "csv", "--table", table]));
+    }
+}
+
+#[test]
+fn the_name_of_the_file_tells_the_format() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let trace = dir.path().to_str().unwrap();
+    for (name, begins) in [("a.jsonl", "{\"t\":\"log\""), ("a.csv", "id,database"), ("a.FOLDED", "app 200;")] {
+        let file = dir.path().join(name);
+        let output = export(&[trace, "-o", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(fs::read_to_string(&file).unwrap().starts_with(begins), "{name}");
+    }
+    for name in ["a.json", "a", "-", "a.txt"] {
+        let output = export(&[trace, "-o", name]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("which format? Say --format jsonl|csv|folded"), "{}", said(&output));
+    }
+    let output = export(&[trace, "-f", "folded", "--table", "holds"]);
+    assert_eq!((output.status.code(), said(&output)), (Some(2), "locktrace: --table is for --format csv\n".to_owned()));
+}
+
+#[test]
+fn a_file_is_whole_or_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let trace = dir.path().to_str().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("out.csv");
+    let path = file.to_str().unwrap();
+    // It replaces what was there, and behind a symbolic link what that leads to.
+    fs::write(&file, "old").unwrap();
+    let link = out.path().join("link.csv");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert_eq!(export(&[trace, "-o", link.to_str().unwrap()]).status.code(), Some(0));
+    assert!(link.is_symlink() && fs::read_to_string(&file).unwrap().starts_with("id,"));
+    // Nothing is written where there is no trace, where the disk is full, or where a directory is in the way.
+    fs::write(&file, "old").unwrap();
+    assert_eq!(export(&["/nowhere/at/all", "-o", path]).status.code(), Some(2));
+    let output = export(&[trace, "-f", "csv", "-o", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).starts_with("locktrace: /dev/full: cannot be written: No space left on device"), "{}", said(&output));
+    assert!(!Path::new("/dev/full.partial").exists());
+    let output = export(&[trace, "-f", "csv", "-o", out.path().to_str().unwrap()]);
+    assert!(said(&output).contains("is a directory"), "{}", said(&output));
+    let output = export(&[trace, "-o", "/nowhere/at/all.csv"]);
+    assert!(
+        output.status.code() == Some(2) && said(&output).contains("/nowhere/at/all.csv.partial: cannot be written"),
+        "{}",
+        said(&output)
+    );
+    // Another one is at it.
+    let partial = fs::File::create(out.path().join("out.csv.partial")).unwrap();
+    partial.lock().unwrap();
+    let output = export(&[trace, "-o", path]);
+    assert!(output.status.code() == Some(2) && said(&output).contains("another export is writing it"), "{}", said(&output));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    // One that was killed is not.
+    drop(partial);
+    assert_eq!(export(&[trace, "-o", path]).status.code(), Some(0));
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 2);
+}
+
+/// A file that may not grow beyond this, as on a full disk: the export says so, and takes the part it wrote away.
+#[test]
+fn a_full_disk_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    many(dir.path(), 20_000);
+    let file = dir.path().join("out.csv");
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 64; exec {} export {} --table events -o {}",
+        env!("CARGO_BIN_EXE_locktrace"),
+        dir.path().display(),
+        file.display()
+    );
+    let output = Command::new("bash").args(["-c", &limited]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("out.csv: cannot be written: File too large"), "{}", said(&output));
+    assert!(!file.exists() && !dir.path().join("out.csv.partial").exists());
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    many(dir.path(), 20_000);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.args(["export", dir.path().to_str().unwrap(), "-f", "csv", "--table", "events"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), said(&output)), (Some(0), String::new()));
+}
+
+/// Ctrl-C: an error, and nothing is left.
+#[test]
+fn an_interrupted_export_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("out.jsonl");
+    // JSON lines that do not end: the export has begun once its partial file has something in it.
+    let lines = text(dir.path(), &["-f", "jsonl"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.args(["export", "-", "-o", file.to_str().unwrap()]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let (head, records): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| !line.starts_with(r#"{"t":"record""#));
+    let feeder = {
+        let head = head.join("\n") + "\n";
+        let record = records[0].to_owned() + "\n";
+        std::thread::spawn(move || {
+            use std::io::Write;
+            let mut fed = input.write_all(head.as_bytes());
+            while fed.is_ok() {
+                fed = input.write_all(record.repeat(100).as_bytes());
+            }
+        })
+    };
+    let partial = out.path().join("out.jsonl.partial");
+    // (It is written a quarter of a megabyte at a time.)
+    let begun = common::within(20, || fs::metadata(&partial).is_ok_and(|meta| meta.len() > 0));
+    assert!(begun, "it began");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    feeder.join().unwrap();
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut errors).unwrap();
+    assert_eq!((status.code(), errors.contains("interrupted; ")), (Some(130), true), "{errors}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+/// A trace that takes a while to read.
+fn many(dir: &Path, rounds: u64) {
+    let mut process = Process::new(100);
+    process.run("100 c1 open");
+    for i in 0..rounds {
+        process.run(&format!("{} c1 SHARED -- SELECT 1\n{} c1 U(NONE) -- SELECT 1", 200 + i * 10, 205 + i * 10));
+    }
+    process.write(dir);
+}
