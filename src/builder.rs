@@ -123,6 +123,7 @@ impl Builder {
             name: self.name.map_or_else(|| Ok(Options::default().name), c_string)?,
             base: self.base.map(c_string).transpose()?,
             default: !self.not_default,
+            linked: true,
         };
         let in_force = configure(config.clone());
         let asked = Config { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };

@@ -88,6 +88,23 @@ impl Log {
             path,
         }
     }
+
+    /// One that says nothing but these names.
+    #[cfg(test)]
+    pub(crate) fn with_names(names: Names) -> Log {
+        let header = Header {
+            clock: ClockKind::Monotonic,
+            capacity: 1,
+            pid: 1,
+            boot_id: [1; 16],
+            first: Anchor::default(),
+            head: 0,
+            lost_space: 0,
+            lost_names: 0,
+            last: None,
+        };
+        Log::new("1-1".to_owned(), PathBuf::new(), &header, names)
+    }
 }
 
 /// One record, and where it came from.

@@ -115,6 +115,17 @@ impl Names {
         Some(argv.iter().filter_map(Value::as_str).collect())
     }
 
+    /// The modules the process had loaded when its log began, as far as they tell what it is; `None` where it does not say.
+    pub fn modules(&self) -> Option<Vec<&str>> {
+        let modules = self.process.as_ref()?.get("modules")?.as_array()?;
+        Some(modules.iter().filter_map(Value::as_str).collect())
+    }
+
+    /// Whether the recorder was part of the program itself, which is then written in Rust: the program installed it in the SQLite that it links.
+    pub fn is_linked(&self) -> bool {
+        self.libraries.iter().any(|library| library.get("linked") == Some(&Value::Bool(true)))
+    }
+
     /// The host it ran on.
     pub fn host(&self) -> Option<&str> {
         self.process.as_ref()?.get("host")?.as_str()
@@ -158,6 +169,16 @@ impl Names {
         let waits =
             |options: Vec<Value>| options.iter().any(|option| option.as_str().is_some_and(|option| option.contains("SETLK")));
         self.libraries.is_empty() || self.libraries.iter().any(|library| options(library).is_none_or(waits))
+    }
+
+    /// Those of these lines.
+    #[cfg(test)]
+    pub(crate) fn of(lines: Vec<Value>) -> Names {
+        let mut names = Names::default();
+        for line in lines {
+            assert_eq!(names.take(object(line.clone())), Ok(Taken::Yes), "{line}");
+        }
+        names
     }
 
     /// Takes in one line. An error says what was expected.
@@ -283,17 +304,9 @@ fn put_text(line: &mut Object, key: &str, text: &Text) {
 mod tests {
     use super::*;
 
-    fn taken(lines: &[Value]) -> Names {
-        let mut names = Names::default();
-        for line in lines {
-            assert_eq!(names.take(object(line.clone())), Ok(Taken::Yes), "{line}");
-        }
-        names
-    }
-
     #[test]
     fn every_line_reads_back_from_its_export() {
-        let names = taken(&[
+        let names = Names::of(vec![
             json!({"t": "process", "v": 1, "pid": 7, "argv": ["a", "b"], "host": "h", "later": {"x": 1}}),
             json!({"t": "library", "lib": 0, "sqlite": "3.40.1", "options": null}),
             json!({"t": "file", "file": 1, "lib": 0, "path": "/a\u{fffd}", "path_bytes": "2f61ff", "dev": 1, "ino": 2, "fs": "ext4"}),

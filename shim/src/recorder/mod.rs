@@ -16,7 +16,9 @@ pub(crate) mod notice;
 pub mod observer;
 pub(crate) mod outside;
 pub mod own;
+mod process;
 mod ring;
+mod seen;
 pub(crate) mod thread;
 
 pub use disk::file_system;

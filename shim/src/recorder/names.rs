@@ -6,10 +6,10 @@
 use super::config::SqlPolicy;
 use super::disk;
 use super::json::Line;
+use super::process;
+use super::seen::{Insert, Seen};
 use crate::clock;
-use crate::format::VERSION;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -42,6 +42,8 @@ pub struct Library {
     pub vfs: String,
     /// The name of the VFS it wraps.
     pub base: String,
+    /// The program itself installed it, in the SQLite that it links: a Rust program.
+    pub linked: bool,
 }
 
 #[derive(PartialEq, Eq, Debug)]
@@ -76,7 +78,7 @@ pub struct Names {
 impl Names {
     /// Creates the file with its first line, which describes this process.
     pub fn create(path: &Path, started_ns: u64, forked: bool, policy: SqlPolicy) -> io::Result<Names> {
-        let line = process_line(started_ns, forked, policy);
+        let line = process::line(started_ns, forked, policy);
         let seen = Seen::new()?;
         let identity = disk::identity(&disk::create(path)?)?;
         let names = Names {
@@ -237,124 +239,16 @@ impl Names {
             .str("source_id", &library.source_id)
             .texts("options", library.options.as_deref())
             .str("vfs", &library.vfs)
-            .str("base", &library.base);
+            .str("base", &library.base)
+            .bool("linked", library.linked);
         self.write(&line.finish())
-    }
-}
-
-fn process_line(started_ns: u64, forked: bool, policy: SqlPolicy) -> String {
-    let path = |link: &str| std::fs::read_link(link).unwrap_or_default();
-    let cmdline = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-    let mut argv: Vec<&[u8]> = cmdline.split(|&byte| byte == 0).collect();
-    argv.pop_if(|last| last.is_empty());
-    // A command line can be megabytes long; its beginning says who it is. And it can hold statements (`sqlite3 app.db "UPDATE …"`):
-    // where no text of theirs is to be kept, only the program's name is.
-    argv.truncate(if policy == SqlPolicy::Text { 64 } else { 1 });
-    let argv: Vec<&[u8]> = argv.into_iter().map(|arg| arg.get(..1024).unwrap_or(arg)).collect();
-    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
-    // SAFETY: getppid and getuid have no preconditions.
-    let (ppid, uid) = unsafe { (libc::getppid(), libc::getuid()) };
-    Line::new("process")
-        .number("v", VERSION)
-        .number("pid", std::process::id())
-        .number("ppid", ppid)
-        .text("exe", path("/proc/self/exe").as_os_str().as_bytes())
-        .texts("argv", Some(&argv))
-        .text("cwd", path("/proc/self/cwd").as_os_str().as_bytes())
-        .text("host", host.trim_ascii_end())
-        .number("uid", uid)
-        .hex("started", started_ns)
-        .bool("forked", forked)
-        .str("policy", policy.name())
-        .finish()
-}
-
-/// What became of an insertion.
-#[derive(PartialEq, Eq, Debug)]
-enum Insert {
-    /// It was not there; this many were before it.
-    New(u32),
-    /// It was there.
-    Old,
-    /// There is no place left.
-    Full,
-}
-
-/// A fixed set of hashes without a lock: open addressing over atomics, at most half full, so that a probe ends soon.
-#[derive(Debug)]
-struct Seen {
-    slots: Box<[AtomicU64]>,
-    count: AtomicU32,
-}
-
-impl Seen {
-    fn new() -> io::Result<Seen> {
-        let mut slots = Vec::new();
-        let len = MAX_SQL as usize * 2;
-        slots.try_reserve_exact(len).map_err(io::Error::other)?;
-        slots.resize_with(len, || AtomicU64::new(0));
-        Ok(Seen { slots: slots.into_boxed_slice(), count: AtomicU32::new(0) })
-    }
-
-    fn probe(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
-        let start = hash as usize % self.slots.len();
-        self.slots.iter().skip(start).chain(self.slots.iter().take(start))
-    }
-
-    fn insert(&self, hash: u64) -> Insert {
-        for slot in self.probe(hash) {
-            let mut there = slot.load(Ordering::Relaxed);
-            if there == 0 {
-                if self.count.load(Ordering::Relaxed) > MAX_SQL {
-                    return Insert::Full;
-                }
-                match slot.compare_exchange(0, hash, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => return Insert::New(self.count.fetch_add(1, Ordering::Relaxed)),
-                    Err(now) => there = now,
-                }
-            }
-            if there == hash {
-                return Insert::Old;
-            }
-        }
-        Insert::Full
-    }
-
-    /// Makes a hash new again after its name could not be written. Its place is spent (a probe must not stop there): it holds a
-    /// value no text hashes to on this path, so the retry takes another.
-    fn forget(&self, hash: u64) {
-        if let Some(slot) = self.probe(hash).find(|slot| slot.load(Ordering::Relaxed) == hash) {
-            slot.store(u64::MAX, Ordering::Relaxed);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seen_once_is_new_once() {
-        let seen = Seen::new().unwrap();
-        assert_eq!(seen.insert(5), Insert::New(0));
-        assert_eq!(seen.insert(5), Insert::Old);
-        let collides = 5 + u64::from(MAX_SQL) * 2;
-        assert_eq!(seen.insert(collides), Insert::New(1));
-        seen.forget(5);
-        assert_eq!(seen.insert(collides), Insert::Old);
-        assert_eq!(seen.insert(5), Insert::New(2));
-    }
-
-    #[test]
-    fn seen_is_bounded() {
-        let seen = Seen::new().unwrap();
-        let mixed = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        for i in 0..=u64::from(MAX_SQL) {
-            assert_eq!(seen.insert(mixed(i)), Insert::New(i as u32));
-        }
-        assert_eq!(seen.insert(mixed(1 << 40)), Insert::Full);
-        assert_eq!(seen.insert(mixed(7)), Insert::Old);
-    }
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn past_the_cap_there_is_one_line_and_then_none() {
@@ -400,6 +294,7 @@ mod tests {
             options: None,
             vfs: "locktrace".into(),
             base: "unix".into(),
+            linked: false,
         };
         let bytes = db.as_os_str().as_bytes();
         assert_eq!(names.file(&library(1), bytes).0, 1);

@@ -113,7 +113,7 @@ unsafe fn node(api: &Api, base: *mut sqlite3_vfs, name: &CStr) -> Option<&'stati
         return None;
     }
     // SAFETY: as the caller says.
-    let vfs = unsafe { wrap(*api, base, name, c"locktrace", base) }?;
+    let vfs = unsafe { wrap(*api, base, name, c"locktrace", base, false) }?;
     let next = NODES.load(Ordering::Acquire);
     let fresh = Box::leak(Box::new(Node { find, base, like, vfs, users: AtomicU32::new(0), next }));
     // Two threads may make one each: then there are two, which is harmless.

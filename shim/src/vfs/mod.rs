@@ -137,12 +137,14 @@ pub struct Options {
     pub base: Option<CString>,
     /// Whether connections that name no VFS use ours.
     pub default: bool,
+    /// The program itself installs it, in the SQLite that it links (the Rust way in): told in the trace.
+    pub linked: bool,
 }
 
 impl Default for Options {
     /// Named `locktrace`, over the default VFS, and itself the default from then on.
     fn default() -> Options {
-        Options { name: c"locktrace".to_owned(), base: None, default: true }
+        Options { name: c"locktrace".to_owned(), base: None, default: true, linked: false }
     }
 }
 
@@ -243,7 +245,7 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         return register(&api, vfs, options.default).map(|()| Installed::Fresh);
     }
     // SAFETY: the base is registered.
-    match unsafe { wrap(api, base, &options.name, &options.name, default) } {
+    match unsafe { wrap(api, base, &options.name, &options.name, default, options.linked) } {
         Some(vfs) => register(&api, vfs, options.default).map(|()| Installed::Fresh),
         None => Err(InstallError::Register(ffi::ERROR)),
     }
@@ -259,6 +261,7 @@ unsafe fn wrap(
     name: &CStr,
     label: &CStr,
     displaced: *mut sqlite3_vfs,
+    linked: bool,
 ) -> Option<*mut sqlite3_vfs> {
     static LIBRARIES: AtomicU32 = AtomicU32::new(0);
     guarded(|| {
@@ -272,6 +275,7 @@ unsafe fn wrap(
             options: api.options(),
             vfs: label.to_string_lossy().into_owned(),
             base: base_name,
+            linked,
         };
         let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
         // SAFETY: null, or a registered VFS, which has a name.

@@ -66,7 +66,8 @@ pub fn find(name: Option<&str>) -> *mut ffi::sqlite3_vfs {
 
 /// Installs under a name, over a base (`None`: the default one).
 pub fn install_as(name: &str, base: Option<&str>, default: bool) -> Result<Installed, InstallError> {
-    let options = Options { name: CString::new(name).unwrap(), base: base.map(|base| CString::new(base).unwrap()), default };
+    let options =
+        Options { name: CString::new(name).unwrap(), base: base.map(|base| CString::new(base).unwrap()), default, linked: false };
     unsafe { install(api(), &options) }
 }
 
