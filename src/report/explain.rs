@@ -144,7 +144,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     }
     writeln!(out)?;
     paragraph(out, "Why: ", meaning(incident.cause), width)?;
-    paragraph(out, "Fix: ", &fix::of(&Hosts::of(analysis), incident), width)
+    paragraph(out, "Fix: ", &fix::of(analysis, &Hosts::of(analysis), incident), width)
 }
 
 /// Text in lines of this width.

@@ -3,37 +3,49 @@
 //! In comes an incident; out goes text. Called by the reports.
 #![forbid(unsafe_code)]
 
-use super::host::{Host, Hosts};
-use crate::analysis::{Cause, Contributing, Incident, Role};
+use super::host::Hosts;
+use super::setting::{self, Remedy};
+use crate::analysis::{Analysis, Cause, Contributing, Incident, Role};
 
 /// What to change.
-pub fn of(hosts: &Hosts, incident: &Incident) -> String {
-    let host = hosts.host(incident.who);
-    let mut text = general(incident.cause).to_owned();
-    if let Some(host) = host
-        && let Some(setting) = setting(host, incident.cause)
-    {
-        text = format!("{text} {setting}");
+pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String {
+    let mut text = Vec::new();
+    let remedy = Remedy::of(incident.cause);
+    // Whoever waits for himself waits in vain.
+    if incident.contributing.contains(&Contributing::SameThreadHolder) {
+        text.push(SAME_THREAD);
+        if remedy != Some(Remedy::Timeout) {
+            text.push(general(incident.cause));
+        }
+    } else {
+        text.push(general(incident.cause));
+        let words = remedy.and_then(|remedy| setting::of(hosts.host(incident.who)?, remedy));
+        text.extend(words);
     }
-    let has = |contributing| incident.contributing.contains(&contributing);
-    if has(Contributing::SameThreadHolder) {
-        text.push_str(
-            " Holder and victim are the same thread: no timeout can help. Use one connection for one unit of work, and await nothing inside \
-             a transaction.",
-        );
+    if remedy == Some(Remedy::Wal) {
+        text.push(WAL_LIMITS);
     }
-    text
+    let in_the_way = incident.blockers.first().map(|blocker| analysis.holdings[blocker.holding as usize].who);
+    text.extend(in_the_way.and_then(|who| setting::let_go(hosts.host(who)?)));
+    text.join(" ")
 }
+
+const SAME_THREAD: &str = "Holder and victim are the same thread: while it waits it cannot let go, so that no timeout can help. Use one connection for one unit of \
+                           work, await nothing inside a transaction, and open no second connection in it.";
+
+/// What WAL asks for, and what it does not do.
+const WAL_LIMITS: &str = "(WAL is kept in the file, so that it is set once. All processes must then be on one host, not on a network file system; writers still take \
+                          turns; and before SQLite 3.51.3 it is safer without mmap_size.)";
 
 fn general(cause: Cause) -> &'static str {
     match cause {
         Cause::UpgradeRefused => {
-            "Begin transactions that will write with BEGIN IMMEDIATE; on SQLITE_BUSY roll back and try the whole transaction again. A longer timeout \
-             cannot help: SQLite does not wait inside a transaction."
+            "Begin transactions that will write with BEGIN IMMEDIATE: the busy timeout applies there. A longer timeout alone cannot help: SQLite does not wait for the \
+             write lock once the transaction reads. Whoever meets SQLITE_BUSY inside a transaction has to roll back and try all of it again."
         }
         Cause::StaleSnapshot => {
             "Begin transactions that will write with BEGIN IMMEDIATE, so that they read what is newest; on SQLITE_BUSY_SNAPSHOT roll back and try the \
-             whole transaction again. A longer timeout cannot help."
+             whole transaction again. A longer timeout cannot help: what was read stays old."
         }
         Cause::HoldExceedsTimeout => {
             "Shorten the hold that is named first; then raise the busy timeout above what is left. There is one writer at a time in every journal mode: WAL \
@@ -43,14 +55,14 @@ fn general(cause: Cause) -> &'static str {
             "Set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) on every connection of every pool, before its first statement."
         }
         Cause::ReaderBlocksCommit => {
-            "Finish or reset the reader's statements and end its transaction; or switch to WAL, where readers and the writer do not exclude each other."
+            "Finish or reset the reader's statements and end its transaction; or switch to WAL, where readers and the writer do not keep each other out."
         }
         Cause::CommitBlocksReader => {
             "Switch to WAL, where a commit does not keep readers out; otherwise make commits shorter and set a busy timeout for readers."
         }
         Cause::CheckpointStarved => {
-            "End the read transaction that is named, and leave moments in which nobody reads, so that the WAL can be copied and reset. No statement \
-             fails by this, but the WAL grows without limit."
+            "End the read transaction that is named, and leave moments in which nobody reads from the WAL, so that it can be copied and begun anew. No statement \
+             fails by this, but the WAL grows without limit. More checkpoints cannot help: none passes what somebody still reads."
         }
         Cause::CheckpointConvoy => {
             "Checkpoint with PASSIVE while readers are at work: FULL, RESTART and TRUNCATE keep writers out while they wait for readers. Shorten the \
@@ -72,7 +84,8 @@ fn general(cause: Cause) -> &'static str {
             "A writer died in a commit, and its journal is played back: set a busy timeout for that moment, and find out why it died."
         }
         Cause::ExclusiveMode => {
-            "Set PRAGMA locking_mode=NORMAL on the connection that is named (and read once, so that it lets go), or use one connection only."
+            "Set PRAGMA locking_mode=NORMAL on the connection that is named, and read once, so that it lets go; or use one connection only. A connection \
+             that was in exclusive mode before it first read a WAL cannot leave it in WAL mode: close that one."
         }
         Cause::JournalModeSwitch => {
             "Set the journal mode once, at deployment, while nobody else has the database open: WAL is kept in the file. A timeout does not always \
@@ -83,35 +96,6 @@ fn general(cause: Cause) -> &'static str {
             "The trace does not prove why. Trace every process that opens the database, with a larger LOCKTRACE_LIMIT if records were lost."
         }
     }
-}
-
-/// The same in the words of a host.
-fn setting(host: Host, cause: Cause) -> Option<&'static str> {
-    let immediate = matches!(cause, Cause::UpgradeRefused | Cause::StaleSnapshot);
-    let timeout = cause == Cause::NoBusyTimeout;
-    let wal = matches!(cause, Cause::ReaderBlocksCommit | Cause::CommitBlocksReader);
-    Some(match host {
-        Host::Django if immediate => "Django 5.1: \"OPTIONS\": {\"transaction_mode\": \"IMMEDIATE\"} in DATABASES.",
-        Host::Django if timeout => "Django: \"OPTIONS\": {\"timeout\": 20} in DATABASES.",
-        Host::Django if wal => "Django 5.1: \"OPTIONS\": {\"init_command\": \"PRAGMA journal_mode=WAL\"} in DATABASES.",
-        Host::SqlAlchemy if immediate => {
-            "SQLAlchemy: set isolation_level=None on the driver's connection in a \"connect\" event, and emit BEGIN IMMEDIATE in a \"begin\" event."
-        }
-        Host::SqlAlchemy if timeout => "SQLAlchemy: create_engine(..., connect_args={\"timeout\": 20}).",
-        Host::Aiosqlite if immediate => "aiosqlite: connect(..., isolation_level=\"IMMEDIATE\").",
-        Host::Aiosqlite if timeout => "aiosqlite: connect(..., timeout=20).",
-        Host::BetterSqlite3 if immediate => "better-sqlite3: db.transaction(fn).immediate().",
-        Host::BetterSqlite3 if timeout => "better-sqlite3: new Database(path, { timeout: 5000 }).",
-        Host::Rusqlite if immediate => "rusqlite: transaction_with_behavior(TransactionBehavior::Immediate).",
-        Host::Rusqlite if timeout => "rusqlite: connection.busy_timeout(Duration::from_secs(5)).",
-        Host::Rails if immediate => "Rails 7.2: default_transaction_mode: immediate in database.yml (Rails 8 has it by default).",
-        Host::Rails if timeout => "Rails: timeout: 5000 in database.yml.",
-        Host::Python if immediate => {
-            "Python's sqlite3: connect(..., isolation_level=\"IMMEDIATE\"), or execute(\"BEGIN IMMEDIATE\")."
-        }
-        Host::Python if timeout => "Python's sqlite3: connect(..., timeout=20).",
-        _ => return None,
-    })
 }
 
 /// What a record shows, in words.

@@ -59,7 +59,7 @@ pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
     let mut all: Vec<Harm> = all.into_values().collect();
     let hosts = Hosts::of(analysis);
     for harm in &mut all {
-        harm.fix = fix::of(&hosts, &analysis.incidents[harm.worst as usize]);
+        harm.fix = fix::of(analysis, &hosts, &analysis.incidents[harm.worst as usize]);
     }
     all.sort_by_key(|harm| (std::cmp::Reverse((harm.gave_up, harm.waited_ns, harm.count)), harm.cause));
     all

@@ -11,6 +11,7 @@ pub mod host;
 pub mod human;
 pub mod json;
 pub mod record;
+pub mod setting;
 pub mod summary;
 pub mod text;
 mod verdict;

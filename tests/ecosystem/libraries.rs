@@ -101,7 +101,10 @@ console.log(other.prepare('INSERT INTO t VALUES (3)').run().changes, one.pragma(
     assert_eq!((bare.0, &*bare.1), (Some(0), "SQLITE_BUSY\n1 ok\n"), "{}", bare.2);
     std::fs::remove_file(place.path("a.db")).unwrap();
     assert_eq!(node(&place.extension()), bare);
-    one_refusal(&Seen::of(&place));
+    let seen = Seen::of(&place);
+    one_refusal(&seen);
+    seen.had_loaded("better_sqlite3.node");
+    seen.advises("no-busy-timeout", "no timeout can help");
 }
 
 /// Debian's gem uses the system's SQLite, which `run` reaches.
@@ -127,5 +130,8 @@ puts one.get_first_value('SELECT count(*) FROM t')
 ";
     let (code, out, err) = parts(&place.run(&["ruby", "-rsqlite3", "-e", program]));
     assert_eq!((code, &*out), (Some(0), "database is locked\n1\n"), "{err}");
-    one_refusal(&Seen::of(&place));
+    let seen = Seen::of(&place);
+    one_refusal(&seen);
+    seen.had_loaded("sqlite3_native.so");
+    seen.advises("no-busy-timeout", "no timeout can help");
 }

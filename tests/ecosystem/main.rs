@@ -8,6 +8,7 @@
 //! | `web` | Django under gunicorn, FastAPI with SQLAlchemy under uvicorn |
 //! | `processes` | fork, spawn, `os._exit`, daemons, a connection carried across a fork |
 //! | `kitchen_sink` | an application that uses much of SQLite, and cannot tell |
+//! | `hosts` | the fix in the words of the framework |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
 //!
 //! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
@@ -18,6 +19,7 @@
 mod place;
 
 mod bundled;
+mod hosts;
 mod kitchen_sink;
 mod libraries;
 mod packages;

@@ -76,6 +76,20 @@ impl Seen {
         refusals.remove(0)
     }
 
+    /// There is one incident, of this cause, and its fix says this, among the rest.
+    pub fn advises(&self, cause: &str, advice: &str) {
+        let [incident] = &self.report["incidents"].as_array().unwrap()[..] else { panic!("one: {}", self.report["incidents"]) };
+        assert_eq!(incident["cause"], cause, "{incident}");
+        assert!(incident["fix"].as_str().unwrap().contains(advice), "{advice}: {incident}");
+    }
+
+    /// The first process had a module of this name loaded.
+    pub fn had_loaded(&self, name: &str) {
+        let process = self.names.iter().find(|line| line["t"] == "process").unwrap();
+        let modules = process["modules"].as_array().unwrap().iter().filter_map(Value::as_str);
+        assert!(modules.map(|path| path.rsplit('/').next().unwrap_or(path)).any(|file| file == name), "{process}");
+    }
+
     /// The SQLite version behind a record.
     pub fn version(&self, record: &Value) -> &str {
         let line = |kind: &str, key: &str, number: &Value| {

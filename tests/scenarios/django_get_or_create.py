@@ -1,6 +1,6 @@
 """Django: `get_or_create` inside `transaction.atomic()`, by two requests at once, each in a thread of its own."""
 #: {"packages": true}
-#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO \"shop_tag\"", "culprit": "INSERT INTO \"shop_tag\"", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1}
+#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO \"shop_tag\"", "culprit": "INSERT INTO \"shop_tag\"", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1, "fix": "\"OPTIONS\": {\"transaction_mode\": \"IMMEDIATE\"}"}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import threading
 

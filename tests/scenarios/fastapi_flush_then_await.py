@@ -1,6 +1,6 @@
 """FastAPI with a synchronous SQLAlchemy session in async handlers: one flushes and awaits, the other blocks the event loop."""
 #: {"packages": true}
-#: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO visits", "culprit": "INSERT INTO orders", "contributing": ["same-thread-holder", "idle-in-transaction"]}
+#: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO visits", "culprit": "INSERT INTO orders", "contributing": ["same-thread-holder", "idle-in-transaction"], "fix": "so that no timeout can help"}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import asyncio
 

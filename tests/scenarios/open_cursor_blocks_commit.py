@@ -1,5 +1,5 @@
 """A cursor that is not read to its end keeps SHARED; a writer elsewhere can prepare its commit, and not carry it out."""
-#: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(4)", "culprit": "SELECT v FROM t ORDER BY id", "contributing": ["rollback-journal"], "perhaps_contributing": ["unfinished-statement"]}
+#: {"cause": "reader-blocks-commit", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(4)", "culprit": "SELECT v FROM t ORDER BY id", "contributing": ["rollback-journal"], "perhaps_contributing": ["unfinished-statement"], "fix": "execute(\"PRAGMA journal_mode=WAL\") once"}
 import threading
 
 import stage

@@ -1,6 +1,6 @@
 //! Two threads of a rusqlite program read and then write in a deferred transaction, on the bundled SQLite.
-//: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(5", "culprit": "INSERT INTO t VALUES(4", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1}
-//: {"cause": "stale-snapshot", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(6", "culprit": "INSERT INTO t VALUES(4"}
+//: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(5", "culprit": "INSERT INTO t VALUES(4", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1, "fix": "transaction_with_behavior(TransactionBehavior::Immediate)"}
+//: {"cause": "stale-snapshot", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(6", "culprit": "INSERT INTO t VALUES(4", "fix": "transaction_with_behavior(TransactionBehavior::Immediate)"}
 
 use rusqlite::{Connection, ErrorCode, Transaction};
 use std::sync::Barrier;

@@ -1,5 +1,5 @@
 """Somebody typed BEGIN IMMEDIATE into a shell and went to lunch."""
-#: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(?)", "culprit": "BEGIN IMMEDIATE", "contributing": ["idle-in-transaction"], "state": "idle-in-transaction"}
+#: {"cause": "hold-exceeds-timeout", "outcome": "gave-up", "victim": "INSERT INTO t(v) VALUES(?)", "culprit": "BEGIN IMMEDIATE", "contributing": ["idle-in-transaction"], "state": "idle-in-transaction", "fix": "end its transaction (COMMIT; or ROLLBACK;), or leave it with .quit"}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import sqlite3
 

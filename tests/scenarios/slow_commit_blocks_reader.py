@@ -1,6 +1,6 @@
 """Without WAL a commit that waits for the disk keeps every reader out."""
 #: {"preload": "slow_disk.c"}
-#: {"cause": "commit-blocks-reader", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "INSERT INTO t(v) VALUES(4)", "contributing": ["slow-sync", "rollback-journal"], "state": "syncing"}
+#: {"cause": "commit-blocks-reader", "outcome": "gave-up", "victim": "SELECT count(*) FROM t", "culprit": "INSERT INTO t(v) VALUES(4)", "contributing": ["slow-sync", "rollback-journal"], "state": "syncing", "fix": "writers still take turns"}
 import stage
 
 stage.database("delete")

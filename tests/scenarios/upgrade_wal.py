@@ -2,7 +2,7 @@
 
 This is Django's `get_or_create` inside `transaction.atomic()`, SQLAlchemy's flush after a query, and any BEGIN … SELECT … INSERT.
 """
-#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(5", "culprit": "INSERT INTO t VALUES(4", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1}
+#: {"cause": "upgrade-refused", "outcome": "gave-up", "victim": "INSERT INTO t VALUES(5", "culprit": "INSERT INTO t VALUES(4", "perhaps_contributing": ["idle-in-transaction"], "attempts": 1, "fix": "isolation_level=\"IMMEDIATE\""}
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3", "perhaps": true}
 import threading
 

@@ -117,7 +117,7 @@ fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incid
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     value.insert("contributing".into(), contributing.into());
-    value.insert("fix".into(), fix::of(hosts, incident).into());
+    value.insert("fix".into(), fix::of(analysis, hosts, incident).into());
     let evidence = incident.evidence.iter().map(|evidence| {
         let log = analysis.trace.log(evidence.log);
         json!({"log": log.id, "n": evidence.number, "shows": fix::shows(evidence.role)})

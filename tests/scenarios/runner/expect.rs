@@ -43,6 +43,8 @@ pub struct Incident {
     /// These may be there, too; any other is a false accusation.
     pub perhaps_contributing: Vec<String>,
     pub attempts: Option<u64>,
+    /// What its fix has to say, among the rest.
+    pub fix: Option<String>,
 }
 
 /// A hazard that is true of this program.
@@ -88,6 +90,7 @@ struct Line {
     #[serde(default)]
     perhaps_contributing: Vec<String>,
     attempts: Option<u64>,
+    fix: Option<String>,
     below: Option<String>,
     #[serde(default)]
     perhaps: bool,
@@ -170,6 +173,7 @@ impl Scenario {
                 contributing: contributing(line.contributing)?,
                 perhaps_contributing: contributing(line.perhaps_contributing)?,
                 attempts: line.attempts,
+                fix: line.fix,
             });
         } else if let Some(cause) = line.may {
             self.may.push((known(cause, &CAUSES)?, outcome()?));

@@ -107,6 +107,9 @@ fn compare(expected: &Incident, found: &Value, verdict: &mut Verdict) {
     if expected.attempts.is_some_and(|attempts| found["attempts"].as_u64() != Some(attempts)) {
         verdict.wrong(format!("attempts: expected {:?}, found {}", expected.attempts, found["attempts"]));
     }
+    if expected.fix.as_ref().is_some_and(|fix| !text(found, "fix").contains(fix.as_str())) {
+        verdict.wrong(format!("fix: expected {:?}, found {}", expected.fix, found["fix"]));
+    }
     let blockers: Vec<&Value> = found["blockers"].as_array().into_iter().flatten().collect();
     let culprit = blockers.iter().find(|blocker| {
         expected.culprit.as_ref().is_none_or(|sql| text(blocker, "sql").starts_with(sql.as_str()))
