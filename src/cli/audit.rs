@@ -20,7 +20,8 @@ use std::process::ExitCode;
 /// keep its word. Each violation names the records it rests on.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-Only what is certain is a violation: both holds seen from beginning to end, no record between lost, clocks that agree.
+Only what is certain is a violation: both holds seen from beginning to end, no record between
+lost, clocks that agree.
 
 Examples:
   locktrace audit                         the trace in LOCKTRACE_DIR or ./locktrace-trace
@@ -29,7 +30,8 @@ Examples:
 Exit codes:
   0  No violation.
   1  Violations.
-  2  Cannot judge: lost records hide whether there was one, nothing could be judged, or the trace cannot be read.")]
+  2  Cannot judge: lost records hide whether there was one, nothing could be judged, or the trace
+     cannot be read.")]
 pub(super) struct AuditVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///

@@ -20,7 +20,11 @@ Examples:
   locktrace cat trace | grep BUSY            every refused lock
   locktrace cat trace --json > trace.jsonl   the whole trace in one file, for other programs
   locktrace cat trace.jsonl                  such a file, again for people
-  zcat trace.jsonl.gz | locktrace cat -      from standard input")]
+  zcat trace.jsonl.gz | locktrace cat -      from standard input
+
+Exit codes:
+  0  What there is was printed.
+  2  Wrong usage, or nothing could be read.")]
 pub(super) struct Cat {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///

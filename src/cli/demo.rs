@@ -25,7 +25,11 @@ use std::time::{Duration, Instant};
 Examples:
   locktrace demo                   about two seconds of contention, then the report
   locktrace demo --seconds 10 -o /tmp/shop
-  locktrace cat /tmp/shop/trace    every record of it")]
+  locktrace cat /tmp/shop/trace    every record of it
+
+Exit codes:
+  0  It was recorded and reported.
+  2  Wrong usage, or the directory cannot be used.")]
 pub(super) struct Demo {
     /// Where to put the database and the trace: a directory that is empty or not there yet
     ///

@@ -13,7 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 #[command(after_long_help = "\
 Examples:
   sqlite3 -cmd \".load $(locktrace extension)\" -cmd \".open app.db\"
-  python3 app.py \"$(locktrace extension)\"     then connection.load_extension(path)")]
+  python3 app.py \"$(locktrace extension)\"     then connection.load_extension(path)
+
+Exit codes:
+  0  The path is printed, and the library is there.
+  2  The library cannot be unpacked.")]
 pub(super) struct Extension {}
 
 impl Extension {

@@ -34,10 +34,11 @@ Examples:
   locktrace follow                              the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace follow trace | grep BUSY            every refused lock, as it happens
   locktrace follow trace --from-start --until-end > all.txt
-  locktrace follow trace --json --for 1m | jq -r 'select(.t == \"record\" and .result == \"BUSY\") | .text'
+  locktrace follow trace --json --for 1m | jq -r 'select(.result == \"BUSY\") | .text'
 
-The JSON lines are those of `locktrace cat --json`, but come as things become known: `log` where a process begins to record, `process`,
-`file`, `thread`, `sql` and so on between the records, `end` where a process has ended (`skipped`: its records from before).
+The JSON lines are those of `locktrace cat --json`, but come as things become known: `log` where a
+process begins to record, `process`, `file`, `thread`, `sql` and so on between the records, `end`
+where a process has ended (`skipped`: its records from before).
 
 Exit codes:
   0  Interrupted (Ctrl-C, SIGTERM), nobody reads any more, --for or --until-end is reached.

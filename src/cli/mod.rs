@@ -42,16 +42,23 @@ struct Arguments {
 }
 
 const AFTER: &str = "\
+First steps:
+  locktrace run -- python3 app.py    record a program: what it was refused is said when it ends
+  locktrace report                   the causes, the statements in the way, the fixes
+  locktrace explain                  the worst refusal, with its proof
+  locktrace doctor -- ./server       where `run` records nothing: which way in works
+
 Environment:
-  LOCKTRACE_DIR  The trace directory, where no TRACE is given.
-  NO_COLOR       Set to anything: no colours. There are none in a pipe or a file either.
+  LOCKTRACE_DIR    The trace directory, where none is given.
+  LOCKTRACE_LIMIT  Bytes of records kept for each process, the newest: from 256K to 64G (4M).
+  LOCKTRACE_SQL    What is kept of a statement: text (as prepared, never its values), hash, off.
+  NO_COLOR         Set to anything: no colours. There are none in a pipe or a file either.
 
 Exit codes:
   0  It worked.
-  2  Wrong usage, or nothing could be read.
-  `doctor` says 1 where no way in works; `check` says 1 beyond a limit, and `audit` where a lock was lost, and both 2 where that
-  cannot be told.
-  `run` passes on the exit code of the program.";
+  1  check: beyond a limit. audit: a lock was lost. doctor: no way in works.
+  2  Wrong usage; nothing could be read; check and audit: it cannot be told.
+  run passes on the exit code of the program.";
 
 #[derive(Subcommand)]
 enum Verb {

@@ -7,19 +7,23 @@ use crate::report::{json, text};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Say who held the lock behind every refused attempt, and how long locks were held and waited for.
+/// Say what was refused, by whom, why, and what removes it; then every lock and refusal.
 ///
-/// The first lines say how many attempts were refused, for which locks, and who was most in the way. Then for each database: the
-/// journal mode seen, and for each lock how often it was taken and refused, how long it was held and waited for, and the longest
-/// holds. Then the refused attempts with their holders: `held by` where the trace proves it, `possibly held by` where the two
-/// only overlap. What was lost comes last.
+/// The verdict comes first: what the application saw, and the causes behind it in order of harm, each with the statement that was in the way and
+/// the fix. Then how many attempts were refused, for which locks, and for each database the journal mode, how often each lock was taken and refused, how
+/// long it was held and waited for, and the longest holds. Then which statement blocks which, hazards, and the refused attempts with their holders:
+/// `held by` where the trace proves it, `possibly held by` where the two only overlap. What was lost comes last.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace report                          the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace report trace --all              with every refused attempt
   locktrace report trace --json | jq '.refusals[] | select(.text | test(\"UPDATE\"))'
-  locktrace cat trace --json | gzip > t.gz; zcat t.gz | locktrace report -")]
+  locktrace cat trace --json | gzip > t.gz; zcat t.gz | locktrace report -
+
+Exit codes:
+  0  It was reported, whatever it says: `locktrace check` has limits.
+  2  Wrong usage, or nothing could be read.")]
 pub(super) struct Report {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///

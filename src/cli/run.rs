@@ -39,8 +39,10 @@ Examples:
   locktrace run --add -o trace -- python3 worker.py      into a trace that is there already
 
 Exit codes:
-  That of the program; 128 + n if signal n ended it; 127 if there is no such program, 126 if it cannot be executed.
-  2  Wrong usage, or a trace that would be mixed with another.")]
+  That of the program; 128 + n if signal n ended it.
+  126  The program cannot be executed.
+  127  There is no such program.
+  2    Wrong usage, or a trace that would be mixed with another.")]
 pub(super) struct Run {
     /// Where the trace goes; without it: LOCKTRACE_DIR, or ./locktrace-trace
     #[arg(short, long, value_name = "DIR")]

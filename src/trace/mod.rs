@@ -283,10 +283,11 @@ impl Events<'_> {
             Inner::Lines(lines) => lines.finish(self.trace),
         };
         if self.late > 0 {
-            let what = format!(
-                "{} records came later than the time in them allows to sort them: the order around them is not certain",
-                self.late
-            );
+            let what = match self.late {
+                1 => "1 record came later than the time in it allows to sort it".to_owned(),
+                late => format!("{late} records came later than the time in them allows to sort them"),
+            };
+            let what = format!("{what}: the order around there is not certain");
             summary.add(Problem::general(what));
         }
         if self.trace.clocks.len() > 1 {

@@ -35,7 +35,7 @@ use subject::Subject;
 Examples:
   locktrace doctor                            this machine and this installation
   locktrace doctor -- python3 manage.py runserver
-  locktrace doctor --db app.db -- ./server    and the database: file system, journal mode, size of the WAL
+  locktrace doctor --db app.db -- ./server    and the database: file system, journal mode, WAL
   locktrace doctor --json -- gunicorn app | jq '.ways[] | select(.verdict == \"works\") | .type'
 
 Exit codes:
