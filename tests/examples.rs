@@ -4,6 +4,7 @@
 mod common;
 #[path = "../examples/pool.rs"]
 mod pool;
+mod sample;
 #[path = "../examples/threads.rs"]
 mod threads;
 #[path = "../examples/tracing_subscriber.rs"]
@@ -79,6 +80,10 @@ fn a_program_that_logs_with_tracing_has_the_warning_in_its_request() {
         for part in [" WARN request{id=2}: locktrace: X WRITE refused", "lock=X WRITE", "a lamp", ", BEGIN IMMEDIATE"] {
             assert!(line.contains(part), "{part} is not in {line}");
         }
+        // Without the time in front, and with the thread's name that it has where it is run as an example.
+        let shown = &line[line.find(" WARN ").unwrap()..];
+        let directory = shown.split_once("database=").unwrap().1.split_once("shop.db").unwrap().0;
+        sample::compare("tracing", &shown.replace(directory, "…/").replace("a_program_that_", "tracing_subscri"));
         assert!(out.contains("request{id=2}: ") && out.contains("not ordered: database is locked"), "{out}");
         let trace = Trace::open(&dir.join("tracing-trace")).unwrap();
         assert!(trace.events().unwrap().any(|event| event.record.kind == Kind::SHM_LOCK && event.record.rc.is_busy()));
