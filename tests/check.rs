@@ -118,8 +118,14 @@ fn a_record_in_flight_when_its_process_died_is_no_loss() {
     for limits in [&[][..], &["--no-hazards"], &["--max-hold", "1ms"], &["--max-wait", "1ms"]] {
         says(dir.path(), limits, 0, "within all limits");
     }
-    // Behind the end of a file that was cut there can have been anything.
+    // One that was never written, with others behind it, is a loss: its program went on.
     let path = dir.path().join(format!("{}.ring", process.id));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4096 + 64 * 7..4096 + 64 * 8].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    says(dir.path(), &[], 2, "1 record missing at +");
+    process.write(dir.path());
+    // Behind the end of a file that was cut there can have been anything.
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..4096 + 64 * 20]).unwrap();
     says(dir.path(), &["--max-wait", "1h"], 2, "missing at its end");
