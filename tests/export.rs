@@ -42,6 +42,8 @@ fn every_text_format_of_a_small_trace() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
     expect("cat.jsonl", &text(dir.path(), &["-f", "jsonl"]));
+    expect("export-chrome.json", &text(dir.path(), &["-f", "chrome"]));
+    expect("export-firefox.json", &text(dir.path(), &["-f", "firefox"]));
     expect("export.folded", &text(dir.path(), &["-f", "folded"]));
     for table in ["incidents", "holds", "events"] {
         expect(&format!("export-{table}.csv"), &text(dir.path(), &["-f", "csv", "--table", table]));
@@ -62,7 +64,7 @@ fn the_name_of_the_file_tells_the_format() {
     for name in ["a.json", "a", "-", "a.txt"] {
         let output = export(&[trace, "-o", name]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(said(&output).contains("which format? Say --format jsonl|csv|folded"), "{}", said(&output));
+        assert!(said(&output).contains("which format? Say --format perfetto|chrome|firefox|jsonl|csv|folded"), "{}", said(&output));
     }
     let output = export(&[trace, "-f", "folded", "--table", "holds"]);
     assert_eq!((output.status.code(), said(&output)), (Some(2), "locktrace: --table is for --format csv\n".to_owned()));

@@ -8,11 +8,12 @@ use super::destination::{Destination, Shape};
 use super::progress::Progress;
 use super::{Failure, open};
 use crate::export::csv::{Csv, Table};
-use crate::export::{self, Export, Stopped, folded::Folded, jsonl::Jsonl};
+use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, perfetto};
 use crate::report::human::{bytes, count};
 use crate::trace::Trace;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Write a trace in a format that other tools read.
 ///
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
+  locktrace export trace -o trace.pftrace         a timeline: open it at ui.perfetto.dev
+  locktrace export trace -f chrome -o trace.json  a timeline: chrome://tracing, speedscope.app and others
+  locktrace export trace -f firefox -o trace.json a timeline: profiler.firefox.com (the file stays on this machine)
   locktrace export trace -o trace.jsonl           every record and name; what `locktrace report` reads, too
   locktrace export trace -o incidents.csv         who was refused, why, who was in the way: for spreadsheets
   locktrace export trace --table holds -o holds.csv
@@ -41,6 +45,9 @@ pub(super) struct ExportVerb {
     /// Where to; - is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    /// Of the timelines: no holds shorter than this, such as 1ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    min_hold: Option<Duration>,
     /// Of csv: which table
     #[arg(long, value_enum, default_value = "incidents")]
     table: Rows,
@@ -48,6 +55,12 @@ pub(super) struct ExportVerb {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Format {
+    /// A timeline for ui.perfetto.dev: holds, waits, who was in the way of whom
+    Perfetto,
+    /// The same as Chrome's JSON, for chrome://tracing, speedscope.app and others
+    Chrome,
+    /// The same as markers for profiler.firefox.com
+    Firefox,
     /// JSON lines: every record, with all names
     Jsonl,
     /// A table: every incident, hold or record in a row
@@ -117,6 +130,7 @@ impl Format {
     fn of_name(path: &Path) -> Result<Format, String> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         Ok(match ending.as_str() {
+            "pftrace" | "perfetto-trace" => Format::Perfetto,
             "jsonl" | "ndjson" => Format::Jsonl,
             "csv" => Format::Csv,
             "folded" => Format::Folded,
@@ -133,12 +147,17 @@ impl Format {
 
     fn shape(self) -> Shape {
         match self {
-            Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
+            Format::Perfetto => Shape::Binary,
+            Format::Chrome | Format::Firefox | Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
         }
     }
 
     fn begin<'t>(self, trace: &'t Trace, to: &Destination, given: &ExportVerb) -> std::io::Result<Box<dyn Export + 't>> {
+        let shortest = u64::try_from(given.min_hold.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         Ok(match self {
+            Format::Perfetto => Box::new(perfetto::begin(trace, shortest, to.stream()?)?),
+            Format::Chrome => Box::new(chrome::begin(trace, shortest, to.stream()?)?),
+            Format::Firefox => Box::new(firefox::begin(trace, shortest, to.stream()?)?),
             Format::Jsonl => Box::new(Jsonl::new(trace, to.stream()?)?),
             Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
             Format::Folded => Box::new(Folded::new(to.stream()?)),

@@ -5,12 +5,22 @@
 //! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
 #![forbid(unsafe_code)]
 
+pub mod chrome;
 #[cfg(feature = "cli")]
 pub mod csv;
+#[cfg(feature = "cli")]
+pub mod firefox;
 pub mod folded;
 mod incidents;
 pub mod jsonl;
+mod lanes;
 mod naming;
+pub mod perfetto;
+mod protobuf;
+#[cfg(feature = "cli")]
+mod spool;
+mod timeline;
+mod waits;
 
 use crate::analysis::{Analysis, Options, Watch};
 use crate::trace::{Error, Trace};

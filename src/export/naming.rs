@@ -3,9 +3,10 @@
 //! In come ids of a trace; out goes text as the trace has it, not yet escaped for any format.
 #![forbid(unsafe_code)]
 
-use crate::analysis::ConnId;
+use crate::analysis::{ConnId, LockId};
 use crate::report::essence;
-use crate::trace::{Event, LogId, Trace};
+use crate::trace::{Event, Log, LogId, Trace};
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -88,8 +89,84 @@ fn cut(text: &str) -> String {
     format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), text.len())
 }
 
+/// The number each log's process has in a view: its own, but where two logs have the same one (another host, or the number came round again) the later ones
+/// have a number that no process has.
+pub(super) struct Pids(Vec<u64>);
+
+impl Pids {
+    /// Those of a trace.
+    pub(super) fn of(trace: &Trace) -> Pids {
+        /// More than Linux' `PID_MAX_LIMIT`, 2^22.
+        const BEYOND: u64 = 10_000_000;
+        let mut seen = HashSet::new();
+        let number = |(index, log): (u64, &Log)| if seen.insert(log.pid) { u64::from(log.pid) } else { BEYOND + index };
+        Pids((0..).zip(trace.logs()).map(number).collect())
+    }
+
+    /// That of this log.
+    pub(super) fn get(&self, log: LogId) -> u64 {
+        self.0.get(log.0 as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The names of locks, in the order of their numbers.
+const LOCKS: [&str; LockId::COUNT] = [
+    "SHARED",
+    "RESERVED",
+    "PENDING",
+    "EXCLUSIVE",
+    "X WRITE",
+    "S WRITE",
+    "X CKPT",
+    "S CKPT",
+    "X RECOVER",
+    "S RECOVER",
+    "X READ0",
+    "S READ0",
+    "X READ1",
+    "S READ1",
+    "X READ2",
+    "S READ2",
+    "X READ3",
+    "S READ3",
+    "X READ4",
+    "S READ4",
+];
+
+/// A lock's name, as [`LockId`] shows it.
+pub(super) fn lock(lock: LockId) -> &'static str {
+    LOCKS[lock.index()]
+}
+
+/// The same text, where it is a lock's name.
+pub(super) fn known_lock(name: &str) -> Option<&'static str> {
+    LOCKS.iter().find(|lock| **lock == name).copied()
+}
+
+/// `c1`, or `c1 forked`.
+pub(super) fn connection(who: ConnId) -> String {
+    format!("c{}{}", who.conn, if who.forked { " forked" } else { "" })
+}
+
+/// `c1 app.db`: a connection and the file it opened.
+pub(super) fn row(who: ConnId, database: Option<&str>) -> String {
+    let file = database.and_then(|path| path.rsplit('/').next()).unwrap_or("unknown database");
+    format!("{} {file}", connection(who))
+}
+
+/// `locks`, `locks 2`: the rows of one kind.
+pub(super) fn lane(kind: &str, lane: u8) -> String {
+    if lane == 0 { kind.to_owned() } else { format!("{kind} {}", u16::from(lane) + 1) }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn locks_have_their_names() {
+        use crate::analysis::LockId;
+        assert!(LockId::all().all(|lock| super::lock(lock) == lock.to_string()));
+    }
+
     #[test]
     fn a_long_statement_is_cut_at_a_character() {
         let text = "é".repeat(4000);

@@ -10,6 +10,7 @@
 //! | `kitchen_sink` | an application that uses much of SQLite, and cannot tell |
 //! | `hosts` | the fix in the words of the framework |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
+//! | `timelines` | `locktrace export`, read by Perfetto's own schema |
 //!
 //! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
 #![allow(clippy::unwrap_used)]
@@ -26,4 +27,5 @@ mod packages;
 mod processes;
 mod seen;
 mod server;
+mod timelines;
 mod web;

@@ -28,7 +28,7 @@ pub fn python() -> Option<String> {
     static MADE: OnceLock<Result<String, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let list = list("requirements.txt")?;
-        let python = once("python", &list, &["venv/bin/python", "-c", "import django, fastapi"], |home| {
+        let python = once("python", &list, &["venv/bin/python", "-c", "import django, fastapi, perfetto"], |home| {
             let venv = home.join("venv");
             if venv.exists() {
                 fs::remove_dir_all(&venv).map_err(|error| format!("cannot remove {}: {error}", venv.display()))?;
