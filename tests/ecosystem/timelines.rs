@@ -54,7 +54,8 @@ fn perfetto_reads_what_report_says() {
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     for lock in seen.report["databases"].as_array().unwrap().iter().flat_map(|db| db["locks"].as_array().unwrap()) {
         let mode = lock["mode"].as_str().map_or("", |mode| if mode == "SHARED" { "S " } else { "X " });
-        let count = lock["held_ns"]["count"].as_u64().unwrap() + lock["unknown"].as_u64().unwrap_or(0);
+        assert_eq!(lock["unknown_holds"], 0, "{lock}");
+        let count = lock["held"]["count"].as_u64().unwrap();
         *counted.entry(format!("{mode}{}", lock["lock"].as_str().unwrap())).or_default() += count;
     }
     counted.retain(|_, count| *count > 0);
