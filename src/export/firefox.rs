@@ -345,7 +345,7 @@ impl<W: Write> Painter for Firefox<W> {
             serde_json::to_writer(&mut self.out, text)?;
         }
         let visible = json!(self.visible());
-        write!(self.out, "]}},\"meta\":{},\"initialVisibleThreads\":{visible},\"initialSelectedThreads\":[0]}}}}\n", self.meta)?;
+        writeln!(self.out, "]}},\"meta\":{},\"initialVisibleThreads\":{visible},\"initialSelectedThreads\":[0]}}}}", self.meta)?;
         self.out.flush()
     }
 }
