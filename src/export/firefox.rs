@@ -2,7 +2,7 @@
 //!
 //! A "processed profile" of version 57 (`docs-developer/CHANGELOG-formats.md` and `src/types/profile.ts` in firefox-devtools/profiler): a "thread" for each
 //! connection, whose markers are its holds, work and waits; a main thread for each process, with what must not be missed. Markers are columns,
-//! so they wait in a [`Spool`] until the pass is over. There are no counters and no arrows in it: a wait names who was in the way.
+//! so they wait in a `spool` until the pass is over. There are no counters and no arrows in it: a wait names who was in the way.
 #![forbid(unsafe_code)]
 
 use super::spool::Spool;
