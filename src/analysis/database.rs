@@ -46,6 +46,21 @@ impl Distribution {
         let histogram = self.histogram.as_ref()?;
         Some(histogram.value_at_quantile(part).min(self.max_ns))
     }
+
+    /// How many there are of each length, in steps of 1, 2, 5, 10, 20, … nanoseconds: where each step that has any begins, and its count.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        let mut steps: Vec<(u64, u64)> = Vec::new();
+        for found in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
+            let length = found.value_iterated_to().clamp(1, self.max_ns.max(1));
+            let decade = 10u64.pow(length.ilog10());
+            let begins = decade * [5, 2].into_iter().find(|step| length / decade >= *step).unwrap_or(1);
+            match steps.last_mut().filter(|last| last.0 == begins) {
+                Some(last) => last.1 += found.count_since_last_iteration(),
+                None => steps.push((begins, found.count_since_last_iteration())),
+            }
+        }
+        steps
+    }
 }
 
 /// What is counted for one lock of one database.
@@ -286,6 +301,9 @@ mod tests {
         }
         let p50 = distribution.quantile(0.5).unwrap();
         assert!((49_900..=50_100).contains(&p50), "{p50}");
+        let steps: Vec<(u64, u64)> = distribution.steps().into_iter().take(4).collect();
+        assert_eq!(steps, [(1, 1), (2, 3), (5, 5), (10, 10)]);
+        assert_eq!(distribution.steps().iter().map(|step| step.1).sum::<u64>(), 100_000);
         assert_eq!((distribution.quantile(1.0), distribution.max_ns, distribution.sum_ns), (Some(100_000), 100_000, 5_000_050_000));
         distribution.add(u64::MAX);
         assert_eq!(distribution.max_ns, u64::MAX);

@@ -16,6 +16,8 @@ mod export;
 mod extension;
 mod follow;
 mod library;
+mod open;
+mod page;
 mod program;
 mod progress;
 mod quote;
@@ -71,6 +73,7 @@ enum Verb {
     Export(export::ExportVerb),
     Extension(extension::Extension),
     Follow(follow::FollowVerb),
+    Open(open::OpenVerb),
     Report(report::Report),
     Run(run::Run),
 }
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Verb::Export(export) => export.run(),
         Verb::Extension(extension) => extension.run(),
         Verb::Follow(follow) => follow.run(),
+        Verb::Open(open) => open.run(),
         Verb::Report(report) => report.run(),
         Verb::Audit(audit) => match audit.run() {
             Ok(code) => return code,

@@ -1,11 +1,13 @@
 //! `locktrace report`: what the locks of a trace amount to, and who was in whose way.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, width};
+use super::{Failure, open, output, page, width};
 use crate::analysis::{Analysis, Options};
+use crate::report::html::Page;
 use crate::report::{json, text};
+use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Say what was refused, by whom, why, and what removes it; then every lock and refusal.
 ///
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 Examples:
   locktrace report                          the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace report trace --all              with every refused attempt
+  locktrace report trace --html page.html   a page with a timeline to look at; `locktrace open` shows it at once
   locktrace report trace --json | jq '.refusals[] | select(.text | test(\"UPDATE\"))'
   locktrace cat trace --json | gzip > t.gz; zcat t.gz | locktrace report -
 
@@ -32,6 +35,9 @@ pub(super) struct Report {
     /// Write one JSON object, with every refused attempt in it
     #[arg(long)]
     json: bool,
+    /// Write one page with a timeline, which any browser opens without a network; - is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "all"])]
+    html: Option<PathBuf>,
     /// How many of the longest holds of each database to name
     #[arg(long, value_name = "N", default_value_t = 10)]
     longest: usize,
@@ -43,6 +49,10 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn run(self) -> Result<(), Failure> {
         let trace = open(self.trace.as_deref())?;
+        if let Some(to) = &self.html {
+            let page = page::read(&trace, self.trace.as_deref(), Options { longest: self.longest })?;
+            return html(&page, to);
+        }
         let analysis = Analysis::of(&trace, Options { longest: self.longest })?;
         let mut out = output();
         if self.json {
@@ -54,4 +64,18 @@ impl Report {
         out.flush()?;
         Ok(())
     }
+}
+
+/// Writes the page, and says where to.
+fn html(page: &Page<'_>, to: &Path) -> Result<(), Failure> {
+    if to == Path::new("-") {
+        let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout());
+        page.write(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    let failed = |error: std::io::Error| Failure::Other(format!("{}: cannot be written: {error}", to.display()));
+    page::write(page, File::create(to).map_err(failed)?).map_err(failed)?;
+    let mut out = output();
+    writeln!(out, "The page is in {}", to.display())?;
+    Ok(out.flush()?)
 }

@@ -1,4 +1,4 @@
-//! Renderers: what the analysis found, for people ([`text`]) and for programs ([`json`]); and single records ([`record`]).
+//! Renderers: what the analysis found, for people ([`text`], `html`) and for programs ([`json`]); and single records ([`record`]).
 //!
 //! In come an analysis (or a record) and a writer; out goes text. Units appear here and nowhere before.
 #![forbid(unsafe_code)]
@@ -8,6 +8,8 @@ pub mod explain;
 pub mod fix;
 pub mod harm;
 pub mod host;
+#[cfg(feature = "cli")]
+pub mod html;
 pub mod human;
 pub mod json;
 pub mod record;

@@ -15,8 +15,24 @@ const PAIRS: usize = 10;
 
 /// The verdict.
 pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    let Some((head, failed)) = headline(analysis) else { return Ok(()) };
+    let colour = if failed > 0 { RED } else { BOLD };
+    writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
+    for harm in harm::causes(analysis) {
+        cause(analysis, &harm, width, out)?;
+    }
+    if !analysis.hazards.is_empty() {
+        let mut ids: Vec<&str> = analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect();
+        ids.dedup();
+        writeln!(out, "{}", cut(&format!("  hazards, without any refusal: {}", ids.join(", ")), width))?;
+    }
+    writeln!(out)
+}
+
+/// What the application saw, in one line, and how many errors that were; `None` where there is no incident.
+pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if analysis.incidents.is_empty() {
-        return Ok(());
+        return None;
     }
     let ended = |how: Ended| analysis.incidents.iter().filter(|incident| incident.ended == how).count() as u64;
     let (failed, waited, open) = (ended(Ended::GaveUp), ended(Ended::SucceededAfterWait), ended(Ended::Open));
@@ -32,17 +48,7 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
         0 => format!("No refusal that the application saw as an error{rest}"),
         _ => format!("{} that the application saw as an error{rest}", many(failed, "refusal")),
     };
-    let colour = if failed > 0 { RED } else { BOLD };
-    writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
-    for harm in harm::causes(analysis) {
-        cause(analysis, &harm, width, out)?;
-    }
-    if !analysis.hazards.is_empty() {
-        let mut ids: Vec<&str> = analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect();
-        ids.dedup();
-        writeln!(out, "{}", cut(&format!("  hazards, without any refusal: {}", ids.join(", ")), width))?;
-    }
-    writeln!(out)
+    Some((head, failed))
 }
 
 fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Write) -> io::Result<()> {

@@ -1,0 +1,127 @@
+//! What a page shows one by one: which incidents, and the stretches of time round them in which every hold is drawn.
+//!
+//! In come an [`Analysis`] and the rows; out goes a [`Choice`]. The worst incidents come first: errors, then the longest waits.
+#![forbid(unsafe_code)]
+
+use super::overview::Overview;
+use crate::analysis::{Analysis, Ending, Holding, Incident};
+use crate::report::harm;
+use std::cmp::Reverse;
+
+/// Incidents that a page lists.
+const INCIDENTS: usize = 1_000;
+/// Stretches of time in which every hold is drawn.
+const WINDOWS: usize = 400;
+
+/// A stretch of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Window {
+    pub(super) from: u64,
+    pub(super) until: u64,
+    /// Incidents in it.
+    pub(super) incidents: u64,
+}
+
+/// One in the way.
+pub(super) struct InTheWay {
+    pub(super) row: u32,
+    pub(super) since: Option<u64>,
+    pub(super) until: Option<u64>,
+}
+
+/// An incident that the page lists.
+pub(super) struct Listed {
+    /// An index into [`Analysis::incidents`].
+    pub(super) index: u32,
+    pub(super) row: u32,
+    pub(super) from: Option<u64>,
+    pub(super) until: Option<u64>,
+    /// For each of its blockers.
+    pub(super) blockers: Vec<InTheWay>,
+}
+
+/// See the module.
+pub(super) struct Choice {
+    /// In time order.
+    pub(super) incidents: Vec<Listed>,
+    /// How many there are that are not in it.
+    pub(super) unlisted: u64,
+    /// In time order; they do not overlap.
+    pub(super) windows: Vec<Window>,
+}
+
+impl Choice {
+    /// Chooses, and makes sure that everybody named has a row.
+    pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Choice {
+        let mut worst: Vec<u32> = (0..analysis.incidents.len() as u32).collect();
+        worst.sort_by_key(|&index| (Reverse(harm::weight(analysis, &analysis.incidents[index as usize])), index));
+        let unlisted = worst.len().saturating_sub(INCIDENTS) as u64;
+        worst.truncate(INCIDENTS);
+        let mut incidents: Vec<Listed> =
+            worst.iter().map(|&index| listed(analysis, overview, index, &analysis.incidents[index as usize])).collect();
+        let windows = windows(&incidents);
+        incidents.sort_by_key(|listed| listed.index);
+        Choice { incidents, unlisted, windows }
+    }
+}
+
+fn listed(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, index: u32, incident: &Incident) -> Listed {
+    let time = overview.time;
+    let row = overview.own_row(incident.who, incident.db, incident.tid);
+    let mut blockers = Vec::with_capacity(incident.blockers.len());
+    for blocker in &incident.blockers {
+        let holding = &analysis.holdings[blocker.holding as usize];
+        let log = holding.who.log;
+        blockers.push(InTheWay {
+            row: overview.own_row(holding.who, incident.db, blocker.tid),
+            since: time.at(log, holding.since),
+            until: ended(holding).and_then(|at| time.at(log, at)),
+        });
+    }
+    let log = incident.who.log;
+    Listed { index, row, from: time.at(log, incident.first), until: time.at(log, incident.until), blockers }
+}
+
+fn ended(holding: &Holding) -> Option<u64> {
+    match holding.ending {
+        Ending::Released(at, _) | Ending::Unseen(at) => Some(at),
+        Ending::Open => None,
+    }
+}
+
+/// The stretches round these incidents, worst first.
+fn windows(worst: &[Listed]) -> Vec<Window> {
+    let mut all: Vec<Window> = Vec::new();
+    for listed in worst.iter().take(WINDOWS) {
+        let Some((from, until)) = listed.from.zip(listed.until) else { continue };
+        // What led to it and what came of it: half as long again on each side, within what a person looks at.
+        let room = ((until.saturating_sub(from)) / 2).clamp(500_000, 100_000_000);
+        all.push(Window { from: from.saturating_sub(room), until: until.saturating_add(room), incidents: 1 });
+    }
+    all.sort_by_key(|window| (window.from, window.until));
+    let mut joined: Vec<Window> = Vec::new();
+    for window in all {
+        match joined.last_mut() {
+            Some(last) if window.from <= last.until => {
+                last.until = last.until.max(window.until);
+                last.incidents += 1;
+            }
+            _ => joined.push(window),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_that_touch_are_one() {
+        let at = |from: u64, until: u64| Listed { index: 0, row: 0, from: Some(from), until: Some(until), blockers: Vec::new() };
+        let ms = 1_000_000;
+        let found = windows(&[at(100 * ms, 101 * ms), at(10 * ms, 12 * ms), at(12 * ms, 13 * ms)]);
+        let found: Vec<_> = found.iter().map(|window| (window.from, window.until, window.incidents)).collect();
+        assert_eq!(found, [(9 * ms, 13 * ms + ms / 2, 2), (99 * ms + ms / 2, 101 * ms + ms / 2, 1)]);
+    }
+}

@@ -1,0 +1,293 @@
+//! What the page's script draws, as one JSON object; `timeline/model.js` is its reader.
+//!
+//! In come the analysis, the rows and the choice; out goes [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
+//! what it is, time since the beginning of the piece before, length, flags, thread, statement, record, and the record that ended it plus one (0 = none).
+#![forbid(unsafe_code)]
+
+use super::bins::{Scale, letters};
+use super::choice::{Choice, Listed};
+use super::fold::Drawn;
+use super::inert;
+use super::overview::Overview;
+use super::sqls::{Sqls, Statement};
+use super::time::Unit;
+use crate::analysis::{Analysis, Cause, LockId};
+use crate::report::{essence, explain, fix, harm, words};
+use crate::trace::LogId;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// Records of a proof that are listed.
+const EVIDENCE: usize = 24;
+
+#[derive(Serialize)]
+pub(super) struct Data {
+    ticks: bool,
+    /// Milliseconds since 1970 at `origin`; null where ticks are counted.
+    origin_ms: Option<f64>,
+    length: u64,
+    locks: Vec<String>,
+    dbs: Vec<String>,
+    processes: Vec<String>,
+    threads: BTreeMap<u32, String>,
+    sql: Vec<Statement>,
+    bins: (i64, u64),
+    /// Every hold is in `rows`: nothing is drawn as density.
+    complete: bool,
+    windows: Vec<(i64, u64)>,
+    rows: Vec<RowData>,
+    incidents: Vec<IncidentData>,
+    causes: BTreeMap<&'static str, [String; 2]>,
+    /// The worst incident of the worst cause: what is looked at first.
+    worst: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct RowData {
+    db: Option<u32>,
+    process: Option<u32>,
+    name: String,
+    tid: u32,
+    connections: u64,
+    holds: u64,
+    density: Vec<(usize, String)>,
+    pieces: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct IncidentData {
+    id: u32,
+    db: Option<u32>,
+    row: u32,
+    at: Option<u64>,
+    length: Option<u64>,
+    ended: &'static str,
+    cause: &'static str,
+    also: Vec<&'static str>,
+    lock: String,
+    who: String,
+    sql: u32,
+    attempts: u32,
+    blockers: Vec<BlockerData>,
+    outside: Vec<String>,
+    proof: Vec<(u32, u64, &'static str)>,
+    more_proof: usize,
+}
+
+#[derive(Serialize)]
+struct BlockerData {
+    row: u32,
+    who: String,
+    lock: String,
+    what: usize,
+    from: Option<u64>,
+    until: Option<u64>,
+    sql: u32,
+    last: u32,
+    state: &'static str,
+    certain: bool,
+    same_thread: bool,
+    number: u64,
+}
+
+/// What was drawn one by one, and what was not.
+pub(super) struct Counts {
+    pub(super) holds: u64,
+    pub(super) shown: u64,
+    pub(super) complete: bool,
+    pub(super) cut_statements: u64,
+    pub(super) folded: u64,
+}
+
+/// The data, and what there is to say about what is not in it.
+pub(super) fn of(
+    analysis: &Analysis<'_>,
+    overview: &Overview<'_, '_>,
+    choice: &Choice,
+    (drawn, place): (Vec<Drawn>, Vec<u32>),
+) -> (Data, Counts) {
+    let scale = overview.scale.unwrap_or(Scale::new(0));
+    let firsts = drawn.iter().filter_map(|row| row.pieces.first()).map(|piece| piece.since);
+    let incidents = choice.incidents.iter().filter_map(|listed| listed.from);
+    let origin = firsts.chain(incidents).min().map_or(scale.origin, |first| first.min(scale.origin));
+    let mut make = Make {
+        analysis,
+        origin,
+        place,
+        sqls: Sqls::new(analysis.trace),
+        processes: Vec::new(),
+        by_log: HashMap::new(),
+        threads: BTreeMap::new(),
+    };
+    let incidents: Vec<IncidentData> = choice.incidents.iter().map(|listed| make.incident(listed)).collect();
+    let mut counts = Counts { holds: overview.holds, shown: 0, complete: overview.all.is_some(), cut_statements: 0, folded: 0 };
+    let mut rows = Vec::with_capacity(drawn.len());
+    for mut row in drawn {
+        counts.shown +=
+            row.pieces.iter().filter(|piece| usize::from(piece.what.0) < LockId::COUNT && piece.flags & 8 == 0).count() as u64;
+        counts.folded += if row.who.is_none() { row.connections } else { 0 };
+        counts.complete &= row.who.is_some();
+        rows.push(make.row(&mut row, &scale, overview.all.is_some()));
+    }
+    counts.cut_statements = make.sqls.cut;
+    let until = overview.until.max(choice.incidents.iter().filter_map(|listed| listed.until).max().unwrap_or(0));
+    let data = Data {
+        ticks: overview.time.unit == Unit::Ticks,
+        origin_ms: (overview.time.unit == Unit::Nanoseconds && analysis.records > 0).then_some(origin as f64 / 1e6),
+        length: until.saturating_sub(origin),
+        locks: LockId::all().map(|lock| lock.to_string()).collect(),
+        dbs: analysis.databases.iter().map(database).collect(),
+        processes: make.processes,
+        threads: make.threads,
+        sql: make.sqls.all,
+        bins: (scale.origin as i64 - origin as i64, scale.width),
+        complete: counts.complete,
+        windows: choice.windows.iter().map(|window| (window.from as i64 - origin as i64, window.until - window.from)).collect(),
+        rows,
+        incidents,
+        causes: causes(analysis),
+        worst: harm::causes(analysis).first().map(|harm| harm.worst + 1),
+    };
+    (data, counts)
+}
+
+/// The path of a database, for display.
+pub(super) fn database(db: &crate::analysis::Database) -> String {
+    db.paths.first().map_or_else(|| "(a database whose name was not recorded)".to_owned(), |path| inert::line(path, 300))
+}
+
+/// What each cause means, and what removes it.
+fn causes(analysis: &Analysis<'_>) -> BTreeMap<&'static str, [String; 2]> {
+    let meaning = |cause: Cause| explain::meaning(cause).to_owned();
+    harm::causes(analysis).into_iter().map(|harm| (harm.cause.id(), [meaning(harm.cause), harm.fix])).collect()
+}
+
+struct Make<'a, 't> {
+    analysis: &'a Analysis<'t>,
+    origin: u64,
+    place: Vec<u32>,
+    sqls: Sqls<'a>,
+    processes: Vec<String>,
+    by_log: HashMap<LogId, u32>,
+    threads: BTreeMap<u32, String>,
+}
+
+impl Make<'_, '_> {
+    fn process(&mut self, log: LogId) -> u32 {
+        let next = self.processes.len() as u32;
+        let number = *self.by_log.entry(log).or_insert(next);
+        if number == next {
+            self.processes.push(process(self.analysis, log));
+        }
+        number
+    }
+
+    fn thread(&mut self, log: LogId, tid: u32) {
+        if tid != 0
+            && !self.threads.contains_key(&tid)
+            && let Some(name) = self.analysis.trace.log(log).names.thread(tid)
+        {
+            self.threads.insert(tid, inert::line(&name.text, 60));
+        }
+    }
+
+    fn row(&mut self, row: &mut Drawn, scale: &Scale, all: bool) -> RowData {
+        let process = row.log.map(|log| self.process(log));
+        let name = match row.who {
+            Some(who) => format!("c{}{}", who.conn, if who.forked { " (forked)" } else { "" }),
+            None if row.connections == 0 => "other connections".to_owned(),
+            None => crate::report::text::many(row.connections, "more connection"),
+        };
+        if let Some(log) = row.log {
+            self.thread(log, row.tid);
+        }
+        let mut before = self.origin;
+        let mut pieces = Vec::with_capacity(row.pieces.len() * 8);
+        for piece in &row.pieces {
+            let log = row.log.unwrap_or(LogId(0));
+            self.thread(log, piece.tid);
+            let sql = self.sqls.number(log, piece.sql);
+            let end = piece.end_number.map_or(0, |number| number.saturating_add(1));
+            pieces.extend([
+                piece.what.0.into(),
+                piece.since.saturating_sub(before),
+                piece.length(),
+                piece.flags.into(),
+                piece.tid.into(),
+                sql.into(),
+                piece.number,
+                end,
+            ]);
+            before = piece.since.max(before);
+        }
+        // Where every piece is here, their density says nothing more.
+        let density = if all && row.who.is_some() {
+            Vec::new()
+        } else {
+            let shares = row.shares.iter_mut().enumerate();
+            shares.filter_map(|(kind, shares)| Some((kind, letters(&shares.as_mut()?.shares(scale))))).collect()
+        };
+        RowData { db: row.db, process, name, tid: row.tid, connections: row.connections, holds: row.holds, density, pieces }
+    }
+
+    fn since(&self, at: Option<u64>) -> Option<u64> {
+        at.map(|at| at.saturating_sub(self.origin))
+    }
+
+    fn incident(&mut self, listed: &Listed) -> IncidentData {
+        let analysis = self.analysis;
+        let incident = &analysis.incidents[listed.index as usize];
+        let mut blockers = Vec::with_capacity(incident.blockers.len());
+        for (blocker, way) in incident.blockers.iter().zip(&listed.blockers) {
+            let holding = &analysis.holdings[blocker.holding as usize];
+            blockers.push(BlockerData {
+                row: self.place[way.row as usize],
+                who: inert::line(&words::who(analysis, holding.who, blocker.tid), 120),
+                lock: holding.lock.to_string(),
+                what: holding.lock.index(),
+                from: self.since(way.since),
+                until: self.since(way.until),
+                sql: self.sqls.number(holding.who.log, holding.sql),
+                last: self.sqls.number(holding.who.log, holding.last_sql),
+                state: blocker.state.id(),
+                certain: blocker.certain,
+                same_thread: blocker.same_thread,
+                number: holding.number,
+            });
+        }
+        let proof = incident.evidence.iter().take(EVIDENCE);
+        IncidentData {
+            id: listed.index + 1,
+            db: incident.db,
+            row: self.place[listed.row as usize],
+            at: self.since(listed.from),
+            length: listed.from.zip(listed.until).map(|(from, until)| until.saturating_sub(from)),
+            ended: incident.ended.id(),
+            cause: incident.cause.id(),
+            also: incident.contributing.iter().map(|item| item.id()).collect(),
+            lock: incident.request.to_string(),
+            who: inert::line(&words::who(analysis, incident.who, incident.tid), 120),
+            sql: self.sqls.number(incident.who.log, incident.sql),
+            attempts: incident.attempts,
+            blockers,
+            outside: essence::strangers(analysis, incident).map(|stranger| inert::line(&stranger.to_string(), 200)).collect(),
+            proof: proof.map(|item| (analysis.trace.log(item.log).pid, item.number, fix::shows(item.role))).collect(),
+            more_proof: incident.evidence.len().saturating_sub(EVIDENCE),
+        }
+    }
+}
+
+/// A process, for display.
+pub(super) fn process(analysis: &Analysis<'_>, log: LogId) -> String {
+    let log = analysis.trace.log(log);
+    let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let command = match log.names.argv() {
+        Some(argv) if !argv.is_empty() => {
+            let first = base(argv[0]);
+            let rest = argv[1..].iter().take(4).map(|part| base(part));
+            std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" ")
+        }
+        _ => log.names.exe().map(base).unwrap_or_default(),
+    };
+    inert::line(format!("pid {} {command}", log.pid).trim_end(), 80)
+}

@@ -1,0 +1,95 @@
+//! The report as one page: a file that needs nothing else, and shows what the text says and a timeline to look at.
+//!
+//! In come a [`Trace`] and a writer; out goes HTML. One pass over the records ([`overview`]) finds what a page has room for; where there is more, a second one
+//! ([`detail`]) takes every hold round the incidents. The text of the page stands there without any script; `timeline/` is the script, and what it draws is
+//! a JSON object ([`data`]). Nothing a trace says is markup, and the page's policy allows no script but its own and no network. Called by `locktrace
+//! report --html` and `locktrace open`.
+#![forbid(unsafe_code)]
+
+mod bins;
+mod charts;
+mod choice;
+mod data;
+mod detail;
+mod fold;
+mod inert;
+mod overview;
+mod page;
+mod sqls;
+mod tables;
+mod time;
+mod verdict;
+
+use crate::analysis::{Analysis, Options};
+use crate::trace::{Error, Trace};
+use choice::Choice;
+use data::{Counts, Data};
+use detail::Detail;
+use overview::Overview;
+use std::io::{self, Write};
+
+/// A trace as a page shows it, read to its end.
+pub struct Page<'t> {
+    /// What was found.
+    pub analysis: Analysis<'t>,
+    data: Data,
+    counts: Counts,
+    choice: Choice,
+    curves: Vec<charts::Chart>,
+    /// The trace could not be read a second time.
+    once: bool,
+    placeless: u64,
+    unit: time::Unit,
+}
+
+impl<'t> Page<'t> {
+    /// Reads a trace; a second time from `again` where one pass is not enough (`None`: it cannot be read again). `progress` is called for every record.
+    ///
+    /// # Errors
+    /// As [`Trace::events`].
+    pub fn read(
+        trace: &'t Trace,
+        again: &dyn Fn() -> Option<Result<Trace, Error>>,
+        options: Options,
+        progress: &dyn Fn(),
+    ) -> Result<Page<'t>, Error> {
+        let mut overview = Overview::new(trace, progress);
+        let analysis = Analysis::watched(trace, options, &mut overview)?;
+        let choice = Choice::of(&analysis, &mut overview);
+        let mut once = false;
+        let pieces = match overview.all.take() {
+            Some(all) => {
+                overview.all = Some(Vec::new());
+                all
+            }
+            None => {
+                let mut pieces: Vec<_> = (0..overview.rows.len() as u32).flat_map(|row| overview.longest(row)).collect();
+                let mut detail = Detail::new(&overview, &choice.windows);
+                if choice.windows.is_empty() {
+                } else if trace.is_read_once() {
+                    match again() {
+                        Some(second) => drop(Analysis::watched(&second?, Options { longest: 0 }, &mut detail)?),
+                        None => once = true,
+                    }
+                } else {
+                    Analysis::watched(trace, Options { longest: 0 }, &mut detail)?;
+                }
+                pieces.extend(detail.finish());
+                pieces
+            }
+        };
+        let curves = charts::curves(&analysis, &mut overview, &choice);
+        let rows = fold::rows(&mut overview, &choice, pieces);
+        let (data, counts) = data::of(&analysis, &overview, &choice, rows);
+        let (placeless, unit) = (overview.placeless, overview.time.unit);
+        Ok(Page { analysis, data, counts, choice, curves, once, placeless, unit })
+    }
+
+    /// Writes the page.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        page::write(self, out)
+    }
+}

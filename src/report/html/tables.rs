@@ -1,0 +1,280 @@
+//! The parts of the page that are tables: incidents, which statement blocks which, locks of each database, losses and what the page leaves out.
+#![forbid(unsafe_code)]
+
+use super::Page;
+use super::choice::Listed;
+use super::data;
+use super::inert::{line, lines};
+use super::time::Unit;
+use crate::analysis::{Database, Distribution, LockId};
+use crate::report::harm::{self, Pair};
+use crate::report::human::{count, duration, known};
+use crate::report::text::many;
+use crate::report::{essence, losses, words};
+use maud::{Markup, html};
+
+/// Statements on each side of the matrix.
+const MATRIX: usize = 10;
+/// Databases with a table of their own.
+const DATABASES: usize = 40;
+/// Lines about logs with losses.
+const LOSSES: usize = 200;
+
+/// A statement, or that none is known.
+pub(super) fn sql(text: Option<String>, most: usize) -> Markup {
+    match text {
+        Some(text) => html! {
+            code.sql { bdi { (lines(&text, most)) } }
+            @if text.chars().nth(most).is_some() { span.dim { " (" (count(text.len() as u64)) " bytes)" } }
+        },
+        None => html! { span.dim { "no statement known" } },
+    }
+}
+
+/// Every incident that is listed: the timeline in words.
+pub(super) fn incidents(page: &Page<'_>) -> Markup {
+    let choice = &page.choice;
+    html! {
+        section #incidents aria-labelledby="incidents-head" {
+            h2 #incidents-head { "Incidents" }
+            @if choice.unlisted > 0 {
+                p.note {
+                    "The " (count(choice.incidents.len() as u64)) " worst are listed: errors first, then the longest waits. "
+                    (count(choice.unlisted)) " more are in the sums above and in " code { "locktrace report --json" } "."
+                }
+            }
+            @if choice.incidents.is_empty() {
+                p { "None: no refusal that an application could see." }
+            } @else {
+                p.note #incidents-shown aria-live="polite" {}
+                div.scroll tabindex="0" role="region" aria-labelledby="incidents-head" {
+                    table.incidents {
+                        thead { tr {
+                            th scope="col" { "#" } th scope="col" { "when" } th scope="col" { "why" } th scope="col" { "lock" }
+                            th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "in the way" }
+                        } }
+                        tbody { @for listed in &choice.incidents { (incident(page, listed)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
+    let analysis = &page.analysis;
+    let incident = &analysis.incidents[listed.index as usize];
+    let number = listed.index + 1;
+    html! {
+        tr id={ "incident-" (number) } {
+            th scope="row" { a href={ "#incident-" (number) } { (number) } }
+            td.num { (words::at(analysis, incident.who.log, incident.first)) }
+            td {
+                (incident.cause.id())
+                @for item in &incident.contributing { " " span.also { "+ " (item.id()) } }
+            }
+            td { (incident.request) }
+            td.num { (known(analysis.ns(incident.who.log, incident.first, incident.until))) }
+            td class=(incident.ended.id()) { (words::ended(incident)) }
+            td {
+                (sql(words::sql(analysis, incident.who, incident.sql), 160))
+                div.dim { bdi { (line(&words::who(analysis, incident.who, incident.tid), 100)) } }
+            }
+            td {
+                @if let Some(blocker) = incident.blockers.first() {
+                    @let holding = &analysis.holdings[blocker.holding as usize];
+                    (sql(words::sql(analysis, holding.who, holding.sql), 160))
+                    div.dim {
+                        @if !blocker.certain { "possibly " }
+                        bdi { (line(&words::who(analysis, holding.who, blocker.tid), 100)) } ", " (holding.lock) ", " (blocker.state.id())
+                    }
+                    @if incident.blockers.len() > 1 || incident.more_blockers > 0 {
+                        div.dim { "and " (incident.blockers.len() as u64 - 1 + u64::from(incident.more_blockers)) " more" }
+                    }
+                }
+                @for stranger in essence::strangers(analysis, incident) { div { bdi { (line(&stranger.to_string(), 200)) } ", outside the trace" } }
+                @if incident.blockers.is_empty() && incident.outside.is_none() { span.dim { "nobody is known" } }
+            }
+        }
+    }
+}
+
+/// Which statement is in the way of which.
+pub(super) fn matrix(page: &Page<'_>) -> Markup {
+    let pairs = harm::statements(&page.analysis);
+    let (mut victims, mut blockers): (Vec<&Option<String>>, Vec<&Option<String>>) = (Vec::new(), Vec::new());
+    for pair in &pairs {
+        if victims.len() < MATRIX && !victims.contains(&&pair.victim) {
+            victims.push(&pair.victim);
+        }
+        if blockers.len() < MATRIX && !blockers.contains(&&pair.blocker) {
+            blockers.push(&pair.blocker);
+        }
+    }
+    let cell = |victim: &Option<String>, blocker: &Option<String>| {
+        let mut found = pairs.iter().filter(|pair| pair.victim == *victim && pair.blocker == *blocker);
+        let first = found.next()?.clone();
+        Some(found.fold(first, |sum, pair| Pair {
+            count: sum.count + pair.count,
+            gave_up: sum.gave_up + pair.gave_up,
+            waited_ns: sum.waited_ns.saturating_add(pair.waited_ns),
+            ..sum
+        }))
+    };
+    let most = pairs.iter().map(|pair| pair.count).max().unwrap_or(1).max(1);
+    let shown = pairs.iter().filter(|pair| victims.contains(&&pair.victim) && blockers.contains(&&pair.blocker)).count();
+    let name = |text: &Option<String>| sql(text.clone(), 120);
+    html! {
+        section #matrix aria-labelledby="matrix-head" {
+            h2 #matrix-head { "Who blocks whom" }
+            @if pairs.is_empty() {
+                p { "No statement was in the way of another." }
+            } @else {
+                p.note {
+                    "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
+                    @if shown < pairs.len() { " " (many((pairs.len() - shown) as u64, "more pair")) " of statements: " code { "locktrace report --json" } "." }
+                }
+                div.scroll tabindex="0" role="region" aria-labelledby="matrix-head" {
+                    table.matrix {
+                        thead { tr { td.corner { "refused ↓ · in the way →" } @for blocker in &blockers { th scope="col" { (name(blocker)) } } } }
+                        tbody {
+                            @for victim in &victims {
+                                tr {
+                                    th scope="row" { (name(victim)) }
+                                    @for blocker in &blockers {
+                                        @match cell(victim, blocker) {
+                                            Some(pair) => td.heat.{ "h" (1 + pair.count * 4 / most) } {
+                                                strong { (count(pair.count)) }
+                                                @if pair.gave_up > 0 { div.bad { (many(pair.gave_up, "error")) } }
+                                                div.dim { (duration(pair.waited_ns)) }
+                                            },
+                                            None => td { span.dim { "–" } },
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The locks of each database, in numbers.
+pub(super) fn databases(page: &Page<'_>) -> Markup {
+    let all = &page.analysis.databases;
+    html! {
+        section #databases aria-labelledby="databases-head" {
+            h2 #databases-head { "Databases" }
+            @if all.is_empty() { p { "No record is about a database." } }
+            @if all.len() > DATABASES {
+                p.note { "The first " (DATABASES) " of " (count(all.len() as u64)) ": all are in " code { "locktrace report" } "." }
+            }
+            @for db in all.iter().take(DATABASES) { (database(db)) }
+        }
+    }
+}
+
+fn database(db: &Database) -> Markup {
+    let shown: Vec<LockId> = LockId::all().filter(|&lock| db.lock(lock).any()).collect();
+    let name = data::database(db);
+    html! {
+        h3 { bdi { (name) } @for path in db.paths.iter().skip(1) { span.dim { ", also " bdi { (line(path, 300)) } } } }
+        p.dim {
+            "journal mode: " (db.modes.names().join(" and ")) " · " (many(db.connections, "connection")) " · "
+            @if db.logs.len() == 1 { "1 process" } @else { (count(db.logs.len() as u64)) " processes" }
+            " · " (many(db.records, "record")) " · " (many(db.transitions, "transition")) " · " (count(db.redundant)) " redundant"
+        }
+        @if !shown.is_empty() {
+            div.scroll tabindex="0" role="region" aria-label={ "Locks of " (name) } {
+                table.numbers {
+                    thead { tr { @for head in HEADS { th scope="col" { (head) } } } }
+                    tbody {
+                        @for lock in shown {
+                            @let stats = db.lock(lock);
+                            tr {
+                                th scope="row" { (lock) }
+                                td { (count(stats.acquired)) } td { (count(stats.refused)) }
+                                (quantiles(&stats.held)) (quantiles(&stats.waited))
+                                td { (count(stats.gave_up)) } td { (count(stats.unknown)) } td { (count(stats.open)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+const HEADS: [&str; 14] = [
+    "lock",
+    "taken",
+    "refused",
+    "held p50",
+    "p95",
+    "p99",
+    "max",
+    "got after p50",
+    "p95",
+    "p99",
+    "max",
+    "gave up",
+    "unknown",
+    "open",
+];
+
+fn quantiles(distribution: &Distribution) -> Markup {
+    let max = (distribution.count > 0).then_some(distribution.max_ns);
+    let show = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), duration);
+    html! {
+        @for part in [0.5, 0.95, 0.99] { td { (show(distribution.quantile(part))) } }
+        td { (show(max)) }
+    }
+}
+
+/// What was lost, and what the page does not show.
+pub(super) fn account(page: &Page<'_>) -> Markup {
+    let analysis = &page.analysis;
+    let counts = &page.counts;
+    let lossy = analysis.trace.logs().iter().zip(&analysis.summary.tallies).filter(|(_, tally)| tally.unread() > 0);
+    let mut lost: Vec<String> = lossy.map(|(log, tally)| format!("log {}: {}", log.id, losses(tally))).collect();
+    lost.extend(analysis.summary.problems.iter().map(|problem| problem.to_string()));
+    html! {
+        section #losses aria-labelledby="losses-head" {
+            h2 #losses-head { "Lost or unusable" }
+            @if lost.is_empty() { p { "Nothing: every record was read." } }
+            ul {
+                @for what in lost.iter().take(LOSSES) { li { bdi { (line(what, 500)) } } }
+                @if lost.len() > LOSSES { li { "and " (count((lost.len() - LOSSES) as u64)) " more lines: " code { "locktrace report" } } }
+            }
+        }
+        section #about aria-labelledby="about-head" {
+            h2 #about-head { "What this page shows" }
+            p #aggregated {
+                @if counts.complete {
+                    "All " (count(counts.holds)) " holds are drawn one by one."
+                } @else {
+                    (count(counts.holds.saturating_sub(counts.shown))) " holds are drawn as density; " (count(counts.shown))
+                    " are shown one by one: those round incidents, as far as there is room, and the longest of each connection."
+                }
+            }
+            @if page.once {
+                p { "The trace came from standard input and could be read once only: of the holds round incidents only the longest are shown. From a file or a directory all of them are." }
+            }
+            @if counts.folded > 0 {
+                p { (many(counts.folded, "connection")) " without a part in any incident listed here are drawn together, a row for a process or a database." }
+            }
+            @if page.placeless > 0 {
+                p { (many(page.placeless, "hold")) " and stretches of work are not drawn: the clock of their log does not tell when they were." }
+            }
+            @if page.unit == Unit::Ticks {
+                p { "How long a tick of the clock is, this trace does not tell: the timeline counts ticks. Their order and proportions are right." }
+            }
+            @if counts.cut_statements > 0 { p { (many(counts.cut_statements, "statement")) " in the timeline are cut short, because there are so many." } }
+            p.dim {
+                "Made by locktrace " (env!("CARGO_PKG_VERSION")) ". This file is complete: it loads nothing. It holds SQL texts of your program: treat it like the trace."
+            }
+        }
+    }
+}

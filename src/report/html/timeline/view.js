@@ -1,0 +1,64 @@
+// What part of the trace is in view, and which lines: time on one axis, rows on the other.
+const WHOLE = Math.max(data.length, 1);
+const NARROWEST = Math.min(WHOLE, data.ticks ? 100 : 1000);
+const view = { from: 0, to: WHOLE, selected: null, hovered: null, lines: [], height: 0, top: new Map() };
+const HEAD = 58, ROW = 28, GROUP = 26;
+
+const look = (from, to) => {
+  let span = Math.min(Math.max(to - from, NARROWEST), WHOLE * 1.04);
+  const middle = (from + to) / 2;
+  let start = middle - span / 2;
+  const edge = (WHOLE * 1.04 - WHOLE) / 2;
+  start = Math.min(Math.max(start, -edge), WHOLE + edge - span);
+  view.from = start;
+  view.to = start + span;
+  repaint();
+};
+const lookAtAll = () => look(-WHOLE * 0.02, WHOLE * 1.02);
+const zoom = (factor, at = (view.from + view.to) / 2) => look(at - (at - view.from) * factor, at + (view.to - at) * factor);
+const move = (share) => {
+  const by = (view.to - view.from) * share;
+  look(view.from + by, view.to + by);
+};
+
+// The incident with the hold in its way, or as much of that as leaves something to be seen of the wait.
+const lookAtIncident = (incident) => {
+  if (incident.from === null) return;
+  const length = Math.max(incident.to - incident.from, NARROWEST / 2);
+  const reach = Math.max(length * 10, data.ticks ? 0 : 5e8);
+  let from = incident.from, to = Math.max(incident.to, incident.from + length);
+  const [blocker] = incident.blockers;
+  if (blocker && blocker.from !== null) {
+    from = Math.min(from, Math.max(blocker.from, incident.from - reach));
+    to = Math.max(to, Math.min(blocker.until ?? data.length, incident.to + reach));
+  }
+  const room = (to - from) * 0.12 + length;
+  look(from - room, to + room);
+};
+
+// The lines from top to bottom: what is selected first, where not everything fits on the screen; then each group under its name.
+const layOut = (fits) => {
+  const lines = [];
+  let y = 0;
+  const add = (line, height) => {
+    lines.push({ ...line, y, height });
+    y += height;
+  };
+  const shown = groups.map((group) => ({ group, rows: group.rows.filter(rowIsShown) })).filter((entry) => entry.rows.length > 0);
+  const all = shown.reduce((sum, entry) => sum + GROUP + entry.rows.length * ROW, 0);
+  const incident = view.selected?.incident;
+  if (incident && all > fits) {
+    add({ text: `In incident ${incident.id}`, pinned: true }, GROUP);
+    const involved = new Set([incident.victim, ...incident.blockers.map((blocker) => blocker.held)]);
+    for (const row of involved) add({ row, pinned: true }, ROW);
+  }
+  for (const { group, rows: some } of shown) {
+    const process = group.process === null ? "other processes" : processName(group.process);
+    add({ text: `${baseName(dbName(group.db))} › ${process}`, group }, GROUP);
+    for (const row of some) add({ row }, ROW);
+  }
+  view.lines = lines;
+  view.height = y;
+  view.top = new Map();
+  for (const line of lines) if (line.row && !view.top.has(line.row)) view.top.set(line.row, line.y);
+};

@@ -1,0 +1,111 @@
+//! The top of the page: what the application saw, the causes in order of harm with what removes each, and hazards.
+#![forbid(unsafe_code)]
+
+use super::Page;
+use super::inert::{line, lines};
+use super::tables::sql;
+use crate::report::harm::{self, Harm};
+use crate::report::human::{count, duration};
+use crate::report::text::many;
+use crate::report::{essence, verdict, words};
+use maud::{Markup, html};
+
+/// Characters of a statement in the verdict.
+const SQL: usize = 300;
+
+pub(super) fn section(page: &Page<'_>) -> Markup {
+    let analysis = &page.analysis;
+    let (head, mood) = match verdict::headline(analysis) {
+        Some((head, failed)) => (head, if failed > 0 { "bad" } else { "fair" }),
+        None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
+        None => match essence::Essence::of(analysis).refused {
+            0 => ("No attempt to take a lock was refused".to_owned(), "good"),
+            n => (format!("{}, none of which an application sees", many(n, "refused attempt")), "good"),
+        },
+    };
+    html! {
+        section #verdict aria-labelledby="verdict-head" {
+            h2 #verdict-head class=(mood) { (head) }
+            @if analysis.has_losses() {
+                p.note { "Records were lost: what is said here is of those that are left. " a href="#losses" { "What was lost" } "." }
+            }
+            div.causes { @for harm in harm::causes(analysis) { (cause(page, &harm)) } }
+            @if !analysis.hazards.is_empty() {
+                h3 { "Hazards, without any refusal" }
+                ul.hazards {
+                    @for hazard in &analysis.hazards {
+                        li {
+                            strong { (hazard.kind.id()) } ": " bdi { (line(&hazard.what, 400)) }
+                            @if let Some(db) = analysis.databases.get(hazard.db as usize) { " " span.dim { bdi { (super::data::database(db)) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
+    let analysis = &page.analysis;
+    let incident = &analysis.incidents[harm.worst as usize];
+    let also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
+    let listed = page.choice.incidents.iter().any(|listed| listed.index == harm.worst);
+    html! {
+        article.cause {
+            h3 {
+                (harm.cause.id())
+                @for id in also { " " span.also { "+ " (id) } }
+            }
+            p.sum {
+                (many(harm.count, "time"))
+                @if harm.gave_up > 0 { ", " strong.bad { (many(harm.gave_up, "error")) } }
+                ", " (duration(harm.waited_ns)) " waited in all"
+            }
+            dl {
+                dt { "refused" }
+                dd { (sql(words::sql(analysis, incident.who, incident.sql), SQL)) }
+                @if let Some(blocker) = incident.blockers.first() {
+                    @let holding = &analysis.holdings[blocker.holding as usize];
+                    dt { "by" }
+                    dd {
+                        (sql(words::sql(analysis, holding.who, holding.sql), SQL))
+                        div.dim {
+                            bdi { (line(&words::who(analysis, holding.who, blocker.tid), 120)) } ", holding " (holding.lock) ", " (blocker.state.id())
+                        }
+                    }
+                }
+                @for stranger in essence::strangers(analysis, incident) {
+                    dt { "by" }
+                    dd { bdi { (line(&stranger.to_string(), 300)) } ", outside the trace, holding " (line(&stranger.lock(), 60)) }
+                }
+                dt { "fix" }
+                dd { (lines(&harm.fix, 2_000)) }
+                dt { "proof" }
+                dd {
+                    @if listed { a href={ "#incident-" (harm.worst + 1) } { "incident " (harm.worst + 1) } " · " }
+                    code { "locktrace explain --incident " (harm.worst + 1) }
+                }
+            }
+        }
+    }
+}
+
+/// The few facts under the title.
+pub(super) fn facts(page: &Page<'_>) -> Markup {
+    let analysis = &page.analysis;
+    html! {
+        p.facts {
+            (many(analysis.records, "record")) " of " (many(analysis.trace.logs().len() as u64, "process log"))
+            " · " (many(analysis.databases.len() as u64, "database"))
+            @if let Some((from, to)) = analysis.span {
+                " · " (duration(to.saturating_sub(from))) " from "
+                time datetime=(rfc3339(from)) { (rfc3339(from).replace('T', " ").replace('Z', " UTC")) }
+            }
+            " · " (count(page.counts.holds)) " holds"
+        }
+    }
+}
+
+fn rfc3339(ns: u64) -> String {
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
+}
