@@ -1,11 +1,11 @@
 //! `locktrace open`: the page, in the user's browser.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, page};
+use super::{Again, Failure, output, page};
 use crate::analysis::Options;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,9 @@ pub(super) struct OpenVerb {
 
 impl OpenVerb {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let trace = open(self.trace.as_deref())?;
-        let page = page::read(&trace, self.trace.as_deref(), Options::default())?;
+        let given = Again::new(self.trace.as_deref())?;
+        let trace = given.open()?;
+        let page = page::read(&trace, &given, Options::default())?;
         let (path, file) = match self.output {
             Some(path) => {
                 let file = File::create(&path);
@@ -43,7 +44,8 @@ impl OpenVerb {
             None => fresh(),
         };
         let failed = |error: io::Error| Failure::Other(format!("{}: cannot be written: {error}", path.display()));
-        page::write(&page, file.map_err(failed)?).map_err(failed)?;
+        let mut stream = BufWriter::with_capacity(1 << 20, file.map_err(failed)?);
+        page.write(&mut stream).and_then(|()| stream.flush()).map_err(failed)?;
         let path = std::path::absolute(&path).unwrap_or(path);
         let mut out = output();
         match show(&path) {

@@ -1,7 +1,7 @@
-//! How far an export is, for whoever waits at a terminal.
+//! How far reading is, for whoever waits at a terminal.
 //!
-//! In comes an [`Export`]; out goes one that counts what passes through, shows it on stderr a few times a second (only where that is a terminal, and only after
-//! a second). Called by `locktrace export`.
+//! [`Meter`] counts records, and shows their number on stderr a few times a second (only where that is a terminal, and only after a second). [`Progress`] is an
+//! [`Export`] around another one that tells a meter. Called by `locktrace export`, `report --html` and `open`.
 #![forbid(unsafe_code)]
 
 use crate::analysis::watch::{Span, Worked};
@@ -20,44 +20,46 @@ const BATCH: u64 = 1 << 16;
 const PATIENCE: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(250);
 
-/// See the module.
-pub(super) struct Progress<'t> {
-    inner: Box<dyn Export + 't>,
+/// Counts records, and shows how many.
+pub(super) struct Meter {
     records: Rc<Cell<u64>>,
-    holds: Rc<Cell<u64>>,
     /// Records there should be.
     total: u64,
     terminal: bool,
     began: Now,
-    shown: Option<Now>,
+    shown: Cell<Option<Now>>,
 }
 
-impl<'t> Progress<'t> {
-    pub(super) fn over(trace: &Trace, inner: Box<dyn Export + 't>) -> Progress<'t> {
+impl Meter {
+    /// For one pass over this trace, or several one after the other.
+    pub(super) fn over(trace: &Trace) -> Meter {
         let total = trace.logs().iter().map(|log| log.head.min(log.capacity.max(1))).sum();
-        Progress {
-            inner,
-            records: Rc::default(),
-            holds: Rc::default(),
-            total,
-            terminal: io::stderr().is_terminal(),
-            began: Now::now(),
-            shown: None,
+        let terminal = io::stderr().is_terminal();
+        Meter { records: Rc::default(), total, terminal, began: Now::now(), shown: Cell::new(None) }
+    }
+
+    /// One record more.
+    #[inline]
+    pub(super) fn step(&self) {
+        let records = self.records.get() + 1;
+        self.records.set(records);
+        if self.terminal && records.is_multiple_of(BATCH) {
+            self.show();
         }
     }
 
-    /// Records and holds that passed through, also once it is gone.
-    pub(super) fn counts(&self) -> (Rc<Cell<u64>>, Rc<Cell<u64>>) {
-        (Rc::clone(&self.records), Rc::clone(&self.holds))
+    /// They are read once more from the beginning.
+    pub(super) fn again(&self) {
+        self.records.set(0);
     }
 
     #[cold]
-    fn show(&mut self) {
+    fn show(&self) {
         let now = Now::now();
-        if now - self.began < PATIENCE || self.shown.is_some_and(|shown| now - shown < BETWEEN) {
+        if now - self.began < PATIENCE || self.shown.get().is_some_and(|shown| now - shown < BETWEEN) {
             return;
         }
-        self.shown = Some(now);
+        self.shown.set(Some(now));
         let done = self.records.get();
         let part = if self.total > 0 {
             format!(" of {} ({}%)", count(self.total), (done * 100 / self.total).min(100))
@@ -67,21 +69,41 @@ impl<'t> Progress<'t> {
         let _ = write!(io::stderr(), "\r\x1b[K{} records{part}", count(done));
     }
 
-    fn clear(&mut self) {
+    fn clear(&self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
 
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// See the module.
+pub(super) struct Progress<'t> {
+    inner: Box<dyn Export + 't>,
+    meter: Meter,
+    holds: Rc<Cell<u64>>,
+}
+
+impl<'t> Progress<'t> {
+    pub(super) fn over(trace: &Trace, inner: Box<dyn Export + 't>) -> Progress<'t> {
+        Progress { inner, meter: Meter::over(trace), holds: Rc::default() }
+    }
+
+    /// Records and holds that passed through, also once it is gone.
+    pub(super) fn counts(&self) -> (Rc<Cell<u64>>, Rc<Cell<u64>>) {
+        (Rc::clone(&self.meter.records), Rc::clone(&self.holds))
+    }
+}
+
 impl Watch for Progress<'_> {
     #[inline]
     fn event(&mut self, event: &Event, db: Option<u32>) {
-        let records = self.records.get() + 1;
-        self.records.set(records);
-        if self.terminal && records.is_multiple_of(BATCH) {
-            self.show();
-        }
+        self.meter.step();
         self.inner.event(event, db);
     }
 
@@ -104,8 +126,8 @@ impl Watch for Progress<'_> {
 }
 
 impl Export for Progress<'_> {
-    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
-        self.clear();
+    fn finish(self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
+        self.meter.clear();
         self.inner.finish(analysis)
     }
 }

@@ -1,11 +1,12 @@
 //! `locktrace report`: what the locks of a trace amount to, and who was in whose way.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, page, width};
+use super::destination::{Destination, Shape};
+use super::{Again, Failure, open, output, page, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::html::Page;
+use crate::report::human::bytes;
 use crate::report::{json, text};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -48,11 +49,12 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let trace = open(self.trace.as_deref())?;
         if let Some(to) = &self.html {
-            let page = page::read(&trace, self.trace.as_deref(), Options { longest: self.longest })?;
-            return html(&page, to);
+            let given = Again::new(self.trace.as_deref())?;
+            let trace = given.open()?;
+            return html(&page::read(&trace, &given, Options { longest: self.longest })?, to);
         }
+        let trace = open(self.trace.as_deref())?;
         let analysis = Analysis::of(&trace, Options { longest: self.longest })?;
         let mut out = output();
         if self.json {
@@ -68,14 +70,14 @@ impl Report {
 
 /// Writes the page, and says where to.
 fn html(page: &Page<'_>, to: &Path) -> Result<(), Failure> {
+    let destination = Destination::new(to, Shape::Text)?;
+    let written = destination.stream().and_then(|mut stream| page.write(&mut stream).and_then(|()| stream.flush()));
+    written.map_err(|error| destination.failed(error))?;
+    let size = destination.done()?;
     if to == Path::new("-") {
-        let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout());
-        page.write(&mut out)?;
-        return Ok(out.flush()?);
+        return Ok(());
     }
-    let failed = |error: std::io::Error| Failure::Other(format!("{}: cannot be written: {error}", to.display()));
-    page::write(page, File::create(to).map_err(failed)?).map_err(failed)?;
     let mut out = output();
-    writeln!(out, "The page is in {}", to.display())?;
+    writeln!(out, "The page is in {}, {}", to.display(), bytes(size))?;
     Ok(out.flush()?)
 }

@@ -9,7 +9,7 @@ use super::choice::Choice;
 use super::data;
 use super::overview::{Overview, kind};
 use crate::analysis::{Analysis, Database, Distribution, LockId};
-use crate::report::human::{count, duration};
+use crate::report::human::{self, count, duration};
 use crate::report::text::many;
 use maud::{Markup, html};
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                     (strip("read", "connections reading", &chart.reading, chart, None, number))
                     @if let Some(wal) = &chart.wal {
                         @let bytes: Vec<f64> = wal.iter().map(|&bytes| bytes as f64).collect();
-                        (strip("wal", "-wal: bytes written since it began anew", &bytes, chart, None, size))
+                        (strip("wal", "-wal: bytes written since it began anew", &bytes, chart, None, |bytes| human::bytes(bytes as u64)))
                     }
                     div.ends {
                         span { "0" }
@@ -98,14 +98,6 @@ fn percent(share: f64) -> String {
 
 fn number(value: f64) -> String {
     if value > 0.0 && value < 0.01 { "less than 0.01".to_owned() } else { format!("{value:.2}") }
-}
-
-fn size(bytes: f64) -> String {
-    match bytes as u64 {
-        0..10_240 => format!("{bytes:.0} bytes"),
-        10_240..10_485_760 => format!("{:.0} KiB", bytes / 1024.0),
-        _ => format!("{:.0} MiB", bytes / 1_048_576.0),
-    }
 }
 
 /// One curve, with what it is and its mean and peak beside it.

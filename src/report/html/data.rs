@@ -29,7 +29,8 @@ pub(super) struct Data {
     locks: Vec<String>,
     dbs: Vec<String>,
     processes: Vec<String>,
-    threads: BTreeMap<u32, String>,
+    /// By the place of the process in `processes` and the thread's number: `0:1234`.
+    threads: BTreeMap<String, String>,
     sql: Vec<Statement>,
     bins: (i64, u64),
     /// Every hold is in `rows`: nothing is drawn as density.
@@ -169,7 +170,7 @@ struct Make<'a, 't> {
     sqls: Sqls<'a>,
     processes: Vec<String>,
     by_log: HashMap<LogId, u32>,
-    threads: BTreeMap<u32, String>,
+    threads: BTreeMap<String, String>,
 }
 
 impl Make<'_, '_> {
@@ -183,11 +184,12 @@ impl Make<'_, '_> {
     }
 
     fn thread(&mut self, log: LogId, tid: u32) {
-        if tid != 0
-            && !self.threads.contains_key(&tid)
-            && let Some(name) = self.analysis.trace.log(log).names.thread(tid)
-        {
-            self.threads.insert(tid, inert::line(&name.text, 60));
+        if tid == 0 {
+            return;
+        }
+        let process = self.process(log);
+        if let Some(name) = self.analysis.trace.log(log).names.thread(tid) {
+            self.threads.entry(format!("{process}:{tid}")).or_insert_with(|| inert::line(&name.text, 60));
         }
     }
 
@@ -202,10 +204,14 @@ impl Make<'_, '_> {
             self.thread(log, row.tid);
         }
         let mut before = self.origin;
+        let mut last_tid = row.tid;
         let mut pieces = Vec::with_capacity(row.pieces.len() * 8);
         for piece in &row.pieces {
             let log = row.log.unwrap_or(LogId(0));
-            self.thread(log, piece.tid);
+            if piece.tid != last_tid {
+                last_tid = piece.tid;
+                self.thread(log, piece.tid);
+            }
             let sql = self.sqls.number(log, piece.sql);
             let end = piece.end_number.map_or(0, |number| number.saturating_add(1));
             pieces.extend([

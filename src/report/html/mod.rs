@@ -36,27 +36,24 @@ pub struct Page<'t> {
     counts: Counts,
     choice: Choice,
     curves: Vec<charts::Chart>,
-    /// The trace could not be read a second time.
-    once: bool,
     placeless: u64,
     unit: time::Unit,
 }
 
 impl<'t> Page<'t> {
-    /// Reads a trace; a second time from `again` where one pass is not enough (`None`: it cannot be read again). `progress` is called for every record.
+    /// Reads a trace; and where one pass is not enough, the same from `again`. `progress` is called for every record.
     ///
     /// # Errors
-    /// As [`Trace::events`].
-    pub fn read(
+    /// As [`Trace::events`], and those of `again`.
+    pub fn read<E: From<Error>>(
         trace: &'t Trace,
-        again: &dyn Fn() -> Option<Result<Trace, Error>>,
+        again: &dyn Fn() -> Result<Trace, E>,
         options: Options,
         progress: &dyn Fn(),
-    ) -> Result<Page<'t>, Error> {
+    ) -> Result<Page<'t>, E> {
         let mut overview = Overview::new(trace, progress);
         let analysis = Analysis::watched(trace, options, &mut overview)?;
         let choice = Choice::of(&analysis, &mut overview);
-        let mut once = false;
         let pieces = match overview.all.take() {
             Some(all) => {
                 overview.all = Some(Vec::new());
@@ -64,17 +61,11 @@ impl<'t> Page<'t> {
             }
             None => {
                 let mut pieces: Vec<_> = (0..overview.rows.len() as u32).flat_map(|row| overview.longest(row)).collect();
-                let mut detail = Detail::new(&overview, &choice.windows);
-                if choice.windows.is_empty() {
-                } else if trace.is_read_once() {
-                    match again() {
-                        Some(second) => drop(Analysis::watched(&second?, Options { longest: 0 }, &mut detail)?),
-                        None => once = true,
-                    }
-                } else {
-                    Analysis::watched(trace, Options { longest: 0 }, &mut detail)?;
+                if !choice.windows.is_empty() {
+                    let mut detail = Detail::new(&overview, &choice.windows);
+                    Analysis::watched(&again()?, Options { longest: 0 }, &mut detail)?;
+                    pieces.extend(detail.finish());
                 }
-                pieces.extend(detail.finish());
                 pieces
             }
         };
@@ -82,7 +73,7 @@ impl<'t> Page<'t> {
         let rows = fold::rows(&mut overview, &choice, pieces);
         let (data, counts) = data::of(&analysis, &overview, &choice, rows);
         let (placeless, unit) = (overview.placeless, overview.time.unit);
-        Ok(Page { analysis, data, counts, choice, curves, once, placeless, unit })
+        Ok(Page { analysis, data, counts, choice, curves, placeless, unit })
     }
 
     /// Writes the page.

@@ -197,17 +197,21 @@ impl<'t, 'p> Overview<'t, 'p> {
         }
     }
 
-    /// Both ends on the axis, which now reaches that far.
-    fn place(&mut self, log: LogId, since: Instant, until: Instant) -> Option<(u64, u64, Scale)> {
+    /// Both ends on the axis.
+    fn place(&mut self, log: LogId, since: Instant, until: Instant) -> Option<(u64, u64)> {
         let (Some(since), Some(until)) = (self.time.at(log, since), self.time.at(log, until)) else {
             self.placeless += 1;
             return None;
         };
-        let until = until.max(since);
+        Some((since, until.max(since)))
+    }
+
+    /// The bins, which now reach from here to there.
+    fn reach(&mut self, since: u64, until: u64) -> Scale {
         self.until = self.until.max(until);
         let scale = self.scale.get_or_insert_with(|| Scale::new(since));
         scale.cover(until);
-        Some((since, until, *scale))
+        *scale
     }
 
     fn keep(&mut self, piece: Piece) {
@@ -277,7 +281,9 @@ impl Watch for Overview<'_, '_> {
 
     fn hold(&mut self, span: &Span) {
         self.holds += u64::from(!span.lifetime);
-        let Some((since, until, scale)) = self.place(span.who.log, span.since, span.until) else { return };
+        let Some((since, until)) = self.place(span.who.log, span.since, span.until) else { return };
+        // A connection's SHARED lock for life says that its process was there, not that anything happened.
+        let scale = self.reach(since, if span.lifetime { since } else { until });
         let index = self.row_for(span.who, Some(span.db), span.tid);
         if !span.lifetime {
             let kind = kind(span.lock);
@@ -300,14 +306,16 @@ impl Watch for Overview<'_, '_> {
 
     fn work(&mut self, work: &Worked) {
         self.work += 1;
-        if let Some((since, until, _)) = self.place(work.who.log, work.since, work.until) {
+        if let Some((since, until)) = self.place(work.who.log, work.since, work.until) {
+            self.reach(since, until);
             let row = self.row_for(work.who, work.db, work.tid);
             self.keep(worked(row, work, since, until));
         }
     }
 
     fn wal(&mut self, who: ConnId, db: u32, at: Instant, bytes: u64) {
-        if let Some((_, at, scale)) = self.place(who.log, at, at)
+        if let Some((_, at)) = self.place(who.log, at, at)
+            && let scale = self.reach(at, at)
             && let Some(curves) = self.curves(db)
         {
             curves.wal.set(&scale, at, bytes);

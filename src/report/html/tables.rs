@@ -47,7 +47,7 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
                 p { "None: no refusal that an application could see." }
             } @else {
                 p.note #incidents-shown aria-live="polite" {}
-                div.scroll tabindex="0" role="region" aria-labelledby="incidents-head" {
+                div.scroll tabindex="0" role="region" aria-label="List of incidents" {
                     table.incidents {
                         thead { tr {
                             th scope="col" { "#" } th scope="col" { "when" } th scope="col" { "why" } th scope="col" { "lock" }
@@ -134,7 +134,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
                     "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
                     @if shown < pairs.len() { " " (many((pairs.len() - shown) as u64, "more pair")) " of statements: " code { "locktrace report --json" } "." }
                 }
-                div.scroll tabindex="0" role="region" aria-labelledby="matrix-head" {
+                div.scroll tabindex="0" role="region" aria-label="Table of statements" {
                     table.matrix {
                         thead { tr { td.corner { "refused ↓ · in the way →" } @for blocker in &blockers { th scope="col" { (name(blocker)) } } } }
                         tbody {
@@ -258,9 +258,6 @@ pub(super) fn account(page: &Page<'_>) -> Markup {
                     (count(counts.holds.saturating_sub(counts.shown))) " holds are drawn as density; " (count(counts.shown))
                     " are shown one by one: those round incidents, as far as there is room, and the longest of each connection."
                 }
-            }
-            @if page.once {
-                p { "The trace came from standard input and could be read once only: of the holds round incidents only the longest are shown. From a file or a directory all of them are." }
             }
             @if counts.folded > 0 {
                 p { (many(counts.folded, "connection")) " without a part in any incident listed here are drawn together, a row for a process or a database." }

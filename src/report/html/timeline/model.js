@@ -92,11 +92,12 @@ const sqlText = (number) => {
   const [text, , hash] = statement(number);
   return text || `statement ${hash} (its text is not here)`;
 };
-const threadName = (tid) => (tid === 0 ? "thread not known" : `thread ${tid}${data.threads[tid] ? " " + data.threads[tid] : ""}`);
+const nameOfThread = (row, tid) => data.threads[`${row.process}:${tid}`];
+const threadName = (row, tid) => (tid === 0 ? "thread not known" : `thread ${tid} ${nameOfThread(row, tid) ?? ""}`.trim());
 const baseName = (path) => path.split("/").pop() || path;
 const dbName = (db) => (db === null ? "(database not known)" : data.dbs[db]);
 const processName = (process) => (process === null ? "several processes" : data.processes[process]);
-const rowName = (row) => `${row.name}${row.connections === 1 && data.threads[row.tid] ? " " + data.threads[row.tid] : ""}`;
+const rowName = (row) => (row.connections === 1 ? `${row.name} ${nameOfThread(row, row.tid) ?? ""}`.trim() : row.name);
 
 // Rows in groups, one for each database and process, the ones with most harm first.
 const groups = [];

@@ -20,7 +20,7 @@ const facts = (...pairs) => {
 };
 
 const pidOf = (row) => (row.process === null ? "" : processName(row.process));
-const whoHolds = (piece) => isolate(`${pidOf(piece.row)} ${rowName(piece.row)}, ${threadName(piece.tid)}`);
+const whoHolds = (piece) => isolate(`${pidOf(piece.row)} ${rowName(piece.row)}, ${threadName(piece.row, piece.tid)}`);
 
 const pieceTitle = (piece) => {
   const length = duration(piece.to - piece.from);
