@@ -98,7 +98,7 @@ fn what_is_written_where() {
     assert_eq!(fs::read_to_string(&to).unwrap(), page(dir.path()));
     let nowhere = locktrace(&["report", trace, "--html", "/nowhere/at/all.html"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/nowhere/at/all.html: cannot be written"), "{nowhere:?}");
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/nowhere/at/all.html.partial: cannot be written"), "{nowhere:?}");
     assert_eq!(locktrace(&["report", trace, "--html", "-", "--json"]).output().unwrap().status.code(), Some(2));
     // Whoever reads the page has had enough of it.
     let mut child = locktrace(&["report", trace, "--html", "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -357,12 +357,13 @@ fn in_a_browser() {
         Err(why) => return packages::skipped(&format!("the packages of tests/page/package.json are not there: {why}")),
     };
     let dir = tempfile::tempdir().unwrap();
-    let made: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
-        ("contended", Box::new(contended)),
-        ("hostile", Box::new(hostile)),
-        ("idle", Box::new(|dir| Process::new(100).run("100 c1 SHARED -- SELECT 1\n5000 c1 U(NONE)").write(dir))),
-        ("empty", Box::new(|dir| Process::new(100).write(dir))),
-        ("big", Box::new(|dir| big(dir, 300_000))),
+    type Make = fn(&Path);
+    let made: [(&str, Make); 5] = [
+        ("contended", contended),
+        ("hostile", hostile),
+        ("idle", |dir| Process::new(100).run("100 c1 SHARED -- SELECT 1\n5000 c1 U(NONE)").write(dir)),
+        ("empty", |dir| Process::new(100).write(dir)),
+        ("big", |dir| big(dir, 300_000)),
     ];
     // To look at them by hand: the pages stay in this directory.
     let kept = std::env::var_os("LOCKTRACE_TEST_PAGES").map(PathBuf::from);

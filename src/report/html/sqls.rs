@@ -44,7 +44,7 @@ impl<'t> Sqls<'t> {
         let length = self.trace.log(log).names.sql(hash).map_or(0, |sql| sql.len);
         let text = essence::sql(self.trace, who, hash).map_or_else(String::new, |text| match self.bytes {
             ..BYTES => inert::lines(text, LONG),
-            ..TWICE => {
+            BYTES..TWICE => {
                 self.cut += u64::from(text.len() > SHORT);
                 inert::line(text, SHORT)
             }
