@@ -20,7 +20,11 @@ use std::process::{Command, Stdio};
 Examples:
   locktrace open                      the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace open trace -o page.html   keeps the page
-  BROWSER=firefox locktrace open")]
+  BROWSER=firefox locktrace open
+
+Exit codes:
+  0  The page is written, and its place is said, whether or not a browser opens it.
+  2  Wrong usage; the trace cannot be read; the page cannot be written.")]
 pub(super) struct OpenVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
