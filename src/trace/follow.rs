@@ -2,7 +2,7 @@
 //!
 //! In comes a directory, which need not be there yet; each [`Follow::poll`] gives a [`Batch`]: records of all logs in time order, and
 //! what else happened (a process began to record or ended, names became known, something is wrong). Every number of every log comes once or
-//! is counted in [`Follow::tally`]. Called by `locktrace follow`.
+//! is counted in [`Follow::tally`]. Called by `locktrace follow` and `locktrace top`.
 //!
 //! # Order
 //!
@@ -14,12 +14,13 @@
 #![forbid(unsafe_code)]
 
 use super::alive::Process;
+use super::holdback::HoldBack;
 use super::names::{Names, Taken};
 use super::tail::{NamesTail, RingTail};
 use super::{Error, Event, Log, LogId, Place, Problem, Source, Tally, Trace, ring};
 use locktrace::format::header::{Anchor, ClockKind};
 use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,8 +36,11 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A new ring file whose header cannot be read yet is being made; after this time, something is wrong with it.
 const MAKING: Duration = Duration::from_secs(2);
 
-/// Records held back at most: then they go out sooner.
-const MOST_HELD: usize = 1 << 19;
+/// Logs that nobody is known to write to: so many are looked at in one poll, in turn. A directory may have ten thousand of them.
+const MOST_LOOKS: usize = 32;
+
+/// Records of a log that [`Follow::catch_up`] reads at most, the latest ones.
+const MOST_BACK: u64 = 1 << 20;
 
 /// Something other than a record.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,9 +80,6 @@ struct Followed {
     tally: Tally,
 }
 
-/// A record that is held back: its key, log and number.
-type Held = ((u64, u32, u64), Event);
-
 /// See the module.
 pub struct Follow {
     dir: PathBuf,
@@ -94,13 +95,11 @@ pub struct Follow {
     scanned: Option<SystemTime>,
     /// Logs that have ended, with records that are still held back.
     ending: Vec<LogId>,
-    held: Vec<Held>,
-    /// The latest key that was known at each poll of the last [`DELAY`].
-    frontiers: VecDeque<(Instant, u64)>,
-    latest: u64,
-    given: u64,
-    late: u64,
+    held: HoldBack,
     busy: bool,
+    /// How many quiet logs may still be looked at in this poll, and the one to begin with.
+    looks: usize,
+    turn: usize,
 }
 
 impl Follow {
@@ -116,12 +115,10 @@ impl Follow {
             first: true,
             scanned: None,
             ending: Vec::new(),
-            held: Vec::new(),
-            frontiers: VecDeque::new(),
-            latest: 0,
-            given: 0,
-            late: 0,
+            held: HoldBack::default(),
             busy: false,
+            looks: 0,
+            turn: 0,
         }
     }
 
@@ -149,12 +146,49 @@ impl Follow {
 
     /// Records that came later than they could be sorted.
     pub fn late(&self) -> u64 {
-        self.late
+        self.held.late()
     }
 
     /// What became of the records of a log so far, and how many there were before it was followed.
     pub fn tally(&self, log: LogId) -> (Tally, u64) {
         self.logs.get(log.0 as usize).map_or_else(Default::default, |log| (log.tally, log.skipped))
+    }
+
+    /// Every record of this log that was lost since it is followed has a number below this.
+    pub fn lost_below(&self, log: LogId) -> u64 {
+        self.logs.get(log.0 as usize).map_or(0, |log| log.ring.lost_below())
+    }
+
+    /// Instead of the first [`Follow::poll`], for who wants to know how things stand: hands `each` the records that are kept of the processes
+    /// that live, log by log in the order of their numbers, at most a million of each. What it reads is not held back, and not merged. Logs whose process cannot
+    /// be seen are followed from now on.
+    ///
+    /// # Errors
+    /// As [`Follow::poll`].
+    pub fn catch_up(
+        &mut self,
+        here: Option<(ClockKind, [u8; 16], Anchor)>,
+        each: &mut dyn FnMut(&Trace, &Event),
+    ) -> Result<Batch, Error> {
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        self.from_start = false;
+        self.scan(now, &mut batch)?;
+        self.first = false;
+        self.trace.reckon(here);
+        for index in 0..self.logs.len() {
+            let log = &mut self.logs[index];
+            if log.process.is_none() {
+                // Nothing is expected of it.
+                log.active = now.checked_sub(SELDOM).unwrap_or(now);
+                continue;
+            }
+            log.skipped = log.skipped.saturating_sub(MOST_BACK.min(self.trace.logs[index].capacity));
+            log.ring.begin_at(log.skipped);
+            self.read(index, now, &mut batch);
+            self.held.take_all().iter().for_each(|event| each(&self.trace, event));
+        }
+        Ok(batch)
     }
 
     /// Reads what is new. `here` is this host's clock, boot and an instant of it: with it a tick has a length from the first record on.
@@ -167,20 +201,15 @@ impl Follow {
         self.scan(now, &mut batch)?;
         self.first = false;
         self.busy = false;
-        for index in 0..self.logs.len() {
+        self.looks = MOST_LOOKS;
+        let (count, turn) = (self.logs.len(), self.turn);
+        for index in (turn..count).chain(0..turn.min(count)) {
             self.read(index, now, &mut batch);
         }
         let clocks = self.trace.clocks.len();
         self.trace.reckon(here);
-        self.frontiers.push_back((now, self.latest));
-        let mut up_to = None;
-        while self.frontiers.front().is_some_and(|(at, _)| now.duration_since(*at) >= DELAY) {
-            up_to = self.frontiers.pop_front().map(|(_, key)| key);
-        }
-        if clocks != self.trace.clocks.len() && clocks > 0 || self.held.len() > MOST_HELD {
-            // Instants of one clock do not compare with those of several; or too much comes at once.
-            up_to = Some(u64::MAX);
-        }
+        // Instants of one clock do not compare with those of several.
+        let up_to = self.held.polled(now, clocks != self.trace.clocks.len() && clocks > 0);
         self.give(up_to, &mut batch);
         Ok(batch)
     }
@@ -270,8 +299,12 @@ impl Follow {
         let Some(log) = self.logs.get_mut(index) else { return };
         let seldom = now.duration_since(log.looked) >= SELDOM;
         // A log that nobody is known to write to, and that has been quiet, is looked at now and then.
-        if log.ended || (log.process.is_none() && !seldom && now.duration_since(log.active) >= SELDOM) {
+        let quiet = now.duration_since(log.active) >= SELDOM;
+        if log.ended || (log.process.is_none() && quiet && (!seldom || self.looks == 0)) {
             return;
+        }
+        if log.process.is_none() && quiet {
+            (self.looks, self.turn) = (self.looks - 1, index + 1);
         }
         // Asked before the last records are read, so that none can come after them.
         let mut gone = false;
@@ -283,11 +316,9 @@ impl Follow {
             gone = log.process.is_some_and(|process| !process.lives());
         }
         let id = LogId(index as u32);
-        let (trace, held, latest) = (&self.trace, &mut self.held, &mut self.latest);
+        let (trace, held) = (&self.trace, &mut self.held);
         let read = log.ring.read(now, &mut |number, record| {
-            let key = trace.key(id, &record);
-            *latest = (*latest).max(key);
-            held.push(((key, id.0, number), Event { log: id, number, record }));
+            held.put(trace.key(id, &record), Event { log: id, number, record });
         });
         match read {
             Ok((header, new)) => {
@@ -330,23 +361,12 @@ impl Follow {
         self.ending.push(LogId(index as u32));
     }
 
-    /// Gives what is held back up to this key, or, where it is late already, at once.
+    /// Gives what is held back, and tells of the ends of which nothing is.
     fn give(&mut self, up_to: Option<u64>, batch: &mut Batch) {
-        let up_to = up_to.unwrap_or(0).max(self.given);
-        // Nearly sorted, and all that is left is small: sorting it anew costs less than a heap.
-        self.held.sort_unstable_by_key(|(place, _)| *place);
-        let count = self.held.partition_point(|(place, _)| place.0 <= up_to);
-        for ((key, ..), event) in self.held.drain(..count) {
-            if key < self.given {
-                self.late += 1;
-            } else {
-                self.given = key;
-            }
-            batch.events.push(event);
-        }
+        self.held.give(up_to, &mut batch.events);
         let held = &self.held;
         self.ending.retain(|&log| {
-            let more = held.iter().any(|(_, event)| event.log == log);
+            let more = held.has(log);
             if !more {
                 batch.ended.push(News::Ended(log));
             }

@@ -12,6 +12,7 @@ pub mod clock;
 mod directory;
 mod error;
 pub mod follow;
+mod holdback;
 pub mod jsonl;
 pub mod losses;
 mod merge;

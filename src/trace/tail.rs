@@ -45,6 +45,8 @@ pub(crate) struct RingTail {
     next: u64,
     holes: Vec<Hole>,
     tally: Tally,
+    /// Every number that did not come is below this.
+    lost_below: u64,
     lost_space: u64,
     buffer: Vec<u8>,
 }
@@ -58,9 +60,15 @@ impl RingTail {
             next: from,
             holes: Vec::new(),
             tally: Tally::default(),
+            lost_below: 0,
             lost_space: 0,
             buffer: Vec::new(),
         }
+    }
+
+    /// Goes on with this record, before anything was read.
+    pub(crate) fn begin_at(&mut self, number: u64) {
+        self.next = number;
     }
 
     /// Hands everything new to `each`. Gives the header, and how many numbers are new.
@@ -82,7 +90,7 @@ impl RingTail {
         let oldest = header.head.saturating_sub(self.capacity);
         if self.next < oldest {
             self.tally.overwritten += oldest - self.next;
-            self.next = oldest;
+            (self.next, self.lost_below) = (oldest, oldest);
         }
         while self.next < header.head {
             self.block(&file, header.head, now, each)?;
@@ -110,8 +118,12 @@ impl RingTail {
             }
         }
         // A slot is made ready before it is written: behind the end of the file nothing will come.
-        self.tally.missing += (count - have / record::SIZE) as u64;
+        let missing = (count - have / record::SIZE) as u64;
+        self.tally.missing += missing;
         self.next += count as u64;
+        if missing > 0 {
+            self.lost_below = self.next;
+        }
         Ok(())
     }
 
@@ -131,7 +143,7 @@ impl RingTail {
         let head = file.read_exact_at(&mut le, header::word::HEAD as u64 * 8).map_or(self.tally.head, |()| u64::from_le_bytes(le));
         let oldest = head.saturating_sub(self.capacity);
         let surplus = self.holes.len().saturating_sub(MOST_HOLES);
-        let tally = &mut self.tally;
+        let (tally, lost_below) = (&mut self.tally, &mut self.lost_below);
         let mut index = 0;
         self.holes.retain(|hole| {
             index += 1;
@@ -142,6 +154,7 @@ impl RingTail {
             } else {
                 return true;
             }
+            *lost_below = (*lost_below).max(hole.number + 1);
             false
         });
     }
@@ -153,6 +166,11 @@ impl RingTail {
         }
         self.tally.settle_lost(self.lost_space);
         self.tally
+    }
+
+    /// Every number that did not come, and will not, is below this.
+    pub(crate) fn lost_below(&self) -> u64 {
+        self.lost_below
     }
 
     /// What became of every number so far.
