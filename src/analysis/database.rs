@@ -7,7 +7,7 @@
 use super::lock::LockId;
 use super::timeline::{ConnId, Taken};
 use super::times::Instant;
-use crate::trace::{LogId, Trace};
+use crate::trace::{FileName, Log, LogId, Trace};
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -208,10 +208,20 @@ impl Database {
     }
 }
 
+/// What makes two files one database.
 #[derive(PartialEq, Eq, Hash)]
-enum Identity {
+pub(super) enum Identity {
     Inode([u8; 16], u64, u64),
     Path([u8; 16], Vec<u8>),
+}
+
+impl Identity {
+    pub(super) fn of(log: &Log, name: &FileName) -> Identity {
+        match name.dev_ino {
+            Some((dev, ino)) => Identity::Inode(log.boot_id, dev, ino),
+            None => Identity::Path(log.boot_id, name.path.as_bytes().to_vec()),
+        }
+    }
 }
 
 /// File numbers below this are found by index.
@@ -257,13 +267,7 @@ impl<'t> Databases<'t> {
         let fresh = self.all.len() as u32;
         let index = match name {
             None => fresh,
-            Some(name) => {
-                let identity = match name.dev_ino {
-                    Some((dev, ino)) => Identity::Inode(about.boot_id, dev, ino),
-                    None => Identity::Path(about.boot_id, name.path.as_bytes().to_vec()),
-                };
-                *self.known.entry(identity).or_insert(fresh)
-            }
+            Some(name) => *self.known.entry(Identity::of(about, name)).or_insert(fresh),
         };
         if index == fresh {
             self.all.push(Database { locks: vec![LockStats::default(); LockId::COUNT], keep: self.keep, ..Database::default() });

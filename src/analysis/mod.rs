@@ -5,7 +5,7 @@
 //!
 //! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
 //! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, [`incident`] puts runs and holds together, [`cause`] says
-//! why, [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! why, [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by; [`now`] is for programs that are running. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 #![forbid(unsafe_code)]
 
 pub mod activity;
@@ -19,6 +19,7 @@ pub mod hazard;
 pub mod holding;
 pub mod incident;
 pub mod lock;
+pub mod now;
 mod passing;
 mod refused;
 mod run;

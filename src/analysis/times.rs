@@ -22,6 +22,11 @@ impl<'t> Times<'t> {
         Times { trace, single: trace.clocks().len() <= 1 }
     }
 
+    /// Instants that are the raw ticks of their log, whatever other logs there are: they compare within one log, and nowhere else.
+    pub(crate) fn raw(trace: &'t Trace) -> Times<'t> {
+        Times { trace, single: true }
+    }
+
     #[inline]
     fn at(&self, log: LogId, ticks: u64) -> Instant {
         if self.single { ticks } else { self.trace.real_ns(log, ticks).unwrap_or(self.trace.log(log).first.real_ns) }
