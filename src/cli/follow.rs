@@ -112,7 +112,7 @@ impl FollowVerb {
 }
 
 /// Waits; `false` as soon as standard output is a pipe that nobody reads any more. A signal ends the wait.
-fn wait_while_read(time: Duration) -> bool {
+pub(super) fn wait_while_read(time: Duration) -> bool {
     let out = io::stdout();
     let mut fds = [PollFd::new(&out, PollFlags::empty())];
     let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
@@ -123,7 +123,7 @@ fn wait_while_read(time: Duration) -> bool {
 }
 
 /// This host's boot, as it is in the headers of logs.
-fn boot_id() -> Option<[u8; 16]> {
+pub(super) fn boot_id() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;

@@ -23,6 +23,7 @@ mod progress;
 mod quote;
 mod report;
 mod run;
+pub mod top;
 
 use crate::trace::{self, Trace};
 use clap::{Parser, Subcommand};
@@ -76,6 +77,7 @@ enum Verb {
     Open(open::OpenVerb),
     Report(report::Report),
     Run(run::Run),
+    Top(top::Top),
 }
 
 /// Why a verb stopped.
@@ -119,6 +121,7 @@ pub fn main() -> ExitCode {
         Verb::Follow(follow) => follow.run(),
         Verb::Open(open) => open.run(),
         Verb::Report(report) => report.run(),
+        Verb::Top(top) => top.run(),
         Verb::Audit(audit) => match audit.run() {
             Ok(code) => return code,
             Err(failure) => Err(failure),

@@ -1,0 +1,137 @@
+//! A trace directory whose programs are running: what was read of it so far, and how things stand.
+//!
+//! In comes the path; [`Live::poll`] reads what is new, [`Live::snapshot`] says what it comes to. Called by both ways of showing it, and by
+//! `locktrace run --top`.
+#![forbid(unsafe_code)]
+
+use super::super::follow::boot_id;
+use crate::analysis::now::{Now, Snapshot, When};
+use crate::trace::follow::{Batch, DELAY, Follow, News};
+use crate::trace::{Error, LogId, Severity, Trace};
+use locktrace::clock;
+use locktrace::format::header::{Anchor, ClockKind};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often the logs are looked at, and where one fills fast.
+const INTERVAL: Duration = Duration::from_millis(200);
+const BUSY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub struct Live {
+    dir: PathBuf,
+    follow: Follow,
+    now: Now,
+    boot: [u8; 16],
+    caught_up: bool,
+    /// For each log, what was lost when it was first read, before our time; and what has been since.
+    lost_before: Vec<(u64, u64)>,
+    /// Losses that were seen, to be told once the records that were read before them have been.
+    losses: VecDeque<(Instant, LogId, u64, u64)>,
+    problem: Option<String>,
+}
+
+impl Live {
+    /// Of this directory, which need not be there yet.
+    pub fn new(dir: &Path) -> Live {
+        Live {
+            dir: dir.to_owned(),
+            follow: Follow::new(dir, false),
+            now: Now::default(),
+            boot: boot_id().unwrap_or_default(),
+            caught_up: false,
+            lost_before: Vec::new(),
+            losses: VecDeque::new(),
+            problem: None,
+        }
+    }
+
+    /// Which directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the directory was there at some time.
+    pub fn found(&self) -> bool {
+        self.follow.found()
+    }
+
+    /// The names of everything.
+    pub fn trace(&self) -> &Trace {
+        self.follow.trace()
+    }
+
+    /// What was wrong last with a log, or with a line of names.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// How long to wait before the next [`Live::poll`].
+    pub fn interval(&self) -> Duration {
+        if self.follow.hurries() { BUSY_INTERVAL } else { INTERVAL }
+    }
+
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub fn poll(&mut self) -> Result<(), Error> {
+        let here = self.here();
+        if self.caught_up {
+            let batch = self.follow.poll(Some(here))?;
+            let when = When { trace: self.follow.trace(), here };
+            batch.events.iter().for_each(|event| self.now.event(&when, event));
+            self.told(&batch);
+        } else {
+            let now = &mut self.now;
+            let batch = self.follow.catch_up(Some(here), &mut |trace, event| now.event(&When { trace, here }, event))?;
+            self.told(&batch);
+            self.now.count();
+            self.caught_up = true;
+        }
+        self.lost();
+        Ok(())
+    }
+
+    /// How things stand.
+    pub fn snapshot(&self) -> Snapshot {
+        self.now.snapshot(&When { trace: self.follow.trace(), here: self.here() })
+    }
+
+    fn here(&self) -> (ClockKind, [u8; 16], Anchor) {
+        (clock::kind(), self.boot, clock::anchor())
+    }
+
+    fn told(&mut self, batch: &Batch) {
+        for news in batch.news.iter().chain(&batch.ended) {
+            match news {
+                News::Ended(log) => self.now.ended(*log),
+                News::Problem(problem) if problem.severity != Severity::Notice => self.problem = Some(problem.to_string()),
+                News::Began(_) | News::Named(..) | News::Problem(_) => {}
+            }
+        }
+    }
+
+    /// Tells of losses once everything that was read before them has been told, too.
+    fn lost(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.follow.trace().logs().len() {
+            let log = LogId(index as u32);
+            let lost = self.follow.tally(log).0.unread();
+            if self.lost_before.len() == index {
+                self.lost_before.push((lost, 0));
+            }
+            let (before, known) = &mut self.lost_before[index];
+            let lost = lost.saturating_sub(*before);
+            if lost > *known {
+                *known = lost;
+                self.losses.push_back((now, log, lost, self.follow.lost_below(log)));
+            }
+        }
+        while let Some(&(_, log, lost, below)) = self.losses.front().filter(|loss| now.duration_since(loss.0) > DELAY * 2) {
+            self.now.lost(log, lost, below);
+            self.losses.pop_front();
+        }
+    }
+}

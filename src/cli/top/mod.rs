@@ -1,0 +1,155 @@
+//! `locktrace top`: who holds what and who waits for whom, in programs that are running.
+//!
+//! In comes a trace directory, which need not be there yet; out goes a screen that is drawn anew a few times a second, or, where there is no
+//! terminal for it, a block of plain text each second. [`live`] reads, [`lines`] puts in order and in words, [`screen`] and [`plain`] lay
+//! out, [`terminal`] has the keyboard.
+#![forbid(unsafe_code)]
+
+pub mod lines;
+pub mod live;
+pub mod plain;
+pub mod screen;
+mod screen_detail;
+mod terminal;
+
+use super::follow::wait_while_read;
+use super::{Failure, output, width};
+use live::Live;
+use locktrace::recorder::config::Config;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Show who holds which lock now and who waits for whom, in running programs.
+///
+/// Reads the trace directory of programs that are running, and waits for one that is not there yet. The programs are not touched: their files
+/// are read, and nothing is written to them. What is shown is 0.1 to 0.4 s old. Press ? for the keys.
+///
+/// Of a connection whose latest record has been overwritten in its process's ring, what it holds is not known; of a lock that was
+/// taken before the oldest record, the age is a lower bound (≥). The processes of other containers are read from now on, without what they took before.
+/// Where records were lost, a connection without one since then is marked with a question mark.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  locktrace top                          the trace in LOCKTRACE_DIR or ./locktrace-trace
+  locktrace top trace
+  locktrace top trace --once             how things stand now, as text
+  locktrace top trace --interval 5s | tee log.txt
+
+Text, and not a screen, is what it writes where standard output is not a terminal (or TERM is dumb), and with --plain or --once.
+
+Exit codes:
+  0  Quit (q, Ctrl-C, SIGTERM), nobody reads any more, or --for is reached.
+  2  Wrong usage, or the directory cannot be read.")]
+pub(super) struct Top {
+    /// A trace directory; without it: LOCKTRACE_DIR, or ./locktrace-trace
+    trace: Option<PathBuf>,
+    /// Write text, also on a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Write how things stand now, as text, and end
+    #[arg(long)]
+    once: bool,
+    /// With text: how often
+    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
+    interval: Duration,
+    /// End after this time, such as 30s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_millis(10) { Err("expected 10ms or more".to_owned()) } else { Ok(time) }
+}
+
+/// When to end.
+struct Until {
+    stop: Arc<AtomicBool>,
+    time: Option<Instant>,
+}
+
+impl Until {
+    fn is_reached(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.time.is_some_and(|time| Instant::now() >= time)
+    }
+
+    /// No longer than until then.
+    fn at_most(&self, wait: Duration) -> Duration {
+        self.time.map_or(wait, |time| wait.min(time.saturating_duration_since(Instant::now())))
+    }
+}
+
+impl Top {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let dir = match self.trace {
+            Some(dir) => dir,
+            None => Config::from_env().map_err(|error| Failure::Other(error.to_string()))?.dir,
+        };
+        if dir.metadata().is_ok_and(|meta| !meta.is_dir()) {
+            return Err(Failure::Other(format!(
+                "{}: not a directory: top shows running programs, and needs their trace directory. `locktrace report` reads files",
+                dir.display()
+            )));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // A second one, if the first should not get through, ends us as it would anybody.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        let until = Until { stop, time: self.time.and_then(|time| Instant::now().checked_add(time)) };
+        let mut live = Live::new(&dir);
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == OsStr::new("dumb"));
+        if self.plain || self.once || dumb || !io::stdout().is_terminal() {
+            return blocks(&mut live, self.once, self.interval, &until);
+        }
+        terminal::show(&mut live, &until)
+    }
+}
+
+/// Writes a block of text now and then.
+fn blocks(live: &mut Live, once: bool, interval: Duration, until: &Until) -> Result<(), Failure> {
+    let mut out = output();
+    let mut next = Instant::now();
+    let mut first = true;
+    loop {
+        live.poll()?;
+        if once && !live.found() {
+            return Err(Failure::Other(format!(
+                "{}: there is nothing here. Give the trace directory of a running program (its LOCKTRACE_DIR, ./locktrace-trace by default)",
+                live.dir().display()
+            )));
+        }
+        if Instant::now() >= next {
+            if !std::mem::replace(&mut first, false) {
+                writeln!(out)?;
+            }
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            let waiting = if live.found() { "" } else { " (not there yet)" };
+            let title = format!("{time} {}{waiting}", live.dir().display());
+            plain::write(&live.snapshot(), live.trace(), &title, width(), &mut out)?;
+            if let Some(problem) = live.problem() {
+                writeln!(out, "problem: {}", crate::trace::text::Clean(problem))?;
+            }
+            out.flush()?;
+            if once {
+                return Ok(());
+            }
+            // Where writing takes longer than the interval, blocks are left out rather than made up for.
+            next = (next + interval).max(Instant::now());
+        }
+        if until.is_reached() {
+            return Ok(());
+        }
+        let wait = live.interval().min(next.saturating_duration_since(Instant::now()));
+        if !wait_while_read(until.at_most(wait)) {
+            // Nobody reads: there is nobody to tell, either.
+            return Ok(());
+        }
+    }
+}

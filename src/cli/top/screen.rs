@@ -1,0 +1,412 @@
+//! The screen: what is shown of how things stand, and what keys do to it.
+//!
+//! In come a [`Live`] directory, or a snapshot, and keys; out goes a drawing. No terminal is touched here, so that tests draw into a buffer.
+#![forbid(unsafe_code)]
+
+use super::lines::{self, Look, Sort};
+use super::live::Live;
+use super::{plain, screen_detail};
+use crate::analysis::ConnId;
+use crate::analysis::now::Snapshot;
+use crate::report::human::cut;
+use crate::trace::{LogId, Trace};
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use std::path::Path;
+
+/// What is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum View {
+    #[default]
+    Connections,
+    Databases,
+    Processes,
+}
+
+/// What lies over the list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Over {
+    Help,
+    /// Everything about one connection, scrolled down by so many lines.
+    Detail(ConnId, usize),
+}
+
+/// What a key asks of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// To go on.
+    Stay,
+    /// To end.
+    Quit,
+}
+
+/// What is selected, so that it stays selected when the order changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Selected {
+    Connection(ConnId),
+    Database(usize),
+    Process(LogId),
+}
+
+/// See the module.
+pub struct Screen {
+    title: String,
+    colours: bool,
+    snapshot: Snapshot,
+    problem: Option<String>,
+    found: bool,
+    frozen: bool,
+    view: View,
+    sort: Sort,
+    reversed: bool,
+    filter: String,
+    typing: bool,
+    over: Option<Over>,
+    selected: Option<Selected>,
+    /// Its place in the list when that was last laid out, and the first place that is shown.
+    place: usize,
+    first: usize,
+    /// What the list consists of, and how many lines of it there is room for.
+    listed: Vec<Selected>,
+    room: usize,
+}
+
+pub(super) const HELP: &[&str] = &[
+    "1 2 3, Tab    connections, databases, processes",
+    "↑ ↓ j k       select; PgUp PgDn Home End g G too",
+    "Enter         all about the selected connection",
+    "s             next order: who waits for whom, age, process, database, statement",
+    "r             the order reversed",
+    "/             filter by statement, path, process or lock; Esc: no filter",
+    "Space         freeze, and go on",
+    "? h           this help",
+    "q, Ctrl-C     quit",
+    "",
+    "wants X WRITE   it is refused and tries again; refused: it has not for half a second",
+    "for 4711 c2     connection 2 of process 4711 is in the way; └ shows it as a tree",
+    "≥ 5.0 s         it was taken before the oldest record that was read",
+    "X WRITE?        records were lost since: it may be free by now",
+    "writer          the time there was one writer: X WRITE, or RESERVED and above",
+    "The SHARED that every connection of a WAL database has is shown only where it is in somebody's way.",
+];
+
+impl Screen {
+    /// Of this directory; `colours`: whether they are wanted.
+    pub fn new(dir: &Path, colours: bool) -> Screen {
+        Screen {
+            title: cut(&dir.to_string_lossy(), 400),
+            colours,
+            snapshot: Snapshot::default(),
+            problem: None,
+            found: false,
+            frozen: false,
+            view: View::default(),
+            sort: Sort::default(),
+            reversed: false,
+            filter: String::new(),
+            typing: false,
+            over: None,
+            selected: None,
+            place: 0,
+            first: 0,
+            listed: Vec::new(),
+            room: 0,
+        }
+    }
+
+    /// Shows how things stand now, unless it is frozen.
+    pub fn update(&mut self, live: &Live) {
+        if !self.frozen {
+            self.take(live.snapshot(), live.found(), live.problem());
+        }
+    }
+
+    /// Shows this snapshot.
+    pub fn take(&mut self, snapshot: Snapshot, found: bool, problem: Option<&str>) {
+        self.snapshot = snapshot;
+        self.found = found;
+        self.problem = problem.map(str::to_owned);
+    }
+
+    /// A key was pressed.
+    pub fn key(&mut self, key: KeyEvent) -> Wish {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if control {
+            return if matches!(key.code, KeyCode::Char('c' | 'C')) { Wish::Quit } else { Wish::Stay };
+        }
+        if self.typing {
+            match key.code {
+                KeyCode::Enter => self.typing = false,
+                KeyCode::Esc => (self.typing, self.filter) = (false, String::new()),
+                KeyCode::Backspace => drop(self.filter.pop()),
+                KeyCode::Char(c) if self.filter.len() < 200 => self.filter.push(c),
+                _ => {}
+            }
+            return Wish::Stay;
+        }
+        if let Some(over) = &mut self.over {
+            match (key.code, over) {
+                (KeyCode::Char('q'), _) => return Wish::Quit,
+                (KeyCode::Char(' '), _) => self.frozen = !self.frozen,
+                (KeyCode::Down | KeyCode::Char('j'), Over::Detail(_, down)) => *down += 1,
+                (KeyCode::Up | KeyCode::Char('k'), Over::Detail(_, down)) => *down = down.saturating_sub(1),
+                (KeyCode::PageDown, Over::Detail(_, down)) => *down += 10,
+                (KeyCode::PageUp, Over::Detail(_, down)) => *down = down.saturating_sub(10),
+                _ => self.over = None,
+            }
+            return Wish::Stay;
+        }
+        let last = self.listed.len().saturating_sub(1);
+        match key.code {
+            KeyCode::Char('q') => return Wish::Quit,
+            KeyCode::Char('?' | 'h') => self.over = Some(Over::Help),
+            KeyCode::Char(' ') => self.frozen = !self.frozen,
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Char('s') => self.sort = self.sort.next(),
+            KeyCode::Char('r') => self.reversed = !self.reversed,
+            KeyCode::Char('1') => self.view = View::Connections,
+            KeyCode::Char('2') => self.view = View::Databases,
+            KeyCode::Char('3') => self.view = View::Processes,
+            KeyCode::Tab => {
+                self.view = match self.view {
+                    View::Connections => View::Databases,
+                    View::Databases => View::Processes,
+                    View::Processes => View::Connections,
+                }
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.select(self.place + usize::from(self.selected.is_some())),
+            KeyCode::Up | KeyCode::Char('k') => self.select(self.place.saturating_sub(1)),
+            KeyCode::PageDown => self.select((self.place + self.room.max(1)).min(last)),
+            KeyCode::PageUp => self.select(self.place.saturating_sub(self.room.max(1))),
+            KeyCode::Home | KeyCode::Char('g') => self.select(0),
+            KeyCode::End | KeyCode::Char('G') => self.select(last),
+            KeyCode::Enter => {
+                if self.selected.is_none() {
+                    self.select(0);
+                }
+                if let Some(Selected::Connection(who)) = self.selected {
+                    self.over = Some(Over::Detail(who, 0));
+                }
+            }
+            _ => {}
+        }
+        Wish::Stay
+    }
+
+    fn select(&mut self, place: usize) {
+        let place = place.min(self.listed.len().saturating_sub(1));
+        if let Some(&selected) = self.listed.get(place) {
+            (self.selected, self.place) = (Some(selected), place);
+        }
+    }
+
+    /// Draws it.
+    pub fn draw(&mut self, frame: &mut Frame<'_>, trace: &Trace) {
+        let area = frame.area();
+        let buffer = frame.buffer_mut();
+        let (first, second) = plain::summary(&self.snapshot);
+        let frozen = if self.frozen { "  FROZEN (space: go on)" } else { "" };
+        let mut pen = Pen { buffer, area, y: 0 };
+        pen.line(&format!("locktrace top  {}{frozen}", self.title), self.style(None).add_modifier(Modifier::BOLD));
+        let wait = if self.found { "" } else { "waiting for the directory: " };
+        pen.line(&format!("{wait}{first}, {second}"), Style::default());
+        if let Some(problem) = &self.problem {
+            pen.line(&format!("problem: {problem}"), self.style(Some(Color::Red)));
+        }
+        match self.over.clone() {
+            Some(Over::Help) => HELP.iter().for_each(|text| pen.line(text, Style::default())),
+            Some(Over::Detail(who, down)) => self.detail(&mut pen, trace, who, down),
+            None => {
+                // The line at the bottom is kept for the keys.
+                pen.area.height = area.height.saturating_sub(1).max(1);
+                match self.view {
+                    View::Connections => self.connections(&mut pen, trace),
+                    View::Databases => self.databases(&mut pen),
+                    View::Processes => self.processes(&mut pen, trace),
+                }
+                pen.area.height = area.height;
+            }
+        }
+        if area.height > 3 {
+            pen.y = area.height - 1;
+            let keys = self.keys();
+            pen.line(&keys, Style::default().add_modifier(Modifier::REVERSED));
+        }
+    }
+
+    fn keys(&self) -> String {
+        let filter = match (&self.filter, self.typing) {
+            (filter, true) => format!("/{filter}_  Enter: keep  Esc: none"),
+            (filter, false) if !filter.is_empty() => format!("/{filter}  "),
+            _ => String::new(),
+        };
+        if self.typing {
+            return filter;
+        }
+        if self.over.is_some() {
+            return "any key: back  q: quit".to_owned();
+        }
+        let order = if self.reversed { format!("{}, reversed", self.sort.name()) } else { self.sort.name().to_owned() };
+        format!("{filter}?: help  q: quit  s: {order}  /: filter  Enter: more  1 2 3: views")
+    }
+
+    fn connections(&mut self, pen: &mut Pen<'_>, trace: &Trace) {
+        let width = usize::from(pen.area.width);
+        let databases = lines::databases(&self.snapshot, "");
+        // At most a third of the screen for databases.
+        let most = usize::from(pen.area.height / 3).saturating_sub(1);
+        if !databases.is_empty() && most > 0 {
+            self.database_header(pen);
+            for &index in databases.iter().take(most) {
+                pen.line(&plain::database(&self.snapshot, index, width), Style::default());
+            }
+            if databases.len() > most {
+                pen.line(&format!("and {} more (2: all)", databases.len() - most), Style::default());
+            }
+            pen.line("", Style::default());
+        }
+        let mut rows = lines::lines(&self.snapshot, trace, self.sort, &self.filter);
+        if self.reversed {
+            rows.reverse();
+        }
+        if rows.is_empty() {
+            let why = if self.filter.is_empty() {
+                "nobody holds a lock that another could wait for"
+            } else {
+                "nothing matches the filter"
+            };
+            self.listed.clear();
+            pen.line(why, Style::default());
+            return;
+        }
+        let columns = plain::Columns::of(&rows, width);
+        pen.line(&columns.header(), self.header());
+        let many = self.snapshot.databases.len() > 1;
+        let ids = rows.iter().map(|row| Selected::Connection(self.snapshot.rows[row.row].who)).collect();
+        let looks: Vec<Style> = rows.iter().map(|row| self.look(row.look)).collect();
+        self.list(pen, ids, |place| (columns.row(&rows[place], many), looks[place]));
+    }
+
+    fn databases(&mut self, pen: &mut Pen<'_>) {
+        self.database_header(pen);
+        let mut databases = lines::databases(&self.snapshot, &self.filter);
+        if self.reversed {
+            databases.reverse();
+        }
+        let width = usize::from(pen.area.width);
+        let ids = databases.iter().map(|&index| Selected::Database(index)).collect();
+        let texts: Vec<String> = databases.iter().map(|&index| plain::database(&self.snapshot, index, width)).collect();
+        self.list(pen, ids, |place| (texts[place].clone(), Style::default()));
+    }
+
+    fn database_header(&self, pen: &mut Pen<'_>) {
+        let cells = ["writer 1 s", "10 s", "refused/s", "waiting", "holding", "-wal", "database"];
+        pen.line(&plain::database_cells(cells, usize::from(pen.area.width)), self.header());
+    }
+
+    fn processes(&mut self, pen: &mut Pen<'_>, trace: &Trace) {
+        pen.line(&screen_detail::process_header(), self.header());
+        let mut processes = lines::processes(&self.snapshot, trace, &self.filter);
+        if self.reversed {
+            processes.reverse();
+        }
+        let ids = processes.iter().map(|process| Selected::Process(process.log)).collect();
+        let looks: Vec<Style> =
+            processes.iter().map(|process| if process.ended { self.look(Look::Ended) } else { Style::default() }).collect();
+        self.list(pen, ids, |place| (screen_detail::process(&processes[place], trace), looks[place]));
+    }
+
+    /// The part of a list that there is room for, the selected line among it.
+    fn list(&mut self, pen: &mut Pen<'_>, ids: Vec<Selected>, line: impl Fn(usize) -> (String, Style)) {
+        self.room = usize::from(pen.area.height.saturating_sub(pen.y));
+        match self.selected.and_then(|selected| ids.iter().position(|&id| id == selected)) {
+            Some(place) => self.place = place,
+            // What was selected is gone: nothing is, but the next key goes on from there.
+            None => (self.selected, self.place) = (None, self.place.min(ids.len().saturating_sub(1))),
+        }
+        if self.selected.is_none() && self.place > 0 && self.first == 0 {
+            self.place = 0;
+        }
+        let hidden = ids.len() > self.room;
+        let lines = if hidden { self.room.saturating_sub(1) } else { self.room };
+        if self.selected.is_some() {
+            self.first = self.first.min(self.place).max((self.place + 1).saturating_sub(lines));
+        }
+        self.first = self.first.min(ids.len().saturating_sub(lines));
+        for place in (self.first..ids.len()).take(lines) {
+            let (text, mut style) = line(place);
+            if self.selected == Some(ids[place]) {
+                style = style.add_modifier(Modifier::REVERSED);
+            }
+            pen.whole(&text, style);
+        }
+        if hidden {
+            let (from, to) = (self.first + 1, (self.first + lines).min(ids.len()));
+            pen.line(&format!("{from} to {to} of {}", ids.len()), Style::default());
+        }
+        self.listed = ids;
+    }
+
+    fn detail(&mut self, pen: &mut Pen<'_>, trace: &Trace, who: ConnId, down: usize) {
+        let width = usize::from(pen.area.width);
+        let Some(row) = self.snapshot.rows.iter().find(|row| row.who == who) else {
+            let name = lines::who(trace, who, 0);
+            return pen.line(&format!("{name}: holds nothing, and waits for nothing any more"), Style::default());
+        };
+        let text = screen_detail::connection(&self.snapshot, trace, row, width);
+        let room = usize::from(pen.area.height.saturating_sub(pen.y + 1)).max(1);
+        let down = down.min(text.len().saturating_sub(room));
+        self.over = Some(Over::Detail(who, down));
+        text.iter().skip(down).take(room).for_each(|line| pen.line(line, Style::default()));
+    }
+
+    fn style(&self, colour: Option<Color>) -> Style {
+        match colour {
+            Some(colour) if self.colours => Style::default().fg(colour),
+            _ => Style::default(),
+        }
+    }
+
+    fn header(&self) -> Style {
+        self.style(Some(Color::Cyan)).add_modifier(Modifier::BOLD)
+    }
+
+    fn look(&self, look: Look) -> Style {
+        match look {
+            Look::Holds => Style::default(),
+            Look::Blocks => self.style(Some(Color::Red)).add_modifier(Modifier::BOLD),
+            Look::Waits => self.style(Some(Color::Yellow)),
+            Look::Refused | Look::Ended => Style::default().add_modifier(Modifier::DIM),
+        }
+    }
+}
+
+/// Writes line below line, as long as there is room.
+struct Pen<'b> {
+    buffer: &'b mut Buffer,
+    area: Rect,
+    y: u16,
+}
+
+impl Pen<'_> {
+    fn line(&mut self, text: &str, style: Style) {
+        if self.y < self.area.height {
+            let text = cut(text, usize::from(self.area.width));
+            self.buffer.set_stringn(self.area.x, self.area.y + self.y, text, usize::from(self.area.width), style);
+            self.y += 1;
+        }
+    }
+
+    /// A line whose style goes to its end.
+    fn whole(&mut self, text: &str, style: Style) {
+        if self.y < self.area.height {
+            let row = Rect { y: self.area.y + self.y, height: 1, ..self.area };
+            self.buffer.set_style(row, style);
+        }
+        self.line(text, style);
+    }
+}

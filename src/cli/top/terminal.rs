@@ -1,0 +1,68 @@
+//! The terminal: entered, drawn on, listened to, and left as it was, whatever happens.
+//!
+//! In come keys, changes of size and signals; out go drawings of a [`Screen`]. Called by the verb.
+#![forbid(unsafe_code)]
+
+use super::super::Failure;
+use super::Until;
+use super::live::Live;
+use super::screen::{Screen, Wish};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often what is shown is drawn anew: ages grow without any new record.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Shows the screen until somebody has had enough.
+pub(super) fn show(live: &mut Live, until: &Until) -> Result<(), Failure> {
+    // Before the terminal is entered: what is wrong with the directory belongs on an ordinary screen.
+    live.poll()?;
+    // It restores the terminal when we panic, too.
+    let mut terminal = ratatui::try_init()?;
+    let done = run(&mut terminal, live, until);
+    let left = ratatui::try_restore();
+    done?;
+    Ok(left?)
+}
+
+fn run(terminal: &mut DefaultTerminal, live: &mut Live, until: &Until) -> Result<(), Failure> {
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut screen = Screen::new(live.dir(), colours);
+    let mut drawn: Option<Instant> = None;
+    let mut dirty = false;
+    loop {
+        if dirty || drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
+            screen.update(live);
+            terminal.draw(|frame| screen.draw(frame, live.trace()))?;
+            (drawn, dirty) = (Some(Instant::now()), false);
+        }
+        if until.is_reached() {
+            return Ok(());
+        }
+        let frame = FRAME.saturating_sub(drawn.map_or(FRAME, |drawn| drawn.elapsed()));
+        if wait(until.at_most(live.interval().min(frame)))? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    if screen.key(key) == Wish::Quit {
+                        return Ok(());
+                    }
+                    dirty = true;
+                }
+                Event::Resize(..) => dirty = true,
+                _ => {}
+            }
+            // A key that is held down must not keep us from reading the logs.
+        }
+        live.poll()?;
+    }
+}
+
+/// Waits for something from the terminal; a signal ends the wait.
+fn wait(time: Duration) -> io::Result<bool> {
+    match event::poll(time) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        other => other,
+    }
+}
