@@ -309,7 +309,8 @@ impl Screen {
     }
 
     fn processes(&mut self, pen: &mut Pen<'_>, trace: &Trace) {
-        pen.line(&screen_detail::process_header(), self.header());
+        let width = usize::from(pen.area.width);
+        pen.line(&screen_detail::process_header(width), self.header());
         let mut processes = lines::processes(&self.snapshot, trace, &self.filter);
         if self.reversed {
             processes.reverse();
@@ -317,7 +318,7 @@ impl Screen {
         let ids = processes.iter().map(|process| Selected::Process(process.log)).collect();
         let looks: Vec<Style> =
             processes.iter().map(|process| if process.ended { self.look(Look::Ended) } else { Style::default() }).collect();
-        self.list(pen, ids, |place| (screen_detail::process(&processes[place], trace), looks[place]));
+        self.list(pen, ids, |place| (screen_detail::process(&processes[place], trace, width), looks[place]));
     }
 
     /// The part of a list that there is room for, the selected line among it.

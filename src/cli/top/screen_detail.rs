@@ -106,14 +106,14 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// The names of the columns of [`process`].
-pub(super) fn process_header() -> String {
-    row(["pid", "conns", "holding", "waiting", "records/s", "lost", "state", "command"])
+pub(super) fn process_header(width: usize) -> String {
+    row(["pid", "conns", "holding", "waiting", "records/s", "lost", "state", "command"], width)
 }
 
 /// One process in columns.
-pub(super) fn process(process: &ProcessRow, trace: &Trace) -> String {
+pub(super) fn process(process: &ProcessRow, trace: &Trace, width: usize) -> String {
     let number = |number: usize| count(number as u64);
-    row([
+    let cells = [
         &trace.log(process.log).pid.to_string(),
         &number(process.connections),
         &number(process.holders),
@@ -122,12 +122,15 @@ pub(super) fn process(process: &ProcessRow, trace: &Trace) -> String {
         &count(process.lost),
         &lines::state(process),
         &lines::command(trace, process.log),
-    ])
+    ];
+    row(cells.map(String::as_str), width)
 }
 
-fn row(cells: [&str; 8]) -> String {
+/// In a narrow line without the counts that say least.
+fn row(cells: [&str; 8], width: usize) -> String {
     let [pid, connections, holding, waiting, records, lost, state, command] = cells;
-    let numbers = [(pid, 8), (connections, 7), (holding, 8), (waiting, 8), (records, 11), (lost, 8)];
+    let all = [(pid, 8), (holding, 8), (waiting, 8), (lost, 8), (connections, 7), (records, 11)];
+    let numbers = if width < 80 { &all[..4] } else { &all[..] };
     let text: String = numbers.iter().map(|&(cell, columns)| pad_left(cell, columns)).collect();
-    format!("{text}  {}  {command}", pad(state, 10))
+    format!("{text}  {}  {command}", pad(state, if width < 100 { 12 } else { 24 }))
 }
