@@ -11,8 +11,8 @@ use place::{PYTHON, Place, parts};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-/// Made here, or (the last one) in `tests/examples.rs`.
-const SAMPLES: [&str; 5] = ["verdict", "run", "doctor", "from-sql", "tracing"];
+/// Made here, or (the last two) in `tests/examples.rs` and `tests/top`.
+const SAMPLES: [&str; 6] = ["verdict", "run", "doctor", "from-sql", "tracing", "top"];
 
 /// What a line to type begins with.
 const TYPED: [&str; 4] = ["locktrace ", "cargo ", "sqlite> ", "  "];

@@ -1,7 +1,7 @@
 //! The samples of output in the README: each is what a program of a test printed, but for numbers, times and places.
 //!
 //! In come the name of a sample, as the comment in front of its block has it (`<!-- sample: verdict -->`), and what was really printed; out goes a
-//! panic where they differ. `UPDATE_EXPECTED=1` writes the block anew instead (with `--test-threads=1`: it is one file). Called by `tests/readme.rs` and `tests/examples.rs`.
+//! panic where they differ. `UPDATE_EXPECTED=1` writes the block anew instead (with `--test-threads=1`: it is one file). Called by `tests/readme.rs`, `tests/examples.rs` and `tests/top`.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)] // Each test binary uses its own part.
 
 use std::path::PathBuf;

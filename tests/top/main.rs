@@ -6,6 +6,8 @@
 mod common;
 #[path = "../place/mod.rs"]
 mod place;
+#[path = "../sample/mod.rs"]
+mod sample;
 mod screen;
 mod state;
 mod terminal;
