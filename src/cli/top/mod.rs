@@ -2,7 +2,7 @@
 //!
 //! In comes a trace directory, which need not be there yet; out goes a screen that is drawn anew a few times a second, or, where there is no
 //! terminal for it, a block of plain text each second. [`live`] reads, [`lines`] puts in order and in words, [`screen`] and [`plain`] lay
-//! out, [`terminal`] has the keyboard.
+//! out, `terminal` has the keyboard.
 #![forbid(unsafe_code)]
 
 pub mod lines;
