@@ -5,6 +5,7 @@
 
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod audit;
+mod beside;
 mod cat;
 mod check;
 mod demo;
@@ -77,6 +78,8 @@ enum Verb {
     Open(open::OpenVerb),
     Report(report::Report),
     Run(run::Run),
+    #[command(hide = true)]
+    RunSeated(beside::Seat),
     Top(top::Top),
 }
 
@@ -135,6 +138,10 @@ pub fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         // Its exit code is the program's.
+        Verb::RunSeated(seat) => match seat.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Verb::Run(run) => match run.run() {
             Ok(code) => return code,
             Err(failure) => Err(failure),

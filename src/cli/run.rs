@@ -6,7 +6,7 @@
 
 use super::program::Closed;
 use super::quote::quoted;
-use super::{Failure, library, output, program, width};
+use super::{Failure, beside, library, output, program, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
 use crate::trace::Trace;
@@ -36,6 +36,7 @@ use std::time::Duration;
 Examples:
   locktrace run -- python3 manage.py runserver
   locktrace run -o trace --report -- ./load-test.sh
+  locktrace run --top -- python3 manage.py runserver    with who waits for whom at the bottom of the terminal
   locktrace run --add -o trace -- python3 worker.py      into a trace that is there already
 
 Exit codes:
@@ -59,6 +60,12 @@ pub(super) struct Run {
     /// Print the whole report on standard output when the program has ended
     #[arg(long)]
     report: bool,
+    /// While it runs, show who holds what and who waits for whom, at the bottom of the terminal
+    ///
+    /// The program's output scrolls above. What is a terminal to it now is a pseudo-terminal then, in a session of its own and with
+    /// fewer rows; what is none (a pipe, a file) stays what it is. Programs that it leaves behind are hung up on when it ends.
+    #[arg(long)]
+    top: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -89,7 +96,13 @@ impl Run {
         if let Some(closed) = closed {
             say(&format!("{} runs untraced: {}", name.display(), closed.why()));
         }
-        let mut command = Command::new(name);
+        if self.top {
+            beside::terminal()?;
+            if file.is_none() {
+                return Ok(not_started(name, None, &io::ErrorKind::NotFound.into()));
+            }
+        }
+        let mut command = if self.top { beside::seated(name)? } else { Command::new(name) };
         command.args(arguments).env("LOCKTRACE_DIR", &dir);
         let library = library::unpack()?;
         // musl's loader gives up where glibc's goes on without the library.
@@ -101,7 +114,7 @@ impl Run {
                 command.env(variable, value);
             }
         }
-        let status = match supervise(command) {
+        let status = match if self.top { beside::supervise(command, &dir) } else { supervise(command) } {
             Ok(status) => status,
             Err(Stopped::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
             Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
@@ -202,7 +215,7 @@ pub(super) fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
 }
 
 /// Says why a program was not started; the exit code is the one a shell gives.
-fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
+pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
     let name = name.display();
     match file {
         None => {
@@ -220,7 +233,7 @@ fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode
     }
 }
 
-enum Stopped {
+pub(super) enum Stopped {
     Start(io::Error),
     Wait(io::Error),
 }
@@ -231,11 +244,8 @@ enum Stopped {
 /// send it twice. The kernel says who sent a signal, and only those of other processes are passed on. We live on in either case, to say what
 /// was recorded.
 fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
-    // A signal that we were started to ignore (nohup) stays ignored, here and in the program.
-    let ignored = ignored_signals();
-    let heard = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     // Before the program starts, so that no signal is missed; they wait in a pipe.
-    let mut signals = SignalsInfo::<WithOrigin>::new(heard.chain([SIGCHLD])).map_err(Stopped::Wait)?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(heard().chain([SIGCHLD])).map_err(Stopped::Wait)?;
     let mut child = command.spawn().map_err(Stopped::Start)?;
     loop {
         if let Some(status) = child.try_wait().map_err(Stopped::Wait)? {
@@ -249,8 +259,14 @@ fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
     }
 }
 
+/// The signals that are passed on. One that we were started to ignore (nohup) stays ignored, here and in the program.
+pub(super) fn heard() -> impl Iterator<Item = i32> {
+    let ignored = ignored_signals();
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0)
+}
+
 /// Sends a signal to the program. It was not waited for yet, so its number is still its own.
-fn pass_on(child: &Child, signal: i32) {
+pub(super) fn pass_on(child: &Child, signal: i32) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
         // It may have ended this moment: then there is nobody to tell.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
+mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../place/mod.rs"]

@@ -39,6 +39,7 @@ Examples:
   locktrace top trace
   locktrace top trace --once             how things stand now, as text
   locktrace top trace --interval 5s | tee log.txt
+  locktrace run --top -- ./serve         below the program's own output
 
 Text, and not a screen, is what it writes where standard output is not a terminal (or TERM is dumb), and with --plain or --once.
 

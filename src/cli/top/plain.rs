@@ -115,13 +115,13 @@ fn end(text: &str, columns: usize) -> String {
 }
 
 /// How wide the columns of connections are: as wide as what is in them, up to a limit. The statement gets what is left.
-pub(super) struct Columns {
+pub(crate) struct Columns {
     widths: [usize; 4],
     width: usize,
 }
 
 impl Columns {
-    pub(super) fn of(rows: &[Line], width: usize) -> Columns {
+    pub(crate) fn of(rows: &[Line], width: usize) -> Columns {
         let most: [usize; 4] = match width {
             0..70 => [8, 16, 15, 0],
             70..110 => [9, 24, 20, 14],
@@ -142,7 +142,7 @@ impl Columns {
     }
 
     /// One connection; `many`: there are several databases.
-    pub(super) fn row(&self, row: &Line, many: bool) -> String {
+    pub(crate) fn row(&self, row: &Line, many: bool) -> String {
         let sql = if many { format!("{}: {}", row.database, row.sql) } else { row.sql.clone() };
         self.line([&row.age, &row.lock, &row.who, &row.between, &sql])
     }

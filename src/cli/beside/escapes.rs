@@ -1,0 +1,174 @@
+//! Where a program's output stands in the middle of an escape sequence or a character, so that nothing is written in between.
+//!
+//! In come the bytes a program writes to its terminal; out goes whether something else may be written now, and whether the program has just undone
+//! what the panel rests on (the scrolling region). As much of ECMA-48 and UTF-8 as that takes: sequences are told apart, and not understood.
+#![forbid(unsafe_code)]
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum State {
+    #[default]
+    Ground,
+    /// After ESC.
+    Escape,
+    /// After ESC and an intermediate byte, such as `ESC ( B`.
+    Intermediate,
+    /// A control sequence.
+    Control,
+    /// A string that ends with BEL or ESC \: a title, a picture.
+    Text,
+    /// ESC inside of it.
+    TextEscape,
+    /// So many bytes of a character are to come.
+    Utf8(u8),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Escapes {
+    state: State,
+    /// A control sequence's bytes so far, as far as they matter.
+    sequence: Vec<u8>,
+    /// The program has put the cursor's place aside, and not fetched it yet: there is one place for that.
+    saved: bool,
+    /// It has set or reset the scrolling region, or the whole terminal.
+    region: bool,
+}
+
+impl Escapes {
+    /// Follows what the program writes.
+    pub(super) fn follow(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.byte(byte);
+        }
+    }
+
+    /// Whether something else may be written between these bytes and the next ones.
+    pub(super) fn is_between(&self) -> bool {
+        self.state == State::Ground
+    }
+
+    /// Whether the program will fetch the place of the cursor that it has put aside.
+    pub(super) fn has_saved(&self) -> bool {
+        self.saved
+    }
+
+    /// Whether the scrolling region has to be set again; asked once.
+    pub(super) fn take_region(&mut self) -> bool {
+        std::mem::take(&mut self.region)
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.state = match (self.state, byte) {
+            (State::Text, 0x1b) => State::TextEscape,
+            (State::Text, 0x07) => State::Ground,
+            (State::Text, _) => State::Text,
+            (State::TextEscape, b'\\') => State::Ground,
+            // What follows is a sequence of its own.
+            (State::TextEscape, _) => self.escape(byte),
+            // ESC, CAN and SUB end whatever there was.
+            (_, 0x1b) => State::Escape,
+            (_, 0x18 | 0x1a) => State::Ground,
+            (State::Escape, _) => self.escape(byte),
+            (State::Intermediate, 0x20..=0x2f) => State::Intermediate,
+            (State::Intermediate, 0x30..=0x7e) => State::Ground,
+            (State::Control, 0x40..=0x7e) => {
+                self.control(byte);
+                State::Ground
+            }
+            // Control characters inside of a sequence are obeyed, and it goes on.
+            (State::Intermediate | State::Control, _) => {
+                if self.state == State::Control && self.sequence.len() < 16 && byte >= 0x20 {
+                    self.sequence.push(byte);
+                }
+                self.state
+            }
+            (State::Utf8(left), 0x80..=0xbf) if left > 1 => State::Utf8(left - 1),
+            (State::Utf8(_), 0x80..=0xbf) => State::Ground,
+            (State::Ground | State::Utf8(_), 0xc2..=0xdf) => State::Utf8(1),
+            (State::Ground | State::Utf8(_), 0xe0..=0xef) => State::Utf8(2),
+            (State::Ground | State::Utf8(_), 0xf0..=0xf4) => State::Utf8(3),
+            (State::Ground | State::Utf8(_), _) => State::Ground,
+        };
+    }
+
+    fn escape(&mut self, byte: u8) -> State {
+        match byte {
+            b'[' => {
+                self.sequence.clear();
+                return State::Control;
+            }
+            b']' | b'P' | b'X' | b'^' | b'_' => return State::Text,
+            0x20..=0x2f => return State::Intermediate,
+            b'7' => self.saved = true,
+            b'8' => self.saved = false,
+            // The terminal as it was switched on.
+            b'c' => (self.saved, self.region) = (false, true),
+            _ => {}
+        }
+        State::Ground
+    }
+
+    fn control(&mut self, last: u8) {
+        match (last, self.sequence.as_slice()) {
+            (b's', b"") => self.saved = true,
+            (b'u', b"") => self.saved = false,
+            (b'r', sequence) if !sequence.starts_with(b"?") => self.region = true,
+            (b'p', b"!") => self.region = true,
+            // The other screen, and back: some terminals keep a region for each.
+            (b'h' | b'l', b"?1049" | b"?47" | b"?1047") => self.region = true,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(bytes: &[u8]) -> Escapes {
+        let mut escapes = Escapes::default();
+        escapes.follow(bytes);
+        escapes
+    }
+
+    /// At which places of these bytes something else may be written.
+    fn places(bytes: &[u8]) -> Vec<usize> {
+        (0..=bytes.len()).filter(|&end| after(&bytes[..end]).is_between()).collect()
+    }
+
+    #[test]
+    fn nothing_is_written_into_a_sequence_or_a_character() {
+        assert_eq!(places(b"ab\r\n"), [0, 1, 2, 3, 4]);
+        assert_eq!(places(b"\x1b[1;31mx"), [0, 7, 8]);
+        assert_eq!(places("é表😀x".as_bytes()), [0, 2, 5, 9, 10]);
+        assert_eq!(places(b"\x1b]0;a title\x07x"), [0, 12, 13]);
+        assert_eq!(places(b"\x1bPq\x1b\\x"), [0, 5, 6]);
+        assert_eq!(places(b"\x1b(Bx"), [0, 3, 4]);
+        assert_eq!(places(b"\x1b7\x1b8"), [0, 2, 4]);
+        assert_eq!(places(b"\x1b[3\x18x"), [0, 4, 5], "cancelled");
+        assert_eq!(places(b"\x1b[3\x1b[mx"), [0, 6, 7], "another one begins");
+        // What is no UTF-8 does not keep us waiting.
+        assert_eq!(places(b"\xff\xe9x"), [0, 1, 3]);
+        assert_eq!(places(b"\xc3(x"), [0, 2, 3]);
+    }
+
+    #[test]
+    fn what_the_panel_rests_on() {
+        for (bytes, region) in [
+            (&b"\x1b[r"[..], true),
+            (b"\x1b[1;20r", true),
+            (b"\x1b[?1r", false),
+            (b"\x1bc", true),
+            (b"\x1b[!p", true),
+            (b"\x1b[?1049h", true),
+            (b"\x1b[31m", false),
+            (b"\x1b[?25h", false),
+        ] {
+            let mut escapes = after(bytes);
+            assert_eq!((escapes.take_region(), escapes.take_region()), (region, false), "{bytes:?}");
+        }
+        assert!(after(b"\x1b7x").has_saved() && !after(b"\x1b7x\x1b8").has_saved());
+        assert!(after(b"\x1b[sx").has_saved() && !after(b"\x1b[sx\x1b[u").has_saved());
+    }
+}

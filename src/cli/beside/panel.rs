@@ -1,0 +1,64 @@
+//! The panel at the bottom of a terminal, and what is written to the terminal to have it there.
+//!
+//! In comes the size of the terminal and lines of text; out go bytes. The program's output scrolls in the region above; its cursor, colours
+//! and everything else it set are put aside while the panel is drawn, and fetched again.
+#![forbid(unsafe_code)]
+
+use crate::report::human::pad;
+use std::fmt::Write as _;
+
+/// Rows and columns of a terminal, and how many rows of it the panel has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Panel {
+    pub(super) rows: u16,
+    pub(super) columns: u16,
+    pub(super) height: u16,
+}
+
+impl Panel {
+    /// A third of the terminal, and at most twelve lines; none on one so low that the program needs all of it.
+    pub(super) fn on(rows: u16, columns: u16) -> Panel {
+        let height = if rows < 12 || columns < 20 { 0 } else { (rows / 3).min(12) };
+        Panel { rows, columns, height }
+    }
+
+    /// The rows that are left to the program.
+    pub(super) fn above(&self) -> u16 {
+        self.rows - self.height
+    }
+
+    /// Makes room: what is on the screen moves up as far as the cursor needs it to, and scrolls above the panel from now on.
+    pub(super) fn enter(&self) -> String {
+        if self.height == 0 {
+            return String::new();
+        }
+        let room = "\n".repeat(usize::from(self.height));
+        format!("{room}\x1b[{}A{}", self.height, self.region())
+    }
+
+    /// Sets the region in which the program's output scrolls.
+    pub(super) fn region(&self) -> String {
+        if self.height == 0 { String::new() } else { format!("\x1b7\x1b[1;{}r\x1b8", self.above()) }
+    }
+
+    /// Draws these lines, the first one as a heading.
+    pub(super) fn draw(&self, lines: &[String]) -> String {
+        if self.height == 0 {
+            return String::new();
+        }
+        // Written beyond its last column a line would go on in the next; with the cursor there, too, on some terminals.
+        let width = usize::from(self.columns) - 1;
+        let mut out = "\x1b7".to_owned();
+        for number in 0..self.height {
+            let line = lines.get(usize::from(number)).map_or("", String::as_str);
+            let style = if number == 0 { "\x1b[0;7m" } else { "\x1b[0m" };
+            let _ = write!(out, "\x1b[{};1H{style}{}\x1b[0m\x1b[K", self.above() + number + 1, pad(line, width));
+        }
+        out + "\x1b8"
+    }
+
+    /// Gives the whole terminal back.
+    pub(super) fn leave(&self) -> String {
+        if self.height == 0 { String::new() } else { format!("\x1b7\x1b[r\x1b[{};1H\x1b[0m\x1b[J\x1b8", self.above() + 1) }
+    }
+}
