@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::LockId;
-use locktrace::event::{FileKind, Kind, Level, Slot};
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot};
 use locktrace::format::record::Record;
 
 /// Sums since a connection was first seen; times in the units of [`super::Instant`]s.
@@ -88,6 +88,8 @@ pub(crate) struct Activity {
     /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
     pub number: u64,
     last: Option<Kind>,
+    /// What it did before is known from this record on: its last one or, where that gave something up, the one before.
+    known: u64,
     /// The same of the record before that, and of the one before it began to read.
     previous: Option<(u64, Kind)>,
     pub before_reading: Option<(u64, Kind)>,
@@ -123,7 +125,9 @@ impl Activity {
     /// Follows one record; `level` is the connection's level before it, `start` and `end` its instants.
     #[inline]
     pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
-        self.previous = self.last.map(|kind| (self.number, kind));
+        self.previous = self.last.map(|kind| (self.known, kind));
+        let gives_up = record.kind == Kind::UNLOCK || (record.kind == Kind::SHM_LOCK && record.flags.has(Flags::SHM_UNLOCK));
+        self.known = if gives_up { self.number } else { number };
         (self.number, self.last) = (number, Some(record.kind));
         self.tid = record.tid;
         self.at = end;
@@ -231,7 +235,7 @@ impl Activity {
         }
     }
 
-    /// The number and the kind of the record before its last one.
+    /// The kind of the record before its last one, and from which number on it is understood.
     pub(crate) fn previous(&self) -> Option<(u64, Kind)> {
         self.previous
     }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 use super::connections::{Connections, Index};
+use super::holding::Past;
 use super::lock::{LockId, Request};
 use super::timeline::{ConnId, End, NEVER, Taken};
 use super::times::{Instant, Times};
@@ -103,6 +104,7 @@ struct Ended {
     who: ConnId,
     lock: LockId,
     taken: Taken,
+    past: Past,
     /// When the change was seen; they are in this order.
     at: Instant,
     /// It was not held any more after this; [`NEVER`] where that is not known yet.
@@ -143,7 +145,7 @@ pub(crate) struct Blockers<'t> {
     /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
     pub(crate) contradiction: bool,
     /// The holds that ended before the last refused attempt, and may have refused it all the same.
-    pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Instant)>,
+    pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Past)>,
     around: Vec<Around>,
 }
 
@@ -286,7 +288,7 @@ impl<'t> Blockers<'t> {
 
     /// A hold ended. Gives the number under which [`Blockers::ended_by`] can tell the end of its release later.
     #[inline]
-    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, end: End) -> u64 {
+    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, past: Past, end: End) -> u64 {
         if let End::Unseen(last, _) = end {
             self.doubt(who, lock, taken.refused, last);
         }
@@ -306,7 +308,7 @@ impl<'t> Blockers<'t> {
             let old = around.ended.pop_front();
             around.dropped = around.dropped.max(old.map(|old| old.at));
         }
-        around.ended.push_back(Ended { who, lock, taken: *taken, at, gone });
+        around.ended.push_back(Ended { who, lock, taken: *taken, past, at, gone });
         around.sequence += 1;
         around.sequence - 1
     }
@@ -333,12 +335,8 @@ impl<'t> Blockers<'t> {
             if refusal.end <= last {
                 continue;
             }
-            let several = refusal.holders.len() > 1;
             for other in refusal.holders.iter_mut().filter(|other| other.who == who && other.lock == lock) {
                 other.certain = false;
-            }
-            if several && refusal.holders.iter().any(|other| other.certain) {
-                refusal.holders.retain(|other| other.certain);
             }
         }
     }
@@ -371,7 +369,7 @@ impl Around {
     }
 
     /// Holds that ended while the attempt was made.
-    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Taken, Instant)>) {
+    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Taken, Past)>) {
         let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
         let reach = self.longest_release.max(unknown_end);
         if self.dropped.is_some_and(|dropped| dropped.saturating_add(self.longest_release) >= refusal.start) {
@@ -382,10 +380,12 @@ impl Around {
                 break;
             }
             let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
-            let overlaps = gone > refusal.start && ended.taken.asked < refusal.end;
+            // The thread that gave it up is here again: that call has returned.
+            let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
+            let overlaps = gone > refusal.start && ended.taken.asked < refusal.end && !(returned && refusal.tid != 0);
             if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
                 name(refusal, holder(ended.who, ended.lock, &ended.taken, false));
-                found.push((ended.who, ended.lock, ended.taken, ended.at));
+                found.push((ended.who, ended.lock, ended.taken, ended.past));
             }
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Conn {
     /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
     pub lifetime: bool,
     pub waiting: Option<Waiting>,
+    /// The record that granted what it waited for last.
+    pub granted: Option<u64>,
     /// The run of attempts about which the kernel was asked last, and the ticks at which that attempt began.
     pub asked: Option<(u32, u64)>,
     /// Its last record was this refused attempt.
@@ -106,6 +108,7 @@ impl Connections {
             wal: false,
             lifetime: false,
             waiting: None,
+            granted: None,
             asked: None,
             refused: None,
             open_ended: false,

@@ -17,10 +17,8 @@ const REMEMBERED: usize = 4096;
 pub(crate) struct Gaps {
     /// The number that should come next, once there was one.
     next: u64,
-    /// The number of the record that came first, once there was one.
+    /// The number of the record that came first, once there was one. What is missing among smaller ones is not known.
     first: Option<u64>,
-    /// Later records have smaller numbers than the first one: what is missing among those is not known.
-    before: bool,
     /// Numbers that came before the one that should have.
     early: BTreeSet<u64>,
     /// First and last missing number of each gap.
@@ -44,7 +42,6 @@ impl Gaps {
     fn out_of_order(&mut self, number: u64) {
         match self.first {
             None => (self.first, self.next) = (Some(number), number.saturating_add(1)),
-            Some(first) if number < first => self.before = true,
             Some(_) if number < self.next => {}
             Some(_) => {
                 self.early.insert(number);
@@ -86,7 +83,7 @@ impl Gaps {
 
     /// Whether a record between these two numbers is missing.
     pub(crate) fn between(&self, from: u64, to: u64) -> bool {
-        if self.too_many || (self.before && self.first.is_some_and(|first| from < first)) {
+        if self.too_many || self.first.is_some_and(|first| from < first) {
             return true;
         }
         let at = self.gaps.partition_point(|gap| gap.1 < from);

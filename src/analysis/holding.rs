@@ -16,12 +16,26 @@ use std::collections::HashMap;
 /// How a hold ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// By this record, whose call began then; or it had ended before anybody was known to be refused by it.
+    /// By this record, whose call began then.
     Released(Instant, Option<u64>),
     /// Nobody saw: it was over by then at the latest.
     Unseen(Instant),
     /// It was held to the end of the trace, or of its process.
     Open,
+}
+
+/// What is remembered of a hold that has ended, for an attempt that overlaps its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    /// The statement that had made its connection a writer, where it locked readers out; 0 = none, or not known.
+    pub writer: u64,
+    /// How it came to do that.
+    pub alone: Alone,
+    /// The connection's level after it.
+    pub level_after: Level,
+    pub ending: Ending,
+    /// The thread that gave it up.
+    pub tid: u32,
 }
 
 /// A hold that refused somebody.
@@ -59,6 +73,8 @@ pub struct Holding {
     pub other_statement: bool,
     /// Its thread was seen at work on another connection while it was held.
     pub elsewhere: bool,
+    /// It was watched: what its connection did meanwhile is known. Of one that had ended when it was first known to be in the way, it is not.
+    pub watched: bool,
     base: Totals,
 }
 
@@ -86,8 +102,13 @@ impl Holdings {
     }
 
     /// A refused attempt names a hold that had ended already.
-    pub(crate) fn ended_before(&mut self, who: ConnId, lock: LockId, taken: &Taken, at: Instant) {
-        self.add(who, lock, taken, Ending::Released(at, None), Totals::default());
+    pub(crate) fn ended_before(&mut self, who: ConnId, lock: LockId, taken: &Taken, past: &Past) {
+        let sql = if past.writer == 0 { taken.sql } else { past.writer };
+        if self.add(who, lock, &Taken { sql, ..*taken }, past.ending, Totals::default())
+            && let Some(holding) = self.all.last_mut()
+        {
+            (holding.alone, holding.level_after, holding.watched) = (past.alone, past.level_after, false);
+        }
     }
 
     /// A WRITE hold that ended with a commit, and made somebody's snapshot stale.
@@ -95,7 +116,11 @@ impl Holdings {
         let taken =
             Taken { asked: commit.since, tid: commit.tid, sql: commit.sql, number: commit.taken, seen: true, ..Taken::default() };
         let ending = Ending::Released(commit.at, Some(commit.number));
-        self.add(commit.who, LockId::shm(Slot::WRITE.0, true), &taken, ending, Totals::default());
+        if self.add(commit.who, LockId::shm(Slot::WRITE.0, true), &taken, ending, Totals::default())
+            && let Some(holding) = self.all.last_mut()
+        {
+            holding.watched = false;
+        }
     }
 
     fn add(&mut self, who: ConnId, lock: LockId, taken: &Taken, ending: Ending, base: Totals) -> bool {
@@ -123,6 +148,7 @@ impl Holdings {
                 work: Vec::new(),
                 other_statement: false,
                 elsewhere: false,
+                watched: true,
                 base,
             });
         }

@@ -171,7 +171,8 @@ pub enum Harmless {
     /// An automatic checkpoint found another one at work.
     AutomaticCheckpoint,
     /// A reader met the wal-index while a writer was changing its header, looked again without a sleep, and read. (SQLite sleeps from the
-    /// sixth look on; wal.c: `walTryBeginRead`.)
+    /// sixth look on; wal.c: `walTryBeginRead`.) Or it wanted to make the index anew, and met such a reader, which looks whether
+    /// somebody does.
     HeaderChanging,
 }
 
@@ -200,6 +201,9 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         },
         Request::Shm { mask, exclusive: false } if mask != 0 && mask & 0b111 == 0 => Some(Harmless::ReaderSlot),
         Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
+        Request::Shm { mask: 0b110, exclusive: true } if wait.before.exclusive == 1 << Slot::WRITE.0 => {
+            Some(Harmless::HeaderChanging)
+        }
         // RECOVER was free: nobody was making the index anew.
         _ if wait.is_recovery() && wait.outcome == Outcome::Acquired && wait.sleeps == 0 && matches!(wait.recovery, (0, 1..)) => {
             Some(Harmless::HeaderChanging)
@@ -247,19 +251,23 @@ fn waits_by_connection(found: &Found<'_>) -> HashMap<ConnId, Vec<u32>> {
     waits
 }
 
-/// The wait of this connection that overlaps this span.
+/// The wait of this holder, while it held this, that overlaps this span.
 fn waiting<'a>(
     found: &'a Found<'_>,
     waits_of: &HashMap<ConnId, Vec<u32>>,
-    who: ConnId,
+    holding: &Holding,
     span: (Instant, Instant),
 ) -> Option<(u32, &'a Wait)> {
-    let waits = waits_of.get(&who)?;
-    let at = waits.partition_point(|&wait| found.waits[wait as usize].until < span.0);
-    let index = *waits.get(at)?;
-    let wait = &found.waits[index as usize];
+    let waits = waits_of.get(&holding.who)?;
+    let end = match holding.ending {
+        Ending::Released(at, _) | Ending::Unseen(at) => at.min(span.1),
+        Ending::Open => span.1,
+    };
+    let at = waits.partition_point(|&wait| found.waits[wait as usize].until < span.0.max(holding.since));
+    let overlapping =
+        waits[at..].iter().map(|&index| (index, &found.waits[index as usize])).take_while(|(_, wait)| wait.from <= end);
     // One attempt and no sleep is no waiting.
-    (wait.from <= span.1 && (wait.attempts > 1 || wait.sleeps > 0)).then_some((index, wait))
+    overlapping.into_iter().find(|(_, wait)| wait.attempts > 1 || wait.sleeps > 0)
 }
 
 /// Who was in the way of these attempts, most in the way first.
@@ -315,7 +323,7 @@ fn of_wait(found: &Found<'_>, index: u32, refusals: &[u32], waits_of: &HashMap<C
         .iter()
         .map(|blocker| {
             let holding = &found.holdings.all[blocker.holding as usize];
-            let wait = waiting(found, waits_of, holding.who, span);
+            let wait = waiting(found, waits_of, holding, span);
             let checkpoint = 1 << Slot::CKPT.0 | 1 << Slot::WRITE.0;
             let convoy = wait.is_some_and(|(_, wait)| {
                 wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
@@ -333,6 +341,7 @@ fn of_wait(found: &Found<'_>, index: u32, refusals: &[u32], waits_of: &HashMap<C
         sql: names.sql(wait.sql).map(|sql| sql.text.text.as_str()),
         suspects: &suspects,
         gaps: &found.gaps[wait.who.log.0 as usize],
+        all_gaps: found.gaps,
         losses: found.losses,
         alive: &found.alive,
         rollback: wait.db.is_some_and(|db| !found.databases[db as usize].modes.wal),
@@ -341,7 +350,7 @@ fn of_wait(found: &Found<'_>, index: u32, refusals: &[u32], waits_of: &HashMap<C
     let contributing = contributing::all(&case, verdict.cause);
     for blocker in &mut blockers {
         let holding = &found.holdings.all[blocker.holding as usize];
-        let waits = waiting(found, waits_of, holding.who, span).is_some();
+        let waits = waiting(found, waits_of, holding, span).is_some();
         blocker.state = state(&case, holding, waits);
     }
     let ended = match case.outcome {
@@ -493,8 +502,8 @@ fn chains(found: &Found<'_>, incidents: &mut [Incident], waits_of: &HashMap<Conn
     for incident in incidents {
         let span = (incident.first, incident.until);
         for blocker in incident.blockers.iter_mut().filter(|blocker| blocker.state == State::Waiting) {
-            let who = found.holdings.all[blocker.holding as usize].who;
-            blocker.waits_in = waiting(found, waits_of, who, span).and_then(|(wait, _)| of_wait.get(&wait).copied());
+            let holding = &found.holdings.all[blocker.holding as usize];
+            blocker.waits_in = waiting(found, waits_of, holding, span).and_then(|(wait, _)| of_wait.get(&wait).copied());
         }
     }
 }

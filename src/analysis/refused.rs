@@ -14,7 +14,8 @@ use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
 impl Run<'_, '_> {
-    pub(super) fn refused(&mut self, index: Index, event: &Event, request: Request) {
+    /// An attempt of this run was refused.
+    pub(super) fn refused(&mut self, index: Index, event: &Event, request: Request, wait: u32) {
         let Event { log, number, ref record } = *event;
         let Some(conn) = self.conns.get(index) else { return };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
@@ -23,7 +24,6 @@ impl Run<'_, '_> {
         if let Some(db) = db {
             self.databases.all[db as usize].stats(request.lock()).refused += 1;
         }
-        let wait = conn.waiting.map_or(0, |waiting| waiting.index);
         let here = self.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
         if here {
             conn.asked = Some((wait, record.start));
@@ -57,22 +57,27 @@ impl Run<'_, '_> {
         for holder in &mut refusal.holders {
             let Found::Live(index) = self.conns.find(holder.who) else { continue };
             let Some(conn) = self.conns.get(index) else { continue };
-            holder.same_thread = holder.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
             let taken = as_writer(conn, holder.lock);
-            if taken.asked == holder.since && self.holdings.watch(holder.who, holder.lock, &taken, &conn.activity) {
+            // One that has ended is told with its end, below.
+            if !conn.locks.has(holder.lock) || taken.asked != holder.since {
+                continue;
+            }
+            holder.same_thread = holder.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
+            if self.holdings.watch(holder.who, holder.lock, &taken, &conn.activity) {
                 conn.watched += 1;
             }
         }
-        for (who, lock, taken, at) in self.blockers.looked_back.drain(..) {
-            self.holdings.ended_before(who, lock, &taken, at);
+        for (who, lock, taken, past) in self.blockers.looked_back.drain(..) {
+            self.holdings.ended_before(who, lock, &taken, &past);
         }
     }
 
-    /// Joins the record to the connection's run of attempts, or ends it, or begins one.
-    pub(super) fn waited(&mut self, index: Index, event: &Event, before: Earlier) {
+    /// Joins the record to the connection's run of attempts, or ends it, or begins one. Gives the run that a refused attempt belongs to.
+    pub(super) fn waited(&mut self, index: Index, event: &Event, before: Earlier) -> u32 {
         let Event { log, number, ref record } = *event;
-        let Some(conn) = self.conns.get(index) else { return };
+        let Some(conn) = self.conns.get(index) else { return 0 };
         let end = self.times.end(log, record);
+        let mut beside = false;
         if let Some(waiting) = &mut conn.waiting {
             waiting.observe(record, number);
             let mut meaning = waiting.meaning(record);
@@ -94,27 +99,36 @@ impl Run<'_, '_> {
                     {
                         let (refused, granted) = &mut waiting.wait.recovery;
                         *(if record.rc.is_ok() { granted } else { refused }) += 1;
+                    } else if record.kind == Kind::LOCK && record.rc.is_busy() {
+                        // It has to begin anew for its lock, and did not get so far.
+                        waiting.again(end, number);
+                    } else {
+                        // A reader's slot that it does without, whoever has it, is another matter.
+                        beside = record.kind == Kind::SHM_LOCK && record.rc.is_busy();
                     }
-                    return;
+                    if !beside {
+                        return waiting.index;
+                    }
                 }
                 Meaning::Refused => {
-                    waiting.wait.attempts += 1;
-                    waiting.wait.until = end;
-                    waiting.wait.numbers.1 = number;
-                    (waiting.undecided, waiting.slept) = (true, false);
-                    return;
+                    waiting.again(end, number);
+                    return waiting.index;
                 }
                 Meaning::Granted => {
                     waiting.wait.until = end;
                     waiting.wait.next = Some(number);
+                    conn.granted = Some(number);
                     self.end_wait(index, Outcome::Acquired);
-                    return;
+                    return 0;
                 }
-                Meaning::Over => self.end_wait(index, Outcome::GaveUp),
+                Meaning::Over => {
+                    waiting.wait.over = Some(number);
+                    self.end_wait(index, Outcome::GaveUp);
+                }
             }
         }
         let (Some(request), Some(conn)) = (Request::of(record).filter(|_| record.rc.is_busy()), self.conns.get(index)) else {
-            return;
+            return 0;
         };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
@@ -124,11 +138,20 @@ impl Run<'_, '_> {
         let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
         let span = (self.times.start(log, record), end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
-        wait.before = Before { wal, checked: before.checked, earlier, reading, ..wait.before };
+        let waited = reading.is_some_and(|reading| {
+            conn.granted == Some(reading.number) && (reading.tid, reading.sql) == (record.tid, record.sql) && reading.sql != 0
+        });
+        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
-        conn.waiting = Some(Waiting::new(wait, self.waits.len() as u32));
+        let place = self.waits.len() as u32;
+        if beside {
+            wait.outcome = Outcome::GaveUp;
+        } else {
+            conn.waiting = Some(Waiting::new(wait, place));
+        }
         self.waits.push(wait);
+        place
     }
 
     pub(super) fn end_wait(&mut self, index: Index, outcome: Outcome) {
@@ -170,7 +193,7 @@ pub(super) struct Earlier {
 pub(super) fn as_writer(conn: &mut super::connections::Conn, lock: LockId) -> Taken {
     let taken = *conn.locks.taken(lock);
     let reserved = LockId::file(Level::RESERVED);
-    if lock.level().is_none_or(|level| level <= Level::RESERVED) || conn.locks.held().all(|(held, _)| held != reserved) {
+    if lock.level().is_none_or(|level| level <= Level::RESERVED) || !conn.locks.has(reserved) {
         return taken;
     }
     let sql = conn.locks.taken(reserved).sql;

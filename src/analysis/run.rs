@@ -3,12 +3,13 @@
 //! In come events in merged order; out goes the [`Analysis`]. Called by [`Analysis::of`].
 #![forbid(unsafe_code)]
 
+use super::activity::Alone;
 use super::blockers::Blockers;
 use super::connections::{self, Conn, Connections, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
 use super::gaps::Gaps;
 use super::hazard::Signs;
-use super::holding::Holdings;
+use super::holding::{Ending, Holdings, Past};
 use super::incident::{self, Found};
 use super::lock::{LockId, Request};
 use super::refused::Earlier;
@@ -161,7 +162,8 @@ impl<'t, 'w> Run<'t, 'w> {
         }
         let wal_before = conn.wal;
         let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
-        if record.rc.is_ok() && (opened || matches!(record.kind, Kind::SHM_MAP | Kind::SHM_LOCK)) {
+        // Who asks for a slot, in vain or not, is in WAL mode.
+        if record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP)) {
             conn.wal = true;
         }
         conn.lifetime |= conn.wal;
@@ -188,11 +190,11 @@ impl<'t, 'w> Run<'t, 'w> {
                 self.changed(index, event, who, db, Earlier { lifetime, checked });
             }
         }
-        self.waited(index, event, Earlier { lifetime, checked });
+        let wait = self.waited(index, event, Earlier { lifetime, checked });
         if record.rc.is_busy()
             && let Some(request) = Request::of(record)
         {
-            self.refused(index, event, request);
+            self.refused(index, event, request, wait);
         }
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
             if db != NO_DATABASE {
@@ -218,7 +220,8 @@ impl<'t, 'w> Run<'t, 'w> {
                     self.began(index, event, db, lock, &taken, earlier, named);
                 }
                 Change::Ended(lock, taken, end) => {
-                    let number = self.blockers.ended(db, who, lock, &taken, end);
+                    let past = self.past(index, i, event, lock, end);
+                    let number = self.blockers.ended(db, who, lock, &taken, past, end);
                     if let End::Released(_, gone) = end {
                         moved = true;
                         if gone == NEVER {
@@ -261,6 +264,24 @@ impl<'t, 'w> Run<'t, 'w> {
     /// Whether whoever watches has had enough.
     pub(super) fn enough(&self) -> bool {
         self.records & 0xffff == 0 && self.watch.as_ref().is_some_and(|watch| watch.enough())
+    }
+
+    /// What to remember of a hold that ended with this change. A writer's holds end in one call, from the strongest down.
+    fn past(&mut self, index: Index, change: usize, event: &Event, lock: LockId, end: End) -> Past {
+        let ending = match end {
+            End::Released(at, _) => Ending::Released(at, Some(event.number)),
+            End::Unseen(_, by) => Ending::Unseen(by),
+        };
+        let mut past = Past { writer: 0, alone: Alone::default(), level_after: event.record.after, ending, tid: event.record.tid };
+        if lock.level().is_some_and(|level| level > Level::RESERVED) {
+            let reserved = |change: &Change| match change {
+                Change::Ended(weaker, taken, _) if *weaker == LockId::file(Level::RESERVED) => Some(taken.sql),
+                _ => None,
+            };
+            past.writer = self.changes[change..].iter().find_map(reserved).unwrap_or(0);
+            past.alone = self.conns.get(index).map_or_else(Alone::default, |conn| conn.activity.alone);
+        }
+        past
     }
 
     /// Whether holds seemed to exclude each other: see [`super::audit`].
@@ -310,6 +331,10 @@ impl<'t, 'w> Run<'t, 'w> {
             for holder in &mut refusal.holders {
                 // With more than one record lost between others, a release and the next acquisition can be among them.
                 holder.certain &= !gaps[holder.who.log.0 as usize].0;
+            }
+            // Those that stayed certain make the others irrelevant.
+            if refusal.holders.iter().any(|holder| holder.certain) {
+                refusal.holders.retain(|holder| holder.certain);
             }
         }
         let mut span: Option<(u64, u64)> = None;

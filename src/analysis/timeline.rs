@@ -208,6 +208,15 @@ impl Locks {
         }
     }
 
+    /// Whether it holds this now.
+    pub(crate) fn has(&self, lock: LockId) -> bool {
+        match (lock.level(), lock.slot()) {
+            (Some(level), _) => self.levels & (1 << (level.0 - 1)) != 0,
+            (_, Some(slot)) => (if lock.is_exclusive_slot() { self.exclusive } else { self.shared }) & (1 << slot.0) != 0,
+            _ => false,
+        }
+    }
+
     /// Every hold it has now.
     pub(crate) fn held(&self) -> impl Iterator<Item = (LockId, Taken)> + '_ {
         let levels = (1..=4u8).filter(|level| self.levels & (1 << (level - 1)) != 0);

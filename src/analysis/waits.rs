@@ -31,6 +31,9 @@ pub enum Outcome {
 /// busy handler in use waits that long between two attempts, and SQLite's own sleeps 100 ms at most.
 pub(crate) const PATIENCE_NS: u64 = 200_000_000;
 
+/// A checkpoint begins.
+const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
+
 /// The read lock under which a connection asked for more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -80,10 +83,13 @@ pub struct Before {
     pub wal: bool,
     /// Its call before was `xCheckReservedLock`.
     pub checked: bool,
-    /// The record of this connection before it began to read (or before the attempt, where it does not read), and its kind.
+    /// The kind of the record of this connection before it began to read (or before the attempt, where it does not read), and from which
+    /// number on that is understood: what a lock was given up for, the record before tells.
     pub earlier: Option<(u64, Kind)>,
     /// The lock it read under. The lifetime SHARED of WAL mode is none.
     pub reading: Option<Reading>,
+    /// Its statement had to wait for that lock already.
+    pub waited: bool,
 }
 
 /// A run of refused attempts of one connection for one lock.
@@ -115,6 +121,8 @@ pub struct Wait {
     pub numbers: (u64, u64),
     /// The record that showed how it went on: the last one this run rests on.
     pub next: Option<u64>,
+    /// The record that showed that it was over; `None` where the trace ended first.
+    pub over: Option<u64>,
     /// What the connection was when it was refused first.
     pub before: Before,
     /// Refused attempts after which it was seen to have kept the lock it read under.
@@ -157,6 +165,7 @@ impl Wait {
             outcome: Outcome::TraceEnd,
             numbers: (number, number),
             next: None,
+            over: None,
             before: Before {
                 level: record.before,
                 exclusive: record.shm_exclusive,
@@ -164,6 +173,7 @@ impl Wait {
                 checked: false,
                 earlier: None,
                 reading: Reading::unseen(record, number),
+                waited: false,
             },
             kept: 0,
             released: 0,
@@ -215,6 +225,13 @@ impl Waiting {
         Waiting { wait, index, undecided: true, slept: false }
     }
 
+    /// Another attempt was refused.
+    pub(crate) fn again(&mut self, end: Instant, number: u64) {
+        self.wait.attempts += 1;
+        (self.wait.until, self.wait.numbers.1) = (end, number);
+        (self.undecided, self.slept) = (true, false);
+    }
+
     /// Notes what the record after a refused attempt tells of the lock it reads under.
     #[inline]
     pub(crate) fn observe(&mut self, record: &Record, number: u64) {
@@ -262,7 +279,9 @@ impl Waiting {
                     // It reads: somebody else has put the wal-index in order.
                     return Meaning::Granted;
                 }
-                let same = record.tid == wait.tid && (record.sql == wait.sql || record.sql == 0 || wait.sql == 0);
+                // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
+                let unknown = (record.sql == 0 || wait.sql == 0) && wait.request != CHECKPOINT;
+                let same = record.tid == wait.tid && (record.sql == wait.sql || unknown);
                 if request == Some(wait.request) {
                     let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
@@ -274,8 +293,8 @@ impl Waiting {
                 let reads = match (request, wait.request) {
                     (Some(Request::File(Level::SHARED)), _) => true,
                     (Some(Request::File(_)), _) => false,
-                    // READ0..READ4 and nothing else, while it does not wait for one of these itself.
-                    (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 => false,
+                    // READ0..READ4 and nothing else, while it does not wait for one of these itself, and is no checkpoint, which does not read.
+                    (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 || wait.before.exclusive != 0 => false,
                     _ => {
                         let mask = slot_mask(record.shm_offset, record.shm_n);
                         mask != 0 && (0..8).all(|slot| mask & (1 << slot) == 0 || Slot(slot).is_read())

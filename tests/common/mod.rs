@@ -53,6 +53,7 @@ impl Default for Level0 {
 }
 
 /// One process of a scenario; [`Process::write`] makes its two files.
+#[derive(Clone)]
 pub struct Process {
     pub id: String,
     pub header: Header,

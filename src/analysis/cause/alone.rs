@@ -36,7 +36,7 @@ fn outlives(case: &Case<'_>, holding: &Holding) -> bool {
     let after = holding.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
     let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(holding));
     let longest = after.zip(starts).map(|(stretch, next)| ns(stretch.2, next)).max().unwrap_or(0);
-    commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked)
+    case.is_whole(holding) && (commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked))
 }
 
 pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
@@ -62,6 +62,10 @@ pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
         return Nature::ModeSwitch;
     }
     let length = case.length(holding).unwrap_or(0);
+    // What it did is not known: one that was so short was a commit.
+    if !case.is_whole(holding) && length >= TAIL_NS {
+        return Nature::Unknown;
+    }
     if outlives(case, holding) {
         return Nature::ExclusiveMode;
     }

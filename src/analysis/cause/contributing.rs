@@ -68,7 +68,7 @@ pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
     let another = holding.release_sql != 0 && holding.release_sql != holding.sql;
     let transaction = begun || another || (holding.release_sql == 0 && holding.other_statement);
     let idle = met.length >= SHORT_NS && quiet >= met.length / 10 * 8 && quiet / 2 >= pages.saturating_mul(PAGE_NS);
-    idle && transaction && !same_statement(case, holding)
+    idle && transaction && case.is_whole(holding) && !same_statement(case, holding)
 }
 
 /// What a statement's own hold says of it.

@@ -170,6 +170,8 @@ pub(crate) struct Case<'a> {
     pub outside: bool,
     /// Of the victim's log.
     pub gaps: &'a Gaps,
+    /// Of each log.
+    pub all_gaps: &'a [Gaps],
     /// Records are missing somewhere, so that a holder can be missing, too.
     pub losses: bool,
     /// The latest sign of life of each log.
@@ -189,6 +191,15 @@ impl Case<'_> {
     pub(crate) fn gap_from(&self, number: u64) -> bool {
         let last = self.wait.next.unwrap_or(self.wait.numbers.1);
         self.gaps.between(number.min(self.wait.numbers.0), last)
+    }
+
+    /// Whether a record of the victim's log is missing from this one on to the last of its run: what it did not do is not known then.
+    pub(crate) fn gap_in_run(&self, from: u64) -> bool {
+        let last = match self.wait.outcome {
+            Outcome::Acquired => self.wait.next,
+            Outcome::GaveUp | Outcome::TraceEnd => self.wait.over,
+        };
+        self.gaps.between(from, last.unwrap_or(u64::MAX))
     }
 
     /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
@@ -227,6 +238,17 @@ impl Case<'_> {
             }
         }
         met
+    }
+
+    /// Whether all is known that its connection did while it was held.
+    pub(crate) fn is_whole(&self, holding: &Holding) -> bool {
+        let last = match holding.ending {
+            Ending::Released(_, Some(number)) => number,
+            Ending::Open => u64::MAX,
+            Ending::Released(_, None) | Ending::Unseen(_) => return false,
+        };
+        let gaps = self.all_gaps.get(holding.who.log.0 as usize);
+        holding.watched && gaps.is_some_and(|gaps| !gaps.between(holding.number, last))
     }
 
     /// A record of the victim.

@@ -23,9 +23,9 @@ fn at_start(case: &Case<'_>) -> bool {
 /// One attempt, no sleep, the read lock given back, and that was all.
 pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
-    let once = wait.attempts == 1 && wait.sleeps == 0 && case.outcome == Outcome::GaveUp;
-    // A sleep before it makes it the last of several attempts; so that there was none has to be seen.
-    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_from(number));
+    let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.outcome == Outcome::GaveUp;
+    // A sleep before it makes it the last of several attempts, one after it the first; so that there was none has to be seen.
+    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_run(number));
     if !wants_to_write(case) || !once || !at_start(case) || !awake {
         return None;
     }
@@ -38,11 +38,11 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     case.verdict(Cause::NoBusyTimeout)
 }
 
-/// More than one attempt, with the read lock given back in between.
+/// More than one attempt, with the read lock given back in between; or one, when its statement had waited for the read lock before.
 pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
-    let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.outcome == Outcome::Acquired;
-    let start = wait.kept == 0 && (wait.released > 0 || at_start(case));
+    let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.outcome == Outcome::Acquired;
+    let start = wait.kept == 0 && (at_start(case) || (wait.released > 0 && !case.gap_in_run(wait.numbers.0)));
     (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;
     case.verdict(Cause::HoldExceedsTimeout)
 }

@@ -1,0 +1,73 @@
+//! What is found in a scenario, a line an incident: `cause outcome +contributing <- what the culprit ran (state)`.
+#![allow(clippy::unwrap_used)]
+
+use crate::common::Process;
+use sqlite_locktrace::analysis::{Analysis, Options};
+use sqlite_locktrace::report::essence;
+use sqlite_locktrace::trace::Trace;
+
+/// What is found in the logs of these processes.
+pub fn judged(processes: &[&Process]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    processes.iter().for_each(|process| process.write(dir.path()));
+    judged_in(dir.path())
+}
+
+pub fn judged_in(dir: &std::path::Path) -> Vec<String> {
+    let trace = Trace::open(dir).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let show = |incident: &sqlite_locktrace::analysis::Incident| {
+        assert!(incident.cause.id() == "unexplained" || !incident.evidence.is_empty());
+        let contributing: String = incident.contributing.iter().map(|item| format!(" +{}", item.id())).collect();
+        let culprit = incident.blockers.first().map_or("nobody".to_owned(), |blocker| {
+            let holding = &analysis.holdings[blocker.holding as usize];
+            let sql = essence::sql(&trace, holding.who, holding.sql).unwrap_or("?");
+            format!("{sql} ({})", blocker.state.id())
+        });
+        format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.ended.id())
+    };
+    analysis.incidents.iter().map(show).collect()
+}
+
+/// What is found in one process's log, and for each incident its attempts and how many holds were in the way.
+pub fn with_attempts(scenario: &str) -> (Vec<String>, Vec<(u32, usize)>) {
+    let mut process = Process::new(7);
+    process.run(scenario);
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let counts = analysis.incidents.iter().map(|incident| (incident.attempts, incident.blockers.len())).collect();
+    (judged_in(dir.path()), counts)
+}
+
+/// What is found in one process's log.
+pub fn alone(scenario: &str) -> Vec<String> {
+    let mut process = Process::new(7);
+    process.run(scenario);
+    judged(&[&process])
+}
+
+pub const WAL: &str = "1 c1 open\n2 c1 SHARED\n3 c1 open wal\n4 c1 map\n5 c2 open\n6 c2 SHARED\n7 c2 open wal\n8 c2 map\n";
+
+pub fn wal(scenario: &str) -> Vec<String> {
+    alone(&format!("{WAL}{scenario}"))
+}
+
+/// Refused `n` times with the sleeps of SQLite's busy handler in between, and once more.
+pub fn attempts(from: u64, conn: &str, lines: &[&str], sleeps: &[u64]) -> String {
+    let (mut at, mut out) = (from, String::new());
+    for sleep in sleeps.iter().map(Some).chain([None]) {
+        for line in lines {
+            out += &format!("{at} {conn} {line}\n");
+            at += 10;
+        }
+        if let Some(sleep) = sleep {
+            out += &format!("{at}+{} {conn} sleep {sleep}\n", sleep + 5);
+            at += sleep + 10;
+        }
+    }
+    out
+}
+
+pub const START: [&str; 3] = ["S READ1 -- INSERT b", "X WRITE=BUSY -- INSERT b", "U READ1"];

@@ -1,0 +1,20 @@
+//! One cause for each incident: small scenarios for every rule, and the look-alikes that it must not take for one.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `judge` | what is found in a scenario, a line an incident |
+//! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
+//! | `exclusive` | who keeps others out of the database file |
+//! | `checkpoints` | checkpoints, recovery, and what no application sees |
+//! | `losses` | what becomes of a cause when records are missing |
+//!
+//! What happened is known because the scenario was written so; random ones are in `tests/causes.rs`, real programs in `tests/scenarios`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod checkpoints;
+mod exclusive;
+mod judge;
+mod losses;
+mod writers;

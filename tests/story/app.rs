@@ -1,0 +1,226 @@
+//! What applications do with a connection: the statements of a program, one after the other, and what follows an error.
+//!
+//! Called by `plan`, one task for each program.
+
+use super::busy::Handler;
+use super::conn::Client;
+use super::plan::{After, Program, Step, What};
+use super::wal::{Mode, Snapshot};
+use super::world::{Ask, Lock, Outcome, US, Why};
+use locktrace::event::FileKind;
+
+impl Client {
+    /// The application's whole life with this connection.
+    pub(super) async fn lives(&self, number: usize, program: &Program, wal: bool) {
+        let mut open = false;
+        for (place, step) in program.steps.iter().enumerate() {
+            self.world.pause(step.pause * US).await;
+            // Every statement has a text of its own.
+            let name = format!("t{number} -- {place}");
+            if !open {
+                self.begins(&format!("SELECT 1 FROM {name}")).await;
+                open = if wal { self.opens_wal(&mut Handler::default()).await } else { self.opens_journal().await };
+                self.ends();
+                if !open {
+                    continue;
+                }
+            }
+            match (step.what, wal) {
+                (What::Reopen, _) => {
+                    self.begins("").await;
+                    if wal {
+                        self.closes_wal().await
+                    } else {
+                        self.close(FileKind::DATABASE).await
+                    }
+                    self.ends();
+                    open = false;
+                }
+                (_, true) => self.in_wal(step, &name).await,
+                (_, false) => self.with_journal(step, &name).await,
+            }
+        }
+        if open && program.closes {
+            self.begins("").await;
+            if wal {
+                self.closes_wal().await
+            } else {
+                self.close(FileKind::DATABASE).await
+            }
+            self.ends();
+        }
+    }
+
+    async fn opens_journal(&self) -> bool {
+        self.opens();
+        self.open(FileKind::DATABASE).await;
+        true
+    }
+
+    /// What is held for a transaction that was begun, and idle, from now on.
+    fn idles(&self) {
+        let me = self.me.get();
+        let mut world = self.world.get();
+        for lock in [Lock::Slot(0, true), Lock::File(2)] {
+            if let Some(hold) = world.hold(me, lock) {
+                hold.idle = true;
+            }
+        }
+    }
+
+    async fn stays(&self, step: &Step) {
+        self.world.pause(step.stays * US).await;
+    }
+
+    async fn in_wal(&self, step: &Step, name: &str) {
+        let mut handler = Handler::default();
+        let sync = if step.work.is_multiple_of(3) { step.work * US } else { 0 };
+        match step.what {
+            What::Read => {
+                self.begins(&format!("SELECT a FROM {name}")).await;
+                if let Some(snapshot) = self.reads(&mut handler).await {
+                    self.stays(step).await;
+                    self.stops_reading(snapshot).await;
+                }
+            }
+            What::Write(changes) => {
+                self.begins(&format!("UPDATE {name}")).await;
+                if let Some(snapshot) = self.starts_to_write().await {
+                    self.stays(step).await;
+                    self.commits_wal(snapshot, if changes { 2 } else { 0 }, if changes { sync } else { 0 }).await;
+                }
+            }
+            What::Immediate => {
+                self.begins(&format!("BEGIN IMMEDIATE -- {name}")).await;
+                let began = self.starts_to_write().await;
+                self.ends();
+                if let Some(snapshot) = began {
+                    self.idles();
+                    self.stays(step).await;
+                    self.begins(&format!("COMMIT -- {name}")).await;
+                    self.commits_wal(snapshot, step.work % 4, sync).await;
+                    self.ends();
+                }
+                return;
+            }
+            What::Upgrade(after) => return self.upgrades_wal(step, name, after, sync).await,
+            What::Checkpoint(mode) => {
+                let text = format!("PRAGMA wal_checkpoint({mode:?}) -- {name}");
+                self.begins(if mode == Mode::Automatic { "" } else { &text }).await;
+                self.checkpoints(mode, step.work * US).await;
+            }
+            What::Reopen => {}
+        }
+        self.ends();
+    }
+
+    async fn upgrades_wal(&self, step: &Step, name: &str, after: After, sync: u64) {
+        self.begins(&format!("SELECT b FROM {name}")).await;
+        let began: Option<Snapshot> = self.reads(&mut Handler::default()).await;
+        self.ends();
+        let Some(snapshot) = began else { return };
+        self.stays(step).await;
+        let mut may = false;
+        for _ in 0..if after == After::TriesAgain { 3 } else { 1 } {
+            self.begins(&format!("INSERT INTO {name}")).await;
+            may = self.upgrades(snapshot).await;
+            self.ends();
+            if may {
+                break;
+            }
+        }
+        if may {
+            self.stays(step).await;
+        } else {
+            self.gives_up(Outcome::GaveUp);
+        }
+        self.begins(&format!("{} -- {name}", if may { "COMMIT" } else { "ROLLBACK" })).await;
+        if may {
+            self.commits_wal(snapshot, 3, sync).await;
+        } else {
+            self.stops_reading(snapshot).await;
+        }
+        self.ends();
+    }
+
+    async fn with_journal(&self, step: &Step, name: &str) {
+        let sync = step.work * US;
+        match step.what {
+            What::Read => {
+                self.begins(&format!("SELECT a FROM {name}")).await;
+                if self.shares(&mut Handler::default()).await {
+                    self.stays(step).await;
+                    self.unlock(0).await;
+                }
+                self.ends();
+            }
+            What::Immediate => {
+                self.begins(&format!("BEGIN IMMEDIATE -- {name}")).await;
+                let began = self.reserves().await;
+                self.ends();
+                if began {
+                    self.idles();
+                    self.stays(step).await;
+                    self.begins(&format!("COMMIT -- {name}")).await;
+                    let done = self.commits(step.work % 4, sync).await;
+                    self.ends();
+                    if !done {
+                        // The transaction is still open, and PENDING.
+                        self.stays(step).await;
+                        self.rolls_back(name).await;
+                    }
+                }
+            }
+            What::Upgrade(after) => {
+                self.begins(&format!("SELECT b FROM {name}")).await;
+                let began = self.shares(&mut Handler::default()).await;
+                self.ends();
+                if !began {
+                    return;
+                }
+                self.stays(step).await;
+                let mut may = false;
+                for _ in 0..if after == After::TriesAgain { 3 } else { 1 } {
+                    self.begins(&format!("INSERT INTO {name}")).await;
+                    may = self.take(Ask::File(2), Why::Upgrades, &Handler::default()).await;
+                    self.ends();
+                    if may {
+                        break;
+                    }
+                }
+                let mut done = false;
+                if may {
+                    self.begins(&format!("COMMIT -- {name}")).await;
+                    done = self.commits(1, sync).await;
+                    self.ends();
+                } else {
+                    self.gives_up(Outcome::GaveUp);
+                }
+                if !done {
+                    self.rolls_back(name).await;
+                }
+            }
+            What::Write(_) | What::Checkpoint(_) => {
+                self.begins(&format!("UPDATE {name}")).await;
+                if self.reserves().await {
+                    self.stays(step).await;
+                    if !self.commits(1, sync).await {
+                        self.unlock(1).await;
+                        self.unlock(0).await;
+                    }
+                }
+                self.ends();
+            }
+            What::Reopen => {}
+        }
+    }
+
+    async fn rolls_back(&self, name: &str) {
+        self.begins(&format!("ROLLBACK -- {name}")).await;
+        if self.world.get().state(self.me.get()).0 > 1 {
+            self.unlock(1).await;
+        }
+        self.unlock(0).await;
+        self.ends();
+    }
+}

@@ -1,0 +1,48 @@
+//! The busy handler: SQLite's own, which sleeps through the VFS, or the application's, of which nobody is told.
+//!
+//! Called by `wal` and `rollback` after a refused attempt at the start of a transaction.
+
+use super::conn::Client;
+use super::world::US;
+use locktrace::event::{FileKind, Kind};
+use locktrace::format::record::Record;
+
+/// What SQLite's busy handler sleeps, in milliseconds.
+const DELAYS: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
+
+/// Calls of the busy handler for one statement.
+#[derive(Default)]
+pub struct Handler {
+    pub(super) count: usize,
+    pub(super) slept: u64,
+}
+
+impl Client {
+    /// The busy handler: whether to try again.
+    pub async fn busy(&self, handler: &mut Handler) -> bool {
+        if self.timeout == 0 {
+            return false;
+        }
+        let delay = DELAYS[handler.count.min(DELAYS.len() - 1)].min(self.timeout.saturating_sub(handler.slept));
+        if delay == 0 {
+            return false;
+        }
+        (handler.count, handler.slept) = (handler.count + 1, handler.slept + delay);
+        if self.own_handler {
+            self.world.pause(delay * 1000 * US).await;
+            return true;
+        }
+        let start = self.enter().await;
+        let refused = self.world.get().refused_on.remove(&self.tid.get());
+        let late = self.world.get().random(200 * US);
+        self.world.pause(delay * 1000 * US + late).await;
+        let number = refused.map_or(0, |conn| self.world.get().conns[conn].number);
+        let record = Record { conn: number, arg: delay * 1000, file_kind: FileKind::NONE, ..Record::new(Kind::SLEEP) };
+        self.leave(start, record).await;
+        let mut world = self.world.get();
+        if let Some(wait) = world.conns[self.me.get()].wait {
+            world.waits[wait].sleeps += 1;
+        }
+        true
+    }
+}

@@ -1,0 +1,67 @@
+//! What may be said of a trace that was damaged: less, but nothing wrong.
+//!
+//! The part of [`super::truth`] for damaged traces: a cause may be `unexplained`, or an incident missing; no cause may be another one, and nobody may be
+//! called a certain culprit who was not.
+#![allow(clippy::indexing_slicing)]
+
+use super::truth::{Truth, ensure, is_true};
+use super::world::{US, Wait, Why};
+use sqlite_locktrace::analysis::Incident;
+
+impl Truth<'_> {
+    /// What may be said of a trace that was damaged: less, but nothing wrong.
+    pub fn contradicts_nothing(&self) -> Result<(), String> {
+        let world = self.world();
+        for refusal in &self.analysis.refusals {
+            let (conn, start) = (self.conn(refusal.who), self.at(refusal.start));
+            let truth = world.refusals.iter().find(|truth| truth.conn == conn && truth.start == start);
+            let truth = truth.ok_or_else(|| format!("there is no such refusal: {refusal:?}"))?;
+            let real: Vec<usize> = truth.holders.iter().map(|&hold| world.holds[hold].conn).collect();
+            for holder in refusal.holders.iter().filter(|holder| holder.certain) {
+                ensure!(real.contains(&self.conn(holder.who)), "{holder:?} had nothing to do with {truth:?}");
+            }
+        }
+        for incident in &self.analysis.incidents {
+            self.not_wrong(incident).map_err(|what| format!("{what}\n{incident:#?}"))?;
+        }
+        let hazards: Vec<_> = self.analysis.hazards.iter().filter(|hazard| !is_true(hazard)).collect();
+        ensure!(hazards.is_empty(), "no such hazard: {hazards:?}");
+        Ok(())
+    }
+
+    fn not_wrong(&self, incident: &Incident) -> Result<(), String> {
+        let world = self.world();
+        let (conn, first, until) = (self.conn(incident.who), self.at(incident.first), self.at(incident.until));
+        let cause = incident.cause.id();
+        if cause == "stale-snapshot" {
+            let close = |truth: &super::world::Stale| truth.conn == conn && truth.start.abs_diff(first) < 2 * US;
+            ensure!(world.stale.iter().any(close), "there was no stale snapshot");
+            return Ok(());
+        }
+        // With the first attempts lost, a run begins later.
+        let of_it: Vec<&Wait> =
+            world.waits.iter().filter(|wait| wait.conn == conn && wait.span.0 <= until && wait.span.1 >= first).collect();
+        let passive = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(false));
+        let convoy = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(true));
+        let possible = of_it.iter().any(|wait| self.causes(wait).contains(&cause));
+        // A writer that begins anew is refused SHARED by a commit.
+        let anew = |wait: &&Wait| {
+            wait.why == Why::StartsToWrite && wait.refusals.iter().any(|&refusal| world.refusals[refusal].ask != wait.ask)
+        };
+        let reads = cause == "commit-blocks-reader" && of_it.iter().any(anew);
+        ensure!(cause == "unexplained" || possible || passive || convoy || reads, "{cause} is wrong: {of_it:#?}");
+        let mut real: Vec<usize> =
+            of_it.iter().flat_map(|wait| &wait.refusals).flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
+        real.sort_unstable();
+        for blocker in incident.blockers.iter().filter(|blocker| blocker.certain) {
+            let holding = &self.analysis.holdings[blocker.holding as usize];
+            let conn = self.conn(holding.who);
+            ensure!(real.iter().any(|&hold| world.holds[hold].conn == conn), "certain: {holding:?}, of {real:?}");
+            if holding.seen {
+                let hold = self.hold_of(blocker)?;
+                ensure!(real.contains(&hold), "{:?} was not in the way", world.holds[hold]);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! What an analysis must say of a story, and what it may not.
+//!
+//! In come a [`Story`] and the [`Analysis`] of its records; out comes the first contradiction, in words. Of whole traces everything is asked for
+//! (`agrees`), of damaged ones only that nothing is wrong (`contradicts_nothing`).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::plan::Story;
+use super::world::{Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
+use crate::common::EPOCH;
+use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
+
+/// A hold this long can be somebody's habit; some more than the analysis asks for.
+const LONG: u64 = 6_000 * US;
+
+/// Without a sleep in between, this long a pause ends a run.
+pub const PATIENCE: u64 = 200_000 * US;
+
+macro_rules! ensure {
+    ($condition:expr, $($what:tt)*) => {
+        if !$condition {
+            return Err(format!($($what)*));
+        }
+    };
+}
+pub(super) use ensure;
+
+/// The story, and its analysis beside it.
+pub struct Truth<'a> {
+    pub story: &'a Story,
+    pub analysis: &'a Analysis<'a>,
+    /// Something is missing.
+    pub damaged: bool,
+}
+
+impl Truth<'_> {
+    pub(super) fn world(&self) -> &World {
+        &self.story.world
+    }
+
+    /// The connection that the analysis calls so.
+    pub fn conn(&self, who: ConnId) -> usize {
+        let process = self.analysis.trace.log(who.log).pid as usize - 1000;
+        let of_it = |conn: &super::world::Conn| conn.process == process && conn.number == who.conn;
+        self.world().conns.iter().position(of_it).expect("there is such a connection")
+    }
+
+    /// An instant of the simulation.
+    pub fn at(&self, instant: Instant) -> u64 {
+        instant - EPOCH.ticks
+    }
+
+    /// Until when a process was certainly there.
+    pub fn alive(&self, process: usize) -> u64 {
+        let log = &self.story.processes[process];
+        let records = log.records.iter().map(|record| record.end() - EPOCH.ticks).max().unwrap_or(0);
+        records.max(log.header.last.map_or(0, |last| last.ticks - EPOCH.ticks))
+    }
+
+    /// The holds that refused it beyond doubt: taken before it began, and given up after it was over.
+    fn proven(&self, refusal: &Refusal) -> Vec<usize> {
+        let world = self.world();
+        let throughout = |hold: &Hold| {
+            let until = hold.released.map_or_else(|| self.alive(world.conns[hold.conn].process), |released| released.0);
+            hold.taken.1 <= refusal.start && until >= refusal.end
+        };
+        refusal.holders.iter().copied().filter(|&hold| throughout(&world.holds[hold])).collect()
+    }
+
+    pub(super) fn proven_of(&self, wait: &Wait) -> Vec<usize> {
+        let mut all: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| self.proven(&self.world().refusals[refusal])).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whether its connection did nothing after it that shows how it went on.
+    fn is_last(&self, wait: &Wait) -> bool {
+        let process = &self.story.processes[self.world().conns[wait.conn].process];
+        let number = self.world().conns[wait.conn].number;
+        use locktrace::event::{Flags, Kind};
+        !process.records.iter().any(|record| {
+            let waits = matches!(record.kind, Kind::UNLOCK | Kind::SLEEP) || record.flags.has(Flags::SHM_UNLOCK);
+            record.conn == number && record.start - EPOCH.ticks > wait.span.1 && !waits
+        })
+    }
+
+    /// The causes that a run can have; none where it is nothing that an application sees.
+    pub(super) fn causes(&self, wait: &Wait) -> Vec<&'static str> {
+        let world = self.world();
+        let waited = wait.refusals.len() > 1 || wait.sleeps > 0 || wait.outcome == Outcome::Succeeded;
+        match wait.why {
+            Why::StartsToWrite if waited => vec!["hold-exceeds-timeout"],
+            Why::StartsToWrite if wait.slept_before => vec!["hold-exceeds-timeout", "unexplained"],
+            Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) => vec!["no-busy-timeout", "unexplained"],
+            Why::StartsToWrite => vec!["no-busy-timeout"],
+            Why::Upgrades => vec!["upgrade-refused"],
+            Why::Commits => vec!["reader-blocks-commit"],
+            Why::Copies(true) if wait.refusals.len() > 1 => vec!["checkpoint-convoy"],
+            Why::Copies(true) => vec!["checkpoint-starved"],
+            Why::Checkpoints(true) => vec!["checkpoint-contended"],
+            Why::Recovers => self.recovery(wait),
+            Why::Reads => {
+                let proven = self.proven_of(wait);
+                let real: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
+                let of = if proven.is_empty() { &real } else { &proven };
+                let name = |&hold: &usize| match world.holds[hold].nature {
+                    Nature::Commit => "commit-blocks-reader",
+                    Nature::LastClose => "last-close",
+                };
+                let mut names: Vec<&str> = of.iter().map(name).collect();
+                // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
+                let open =
+                    of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
+                if proven.is_empty() || open {
+                    names.push("unexplained");
+                }
+                names
+            }
+            // Nothing shows that it closes.
+            Why::Closes if self.is_last(wait) => vec!["unexplained", ""],
+            Why::Copies(false) | Why::Checkpoints(false) | Why::Spares | Why::Closes => vec![],
+        }
+    }
+
+    fn recovery(&self, wait: &Wait) -> Vec<&'static str> {
+        let asked = wait.refusals.iter().any(|&refusal| self.world().refusals[refusal].ask != wait.ask);
+        match wait.outcome {
+            _ if asked => vec!["wal-recovery"],
+            Outcome::Succeeded if wait.sleeps == 0 => vec![],
+            _ => vec!["wal-recovery", "wal-protocol-retry", "unexplained", ""],
+        }
+    }
+
+    /// The run that an incident is about.
+    pub fn wait_of(&self, incident: &Incident) -> Option<&Wait> {
+        let (conn, start) = (self.conn(incident.who), self.at(incident.first));
+        self.world().waits.iter().find(|wait| wait.conn == conn && wait.span.0 == start)
+    }
+
+    pub fn text(&self, who: ConnId, sql: u64) -> Option<&str> {
+        sqlite_locktrace::report::essence::sql(self.analysis.trace, who, sql)
+    }
+
+    /// The hold that the analysis means.
+    pub(super) fn hold_of(&self, blocker: &Blocker) -> Result<usize, String> {
+        let holding = &self.analysis.holdings[blocker.holding as usize];
+        let (conn, lock, since) = (self.conn(holding.who), holding.lock.to_string(), self.at(holding.since));
+        let is = |hold: &Hold| hold.conn == conn && hold.lock.to_string() == lock && hold.taken.0 == since;
+        let found = self.world().holds.iter().position(is);
+        let found = found.ok_or_else(|| format!("there is no hold {lock} of connection {conn} since {since}"))?;
+        let hold = &self.world().holds[found];
+        let said = self.text(holding.who, holding.sql);
+        let less = self.damaged && (said.is_none() || said == hold.last_sql.as_deref());
+        ensure!(less || said == hold.sql.as_deref(), "{hold:?} was not taken by {said:?}");
+        ensure!(blocker.tid == hold.tid, "{hold:?} was not taken by thread {}", blocker.tid);
+        Ok(found)
+    }
+
+    /// Everything about a whole trace.
+    pub fn agrees(&self) -> Result<(), String> {
+        self.refusals()?;
+        let mut told: Vec<(usize, u64)> = Vec::new();
+        for incident in self.analysis.incidents.iter().filter(|incident| incident.wait.is_some()) {
+            let wait = self.wait_of(incident).ok_or_else(|| format!("there is no such run: {incident:#?}"))?;
+            self.same(incident, wait).map_err(|what| format!("{what}\n{wait:#?}\n{incident:#?}"))?;
+            told.push((wait.conn, wait.span.0));
+        }
+        for wait in &self.world().waits {
+            let causes = self.causes(wait);
+            let expected = !causes.is_empty() && !causes.contains(&"");
+            ensure!(!expected || told.contains(&(wait.conn, wait.span.0)), "not told: {wait:#?}");
+        }
+        self.stale()?;
+        self.starved()?;
+        let hazards: Vec<_> = self.analysis.hazards.iter().filter(|hazard| !is_true(hazard)).collect();
+        ensure!(hazards.is_empty(), "no such hazard: {hazards:?}");
+        Ok(())
+    }
+
+    /// Every refused attempt, and who was in the way.
+    fn refusals(&self) -> Result<(), String> {
+        let (said, real) = (&self.analysis.refusals, &self.world().refusals);
+        ensure!(said.len() == real.len(), "{} refusals, not {}", said.len(), real.len());
+        for refusal in said {
+            let (conn, start) = (self.conn(refusal.who), self.at(refusal.start));
+            let truth = real.iter().find(|truth| truth.conn == conn && truth.start == start);
+            let truth = truth.ok_or_else(|| format!("there is no such refusal: {refusal:?}"))?;
+            ensure!(refusal.request.to_string() == truth.ask.to_string(), "{} was asked for, not {}", truth.ask, refusal.request);
+            let mut certain: Vec<usize> =
+                refusal.holders.iter().filter(|holder| holder.certain).map(|holder| self.conn(holder.who)).collect();
+            certain.sort_unstable();
+            let conn_of = |holds: Vec<usize>| holds.into_iter().map(|hold| self.world().holds[hold].conn).collect::<Vec<usize>>();
+            let mut proven = conn_of(self.proven(truth));
+            proven.sort_unstable();
+            let killed = |conn: &usize| self.world().dead.contains(&self.world().conns[*conn].process);
+            // Of a killed process the analysis may know less.
+            ensure!(
+                certain.iter().all(|conn| proven.contains(conn)),
+                "certain {certain:?}, proven {proven:?}: {refusal:?}\n{truth:?}"
+            );
+            ensure!(
+                proven.iter().all(|conn| certain.contains(conn) || killed(conn)),
+                "certain {certain:?}, proven {proven:?}: {refusal:?}\n{truth:?}"
+            );
+            if proven.is_empty() {
+                let named: Vec<usize> = refusal.holders.iter().map(|holder| self.conn(holder.who)).collect();
+                let missing: Vec<usize> = conn_of(truth.holders.clone()).into_iter().filter(|conn| !named.contains(conn)).collect();
+                ensure!(missing.is_empty(), "not named: {missing:?} of {truth:?} in {refusal:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// One incident and the run it is about.
+    fn same(&self, incident: &Incident, wait: &Wait) -> Result<(), String> {
+        let causes = self.causes(wait);
+        let cause = incident.cause.id();
+        ensure!(causes.contains(&cause), "{cause} is none of {causes:?}");
+        ensure!(incident.request.to_string() == wait.ask.to_string(), "{} was asked for", wait.ask);
+        let said = self.text(incident.who, incident.sql);
+        ensure!(said == wait.sql.as_deref(), "the statement is not {said:?}");
+        ensure!(incident.tid == wait.tid, "the thread is not {}", incident.tid);
+        if wait.why != Why::Recovers {
+            ensure!(incident.attempts as usize == wait.refusals.len(), "{} attempts", incident.attempts);
+        }
+        ensure!(incident.sleeps == wait.sleeps, "{} sleeps", incident.sleeps);
+        let outcomes: &[&str] = match wait.outcome {
+            _ if wait.why == Why::Upgrades => &["gave-up"],
+            Outcome::Succeeded => &["succeeded-after-wait"],
+            Outcome::GaveUp if self.is_last(wait) => &["gave-up", "open"],
+            Outcome::GaveUp => &["gave-up"],
+            Outcome::Open if wait.exhausted => &["gave-up", "open"],
+            Outcome::Open => &["open"],
+        };
+        ensure!(outcomes.contains(&incident.ended.id()), "{} is none of {outcomes:?}", incident.ended.id());
+        self.culprits(incident, wait)
+    }
+
+    /// Who was in the way, and what it did.
+    fn culprits(&self, incident: &Incident, wait: &Wait) -> Result<(), String> {
+        let proven = self.proven_of(wait);
+        let mut found = Vec::new();
+        for blocker in &incident.blockers {
+            let index = self.hold_of(blocker)?;
+            let hold = &self.world().holds[index];
+            ensure!(!blocker.certain || proven.contains(&index), "not proven: {hold:?}");
+            found.push(index);
+            self.state(incident, blocker, wait, index)?;
+        }
+        let killed = |hold: &usize| self.world().dead.contains(&self.world().conns[self.world().holds[*hold].conn].process);
+        for hold in proven.iter().filter(|hold| !killed(hold)) {
+            let named = incident.blockers.iter().zip(&found).any(|(blocker, index)| blocker.certain && index == hold);
+            ensure!(named, "not named: {:?}", self.world().holds[*hold]);
+        }
+        // The first one refused most attempts.
+        let count = |hold: usize| {
+            wait.refusals.iter().filter(|&&refusal| self.proven(&self.world().refusals[refusal]).contains(&hold)).count()
+        };
+        if let (Some(&first), true) = (found.first(), proven.iter().all(|hold| !killed(hold)) && !proven.is_empty()) {
+            let most = proven.iter().map(|&hold| count(hold)).max().unwrap();
+            ensure!(proven.contains(&first) && incident.blockers[0].attempts as usize >= most, "{first} is not the first culprit");
+        }
+        Ok(())
+    }
+
+    /// What a holder was doing, where that is beyond doubt.
+    fn state(&self, incident: &Incident, blocker: &Blocker, wait: &Wait, index: usize) -> Result<(), String> {
+        let hold = &self.world().holds[index];
+        let world = self.world();
+        let alive = self.alive(world.conns[hold.conn].process);
+        let id = blocker.state.id();
+        let ids: Vec<&str> = incident.contributing.iter().map(|contributing| contributing.id()).collect();
+        let killed = world.dead.contains(&world.conns[hold.conn].process);
+        let (until, span) = (hold.released.map_or(alive, |released| released.0), wait.span);
+        let waits = world.waits.iter().any(|other| {
+            let long = other.refusals.len() > 1 || other.sleeps > 0;
+            let causes = self.causes(other);
+            other.conn == hold.conn
+                && long
+                && !causes.is_empty()
+                && !causes.contains(&"")
+                && other.span.0 <= span.1.min(until)
+                && other.span.1 >= span.0.max(hold.taken.0)
+        });
+        ensure!(killed || waits == (id == "waiting"), "{hold:?}: waits {waits}, not {id}");
+        ensure!(waits == blocker.waits_in.is_some() || killed, "{hold:?} waits in {:?}", blocker.waits_in);
+        let met = until.min(span.1).saturating_sub(hold.taken.0);
+        let synced: u64 = hold
+            .work
+            .iter()
+            .filter(|work| work.0 == Work::Sync)
+            .map(|work| work.2.min(until).min(span.1).saturating_sub(work.1))
+            .sum();
+        let copied = hold.work.iter().any(|work| work.0 == Work::Copy) || hold.lock == Lock::Slot(1, true);
+        if blocker.certain && !waits && !killed && !copied && met >= LONG {
+            let (mostly, hardly) = (synced >= met / 10 * 6, synced <= met / 10);
+            ensure!(!mostly || (id == "syncing" && ids.contains(&"slow-sync")), "{hold:?} was syncing, not {id}, {ids:?}");
+            ensure!(!hardly || id != "syncing", "{hold:?} was not syncing");
+            // It wrote seven pages at most in the end: too little for so much time.
+            let quiet = hold.idle && hardly && met >= 4 * LONG;
+            ensure!(
+                !quiet || (id == "idle-in-transaction" && ids.contains(&"idle-in-transaction")),
+                "{hold:?} was idle, not {id}, {ids:?}"
+            );
+        }
+        ensure!(hold.released.is_none() || id != "idle-in-transaction" || self.was_begun(hold), "{hold:?} was not idle");
+        let threads = |refusal: &usize| {
+            let refusal = &world.refusals[*refusal];
+            let at = refusal.holders.iter().position(|&holder| holder == index)?;
+            (world.conns[hold.conn].process == world.conns[wait.conn].process).then_some(refusal.last_tids[at])
+        };
+        let threads: Vec<(u32, u32)> = wait.refusals.iter().filter_map(threads).collect();
+        let surely = threads.contains(&(wait.tid, wait.tid));
+        let never = !threads.iter().any(|tids| tids.0 == wait.tid || tids.1 == wait.tid);
+        ensure!(
+            !surely || killed || (blocker.same_thread && ids.contains(&"same-thread-holder")),
+            "{hold:?} is of the same thread"
+        );
+        ensure!(!never || !blocker.same_thread, "{hold:?} is of another thread");
+        Ok(())
+    }
+
+    /// Its transaction had more than one statement.
+    fn was_begun(&self, hold: &Hold) -> bool {
+        hold.sql.as_ref().is_none_or(|sql| !sql.starts_with("SELECT a") && !sql.starts_with("UPDATE"))
+    }
+
+    /// Upgrades from stale snapshots: these and no others.
+    fn stale(&self) -> Result<(), String> {
+        let said: Vec<&Incident> =
+            self.analysis.incidents.iter().filter(|incident| incident.cause.id() == "stale-snapshot").collect();
+        for truth in &self.world().stale {
+            let of_it = |incident: &&&Incident| {
+                let start = self.at(incident.first);
+                self.conn(incident.who) == truth.conn && start.abs_diff(truth.start) < 2 * US
+            };
+            let incident = said.iter().find(of_it).ok_or_else(|| format!("not told: {truth:?}"))?;
+            ensure!(self.text(incident.who, incident.sql) == truth.sql.as_deref(), "another statement: {incident:?}");
+            let peer = self.hold_of(&incident.blockers[0])?;
+            ensure!(peer == truth.peer, "{:?} committed last, not {:?}", self.world().holds[truth.peer], self.world().holds[peer]);
+        }
+        ensure!(said.len() == self.world().stale.len(), "no such stale snapshot: {said:?} {:?}", self.world().stale);
+        Ok(())
+    }
+
+    /// Readers that kept passive checkpoints from finishing again and again, while the WAL grew.
+    fn starved(&self) -> Result<(), String> {
+        let world = self.world();
+        let grown = |until: u64| -> u64 {
+            use locktrace::event::{FileKind, Kind};
+            let written = |record: &&super::world::Written| record.2.kind == Kind::WROTE && record.2.file_kind == FileKind::WAL;
+            let before = |record: &&super::world::Written| record.2.start - EPOCH.ticks <= until;
+            world.records.iter().filter(written).filter(before).map(|record| record.2.arg).sum()
+        };
+        let said: Vec<&Incident> = self
+            .analysis
+            .incidents
+            .iter()
+            .filter(|incident| incident.wait.is_none() && incident.cause.id() == "checkpoint-starved")
+            .collect();
+        let mut expected = 0;
+        for (index, hold) in world.holds.iter().enumerate().filter(|(_, hold)| matches!(hold.lock, Lock::Slot(3.., false))) {
+            let refused = world.waits.iter().filter(|wait| wait.why == Why::Copies(false) && self.proven_of(wait).contains(&index));
+            let mut refused: Vec<u64> = refused.map(|wait| world.refusals[wait.refusals[0]].end).collect();
+            refused.sort_unstable();
+            if refused.len() < 2
+                || grown(refused[refused.len() - 1]) <= grown(refused[0])
+                || world.dead.contains(&world.conns[hold.conn].process)
+            {
+                continue;
+            }
+            expected += 1;
+            let named = said.iter().any(|incident| self.hold_of(&incident.blockers[0]).is_ok_and(|found| found == index));
+            ensure!(named, "not told: {hold:?} refused checkpoints at {refused:?}");
+        }
+        ensure!(said.len() == expected || !world.dead.is_empty(), "no such reader: {said:?}");
+        Ok(())
+    }
+}
+
+/// SQLite 3.40.1 has the WAL-reset bug, and readers do stay.
+pub(super) fn is_true(hazard: &sqlite_locktrace::analysis::Hazard) -> bool {
+    matches!(hazard.kind.id(), "wal-reset-exposure" | "long-read-transaction")
+}
