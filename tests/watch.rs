@@ -82,6 +82,7 @@ fn every_hold_is_told_once_with_its_ends() {
     let us = |instant: Instant| (instant - common::EPOCH.ticks) / TICKS_PER_US;
     let told: Vec<_> =
         all.holds.iter().map(|span| (span.lock.to_string(), us(span.since), us(span.until), span.end, span.lifetime)).collect();
+    assert_eq!(all.holds[0].from.map(us), Some(212));
     assert_eq!(told[0], ("X WRITE".into(), 210, 510, SpanEnd::Released, false));
     assert_eq!(told[1], ("S READ1".into(), 200, 520, SpanEnd::Released, false));
     assert_eq!((told[2].0.as_str(), told[2].1, told[2].3, told[2].4), ("SHARED", 120, SpanEnd::Open, true));

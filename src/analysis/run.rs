@@ -416,6 +416,7 @@ fn span(who: ConnId, db: u32, lock: LockId, taken: &Taken, until: Instant, end: 
         number: taken.number,
         end_number: by,
         since: taken.asked,
+        from: Some(taken.from).filter(|&from| taken.seen && from != NEVER),
         until,
         seen: taken.seen,
         end,

@@ -42,6 +42,8 @@ pub struct Span {
     pub end_number: Option<u64>,
     /// When the call that took it began; where that was not seen, the last instant at which it was certainly not held.
     pub since: Instant,
+    /// When that call had returned: it was certainly held from here on, and lengths of holds are counted from here. `None` where that is not known.
+    pub from: Option<Instant>,
     /// When the call that ended it began; otherwise what [`SpanEnd`] says.
     pub until: Instant,
     /// The call that took it was seen.
