@@ -8,7 +8,7 @@ use super::destination::{Destination, Shape};
 use super::progress::Progress;
 use super::{Failure, open};
 use crate::export::csv::{Csv, Table};
-use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, perfetto};
+use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, perfetto, sqlite::Sqlite};
 use crate::report::human::{bytes, count};
 use crate::trace::Trace;
 use std::io::Write;
@@ -29,6 +29,8 @@ Examples:
   locktrace export trace --table holds -o holds.csv
   locktrace export trace -o waits.folded          time waited, by statement and by the statement in the way:
                                                   inferno-flamegraph waits.folded > waits.svg, or speedscope.app
+  locktrace export trace --format sqlite -o trace.db
+                                                  then: sqlite3 trace.db 'SELECT * FROM who_blocks_whom'
   locktrace cat --json trace | gzip > trace.gz; zcat trace.gz | locktrace export - -o incidents.csv
 
 Exit codes:
@@ -51,6 +53,9 @@ pub(super) struct ExportVerb {
     /// Of csv: which table
     #[arg(long, value_enum, default_value = "incidents")]
     table: Rows,
+    /// Of sqlite: every record, too; the file is about three times as large
+    #[arg(long)]
+    events: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -67,6 +72,8 @@ enum Format {
     Csv,
     /// Folded stacks of time waited, for flame graphs
     Folded,
+    /// A SQLite database: holds, refusals, incidents, hazards, with views for the common questions
+    Sqlite,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,6 +94,12 @@ impl ExportVerb {
         };
         if self.table != Rows::Incidents && format != Format::Csv {
             return Err(Failure::Other("--table is for --format csv".to_owned()));
+        }
+        if self.events && format != Format::Sqlite {
+            return Err(Failure::Other("--events is for --format sqlite".to_owned()));
+        }
+        if format == Format::Sqlite {
+            export::sqlite::may_replace(&self.output).map_err(|error| Failure::Other(error.to_string()))?;
         }
         let trace = open(self.trace.as_deref())?;
         let destination = Destination::new(&self.output, format.shape())?;
@@ -134,6 +147,7 @@ impl Format {
             "jsonl" | "ndjson" => Format::Jsonl,
             "csv" => Format::Csv,
             "folded" => Format::Folded,
+            "db" | "sqlite" | "sqlite3" => Format::Sqlite,
             _ => {
                 let which: Vec<String> = <Format as clap::ValueEnum>::value_variants().iter().map(|format| format.name()).collect();
                 return Err(format!("{}: which format? Say --format {}", path.display(), which.join("|")));
@@ -149,6 +163,7 @@ impl Format {
         match self {
             Format::Perfetto => Shape::Binary,
             Format::Chrome | Format::Firefox | Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
+            Format::Sqlite => Shape::File,
         }
     }
 
@@ -161,6 +176,7 @@ impl Format {
             Format::Jsonl => Box::new(Jsonl::new(trace, to.stream()?)?),
             Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
             Format::Folded => Box::new(Folded::new(to.stream()?)),
+            Format::Sqlite => Box::new(Sqlite::create(trace, to.place(), given.events)?),
         })
     }
 }

@@ -9,6 +9,8 @@ pub mod chrome;
 #[cfg(feature = "cli")]
 pub mod csv;
 #[cfg(feature = "cli")]
+mod facts;
+#[cfg(feature = "cli")]
 pub mod firefox;
 pub mod folded;
 mod incidents;
@@ -19,6 +21,8 @@ pub mod perfetto;
 mod protobuf;
 #[cfg(feature = "cli")]
 mod spool;
+#[cfg(feature = "cli")]
+pub mod sqlite;
 mod timeline;
 mod waits;
 

@@ -99,6 +99,11 @@ impl Names {
         self.sql.values()
     }
 
+    /// Every statement with its hash, in the order of these.
+    pub fn numbered_sqls(&self) -> impl Iterator<Item = (u64, &SqlText)> {
+        sorted(&self.sql).into_iter()
+    }
+
     /// The name of every thread, in no particular order.
     pub fn threads(&self) -> impl Iterator<Item = &Text> {
         self.threads.values()

@@ -1,0 +1,18 @@
+CREATE INDEX connections_of ON connections (process, number);
+CREATE INDEX threads_of ON threads (process, tid);
+CREATE INDEX holds_by_record ON holds (connection, record);
+CREATE INDEX holds_by_length ON holds (held_ns);
+CREATE INDEX holds_by_lock ON holds (database, lock, mode, since_ns);
+CREATE INDEX holds_by_statement ON holds (statement);
+CREATE INDEX refusals_by_time ON refusals (database, at_ns);
+CREATE INDEX refusals_by_statement_ ON refusals (statement, lock, mode);
+CREATE INDEX work_by_time ON work (database, since_ns);
+CREATE INDEX wal_sizes_by_time ON wal_sizes (database, at_ns);
+CREATE INDEX incidents_by_time ON incidents (first_ns);
+CREATE INDEX incidents_by_cause ON incidents (cause, outcome);
+CREATE INDEX incidents_by_statement ON incidents (statement);
+CREATE INDEX blockers_by_statement ON blockers (statement);
+CREATE INDEX blockers_by_connection ON blockers (connection);
+CREATE INDEX hazards_by_kind ON hazards (hazard);
+CREATE INDEX events_by_record ON events (process, record);
+CREATE INDEX events_by_time ON events (at_ns);
