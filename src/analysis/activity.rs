@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::LockId;
-use locktrace::event::{FileKind, Flags, Kind, Level, Slot};
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
 
 /// Sums since a connection was first seen; times in the units of [`super::Instant`]s.
@@ -93,6 +93,9 @@ pub(crate) struct Activity {
     /// The same of the record before that, and of the one before it began to read.
     previous: Option<(u64, Kind)>,
     pub before_reading: Option<(u64, Kind)>,
+    /// Its last records took and gave up readers' slots, or SHARED, and nothing else; and for which statement.
+    reading: bool,
+    reading_sql: u64,
     pub tid: u32,
     pub sql: u64,
     /// When it was seen.
@@ -128,6 +131,7 @@ impl Activity {
         self.previous = self.last.map(|kind| (self.known, kind));
         let gives_up = record.kind == Kind::UNLOCK || (record.kind == Kind::SHM_LOCK && record.flags.has(Flags::SHM_UNLOCK));
         self.known = if gives_up { self.number } else { number };
+        self.reads(record, gives_up);
         (self.number, self.last) = (number, Some(record.kind));
         self.tid = record.tid;
         self.at = end;
@@ -142,6 +146,21 @@ impl Activity {
             self.alone(record);
         }
         self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+    }
+
+    /// One statement may take several readers' slots, one after the other, until it reads: what came before all of them is what it did before.
+    #[inline]
+    fn reads(&mut self, record: &Record, gives_up: bool) {
+        let slots = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
+        let of_readers = slots != 0 && slots & 0b111 == 0;
+        if (of_readers && !gives_up) || (record.kind == Kind::LOCK && record.requested == Level::SHARED) {
+            if !self.reading || record.sql == 0 || record.sql != self.reading_sql {
+                (self.before_reading, self.reading_sql) = (self.previous, record.sql);
+            }
+            self.reading = true;
+        } else if !of_readers {
+            self.reading = false;
+        }
     }
 
     fn rare(&mut self, record: &Record, start: u64, end: u64) {
@@ -216,9 +235,6 @@ impl Activity {
     pub(crate) fn began(&mut self, lock: LockId, record: &Record, checked: bool, wal: bool) {
         let kind = kind(lock);
         self.marks[kind] = self.totals;
-        if kind == 0 {
-            self.before_reading = self.previous;
-        }
         if lock.level().is_some_and(|level| level >= Level::PENDING) && record.before < Level::PENDING {
             self.alone = Alone {
                 from_shared: record.before <= Level::SHARED,

@@ -117,7 +117,8 @@ impl Run<'_, '_> {
                 Meaning::Granted => {
                     waiting.wait.until = end;
                     waiting.wait.next = Some(number);
-                    conn.granted = Some(number);
+                    // (For a reader's slot no busy handler is called.)
+                    conn.granted = matches!(waiting.wait.request, Request::File(_)).then_some(number);
                     self.end_wait(index, Outcome::Acquired);
                     return 0;
                 }

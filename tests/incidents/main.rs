@@ -6,6 +6,7 @@
 //! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
 //! | `exclusive` | who keeps others out of the database file |
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
+//! | `mixed` | traces of several hosts, holders outside the trace, hazards |
 //! | `losses` | what becomes of a cause when records are missing |
 //!
 //! What happened is known because the scenario was written so; random ones are in `tests/causes.rs`, real programs in `tests/scenarios`.
@@ -17,4 +18,5 @@ mod checkpoints;
 mod exclusive;
 mod judge;
 mod losses;
+mod mixed;
 mod writers;
