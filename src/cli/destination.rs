@@ -1,4 +1,4 @@
-//! Where a verb writes: standard output, or a file or directory that has its name only once it is whole.
+//! Where a verb writes: standard output, or a file or directory that has its name only once it is whole (or a dataset, whose files have).
 //!
 //! In comes the path a user gave; out go a stream ([`Destination::stream`]) or the path to write at ([`Destination::place`]). Until [`Destination::done`]
 //! a file is `NAME.partial`; dropped before that, or with Ctrl-C, it is removed, and what had the name is as it was. A pipe or a device is written as it is.
@@ -25,6 +25,8 @@ pub(super) enum Shape {
     File,
     /// A directory.
     Directory,
+    /// A directory that files are added to; their writer gives them their names when all are whole.
+    Dataset,
 }
 
 /// See the module.
@@ -39,6 +41,8 @@ enum Target {
     Stdout,
     /// Not a regular file: opened and written in place.
     Stream(PathBuf),
+    /// A directory that is there already, or is made.
+    Dataset(PathBuf),
     Whole {
         partial: PathBuf,
         path: PathBuf,
@@ -58,7 +62,7 @@ impl Destination {
     pub(super) fn stream(&self) -> io::Result<Box<dyn Write>> {
         let out: Box<dyn Write> = match &self.target {
             Target::Stdout => Box::new(io::stdout()),
-            Target::Stream(path) => Box::new(File::options().write(true).open(path)?),
+            Target::Stream(path) | Target::Dataset(path) => Box::new(File::options().write(true).open(path)?),
             Target::Whole { partial, .. } => Box::new(File::options().write(true).open(partial)?),
         };
         Ok(Box::new(BufWriter::with_capacity(1 << 18, Counted { out, written: Rc::clone(&self.written) })))
@@ -69,8 +73,13 @@ impl Destination {
     pub(super) fn place(&self) -> &Path {
         match &self.target {
             Target::Stdout => &self.given,
-            Target::Stream(path) | Target::Whole { partial: path, .. } => path,
+            Target::Stream(path) | Target::Dataset(path) | Target::Whole { partial: path, .. } => path,
         }
+    }
+
+    /// Where a writer that has no stream counts its bytes.
+    pub(super) fn counter(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.written)
     }
 
     /// It could not be written, for this reason.
@@ -80,7 +89,9 @@ impl Destination {
             _ if error.kind() == io::ErrorKind::Interrupted => {
                 Failure::Other(format!("{}: not written: {error}", self.given.display()))
             }
-            Target::Stream(path) => Failure::Other(format!("{}: cannot be written: {error}", path.display())),
+            Target::Stream(path) | Target::Dataset(path) => {
+                Failure::Other(format!("{}: cannot be written: {error}", path.display()))
+            }
             Target::Whole { partial, .. } => {
                 Failure::Other(format!("{}: cannot be written: {error}; {} is removed", self.given.display(), partial.display()))
             }
@@ -129,7 +140,9 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
             Shape::Text => Ok(Target::Stdout),
             Shape::Binary if !io::stdout().is_terminal() => Ok(Target::Stdout),
             Shape::Binary => Err("this format is not for a terminal: give a file with -o FILE, or pipe it on".to_owned()),
-            Shape::File | Shape::Directory => Err("this format cannot go to standard output: give a name with -o".to_owned()),
+            Shape::File | Shape::Directory | Shape::Dataset => {
+                Err("this format cannot go to standard output: give a name with -o".to_owned())
+            }
         };
     }
     let cannot = |path: &Path, error: io::Error| format!("{}: cannot be written: {error}", path.display());
@@ -137,7 +150,7 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
     let path = fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
     let there = fs::metadata(&path).ok();
     match (&there, shape) {
-        (Some(meta), Shape::Directory) if !meta.is_dir() => {
+        (Some(meta), Shape::Directory | Shape::Dataset) if !meta.is_dir() => {
             return Err(format!("{}: is a file, and this format writes a directory", given.display()));
         }
         (Some(_), Shape::Directory) if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) => {
@@ -148,6 +161,9 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
         }
         (Some(meta), Shape::Text | Shape::Binary) if !meta.is_file() => return Ok(Target::Stream(path)),
         _ => {}
+    }
+    if shape == Shape::Dataset {
+        return Ok(Target::Dataset(path));
     }
     let mut name = path.file_name().ok_or_else(|| format!("{}: is no name for a file", given.display()))?.to_owned();
     name.push(".partial");

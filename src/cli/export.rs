@@ -8,7 +8,7 @@ use super::destination::{Destination, Shape};
 use super::progress::Progress;
 use super::{Failure, open};
 use crate::export::csv::{Csv, Table};
-use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, perfetto, sqlite::Sqlite};
+use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite};
 use crate::report::human::{bytes, count};
 use crate::trace::Trace;
 use std::io::Write;
@@ -31,6 +31,7 @@ Examples:
                                                   inferno-flamegraph waits.folded > waits.svg, or speedscope.app
   locktrace export trace --format sqlite -o trace.db
                                                   then: sqlite3 trace.db 'SELECT * FROM who_blocks_whom'
+  locktrace export trace --format parquet -o fleet    a directory that the traces of many hosts can be added to
   locktrace cat --json trace | gzip > trace.gz; zcat trace.gz | locktrace export - -o incidents.csv
 
 Exit codes:
@@ -74,6 +75,8 @@ enum Format {
     Folded,
     /// A SQLite database: holds, refusals, incidents, hazards, with views for the common questions
     Sqlite,
+    /// A directory of Parquet files by host and day, to which any number of traces can be added
+    Parquet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -164,6 +167,7 @@ impl Format {
             Format::Perfetto => Shape::Binary,
             Format::Chrome | Format::Firefox | Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
             Format::Sqlite => Shape::File,
+            Format::Parquet => Shape::Dataset,
         }
     }
 
@@ -177,6 +181,7 @@ impl Format {
             Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
             Format::Folded => Box::new(Folded::new(to.stream()?)),
             Format::Sqlite => Box::new(Sqlite::create(trace, to.place(), given.events)?),
+            Format::Parquet => Box::new(Parquet::create(trace, to.place(), to.counter())?),
         })
     }
 }

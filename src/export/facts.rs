@@ -66,6 +66,15 @@ pub(super) fn mode(lock: LockId) -> &'static str {
     lock.mode().unwrap_or_default()
 }
 
+/// Mode and name of a lock outside the trace, from the words `RESERVED`, `X WRITE`, `S READ1+READ2`.
+pub(super) fn outside(lock: &str) -> (&'static str, &str) {
+    match lock.split_once(' ') {
+        Some(("X", slots)) => ("EXCLUSIVE", slots),
+        Some(("S", slots)) => ("SHARED", slots),
+        _ => ("", lock),
+    }
+}
+
 /// What a call asked for: `RESERVED`, `X WRITE`, `U READ0`; `None` where it asked for no lock.
 pub(super) fn asked(record: &Record) -> Option<String> {
     match Request::of(record) {

@@ -22,6 +22,8 @@ mod protobuf;
 #[cfg(feature = "cli")]
 mod spool;
 #[cfg(feature = "cli")]
+pub mod parquet;
+#[cfg(feature = "cli")]
 pub mod sqlite;
 mod timeline;
 mod waits;

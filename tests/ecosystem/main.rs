@@ -11,15 +11,21 @@
 //! | `hosts` | the fix in the words of the framework |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
 //! | `timelines` | `locktrace export`, read by Perfetto's own schema |
+//! | `fleet` | exports in the hands of DuckDB, Spark and Datasette |
 //!
 //! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../hosts/mod.rs"]
+mod fleet_hosts;
 #[path = "../place/mod.rs"]
 mod place;
 
 mod bundled;
+mod fleet;
 mod hosts;
 mod kitchen_sink;
 mod libraries;

@@ -25,26 +25,28 @@ pub fn skipped(why: &str) {
 
 /// The Python that has the packages of `requirements.txt`, or the reason why there is none, which has been said.
 pub fn python() -> Option<String> {
-    static MADE: OnceLock<Result<String, String>> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let list = list("requirements.txt")?;
-        let python = once("python", &list, &["venv/bin/python", "-c", "import django, fastapi, perfetto"], |home| {
+    static MADE: OnceLock<Option<String>> = OnceLock::new();
+    MADE.get_or_init(|| venv("python", "requirements.txt", "import django, fastapi, perfetto")).clone()
+}
+
+/// The Python of this name that has the packages of a list, for which `probe` works; nothing where there is none, and that has been said.
+pub fn venv(name: &str, requirements: &str, probe: &str) -> Option<String> {
+    let made = list(requirements).and_then(|list| {
+        let python = once(name, &list, &["venv/bin/python", "-c", probe], |home| {
             let venv = home.join("venv");
             if venv.exists() {
                 fs::remove_dir_all(&venv).map_err(|error| format!("cannot remove {}: {error}", venv.display()))?;
             }
             succeed(Command::new("timeout").args(["120", "python3", "-m", "venv", "venv"]).current_dir(home))?;
             write(&home.join("requirements.txt"), &list)?;
-            let pip =
-                ["300", "venv/bin/python", "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r", "requirements.txt"];
+            let pip = ["400", "venv/bin/python", "-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
+            // Spark comes as sources only; they are Python and Java's classes.
+            let pip = pip.iter().chain(&["--no-binary", "pyspark", "-r", "requirements.txt"]);
             succeed(Command::new("timeout").args(pip).current_dir(home))
         })?;
         Ok(python.join("venv/bin/python").to_str().unwrap().to_owned())
     });
-    made.as_ref()
-        .map_err(|why| skipped(&format!("the packages of tests/ecosystem/requirements.txt are not there: {why}")))
-        .ok()
-        .cloned()
+    made.map_err(|why| skipped(&format!("the packages of tests/ecosystem/{requirements} are not there: {why}"))).ok()
 }
 
 /// The directory that has the `node_modules` of `package.json`, or the reason why there is none, which has been said.

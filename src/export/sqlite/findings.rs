@@ -6,7 +6,7 @@
 use super::rows::{Rows, connection, process};
 use super::{VERSION, logs};
 use crate::analysis::{Analysis, Blocker, ConnId, Distribution, LockId};
-use crate::export::facts::{integer, mode};
+use crate::export::facts::{self, integer, mode};
 use crate::report::host::Hosts;
 use crate::report::{essence, fix, harm};
 use crate::trace::text::to_hex;
@@ -269,11 +269,7 @@ fn stranger(to: &Connection, id: (i64, i64), holder: &OutsideHolder) -> Result<(
     let pid = (holder.pid > 0).then_some(holder.pid);
     let state = crate::analysis::State::Untraced.id();
     let lock = holder.lock();
-    let (mode, lock) = match lock.split_once(' ') {
-        Some(("X", slots)) => ("EXCLUSIVE", slots),
-        Some(("S", slots)) => ("SHARED", slots),
-        _ => ("", lock.as_str()),
-    };
+    let (mode, lock) = facts::outside(&lock);
     to.prepare_cached(BLOCKER)?.execute(params![
         id.0,
         id.1,

@@ -1,0 +1,198 @@
+//! A dataset of Parquet files, partitioned by host and day, to which the traces of many hosts can be added: what a fleet is asked.
+//!
+//! In come a trace and a directory; out go `events`, `holds`, `incidents`, `hazards`, `statements` and `processes`, each a directory of the layout that Hive
+//! has: `holds/host=web-1/day=2026-11-21/4711-….0.parquet`. What their columns are is said in `tables.rs`, and in each file. Rows are in the order in which the
+//! pass over the trace finds them; row groups have 65,536 rows, snappy, numbers that grow as differences. The day of a hold that lasts past midnight is that on which it
+//! began. Another export of the same trace replaces the first one ([`dataset`]).
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `tables` | the tables and what their columns mean |
+//! | `part` | rows gathered by column and written as a row group |
+//! | `dataset` | which file a row goes to, and which files are replaced |
+//! | `findings` | what the finished analysis adds |
+//!
+//! Called by `locktrace export --format parquet`.
+#![forbid(unsafe_code)]
+
+mod dataset;
+mod findings;
+mod part;
+mod tables;
+
+use super::Export;
+use super::facts::{self, Facts};
+use crate::analysis::watch::Span;
+use crate::analysis::{Analysis, Request, Watch};
+use crate::trace::{Event, LogId, Trace};
+use dataset::{Dataset, day, place};
+use locktrace::event::Level;
+use part::Cell as Value;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+/// See the module.
+pub struct Parquet<'t> {
+    facts: Facts<'t>,
+    dataset: Dataset,
+    /// The path of each database.
+    paths: Vec<Option<&'t str>>,
+    /// The names of each mask of slots.
+    slots: Vec<String>,
+    places: [usize; 2],
+    failed: Option<io::Error>,
+}
+
+impl<'t> Parquet<'t> {
+    /// Adds to the dataset in this directory, which is made where there is none; counts what was written in `written`.
+    ///
+    /// # Errors
+    /// Where the directory cannot be written.
+    pub fn create(trace: &'t Trace, to: &Path, written: Rc<Cell<u64>>) -> io::Result<Parquet<'t>> {
+        let dataset = Dataset::new(to, trace, written)?;
+        let slots = (0..=u8::MAX).map(facts::slots).collect();
+        let places = [place(&tables::EVENTS), place(&tables::HOLDS)];
+        Ok(Parquet { facts: Facts::new(trace), dataset, paths: Vec::new(), slots, places, failed: None })
+    }
+
+    fn path(&self, db: Option<u32>) -> Option<&'t str> {
+        *self.paths.get(db? as usize)?
+    }
+
+    /// The first name under which a database is met is the one it has.
+    fn meet(&mut self, event: &Event, db: Option<u32>) {
+        let Some(db) = db.map(|db| db as usize) else { return };
+        if self.paths.len() <= db {
+            self.paths.resize(db + 1, None);
+        }
+        if self.paths[db].is_none() {
+            self.paths[db] = self.facts.trace.log(event.log).names.file(event.record.file).map(|name| name.path.text.as_str());
+        }
+    }
+
+    fn thread(&self, log: LogId, tid: u32) -> Option<&'t str> {
+        self.facts.trace.log(log).names.thread(tid).map(|name| name.text.as_str())
+    }
+}
+
+/// A name that is there, or made for a number that has none.
+#[expect(clippy::ptr_arg, reason = "whether it was there is what matters")]
+fn cell<'a>(name: &'a Cow<'static, str>) -> Value<'static, 'a> {
+    match name {
+        Cow::Borrowed(name) => Value::Lasting(name),
+        Cow::Owned(name) => Value::Text(name),
+    }
+}
+
+fn named(name: Option<&'static str>, other: impl std::fmt::Display) -> Cow<'static, str> {
+    name.map_or_else(|| Cow::Owned(other.to_string()), Cow::Borrowed)
+}
+
+fn level(level: Level) -> Cow<'static, str> {
+    named(level.name(), level)
+}
+
+/// A time for people beside one in nanoseconds.
+fn micros(ns: Option<i64>) -> Option<i64> {
+    ns.map(|ns| ns.div_euclid(1_000))
+}
+
+/// A number that is 0 where it is not known.
+fn some(number: u32) -> Option<i64> {
+    (number != 0).then_some(i64::from(number))
+}
+
+impl Watch for Parquet<'_> {
+    fn event(&mut self, event: &Event, db: Option<u32>) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.meet(event, db);
+        let record = &event.record;
+        let log = self.facts.trace.log(event.log);
+        let began = self.facts.began(event);
+        let request = Request::of(record);
+        let asked = facts::asked(record);
+        let (kind, file_kind) = (named(record.kind.name(), record.kind), named(record.file_kind.name(), record.file_kind));
+        let result = named(record.rc.name().filter(|_| record.rc.0 == record.rc.primary()), record.rc);
+        let (before, after) = (level(record.before), level(record.after));
+        let flags = if record.flags.0 == 0 { String::new() } else { facts::flags(record.flags) };
+        let slots = |mask: u8| Value::Text(&self.slots[usize::from(mask)]);
+        let row = [
+            Value::Lasting(&log.id),
+            Value::count(event.number),
+            Value::int(micros(began)),
+            Value::int(began),
+            Value::int(self.facts.took(event)),
+            Value::Int(log.pid.into()),
+            Value::int(some(record.tid)),
+            Value::lasting(self.thread(event.log, record.tid)),
+            Value::int(some(record.conn)),
+            Value::lasting(self.path(db)),
+            cell(&kind),
+            cell(&file_kind),
+            asked.as_deref().map_or(Value::Null, Value::Text),
+            Value::lasting(request.map(|request| request.lock().name())),
+            Value::lasting(request.map(|request| facts::mode(request.lock()))),
+            Value::Bool(request.is_some() && record.rc.is_busy()),
+            cell(&before),
+            cell(&after),
+            slots(record.shm_shared),
+            slots(record.shm_exclusive),
+            cell(&result),
+            Value::Text(&flags),
+            Value::Hash(record.sql),
+            Value::Int(record.arg as i64),
+        ];
+        self.failed = self.dataset.push(self.places[0], event.log, day(began), &row).err();
+    }
+
+    fn hold(&mut self, span: &Span) {
+        if self.failed.is_some() {
+            return;
+        }
+        let who = span.who;
+        let log = self.facts.trace.log(who.log);
+        let since = self.facts.at(who.log, span.since);
+        let row = [
+            Value::Lasting(&log.id),
+            Value::count(span.number),
+            span.end_number.map_or(Value::Null, Value::count),
+            Value::int(micros(since)),
+            Value::int(since),
+            Value::int(self.facts.at(who.log, span.until)),
+            Value::int(self.facts.held(span)),
+            Value::Lasting(facts::ended(span.end)),
+            Value::Bool(span.seen),
+            Value::Bool(span.lifetime),
+            Value::Int(log.pid.into()),
+            Value::int(some(span.tid)),
+            Value::lasting(self.thread(who.log, span.tid)),
+            Value::Int(who.conn.into()),
+            Value::lasting(self.path(Some(span.db))),
+            Value::Lasting(span.lock.name()),
+            Value::Lasting(facts::mode(span.lock)),
+            Value::Hash(span.sql),
+        ];
+        self.failed = self.dataset.push(self.places[1], who.log, day(since), &row).err();
+    }
+
+    fn enough(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
+impl Export for Parquet<'_> {
+    fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let first = analysis.trace.logs().iter().map(|log| log.first.real_ns).min();
+        findings::write(&mut self.dataset, &self.facts, analysis)?;
+        self.dataset.finish(day(first.and_then(facts::integer)))?;
+        Ok(Vec::new())
+    }
+}
