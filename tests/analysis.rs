@@ -5,7 +5,6 @@ mod common;
 
 use common::Process;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options, Outcome, Refusal};
-use sqlite_locktrace::report::essence::Essence;
 use sqlite_locktrace::trace::{Trace, jsonl};
 use std::io::BufReader;
 use std::path::Path;
@@ -98,7 +97,7 @@ fn a_wal_writer_waits_for_another_process() {
         assert_eq!((shared.acquired, shared.held.count, shared.open), (2, 0, 0), "a WAL connection's SHARED is no transaction");
         assert_eq!(db.longest[0].lock, lock("S READ1"));
         assert!(db.longest.iter().all(|hold| hold.lock != lock("SHARED")));
-        let worst = Essence::of(analysis).worst.unwrap();
+        let worst = &analysis.attempts.worst.unwrap();
         assert_eq!((analysis.trace.log(worst.holder.who.log).pid, worst.certain), (100, 2));
     });
 }
@@ -150,7 +149,7 @@ fn holders_that_only_overlap_are_possible() {
     analyse(&[&process], |analysis| {
         let all: Vec<_> = analysis.refusals.iter().map(|refusal| holders(analysis, refusal)).collect();
         assert_eq!(all, [vec!["7/1 X WRITE possible"], vec!["7/3 X WRITE possible"], vec![]]);
-        let essence = Essence::of(analysis);
+        let essence = &analysis.attempts;
         assert_eq!((essence.certain, essence.possible, essence.untraced), (0, 2, 1));
     });
 }
@@ -212,7 +211,7 @@ fn a_closing_connection_that_is_not_the_last_is_normal() {
     );
     analyse(&[&process], |analysis| {
         assert_eq!(holders(analysis, &analysis.refusals[0]), ["7/1 SHARED certain"]);
-        let essence = Essence::of(analysis);
+        let essence = &analysis.attempts;
         assert_eq!((essence.refused, essence.closing, essence.worst.is_none()), (0, 1, true));
     });
 }

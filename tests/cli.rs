@@ -253,3 +253,38 @@ fn an_export_as_json_lines_is_what_cat_writes() {
     assert!(export.status.success());
     assert_eq!(stdout(&export), stdout(&run(&["cat", &golden(), "--json"])));
 }
+
+#[test]
+fn incidents_that_are_not_kept_are_counted_and_their_numbers_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut a, mut b) = (Process::new(100), Process::new(200));
+    a.run("100 c1 S READ1 -- BEGIN IMMEDIATE\n110 c1 X WRITE -- BEGIN IMMEDIATE");
+    for i in 0..200 {
+        let at = 1_000 + i * 1_000;
+        b.run(&format!("{at} c1 S READ1 -- INSERT\n{} c1 X WRITE=BUSY -- INSERT\n{} c1 U READ1", at + 10, at + 20));
+        b.run(&format!("{} c1 S READ2 -- SELECT\n{} c1 U READ2 -- SELECT", at + 30, at + 40));
+    }
+    a.write(dir.path());
+    b.write(dir.path());
+    let path = dir.path().to_str().unwrap();
+    let json = |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&stdout(&run(arguments))).unwrap() };
+    let all = json(&["report", path, "--json"]);
+    let few = json(&["report", path, "--json", "--incidents", "9"]);
+    for key in ["causes", "statements", "refused", "harmless", "worst_holder"] {
+        assert_eq!(all[key], few[key], "{key}");
+    }
+    assert_eq!((all["incidents_not_listed"].as_u64(), few["incidents_not_listed"].as_u64()), (None, Some(191)));
+    assert_eq!((few["refusals"].as_array().unwrap().len(), few["refusals_not_listed"].as_u64()), (9, Some(191)));
+    let text = stdout(&run(&["report", path, "--incidents", "9"]));
+    assert!(text.contains("9 incidents are kept one by one") && text.contains("191 more"), "{text}");
+    let proof = text.lines().find_map(|line| line.trim().strip_prefix("proof    locktrace ")).unwrap();
+    assert!(proof.ends_with("--incidents 9"), "{proof}");
+    // As the report says it; and a number that is not there says what to do.
+    let words: Vec<&str> = proof.split(' ').collect();
+    let told = run(&[&words[..1], &[path], &words[1..]].concat());
+    assert!(stdout(&told).contains("of the 9 that are kept, of 200 in all"), "{told:?}");
+    let missing = run(&["explain", path, "--incident", "10", "--incidents", "9"]);
+    let error = String::from_utf8(missing.stderr).unwrap();
+    assert!(!missing.status.success() && error.contains("9 are kept") && error.contains("--incidents 200"), "{error}");
+    assert!(run(&["explain", path, "--incident", "200", "--incidents", "200"]).status.success());
+}

@@ -137,12 +137,12 @@ fn texts(number: u64) -> [String; 3] {
 /// Writes the files.
 pub fn write(dir: &Path, shape: Shape) {
     let databases = shape.databases.clamp(1, shape.processes);
-    let mut rings: Vec<Ring> =
-        (0..shape.processes).map(|i| Ring::new(dir, 1000 + i, i % databases, shape.statements)).collect();
+    let mut rings: Vec<Ring> = (0..shape.processes).map(|i| Ring::new(dir, 1000 + i, i % databases, shape.statements)).collect();
     let of_database: Vec<Vec<usize>> =
         (0..databases).map(|db| (0..rings.len()).filter(|&i| rings[i].database == db).collect()).collect();
     let [turn, refused, granted, failed, passing] = [TURN, REFUSED, GRANTED, FAILED, PASSING].map(calls);
-    let statements: Vec<[u64; 3]> = (0..shape.statements).map(|number| texts(number).map(|text| sql_hash(text.as_bytes()))).collect();
+    let statements: Vec<[u64; 3]> =
+        (0..shape.statements).map(|number| texts(number).map(|text| sql_hash(text.as_bytes()))).collect();
     let (mut records, mut refusals, mut slot) = (0, 0, 0);
     let mut passed = 0;
     while records < shape.records {
@@ -175,7 +175,8 @@ pub fn write(dir: &Path, shape: Shape) {
                     let attempts = if shape.refused < 20 { 3 } else { 1 };
                     for attempt in 0..attempts {
                         let later = attempt * 4 * TICKS_PER_US;
-                        let again: Vec<Record> = refused.iter().map(|&record| Record { start: record.start + later, ..record }).collect();
+                        let again: Vec<Record> =
+                            refused.iter().map(|&record| Record { start: record.start + later, ..record }).collect();
                         records += put(other, None, &again);
                     }
                     refusals += attempts;

@@ -77,6 +77,7 @@ fn on_cpu() -> Option<f64> {
 /// CPU seconds that this command takes in a process of its own, all threads together, and the most memory it had.
 fn there(command: &Path, arguments: &[&str]) -> (f64, String) {
     let wall = Instant::now();
+    #[expect(clippy::zombie_processes, reason = "wait4 waits for it, and tells what it used")]
     let child = std::process::Command::new(command)
         .args(arguments)
         .stdout(std::process::Stdio::null())
@@ -128,9 +129,7 @@ fn main() {
     let count = Trace::open(dir).unwrap().logs().iter().map(|log| log.head).sum();
     println!("{count} records of {} processes", Trace::open(dir).unwrap().logs().len());
     measure("decode", runs, count, || here(count, || decode_only(dir)));
-    measure("decode and merge", runs, count, || {
-        here(count, || Trace::open(dir).unwrap().events().unwrap().count() as u64)
-    });
+    measure("decode and merge", runs, count, || here(count, || Trace::open(dir).unwrap().events().unwrap().count() as u64));
     measure("decode, merge, analyse", runs, count, || {
         here(count, || {
             let trace = Trace::open(dir).unwrap();

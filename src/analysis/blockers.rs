@@ -14,10 +14,12 @@
 
 use super::connections::{Connections, Index};
 use super::holding::Past;
-use super::lock::{LockId, Request};
+use super::lock::LockId;
+use super::refusal::{Holder, Refusal};
 use super::timeline::{ConnId, End, NEVER, Taken};
 use super::times::{Instant, Times};
-use locktrace::event::{Level, ResultCode};
+use super::window::Window;
+use locktrace::event::Level;
 use std::collections::VecDeque;
 
 /// Ended holds that are kept for each database.
@@ -31,73 +33,6 @@ const LONGEST_RELEASE_NS: u64 = 100_000_000;
 
 /// How long an attempt without a certain holder waits for an acquisition that overlaps it.
 const SETTLE_NS: u64 = 1_000_000_000;
-
-/// A refused attempt to take a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Whose attempt.
-    pub who: ConnId,
-    /// The database, an index into [`super::Analysis::databases`]; `None` where it is not known.
-    pub db: Option<u32>,
-    /// What it asked for.
-    pub request: Request,
-    /// The record's number in its log.
-    pub number: u64,
-    /// Thread, statement (0 = not known), result code.
-    pub tid: u32,
-    /// The hash of the statement that was running; 0 = none, or not known.
-    pub sql: u64,
-    /// The result code.
-    pub rc: ResultCode,
-    /// When the call began.
-    pub start: Instant,
-    /// When it had returned.
-    pub end: Instant,
-    /// The connection closed next: it asked only whether it is the last one, and SQLite expects to be refused.
-    pub closing: bool,
-    /// The run of attempts it belongs to, an index into [`super::Analysis::waits`].
-    pub wait: u32,
-    /// Who was in the way. Either all certain or all possible.
-    pub holders: Vec<Holder>,
-    /// Further holders, not named.
-    pub more_holders: u32,
-    /// It was refused inside its own process: another connection there has the lock, and the kernel was not asked.
-    pub in_process: bool,
-    /// When the kernel was asked who has the lock; see [`super::Analysis::outside`].
-    pub asked: Option<Asked>,
-    /// Holds that ended before it were forgotten: a possible holder may be missing.
-    pub forgotten: bool,
-}
-
-/// The attempt of a run about which the kernel was asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asked {
-    /// The ticks at which that attempt began, as in its record.
-    pub start: u64,
-    /// It is this attempt; otherwise an earlier one of the same run.
-    pub here: bool,
-}
-
-/// A connection in the way of a refused attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The connection.
-    pub who: ConnId,
-    /// What it held: of a lock on the database file, the weakest level that refuses the attempt.
-    pub lock: LockId,
-    /// The thread that took it; 0 where that was not seen.
-    pub tid: u32,
-    /// The hash of the statement that took it; 0 = none, or not known.
-    pub sql: u64,
-    /// When the call that took it began. Where that call was not seen: the last instant at which it was certainly not held yet.
-    pub since: Instant,
-    /// Whether the call that took it was seen.
-    pub seen: bool,
-    /// Whether it certainly held it all through the attempt.
-    pub certain: bool,
-    /// Its connection's last call was made by the thread that was refused.
-    pub same_thread: bool,
-}
 
 #[derive(Clone, Copy)]
 struct Ended {
@@ -141,7 +76,8 @@ impl Default for Around {
 /// Finds the holders; see the module.
 pub(crate) struct Blockers<'t> {
     times: Times<'t>,
-    pub(crate) refusals: Vec<Refusal>,
+    /// Those about which more can come to light.
+    pub(crate) refusals: Window<Refusal>,
     /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
     pub(crate) contradiction: bool,
     /// The holds that ended before the last refused attempt, and may have refused it all the same.
@@ -150,8 +86,8 @@ pub(crate) struct Blockers<'t> {
 }
 
 impl<'t> Blockers<'t> {
-    pub(crate) fn new(times: Times<'t>) -> Blockers<'t> {
-        Blockers { times, refusals: Vec::new(), contradiction: false, looked_back: Vec::new(), around: Vec::new() }
+    pub(crate) fn new(times: Times<'t>, keep: usize) -> Blockers<'t> {
+        Blockers { times, refusals: Window::new(keep), contradiction: false, looked_back: Vec::new(), around: Vec::new() }
     }
 
     fn around(&mut self, db: u32) -> &mut Around {
@@ -181,7 +117,8 @@ impl<'t> Blockers<'t> {
 
     /// A refused attempt. `me` is its connection.
     pub(crate) fn refused(&mut self, conns: &mut Connections, me: Index, mut refusal: Refusal) {
-        let number = self.refusals.len() as u32;
+        let number = self.refusals.next();
+        let at_hand = self.refusals.base();
         let mut looked_back = std::mem::take(&mut self.looked_back);
         looked_back.clear();
         if let Some(db) = refusal.db {
@@ -216,6 +153,9 @@ impl<'t> Blockers<'t> {
                     name(&mut refusal, other);
                 }
                 around.look_back(&times, &mut refusal, &mut looked_back);
+                while around.pending.front().is_some_and(|&first| first < at_hand) {
+                    around.pending.pop_front();
+                }
                 around.pending.push_back(number);
             }
         }
@@ -246,17 +186,14 @@ impl<'t> Blockers<'t> {
         let Some(around) = self.around.get_mut(db as usize) else { return false };
         let mut named = false;
         while let Some(&first) = around.pending.front() {
-            if refusals[first as usize].end.saturating_add(settled) >= now {
+            if refusals.get(first).is_some_and(|refusal| refusal.end.saturating_add(settled) >= now) {
                 break;
             }
             around.pending.pop_front();
         }
         for &number in around.pending.iter().rev() {
-            let refusal = &mut refusals[number as usize];
-            if refusal.end <= taken.asked {
-                break;
-            }
-            if refusal.who != who && refusal.request.is_refused_by(lock) {
+            let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > taken.asked) else { break };
+            if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
                 name(refusal, holder(who, lock, taken, false));
                 named = true;
             }
@@ -331,13 +268,11 @@ impl<'t> Blockers<'t> {
         if refused == 0 {
             return;
         }
-        for refusal in &mut self.refusals[refused as usize - 1..] {
-            if refusal.end <= last {
+        for refusal in self.refusals.since_mut(refused - 1) {
+            if refusal.end <= last || refusal.counted {
                 continue;
             }
-            for other in refusal.holders.iter_mut().filter(|other| other.who == who && other.lock == lock) {
-                other.certain = false;
-            }
+            refusal.doubt(|other| other.who == who && other.lock == lock);
         }
     }
 }

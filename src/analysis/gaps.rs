@@ -76,18 +76,28 @@ impl Gaps {
         }
     }
 
+    /// How many are known to be missing between those that passed by.
+    pub(crate) fn missing(&self) -> u64 {
+        self.gaps.iter().map(|gap| gap.1 - gap.0 + 1).sum()
+    }
+
     /// Whether a record after this one is missing.
     pub(crate) fn after(&self, number: u64) -> bool {
         self.between(number, u64::MAX)
     }
 
-    /// Whether a record between these two numbers is missing.
+    /// Whether a record between these two numbers is missing; or has not passed by yet, while a later one has.
     pub(crate) fn between(&self, from: u64, to: u64) -> bool {
         if self.too_many || self.first.is_some_and(|first| from < first) {
             return true;
         }
         let at = self.gaps.partition_point(|gap| gap.1 < from);
-        self.gaps.get(at).is_some_and(|gap| gap.0 <= to)
+        if self.gaps.get(at).is_some_and(|gap| gap.0 <= to) {
+            return true;
+        }
+        let Some(&latest) = self.early.last() else { return false };
+        let (from, to) = (from.max(self.next), to.min(latest));
+        from <= to && self.early.range(from..=to).count() as u64 != to - from + 1
     }
 }
 

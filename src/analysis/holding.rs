@@ -84,7 +84,14 @@ pub(crate) struct Holdings {
     pub(crate) all: Vec<Holding>,
     index: HashMap<(ConnId, LockId, Instant), u32>,
     live: HashMap<(ConnId, LockId), u32>,
+    /// Places in `all` that are free again.
+    free: Vec<u32>,
+    /// How many were needed when those that were not were forgotten last.
+    needed: usize,
 }
+
+/// Holds that are remembered in any case.
+const MANY: usize = 16_384;
 
 impl Holdings {
     /// The hold with this beginning.
@@ -95,18 +102,17 @@ impl Holdings {
     /// A refused attempt names a hold that is still there. Whether it was new.
     pub(crate) fn watch(&mut self, who: ConnId, lock: LockId, taken: &Taken, activity: &Activity) -> bool {
         let fresh = self.add(who, lock, taken, Ending::Open, activity.mark(lock));
-        if fresh {
-            self.live.insert((who, lock), self.all.len() as u32 - 1);
+        if let Some(number) = fresh {
+            self.live.insert((who, lock), number);
         }
-        fresh
+        fresh.is_some()
     }
 
     /// A refused attempt names a hold that had ended already.
     pub(crate) fn ended_before(&mut self, who: ConnId, lock: LockId, taken: &Taken, past: &Past) {
         let sql = if past.writer == 0 { taken.sql } else { past.writer };
-        if self.add(who, lock, &Taken { sql, ..*taken }, past.ending, Totals::default())
-            && let Some(holding) = self.all.last_mut()
-        {
+        if let Some(number) = self.add(who, lock, &Taken { sql, ..*taken }, past.ending, Totals::default()) {
+            let holding = &mut self.all[number as usize];
             (holding.alone, holding.level_after, holding.watched) = (past.alone, past.level_after, false);
         }
     }
@@ -116,22 +122,36 @@ impl Holdings {
         let taken =
             Taken { asked: commit.since, tid: commit.tid, sql: commit.sql, number: commit.taken, seen: true, ..Taken::default() };
         let ending = Ending::Released(commit.at, Some(commit.number));
-        if self.add(commit.who, LockId::shm(Slot::WRITE.0, true), &taken, ending, Totals::default())
-            && let Some(holding) = self.all.last_mut()
-        {
-            holding.watched = false;
+        if let Some(number) = self.add(commit.who, LockId::shm(Slot::WRITE.0, true), &taken, ending, Totals::default()) {
+            self.all[number as usize].watched = false;
         }
     }
 
-    fn add(&mut self, who: ConnId, lock: LockId, taken: &Taken, ending: Ending, base: Totals) -> bool {
-        let number = self.all.len() as u32;
-        let mut fresh = false;
-        self.index.entry((who, lock, taken.asked)).or_insert_with(|| {
-            fresh = true;
-            number
-        });
-        if fresh {
-            self.all.push(Holding {
+    /// Whether it is time to forget those that nobody needs.
+    pub(crate) fn is_full(&self) -> bool {
+        self.index.len() > MANY + 2 * self.needed
+    }
+
+    /// Forgets all holds but these and those that are still there.
+    pub(crate) fn forget_all_but(&mut self, needed: &[u32]) {
+        let mut stays = vec![false; self.all.len()];
+        needed.iter().chain(self.live.values()).chain(&self.free).for_each(|&number| stays[number as usize] = true);
+        for (number, holding) in (0..).zip(&mut self.all) {
+            if !stays[number as usize] {
+                self.index.remove(&(holding.who, holding.lock, holding.since));
+                holding.work = Vec::new();
+                self.free.push(number);
+            }
+        }
+        self.needed = self.index.len();
+    }
+
+    fn add(&mut self, who: ConnId, lock: LockId, taken: &Taken, ending: Ending, base: Totals) -> Option<u32> {
+        let next = self.free.last().copied().unwrap_or(self.all.len() as u32);
+        let mut fresh = None;
+        self.index.entry((who, lock, taken.asked)).or_insert_with(|| *fresh.insert(next));
+        if fresh.is_some() {
+            let holding = Holding {
                 who,
                 lock,
                 since: taken.asked,
@@ -150,7 +170,11 @@ impl Holdings {
                 elsewhere: false,
                 watched: true,
                 base,
-            });
+            };
+            match self.free.pop() {
+                Some(free) => self.all[free as usize] = holding,
+                None => self.all.push(holding),
+            }
         }
         fresh
     }

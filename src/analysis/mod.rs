@@ -1,50 +1,63 @@
 //! What happened: per database, who held which lock for how long, who was refused and by whom, who waited.
 //!
 //! In comes a [`Trace`]; out goes an [`Analysis`], which the reports render. Pure and streaming: one pass over the records, and memory
-//! that grows with the number of refused attempts and live connections but not with the length of the trace.
+//! that grows with the number of connections that are open at a time but not with the length of the trace, nor with how much was refused.
 //!
 //! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
-//! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, [`incident`] puts runs and holds together, [`cause`] says
-//! why, [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by; [`now`] is for programs that are running. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, `decide` puts runs and holds together to an [`incident`], [`cause`] says
+//! why, `settle` says when: [`totals`] counts them all, `listed` keeps those worth listing. [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by; [`now`] is for programs that are running. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 #![forbid(unsafe_code)]
 
 pub mod activity;
+pub mod attempts;
 pub mod audit;
 mod blockers;
 pub mod cause;
 mod connections;
 pub mod database;
+mod decide;
 mod gaps;
+pub mod harmless;
 pub mod hazard;
 pub mod holding;
 pub mod incident;
+mod listed;
 pub mod lock;
 pub mod now;
 mod passing;
+pub mod refusal;
 mod refused;
 mod run;
+mod runs;
+mod settle;
 pub mod snapshot;
 pub mod sql;
 mod starved;
 pub mod timeline;
 pub(crate) mod times;
+pub mod totals;
 pub mod waits;
 pub mod watch;
+mod window;
 
-pub use blockers::{Asked, Holder, Refusal};
+pub use attempts::Attempts;
 pub use cause::{Cause, Contributing, Evidence, Role};
 pub use database::{Database, Distribution, Hold, LockStats};
+pub use harmless::Harmless;
 pub use hazard::{Hazard, HazardKind};
 pub use holding::{Ending, Holding};
-pub use incident::{Blocker, Ended, Harmless, Incident, State};
+pub use incident::{Blocker, Ended, Incident, State};
 pub use lock::{LockId, Request};
+pub use refusal::{Asked, Holder, Refusal};
 pub use timeline::ConnId;
 pub use times::Instant;
+pub use totals::Totals;
 pub use waits::{Outcome, Wait};
 pub use watch::Watch;
 
 use crate::trace::{Error, LogId, Outside, Summary, Trace};
 use run::Run;
+use settle::Facts;
 use times::Times;
 
 /// What to keep.
@@ -52,13 +65,22 @@ use times::Times;
 pub struct Options {
     /// How many of the longest holds of each database.
     pub longest: usize,
+    /// How many incidents, runs of refused attempts and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
+    /// sums ([`Totals`], [`Attempts`]) are of all of them.
+    pub listed: usize,
+    /// How many runs of refused attempts are at hand before the first of them is decided; four times as many attempts. Whatever ends later is not
+    /// known to what it delayed.
+    pub at_hand: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { longest: 10 }
+        Options { longest: 10, listed: 10_000, at_hand: 8_192 }
     }
 }
+
+/// What one pass gives: whether holds seemed to exclude each other; who audits; what should have been assumed.
+type Passed<'t> = (Analysis<'t>, bool, Option<audit::Run<'t>>, Option<Facts>);
 
 /// Everything found in a trace.
 pub struct Analysis<'t> {
@@ -68,16 +90,22 @@ pub struct Analysis<'t> {
     pub summary: Summary,
     /// Every database with records.
     pub databases: Vec<Database>,
-    /// Every refused attempt, in time order.
+    /// Refused attempts, in time order: the first ones, as many as [`Options::listed`] says.
     pub refusals: Vec<Refusal>,
-    /// Every run of refused attempts.
+    /// Runs of refused attempts: the first ones, as many as [`Options::listed`] says.
     pub waits: Vec<Wait>,
-    /// What mattered of them, and the upgrades that failed without a refused call, in time order.
+    /// What mattered of them, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`] says.
     pub incidents: Vec<Incident>,
-    /// The holds that refused somebody.
+    /// The holds that were in the way in these incidents.
     pub holdings: Vec<Holding>,
+    /// Sums over all incidents, listed or not.
+    pub totals: Totals,
+    /// Sums over all refused attempts, listed or not.
+    pub attempts: Attempts<'t>,
     /// What can go wrong, found without any refusal.
     pub hazards: Vec<Hazard>,
+    /// What was to be kept.
+    pub options: Options,
     /// Records that were read.
     pub records: u64,
     /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.
@@ -103,22 +131,14 @@ impl<'t> Analysis<'t> {
     }
 
     fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Watch>) -> Result<Analysis<'t>, Error> {
-        let mut events = trace.events()?;
-        let mut run = Run::new(trace, options, watch);
-        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
-        // something.
-        let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
-        for event in &mut events {
-            if let Some(auditor) = &mut auditor {
-                auditor.event(&event);
+        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Facts::assumed(trace), watch)? {
+            (.., Some(facts)) if !trace.is_read_once() => {
+                // Something is missing that nobody could know of before, and much was decided by then.
+                let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, facts, None)?;
+                (analysis, contradiction, auditor)
             }
-            run.event(&event);
-            if run.enough() {
-                break;
-            }
-        }
-        let contradiction = run.contradiction();
-        let mut analysis = run.finish(events.finish());
+            (analysis, contradiction, auditor, _) => (analysis, contradiction, auditor),
+        };
         if contradiction {
             let audit = match auditor {
                 Some(auditor) => auditor.finish(),
@@ -128,6 +148,28 @@ impl<'t> Analysis<'t> {
             analysis.hazards.sort_by_key(|hazard| (hazard.db, hazard.kind));
         }
         Ok(analysis)
+    }
+
+    fn pass(trace: &'t Trace, options: Options, facts: Facts, watch: Option<&mut dyn Watch>) -> Result<Passed<'t>, Error> {
+        let mut events = trace.events()?;
+        let mut run = Run::new(trace, options, facts, watch);
+        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
+        // something.
+        let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
+        let mut stopped = false;
+        for event in &mut events {
+            if let Some(auditor) = &mut auditor {
+                auditor.event(&event);
+            }
+            run.event(&event);
+            if run.enough() {
+                stopped = true;
+                break;
+            }
+        }
+        let contradiction = run.contradiction();
+        let (analysis, better) = run.finish(events.finish());
+        Ok((analysis, contradiction, auditor, better.filter(|_| !stopped)))
     }
 
     /// Nanoseconds between two instants of this log; `None` where the length of a tick is unknown.
@@ -150,6 +192,14 @@ impl<'t> Analysis<'t> {
     /// later, in or outside the trace. A reading after the fact: whoever it names may have taken the lock in between.
     pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {
         self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.asked?.start)
+    }
+
+    /// How many incidents, runs and refused attempts are counted and not listed.
+    pub fn not_listed(&self) -> [u64; 3] {
+        let totals = &self.totals;
+        let all = [totals.incidents.count, totals.waits, totals.refusals];
+        let listed = [self.incidents.len(), self.waits.len(), self.refusals.len()];
+        std::array::from_fn(|i| all[i].saturating_sub(listed[i] as u64))
     }
 
     /// Whether records are missing that could have named a holder.

@@ -4,9 +4,9 @@
 //! the records ([`super::run`]) that is about refusals.
 #![forbid(unsafe_code)]
 
-use super::blockers::{Asked, Refusal};
 use super::connections::{Found, Index, NO_DATABASE};
 use super::lock::{LockId, Request};
+use super::refusal::{Asked, Refusal};
 use super::run::Run;
 use super::timeline::Taken;
 use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting, is_cut};
@@ -19,8 +19,8 @@ impl Run<'_, '_> {
         let Event { log, number, ref record } = *event;
         let Some(conn) = self.conns.get(index) else { return };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
-        let place = self.blockers.refusals.len();
-        conn.refused = Some(place as u32);
+        let place = self.blockers.refusals.next();
+        conn.refused = Some(place);
         if let Some(db) = db {
             self.databases.all[db as usize].stats(request.lock()).refused += 1;
         }
@@ -46,14 +46,17 @@ impl Run<'_, '_> {
             in_process: record.arg == REFUSED_HERE,
             asked,
             forgotten: false,
+            counted: false,
         };
         self.blockers.refused(&mut self.conns, index, refusal);
-        self.watch(place);
+        self.watch_holders(place);
+        self.runs.refused(wait, place);
+        self.settle();
     }
 
     /// Keeps an eye on the holds that refuse this attempt.
-    fn watch(&mut self, place: usize) {
-        let refusal = &mut self.blockers.refusals[place];
+    fn watch_holders(&mut self, place: u32) {
+        let Some(refusal) = self.blockers.refusals.get_mut(place) else { return };
         for holder in &mut refusal.holders {
             let Found::Live(index) = self.conns.find(holder.who) else { continue };
             let Some(conn) = self.conns.get(index) else { continue };
@@ -94,6 +97,7 @@ impl Run<'_, '_> {
                         waiting.wait.last_sleep_cut = is_cut(waiting.wait.sleeps, record.arg);
                         waiting.wait.sleeps += 1;
                         waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
+                        self.runs.went_on(waiting);
                     } else if record.kind == Kind::SHM_LOCK
                         && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
                     {
@@ -102,6 +106,7 @@ impl Run<'_, '_> {
                     } else if record.kind == Kind::LOCK && record.rc.is_busy() {
                         // It has to begin anew for its lock, and did not get so far.
                         waiting.again(end, number);
+                        self.runs.went_on(waiting);
                     } else {
                         // A reader's slot that it does without, whoever has it, is another matter.
                         beside = record.kind == Kind::SHM_LOCK && record.rc.is_busy();
@@ -112,6 +117,7 @@ impl Run<'_, '_> {
                 }
                 Meaning::Refused => {
                     waiting.again(end, number);
+                    self.runs.went_on(waiting);
                     return waiting.index;
                 }
                 Meaning::Granted => {
@@ -145,13 +151,12 @@ impl Run<'_, '_> {
         wait.before = Before { wal, checked: before.checked, earlier, reading, waited, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
-        let place = self.waits.len() as u32;
         if beside {
             wait.outcome = Outcome::GaveUp;
-        } else {
-            conn.waiting = Some(Waiting::new(wait, place));
+            return self.runs.beside(wait);
         }
-        self.waits.push(wait);
+        let place = self.runs.begin(wait);
+        conn.waiting = Some(Waiting::new(wait, place));
         place
     }
 
@@ -161,7 +166,9 @@ impl Run<'_, '_> {
         if let Some(db) = wait.db {
             wait.writers.1 = self.commits.so_far(db).0;
         }
-        self.waits[waiting.index as usize] = wait;
+        if self.runs.end(waiting.index, wait) {
+            self.decide_late(waiting.index);
+        }
         let Some(db) = wait.db else { return };
         let ns = self.times.ns(wait.who.log, wait.from, wait.until);
         let stats = self.databases.all[db as usize].stats(wait.request.lock());

@@ -10,13 +10,14 @@ use super::database::{Database, Databases};
 use super::gaps::Gaps;
 use super::hazard::Signs;
 use super::holding::{Ending, Holdings, Past};
-use super::incident::{self, Found};
 use super::lock::{LockId, Request};
 use super::refused::Earlier;
+use super::runs::Runs;
+use super::settle::{Facts, Settled, number_anew};
 use super::snapshot::Commits;
 use super::timeline::{Change, ConnId, End, NEVER, Taken};
 use super::times::{Instant, Times};
-use super::waits::{Outcome, Wait};
+use super::waits::Outcome;
 use super::watch::{Span, SpanEnd, WalSizes, Watch, Worked};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
@@ -39,13 +40,16 @@ pub(super) struct Run<'t, 'w> {
     pub(super) databases: Databases<'t>,
     pub(super) conns: Connections,
     pub(super) blockers: Blockers<'t>,
-    pub(super) waits: Vec<Wait>,
+    pub(super) runs: Runs,
     pub(super) holdings: Holdings,
     pub(super) commits: Commits,
     pub(super) signs: Signs,
     changes: Vec<Change>,
     seen: Vec<Seen>,
-    gaps: Vec<Gaps>,
+    pub(super) gaps: Vec<Gaps>,
+    /// The last instant of each log's last record; empty while nobody asked.
+    pub(super) ends: Vec<Instant>,
+    pub(super) settled: Settled<'t>,
     records: u64,
     /// Whoever wants every hold.
     watch: Option<&'w mut dyn Watch>,
@@ -53,21 +57,23 @@ pub(super) struct Run<'t, 'w> {
 }
 
 impl<'t, 'w> Run<'t, 'w> {
-    pub(super) fn new(trace: &'t Trace, options: Options, watch: Option<&'w mut dyn Watch>) -> Run<'t, 'w> {
+    pub(super) fn new(trace: &'t Trace, options: Options, facts: Facts, watch: Option<&'w mut dyn Watch>) -> Run<'t, 'w> {
         let times = Times::new(trace);
         Run {
             trace,
             times,
             databases: Databases::new(trace, options.longest),
             conns: Connections::default(),
-            blockers: Blockers::new(times),
-            waits: Vec::new(),
+            blockers: Blockers::new(times, options.listed),
+            runs: Runs::new(options.listed),
             holdings: Holdings::default(),
             commits: Commits::default(),
             signs: Signs::default(),
             changes: Vec::new(),
             seen: vec![Seen::default(); trace.logs().len()],
             gaps: vec![Gaps::default(); trace.logs().len()],
+            ends: Vec::new(),
+            settled: Settled::new(options, facts),
             records: 0,
             watch,
             wal_sizes: WalSizes::default(),
@@ -143,11 +149,7 @@ impl<'t, 'w> Run<'t, 'w> {
         if let Some(holding) = conn.released.take() {
             self.holdings.released_with(holding, record);
         }
-        if let Some(stale) = conn.stale.take()
-            && self.commits.upgraded(*stale, record, number, start)
-        {
-            self.holdings.committed(&stale.peer);
-        }
+        let stale = conn.stale.take().and_then(|stale| stale.upgraded(record, number, start));
         if record.flags.0 & (Flags::FORKED.0 | Flags::SHARED_CACHE.0) != 0 || !record.rc.is_ok() {
             self.signs.flagged(db, event);
         }
@@ -156,7 +158,7 @@ impl<'t, 'w> Run<'t, 'w> {
         }
         if let Some(number) = conn.refused.take()
             && matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE)
-            && let Some(refusal) = self.blockers.refusals.get_mut(number as usize)
+            && let Some(refusal) = self.blockers.refusals.get_mut(number)
         {
             refusal.closing = refusal.request == Request::File(Level::EXCLUSIVE);
         }
@@ -202,6 +204,9 @@ impl<'t, 'w> Run<'t, 'w> {
             }
             self.end_wait(index, Outcome::GaveUp);
             self.conns.close(index);
+        }
+        if let Some(stale) = stale {
+            self.upgrade_failed(&stale);
         }
     }
 
@@ -289,7 +294,8 @@ impl<'t, 'w> Run<'t, 'w> {
         self.blockers.contradiction
     }
 
-    pub(super) fn finish(mut self, summary: Summary) -> Analysis<'t> {
+    /// The trace has ended. Where what was decided before that rests on a wrong assumption: what should have been assumed.
+    pub(super) fn finish(mut self, summary: Summary) -> (Analysis<'t>, Option<Facts>) {
         // Holds that the trace ends with, and what is left of the waits.
         let open: Vec<Index> = self.conns.all().map(|(index, _)| index).collect();
         let gaps = self.gaps(&summary);
@@ -327,16 +333,6 @@ impl<'t, 'w> Run<'t, 'w> {
                 }
             }
         }
-        for refusal in &mut self.blockers.refusals {
-            for holder in &mut refusal.holders {
-                // With more than one record lost between others, a release and the next acquisition can be among them.
-                holder.certain &= !gaps[holder.who.log.0 as usize].0;
-            }
-            // Those that stayed certain make the others irrelevant.
-            if refusal.holders.iter().any(|holder| holder.certain) {
-                refusal.holders.retain(|holder| holder.certain);
-            }
-        }
         let mut span: Option<(u64, u64)> = None;
         for (log, seen) in (0..).map(LogId).zip(&self.seen) {
             let Some((from, to)) = seen.ticks else { continue };
@@ -347,37 +343,39 @@ impl<'t, 'w> Run<'t, 'w> {
         for (gaps, log) in self.gaps.iter_mut().zip(self.trace.logs()) {
             gaps.finish(log.head);
         }
-        let alive = (0..).map(LogId).zip(&self.seen).map(|(log, seen)| seen.latest.max(self.times.last_anchor(log))).collect();
+        let losses = gaps.iter().any(|gap| gap.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0);
+        let facts = Facts { losses, lossy: gaps.iter().map(|gap| gap.0).collect() };
+        // What was decided early rests on what was assumed.
+        let wrong = self.settled.early && self.settled.facts != facts;
+        let alive = self.alive().collect();
+        let mut incidents = self.settle_all(facts.clone(), alive);
         let firsts = std::mem::take(&mut self.databases.firsts);
         let mut databases = self.databases.all;
         databases.iter_mut().for_each(Database::finish);
         let hazards = self.signs.finish(self.trace, &databases, &firsts);
-        let found = Found {
-            trace: self.trace,
-            times: self.times,
-            databases: &databases,
-            refusals: &self.blockers.refusals,
-            waits: &self.waits,
-            holdings: &self.holdings,
-            stale: &self.commits.stale,
-            gaps: &self.gaps,
-            losses: gaps.iter().any(|gap| gap.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0),
-            alive,
-        };
-        let incidents = incident::all(&found);
-        Analysis {
+        let holdings = number_anew(&mut incidents, self.holdings);
+        let analysis = Analysis {
             incidents,
             hazards,
-            holdings: self.holdings.all,
+            holdings,
             trace: self.trace,
             summary,
             databases,
-            refusals: self.blockers.refusals,
-            waits: self.waits,
+            refusals: self.blockers.refusals.finish(),
+            waits: self.runs.finish(),
+            totals: self.settled.totals,
+            attempts: self.settled.attempts,
+            options: self.settled.options,
             records: self.records,
             span,
             times: self.times,
-        }
+        };
+        (analysis, wrong.then_some(facts))
+    }
+
+    /// The latest sign of life of each log.
+    pub(super) fn alive(&self) -> impl Iterator<Item = Instant> + '_ {
+        (0..).map(LogId).zip(&self.seen).map(|(log, seen)| seen.latest.max(self.times.last_anchor(log)))
     }
 
     /// For each log: whether more than one record is lost between others; whether any is lost that could have ended a hold.

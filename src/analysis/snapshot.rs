@@ -67,7 +67,6 @@ struct PerDatabase {
 #[derive(Default)]
 pub(crate) struct Commits {
     per: Vec<PerDatabase>,
-    pub(crate) stale: Vec<Stale>,
 }
 
 impl Commits {
@@ -111,15 +110,6 @@ impl Commits {
         *latest = Some(commit);
     }
 
-    /// The record after the one that took WRITE with a stale snapshot. Whether it proves the upgrade to have failed.
-    pub(crate) fn upgraded(&mut self, stale: Stale, record: &Record, number: u64, at: Instant) -> bool {
-        let failed = gives_write_up(record) && record.tid == stale.tid;
-        if failed {
-            self.stale.push(Stale { numbers: (stale.numbers.0, number), span: (stale.span.0, at), ..stale });
-        }
-        failed
-    }
-
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
     pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
         let another = reading.tid != record.tid || (reading.sql != 0 && record.sql != 0 && reading.sql != record.sql);
@@ -130,6 +120,14 @@ impl Commits {
         let peer = commits.into_iter().flatten().find(|commit| commit.who != who)?;
         let after = peer.at > reading.from.saturating_add(times.slack());
         (after && times.comparable(peer.who.log, who.log)).then_some(peer)
+    }
+}
+
+impl Stale {
+    /// The record after the one that took WRITE: the upgrade, where that proves it to have failed.
+    pub(crate) fn upgraded(self, record: &Record, number: u64, at: Instant) -> Option<Stale> {
+        let failed = gives_write_up(record) && record.tid == self.tid;
+        failed.then_some(Stale { numbers: (self.numbers.0, number), span: (self.span.0, at), ..self })
     }
 }
 

@@ -1,68 +1,115 @@
 //! Checkpoints that one reader keeps from finishing, again and again, while the WAL grows.
 //!
-//! In come the refusals of passive checkpoints, each of which is harmless by itself; out goes one incident for each reader's hold that certainly refused
-//! two or more, and under which the WAL grew. No statement fails by it: the WAL grows, and reading it takes longer.
+//! In come the runs of passive checkpoints that were refused, each of which is harmless by itself; out goes one incident for each reader's hold that certainly
+//! refused two or more, and under which the WAL grew. No statement fails by it: the WAL grows, and reading it takes longer.
 #![forbid(unsafe_code)]
 
 use super::cause::{Cause, Evidence, Role};
+use super::decide::{Found, add_holds, blockers};
 use super::holding::Ending;
-use super::incident::{Ended, Found, Harmless, Incident, add_holds, blockers, harmless};
+use super::incident::{Ended, Incident};
+use super::runs::{Entry, Named};
+use super::waits::Wait;
 use std::collections::BTreeMap;
 
 /// Refused checkpoints that make it an incident.
-const AGAIN: usize = 2;
+const AGAIN: u32 = 2;
 
-pub(super) fn all(found: &Found<'_>, by_wait: &[Vec<u32>]) -> Vec<Incident> {
-    let mut refused: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (index, wait) in (0..).zip(found.waits) {
-        if harmless(wait) != Some(Harmless::PassiveCheckpoint) {
-            continue;
-        }
-        let holders = by_wait[index as usize].iter().flat_map(|&refusal| &found.refusals[refusal as usize].holders);
-        let mut by: Vec<u32> = holders
-            .filter(|holder| holder.certain && !holder.lock.is_exclusive_slot())
-            .filter_map(|holder| found.holdings.find(holder.who, holder.lock, holder.since))
-            .collect();
-        by.sort_unstable();
-        by.dedup();
-        for holding in by {
-            refused.entry(holding).or_default().push(index);
+/// Readers in the way of checkpoints before those that are gone are looked for.
+const MANY: usize = 1024;
+
+struct Reader {
+    named: Named,
+    first: Wait,
+    last: Wait,
+    refused: u32,
+    /// When its hold was found to have ended: the number the next run would have had.
+    gone: Option<u64>,
+}
+
+/// By the hold: see the module.
+#[derive(Default)]
+pub(super) struct Starved {
+    readers: BTreeMap<u32, Reader>,
+}
+
+impl Starved {
+    /// A passive checkpoint was refused.
+    pub(super) fn add(&mut self, found: &Found<'_>, run: &Entry) {
+        for named in run.named.iter().filter(|named| named.certain) {
+            if found.holdings.all[named.holding as usize].lock.is_exclusive_slot() {
+                continue;
+            }
+            let fresh = Reader { named: Named { attempts: 0, ..*named }, first: run.wait, last: run.wait, refused: 0, gone: None };
+            let reader = self.readers.entry(named.holding).or_insert(fresh);
+            reader.named.attempts += named.attempts;
+            reader.named.same_thread |= named.same_thread;
+            reader.last = run.wait;
+            reader.refused += 1;
         }
     }
-    let mut incidents = Vec::new();
-    for (holding, waits) in refused {
-        let (Some(&first), Some(&last)) = (waits.first(), waits.last()) else { continue };
-        let (first, last) = (&found.waits[first as usize], &found.waits[last as usize]);
-        if waits.len() < AGAIN || last.wal_bytes <= first.wal_bytes {
-            continue;
-        }
-        let refusals: Vec<u32> = waits.iter().flat_map(|&wait| by_wait[wait as usize].iter().copied()).collect();
-        let (mut blockers, _) = blockers(found, &refusals, (first.from, last.until));
-        blockers.retain(|blocker| blocker.holding == holding);
-        let held = &found.holdings.all[holding as usize];
-        let own = |wait: &super::Wait, role| Evidence { log: wait.who.log, number: wait.numbers.0, role };
-        let mut incident = Incident {
-            db: last.db,
-            request: last.request,
-            who: last.who,
-            tid: last.tid,
-            sql: last.sql,
-            blockers,
-            more_blockers: 0,
-            outside: None,
-            first: first.from,
-            until: last.until,
-            attempts: waits.len() as u32,
-            sleeps: 0,
-            slept_us: 0,
-            ended: if matches!(held.ending, Ending::Released(..)) { Ended::SucceededAfterWait } else { Ended::Open },
-            cause: Cause::CheckpointStarved,
-            contributing: Vec::new(),
-            evidence: vec![own(first, Role::FirstRefused), own(last, Role::LastRefused)],
-            wait: None,
-        };
-        add_holds(found, &mut incident);
-        incidents.push(incident);
+
+    /// The holds it is about.
+    pub(super) fn holdings(&self) -> impl Iterator<Item = u32> + '_ {
+        self.readers.keys().copied()
     }
-    incidents
+
+    /// Where there are many: the incidents of those that are gone and whose refusals have all come.
+    pub(super) fn gone(&mut self, found: &Found<'_>) -> Vec<Incident> {
+        if self.readers.len() <= MANY {
+            return Vec::new();
+        }
+        let (now, decided) = (found.runs.count(), found.runs.count() - found.runs.undecided() as u64);
+        let mut incidents = Vec::new();
+        self.readers.retain(|&holding, reader| {
+            if reader.gone.is_none() && found.holdings.all[holding as usize].ending != Ending::Open {
+                reader.gone = Some(now);
+            }
+            let over = reader.gone.is_some_and(|gone| gone <= decided);
+            if over {
+                incidents.extend(incident(found, reader));
+            }
+            !over
+        });
+        incidents
+    }
+
+    /// All that are left.
+    pub(super) fn finish(&mut self, found: &Found<'_>) -> Vec<Incident> {
+        std::mem::take(&mut self.readers).values().filter_map(|reader| incident(found, reader)).collect()
+    }
+}
+
+fn incident(found: &Found<'_>, reader: &Reader) -> Option<Incident> {
+    let Reader { named, first, last, refused, .. } = reader;
+    if *refused < AGAIN || last.wal_bytes <= first.wal_bytes {
+        return None;
+    }
+    let (blockers, _) = blockers(found, &[*named], 0, (first.from, last.until));
+    let own = |wait: &Wait, role| Evidence { log: wait.who.log, number: wait.numbers.0, role };
+    let mut incident = Incident {
+        db: last.db,
+        request: last.request,
+        who: last.who,
+        tid: last.tid,
+        sql: last.sql,
+        blockers,
+        more_blockers: 0,
+        outside: None,
+        first: first.from,
+        until: last.until,
+        attempts: *refused,
+        sleeps: 0,
+        slept_us: 0,
+        ended: match found.holdings.all[named.holding as usize].ending {
+            Ending::Released(..) => Ended::SucceededAfterWait,
+            _ => Ended::Open,
+        },
+        cause: Cause::CheckpointStarved,
+        contributing: Vec::new(),
+        evidence: vec![own(first, Role::FirstRefused), own(last, Role::LastRefused)],
+        wait: None,
+    };
+    add_holds(found, &mut incident);
+    Some(incident)
 }

@@ -75,7 +75,7 @@ impl Demo {
         let done = play(&dir, &traces, self.seconds)?;
 
         let trace = Trace::open(&traces)?;
-        let analysis = Analysis::of(&trace, Options { longest: 5 })?;
+        let analysis = Analysis::of(&trace, Options { longest: 5, ..Options::default() })?;
         let mut out = output();
         writeln!(
             out,

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 /// Tell an incident: who was refused, who held the lock, why, and the records that prove it.
 ///
 /// An incident is one run of refused attempts of one connection for one lock, or an upgrade that failed without a refused call. Without --incident
-/// the worst one is told: an error the application saw before any wait, then the longest. The numbers are those of `locktrace report`.
+/// the worst one is told: an error the application saw before any wait, then the longest. The numbers are those of `locktrace report`; where a trace has more than
+/// 10,000, those that are kept are numbered, the first and the worst of each kind.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 What is said:
@@ -44,13 +45,16 @@ pub(super) struct Explain {
     /// A line for each incident: its number, when, how it ended, how long it waited, why, who was refused and by whom
     #[arg(long, conflicts_with_all = ["incident", "all"])]
     list: bool,
+    /// How many incidents to keep, where the trace has more: as given to `report`, whose numbers depend on it
+    #[arg(long, value_name = "N", default_value_t = Options::default().listed)]
+    incidents: usize,
 }
 
 impl Explain {
     pub(super) fn run(self) -> Result<(), Failure> {
         let given = Again::new(self.trace.as_deref())?;
         let trace = given.open()?;
-        let analysis = Analysis::of(&trace, Options::default())?;
+        let analysis = Analysis::of(&trace, Options { listed: self.incidents, ..Options::default() })?;
         let there = analysis.incidents.len() as u32;
         let mut out = output();
         let told: Vec<u32> = match self.incident {
@@ -58,6 +62,10 @@ impl Explain {
                 let are = match there {
                     0 => "the trace has none".to_owned(),
                     1 => "the trace has one".to_owned(),
+                    _ if analysis.not_listed()[0] > 0 => format!(
+                        "{there} are kept, the first and the worst of {all}; --incidents {all} keeps all (give it to report, too: the numbers change)",
+                        all = analysis.totals.incidents.count
+                    ),
                     _ => format!("the trace has {there}; --list lists them"),
                 };
                 return Err(Failure::Other(format!("there is no incident {number}: {are}")));

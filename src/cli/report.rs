@@ -33,7 +33,7 @@ pub(super) struct Report {
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// Write one JSON object, with every refused attempt in it
+    /// Write one JSON object, with the refused attempts and the incidents in it
     #[arg(long)]
     json: bool,
     /// Write one page with a timeline, which any browser opens without a network; - is standard output
@@ -42,20 +42,27 @@ pub(super) struct Report {
     /// How many of the longest holds of each database to name
     #[arg(long, value_name = "N", default_value_t = 10)]
     longest: usize,
-    /// List every refused attempt, not only the first 20
+    /// List every refused attempt, not only the first 20, and keep every incident
     #[arg(long)]
     all: bool,
+    /// How many incidents and refused attempts to keep one by one: the first ones, and the worst incidents of each kind
+    ///
+    /// All are counted. Incidents are numbered among those that are kept: give `explain` the same --incidents.
+    #[arg(long, value_name = "N", default_value_t = Options::default().listed, conflicts_with = "all")]
+    incidents: usize,
 }
 
 impl Report {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let listed = if self.all { usize::MAX } else { self.incidents };
+        let options = Options { longest: self.longest, listed, ..Options::default() };
         if let Some(to) = &self.html {
             let given = Again::new(self.trace.as_deref())?;
             let trace = given.open()?;
-            return html(&page::read(&trace, &given, Options { longest: self.longest })?, to);
+            return html(&page::read(&trace, &given, options)?, to);
         }
         let trace = open(self.trace.as_deref())?;
-        let analysis = Analysis::of(&trace, Options { longest: self.longest })?;
+        let analysis = Analysis::of(&trace, options)?;
         let mut out = output();
         if self.json {
             json::write(&analysis, &mut out)?;

@@ -77,6 +77,10 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     let Some(incident) = analysis.incidents.get(index as usize) else { return Ok(()) };
     let mut line = |text: &str| writeln!(out, "{}", cut(text, width).trim_end());
     let total = analysis.incidents.len();
+    let total = match analysis.not_listed()[0] {
+        0 => total.to_string(),
+        _ => format!("the {total} that are kept, of {} in all", analysis.totals.incidents.count),
+    };
     line(&format!("Incident {} of {total}: {}; {}", index + 1, incident.cause.id(), words::ended(incident)))?;
     if let Some(path) = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first()) {
         line(&format!("  database  {path}"))?;

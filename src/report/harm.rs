@@ -5,6 +5,7 @@
 
 use super::host::Hosts;
 use super::{essence, fix};
+use crate::analysis::totals::{self, Count};
 use crate::analysis::{Analysis, Cause, Ended, Incident};
 use std::collections::BTreeMap;
 
@@ -38,29 +39,21 @@ pub fn worst(analysis: &Analysis<'_>) -> Option<u32> {
 
 /// The causes, most harm first: errors the application saw, then time waited.
 pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
-    let mut all: BTreeMap<Cause, Harm> = BTreeMap::new();
+    let hosts = Hosts::of(analysis);
+    let mut worst: BTreeMap<Cause, u32> = BTreeMap::new();
     for (index, incident) in (0..).zip(&analysis.incidents) {
-        let (gave_up, waited) = weight(analysis, incident);
-        let harm = all.entry(incident.cause).or_insert_with(|| Harm {
-            cause: incident.cause,
-            count: 0,
-            gave_up: 0,
-            waited_ns: 0,
-            fix: String::new(),
-            worst: index,
-        });
-        harm.count += 1;
-        harm.gave_up += u64::from(gave_up);
-        harm.waited_ns = harm.waited_ns.saturating_add(waited);
-        if weight(analysis, &analysis.incidents[harm.worst as usize]) < (gave_up, waited) {
-            harm.worst = index;
+        let known = worst.entry(incident.cause).or_insert(index);
+        if weight(analysis, &analysis.incidents[*known as usize]) < weight(analysis, incident) {
+            *known = index;
         }
     }
-    let mut all: Vec<Harm> = all.into_values().collect();
-    let hosts = Hosts::of(analysis);
-    for harm in &mut all {
-        harm.fix = fix::of(analysis, &hosts, &analysis.incidents[harm.worst as usize]);
-    }
+    // The worst incident of each cause is always listed.
+    let harm = |(cause, count): (&Cause, &Count)| {
+        let worst = *worst.get(cause)?;
+        let fix = fix::of(analysis, &hosts, &analysis.incidents[worst as usize]);
+        Some(Harm { cause: *cause, count: count.count, gave_up: count.gave_up, waited_ns: count.waited_ns, fix, worst })
+    };
+    let mut all: Vec<Harm> = analysis.totals.causes.iter().filter_map(harm).collect();
     all.sort_by_key(|harm| (std::cmp::Reverse((harm.gave_up, harm.waited_ns, harm.count)), harm.cause));
     all
 }
@@ -80,27 +73,14 @@ pub struct Pair {
     pub waited_ns: u64,
 }
 
-/// Who blocks whom, most harm first. The blocker of an incident is the one that refused most of its attempts; by hash, so that one text in several
-/// processes is one statement.
+/// Who blocks whom, most harm first ([`crate::analysis::Totals::pairs`]).
 pub fn statements(analysis: &Analysis<'_>) -> Vec<Pair> {
-    let mut all: BTreeMap<(u64, u64), Pair> = BTreeMap::new();
-    for incident in &analysis.incidents {
-        let Some(blocker) = incident.blockers.first() else { continue };
-        let holding = &analysis.holdings[blocker.holding as usize];
-        let (gave_up, waited) = weight(analysis, incident);
-        let text = |who, hash| essence::sql(analysis.trace, who, hash).map(str::to_owned);
-        let pair = all.entry((incident.sql, holding.sql)).or_insert_with(|| Pair {
-            victim: text(incident.who, incident.sql),
-            blocker: text(holding.who, holding.sql),
-            count: 0,
-            gave_up: 0,
-            waited_ns: 0,
-        });
-        pair.count += 1;
-        pair.gave_up += u64::from(gave_up);
-        pair.waited_ns = pair.waited_ns.saturating_add(waited);
-    }
-    let mut all: Vec<Pair> = all.into_values().collect();
+    let text = |(who, hash)| essence::sql(analysis.trace, who, hash).map(str::to_owned);
+    let pair = |pair: &totals::Pair| {
+        let Count { count, gave_up, waited_ns, .. } = pair.harm;
+        Pair { victim: text(pair.victim), blocker: text(pair.blocker), count, gave_up, waited_ns }
+    };
+    let mut all: Vec<Pair> = analysis.totals.pairs.values().map(pair).collect();
     all.sort_by(|a, b| {
         (b.gave_up, b.waited_ns, b.count).cmp(&(a.gave_up, a.waited_ns, a.count)).then_with(|| a.victim.cmp(&b.victim))
     });

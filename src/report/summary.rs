@@ -6,7 +6,7 @@
 
 use super::human::{count, cut, duration};
 use super::{essence, harm, words};
-use crate::analysis::{Analysis, Ended, Incident};
+use crate::analysis::{Analysis, Incident};
 use std::io::{self, Write};
 
 /// Columns of a statement.
@@ -23,12 +23,12 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         many(analysis.records, "record", "records"),
         many(analysis.trace.logs().len() as u64, "process", "processes")
     );
-    let ended = |how: Ended| analysis.incidents.iter().filter(|incident| incident.ended == how).count() as u64;
     let Some(worst) = harm::causes(analysis).into_iter().next() else {
         let lost = missing(analysis).map_or_else(String::new, |missing| format!(", {missing}"));
         return writeln!(out, "locktrace: no lock was refused that an application could see: {size}{lost}; the trace is in {dir}");
     };
-    let (errors, waited, open) = (ended(Ended::GaveUp), ended(Ended::SucceededAfterWait), ended(Ended::Open));
+    let all = analysis.totals.incidents;
+    let (errors, waited, open) = (all.gave_up, all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if errors > 0 {
         parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));

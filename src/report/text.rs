@@ -4,7 +4,7 @@
 //! reaches the terminal unescaped.
 #![forbid(unsafe_code)]
 
-use super::essence::{self, Essence};
+use super::essence;
 use super::human::{count, cut, duration, known, pad, pad_left};
 use super::{losses, verdict, words};
 use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal};
@@ -77,7 +77,7 @@ impl<W: Write> Text<'_, '_, W> {
     }
 
     fn essence(&mut self) -> io::Result<()> {
-        let essence = Essence::of(self.analysis);
+        let essence = &self.analysis.attempts;
         if essence.refused == 0 {
             self.coloured(BOLD, "No attempt to take a lock was refused.")?;
         } else {
@@ -196,21 +196,22 @@ impl<W: Write> Text<'_, '_, W> {
 
     fn refusals(&mut self) -> io::Result<()> {
         let analysis = self.analysis;
-        let shown: Vec<&Refusal> =
-            analysis.refusals.iter().filter(|refusal| !refusal.closing && !refusal.request.is_optional()).collect();
-        if shown.is_empty() {
+        let all = analysis.attempts.refused;
+        if all == 0 {
             return Ok(());
         }
+        let mut shown = 0;
         writeln!(self.out)?;
         self.coloured(BOLD, "Refused attempts")?;
-        for refusal in shown.iter().take(self.style.refusals) {
+        let listed = analysis.refusals.iter().filter(|refusal| !refusal.closing && !refusal.request.is_optional());
+        for refusal in listed.take(self.style.refusals) {
             self.refusal(refusal)?;
+            shown += 1;
         }
-        if shown.len() > self.style.refusals {
-            self.line(&format!(
-                "  … and {} more: --all lists them, --json too",
-                count((shown.len() - self.style.refusals) as u64)
-            ))?;
+        let more = all.saturating_sub(shown);
+        if more > 0 {
+            let json = if analysis.not_listed()[2] == 0 { ", --json too" } else { "" };
+            self.line(&format!("  … and {} more: --all lists them{json}", count(more)))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::harm::{self, Harm};
 use super::human::{count, cut, duration, pad_left};
 use super::text::{BOLD, PLAIN, RED, many};
 use super::{essence, words};
-use crate::analysis::{Analysis, Ended};
+use crate::analysis::Analysis;
 use std::io::{self, Write};
 
 /// Pairs of statements that are listed.
@@ -20,6 +20,15 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
     for harm in harm::causes(analysis) {
         cause(analysis, &harm, width, out)?;
+    }
+    let more = analysis.not_listed()[0];
+    if more > 0 {
+        let text = format!(
+            "  ({} incidents are kept one by one, the first and the worst of each kind; {} more are only counted: --incidents N keeps more)",
+            count(analysis.incidents.len() as u64),
+            count(more)
+        );
+        writeln!(out, "{}", cut(&text, width))?;
     }
     if !analysis.hazards.is_empty() {
         let mut ids: Vec<&str> = analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect();
@@ -34,8 +43,8 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if analysis.incidents.is_empty() {
         return None;
     }
-    let ended = |how: Ended| analysis.incidents.iter().filter(|incident| incident.ended == how).count() as u64;
-    let (failed, waited, open) = (ended(Ended::GaveUp), ended(Ended::SucceededAfterWait), ended(Ended::Open));
+    let all = analysis.totals.incidents;
+    let (failed, waited, open) = (all.gave_up, all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if waited > 0 {
         parts.push(format!("{} got the lock after a wait", count(waited)));
@@ -71,7 +80,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         line(format!("    by       {stranger}, outside the trace, holding {}", stranger.lock()))?;
     }
     super::explain::paragraph(out, "    fix      ", &harm.fix, width)?;
-    writeln!(out, "{}", cut(&format!("    proof    locktrace explain --incident {}", harm.worst + 1), width))
+    writeln!(out, "{}", cut(&format!("    proof    {}", words::explain(analysis, harm.worst)), width))
 }
 
 /// Which statement is in the way of which.
@@ -98,6 +107,16 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
     }
     if pairs.len() > PAIRS {
         writeln!(out, "  … and {} more: --json lists them", count((pairs.len() - PAIRS) as u64))?;
+    }
+    let other = analysis.totals.other_pairs;
+    if other.count > 0 {
+        let text = format!(
+            "  … and other statements, not told apart: {}, {}, {} waited in all",
+            many(other.count, "time"),
+            many(other.gave_up, "error"),
+            duration(other.waited_ns)
+        );
+        writeln!(out, "{}", cut(&text, width))?;
     }
     Ok(())
 }

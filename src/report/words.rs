@@ -5,7 +5,7 @@
 
 use super::essence;
 use super::human::cut;
-use crate::analysis::{Analysis, ConnId, Incident, Instant};
+use crate::analysis::{Analysis, ConnId, Incident, Instant, Options};
 use crate::trace::LogId;
 
 /// `pid 7 thread 101 web-1 c2`.
@@ -36,6 +36,17 @@ pub fn at_real(analysis: &Analysis<'_>, now: u64) -> String {
     let Some((from, _)) = analysis.span else { return "at ?".to_owned() };
     let us = now.saturating_sub(from) / 1_000;
     format!("+{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// The command that tells this incident.
+pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
+    // Where not all are kept, the numbers depend on how many are.
+    let usual = Options::default().listed;
+    let which = match analysis.options.listed {
+        listed if listed == usual || analysis.totals.incidents.count <= listed.min(usual) as u64 => String::new(),
+        listed => format!(" --incidents {}", (listed as u64).min(analysis.totals.incidents.count)),
+    };
+    format!("locktrace explain --incident {}{which}", index + 1)
 }
 
 /// How an incident ended, for a sentence that began with the victim.

@@ -238,6 +238,15 @@ impl Trace {
         self.real_ns(log, ticks).unwrap_or(self.log(log).first.real_ns)
     }
 
+    /// The last record of this log, before its records are read; `None` where it is not known.
+    pub(crate) fn last_record(&self, log: LogId) -> Option<Record> {
+        let log = self.log(log);
+        match self.source {
+            Source::Directory => ring::last_record(&log.path, log.capacity.max(1), log.head),
+            Source::Lines(_) => None,
+        }
+    }
+
     /// Whether [`Trace::events`] works only once: for a stream of JSON lines.
     pub fn is_read_once(&self) -> bool {
         matches!(self.source, Source::Lines(_))

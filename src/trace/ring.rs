@@ -97,6 +97,19 @@ pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io
     Ok(have)
 }
 
+/// The latest whole record near the end of a ring that holds `head` records by now; `None` where there is none, or the file cannot be read.
+pub(crate) fn last_record(path: &Path, capacity: u64, head: u64) -> Option<Record> {
+    /// Slots that are looked at: each thread can leave one empty.
+    const LOOK: u64 = 64;
+    let file = File::open(path).ok()?;
+    (head.saturating_sub(LOOK.min(capacity))..head).rev().find_map(|number| {
+        let mut bytes = [0; record::SIZE];
+        let offset = header::SIZE as u64 + number % capacity * record::SIZE as u64;
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Record::decode(&bytes, number).ok()
+    })
+}
+
 /// A walk over the records of one ring file.
 pub(crate) struct Cursor {
     path: PathBuf,

@@ -18,7 +18,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     let (head, mood) = match verdict::headline(analysis) {
         Some((head, failed)) => (head, if failed > 0 { "bad" } else { "fair" }),
         None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
-        None => match essence::Essence::of(analysis).refused {
+        None => match analysis.attempts.refused {
             0 => ("No attempt to take a lock was refused".to_owned(), "good"),
             n => (format!("{}, none of which an application sees", many(n, "refused attempt")), "good"),
         },

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{array, put_lock, rfc3339};
-use crate::analysis::incident::{chain, harmless};
+use crate::analysis::incident::chain;
 use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
 use crate::report::essence;
 use crate::report::fix;
@@ -36,10 +36,15 @@ pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result
             })
         }),
     )?;
+    let other = analysis.totals.other_pairs;
+    if other.count > 0 {
+        let other = json!({"count": other.count, "gave_up": other.gave_up, "waited_ns": other.waited_ns});
+        write!(out, ",\n\"other_statements\":{other}")?;
+    }
     array(out, "hazards", analysis.hazards.iter().map(|item| hazard(analysis, item)))?;
     let mut without_harm: BTreeMap<&str, u64> = BTreeMap::new();
-    for kind in analysis.waits.iter().filter_map(harmless) {
-        *without_harm.entry(kind.id()).or_default() += 1;
+    for (kind, count) in &analysis.totals.harmless {
+        without_harm.insert(kind.id(), *count);
     }
     write!(out, ",\n\"harmless\":{}", json!(without_harm))?;
     array(out, "processes", analysis.trace.logs().iter().map(process))?;

@@ -14,9 +14,11 @@
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
 //! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
-//! | `incidents` | array, in time order: what [the table of an incident](#incidents) says |
+//! | `incidents` | array, in time order (all of them, up to 10,000): what [the table of an incident](#incidents) says |
 //! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `fix` |
 //! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
+//! | `other_statements` | where there are very many pairs of them: `count`, `gave_up`, `waited_ns` of those that did least harm, which are not told apart in `statements`. Left out when there are none |
+//! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums and not in the array, which has the first ones, and of incidents the worst of each kind (`--incidents`, `--all`). Left out when 0 |
 //! | `hazards` | array: `id`, `database` (index), `what`, `evidence` (array of `log`, `n`) |
 //! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`) |
 //! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
@@ -59,8 +61,10 @@
 
 mod incident;
 
-use super::essence::{self, Essence};
-use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait};
+use super::essence;
+use crate::analysis::{
+    Analysis, Attempts, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait,
+};
 use crate::trace::{LogId, Severity, object};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -70,11 +74,11 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let essence = Essence::of(analysis);
+    let essence = &analysis.attempts;
     write!(out, "{{\"schema\":1,\n\"records\":{}", analysis.records)?;
     let (from, to) = analysis.span.unzip();
     write!(out, ",\n\"from\":{},\n\"to\":{}", json!(from.map(rfc3339)), json!(to.map(rfc3339)))?;
-    write!(out, ",\n\"refused\":{}", refused(&essence))?;
+    write!(out, ",\n\"refused\":{}", refused(essence))?;
     let worst = essence.worst.map(|worst| {
         let mut value = holder(analysis, &worst.holder, None);
         value.remove("certain");
@@ -92,6 +96,11 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
     array(out, "refusals", analysis.refusals.iter().map(|item| refusal(analysis, item)))?;
     array(out, "waits", analysis.waits.iter().map(|item| wait(analysis, item)))?;
     incident::write(analysis, out)?;
+    for (what, more) in ["incidents", "waits", "refusals"].into_iter().zip(analysis.not_listed()) {
+        if more > 0 {
+            write!(out, ",\n\"{what}_not_listed\":{more}")?;
+        }
+    }
     array(out, "logs", (0..).map(LogId).zip(analysis.trace.logs()).map(|(id, _)| log(analysis, id)))?;
     array(
         out,
@@ -118,7 +127,7 @@ fn rfc3339(ns: u64) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
 }
 
-fn refused(essence: &Essence) -> Value {
+fn refused(essence: &Attempts<'_>) -> Value {
     let by_lock: Vec<Value> = essence
         .by_lock
         .iter()

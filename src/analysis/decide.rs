@@ -1,0 +1,235 @@
+//! What becomes of a run of refused attempts: who was in the way, why, how it ended, and the proof.
+//!
+//! In comes a run that is over, and what is known around it (`Found`); out goes an [`Incident`]. Called when the trace has gone far enough beyond it
+//! ([`super::settle`]), or has ended.
+#![forbid(unsafe_code)]
+
+use super::cause::{self, Case, Cause, Evidence, Role, Suspect, contributing};
+use super::database::Database;
+use super::gaps::Gaps;
+use super::holding::{Ending, Holding, Holdings};
+use super::incident::{Blocker, Ended, Incident, KEPT, State};
+use super::lock::{LockId, Request};
+use super::runs::{Entry, Named, Runs};
+use super::snapshot::Stale;
+use super::times::{Instant, Times};
+use super::waits::{Outcome, PATIENCE_NS, Wait};
+use crate::trace::Trace;
+use locktrace::event::Slot;
+
+/// What the pass over the records has found so far.
+pub(super) struct Found<'a> {
+    pub trace: &'a Trace,
+    pub times: Times<'a>,
+    pub databases: &'a [Database],
+    pub runs: &'a Runs,
+    pub holdings: &'a Holdings,
+    /// Missing record numbers, by log.
+    pub gaps: &'a [Gaps],
+    /// Records are missing that could have named a holder.
+    pub losses: bool,
+    /// The latest sign of life of each log.
+    pub alive: &'a [Instant],
+}
+
+/// Who was in the way of these attempts, most in the way first.
+pub(super) fn blockers(found: &Found<'_>, named: &[Named], more: u32, span: (Instant, Instant)) -> (Vec<Blocker>, u32) {
+    let mut all: Vec<Blocker> = named
+        .iter()
+        .map(|by| Blocker {
+            holding: by.holding,
+            tid: by.tid,
+            certain: by.certain,
+            same_thread: by.same_thread,
+            attempts: by.attempts,
+            state: State::Running,
+            waits_in: None,
+            held_before_ns: None,
+            held_after_ns: None,
+        })
+        .collect();
+    all.sort_by_key(|blocker| (!blocker.certain, std::cmp::Reverse(blocker.attempts)));
+    let more = more + all.len().saturating_sub(KEPT) as u32;
+    all.truncate(KEPT);
+    for blocker in &mut all {
+        let holding = &found.holdings.all[blocker.holding as usize];
+        let log = holding.who.log;
+        blocker.held_before_ns = holding.seen.then(|| found.times.ns(log, holding.since, span.0)).flatten();
+        blocker.held_after_ns = match holding.ending {
+            Ending::Released(at, _) => found.times.ns(log, span.1, at),
+            Ending::Open => found.alive.get(log.0 as usize).and_then(|&alive| found.times.ns(log, span.1, alive)),
+            Ending::Unseen(_) => None,
+        };
+    }
+    (all, more)
+}
+
+/// The incident that this run is, with this number.
+pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
+    let wait = &run.wait;
+    let span = (wait.from, wait.until);
+    let (mut blockers, more_blockers) = blockers(found, &run.named, run.more, span);
+    let names = &found.trace.log(wait.who.log).names;
+    let suspects: Vec<Suspect<'_>> = blockers
+        .iter()
+        .map(|blocker| {
+            let holding = &found.holdings.all[blocker.holding as usize];
+            let wait = found.runs.waiting(holding, span);
+            let checkpoint = 1 << Slot::CKPT.0 | 1 << Slot::WRITE.0;
+            let convoy = wait.is_some_and(|(_, wait)| {
+                wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
+            });
+            Suspect { holding, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
+        })
+        .collect();
+    let outside = if suspects.is_empty() { run.outside } else { None };
+    let case = Case {
+        outside: outside.is_some(),
+        trace: found.trace,
+        times: found.times,
+        wait,
+        outcome: outcome(found, wait),
+        sql: names.sql(wait.sql).map(|sql| sql.text.text.as_str()),
+        suspects: &suspects,
+        gaps: &found.gaps[wait.who.log.0 as usize],
+        all_gaps: found.gaps,
+        losses: found.losses,
+        alive: found.alive,
+        rollback: wait.db.is_some_and(|db| !found.databases[db as usize].modes.wal),
+    };
+    let verdict = cause::decide(&case);
+    let contributing = contributing::all(&case, verdict.cause);
+    for blocker in &mut blockers {
+        let holding = &found.holdings.all[blocker.holding as usize];
+        let waits = found.runs.waiting(holding, span);
+        blocker.state = state(&case, holding, waits.is_some());
+        // The number of the run; the incident it becomes is known in the end.
+        blocker.waits_in = waits.map(|(number, _)| number).filter(|_| blocker.state == State::Waiting);
+    }
+    let ended = match case.outcome {
+        // Refused inside a transaction: the application saw it at once, however it went on.
+        _ if verdict.cause == Cause::UpgradeRefused => Ended::GaveUp,
+        Outcome::Acquired => Ended::SucceededAfterWait,
+        Outcome::GaveUp => Ended::GaveUp,
+        Outcome::TraceEnd => Ended::Open,
+    };
+    let mut evidence = verdict.evidence;
+    let own = |number, role| Evidence { log: wait.who.log, number, role };
+    evidence.push(own(wait.numbers.0, Role::FirstRefused));
+    if wait.numbers.1 != wait.numbers.0 {
+        evidence.push(own(wait.numbers.1, Role::LastRefused));
+    }
+    if let Some(next) = wait.next {
+        evidence.push(own(next, if ended == Ended::SucceededAfterWait { Role::Granted } else { Role::Next }));
+    }
+    let mut incident = Incident {
+        db: wait.db,
+        request: wait.request,
+        who: wait.who,
+        tid: wait.tid,
+        sql: wait.sql,
+        blockers,
+        more_blockers,
+        outside,
+        first: wait.from,
+        until: wait.until,
+        attempts: wait.attempts,
+        sleeps: wait.sleeps,
+        slept_us: wait.slept_us,
+        ended,
+        cause: verdict.cause,
+        contributing,
+        evidence,
+        wait: Some(index),
+    };
+    add_holds(found, &mut incident);
+    incident
+}
+
+/// How a run ended; one that the trace ends with had given up, where its process lived on for longer than any pause between two attempts, or where its
+/// timeout was used up before the last one.
+fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
+    let slept = wait.sleeps >= wait.attempts;
+    let log = wait.who.log.0 as usize;
+    let alive = found.alive.get(log).filter(|_| !found.gaps[log].after(wait.numbers.1));
+    let alive = alive.and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
+    match wait.outcome {
+        Outcome::TraceEnd if !slept && (wait.last_sleep_cut || alive.is_some_and(|ns| ns > PATIENCE_NS)) => Outcome::GaveUp,
+        outcome => outcome,
+    }
+}
+
+/// The records of the holds, and all records in one order.
+pub(super) fn add_holds(found: &Found<'_>, incident: &mut Incident) {
+    for blocker in &incident.blockers {
+        let holding = &found.holdings.all[blocker.holding as usize];
+        let log = holding.who.log;
+        incident.evidence.push(Evidence { log, number: holding.number, role: Role::Took });
+        if let Ending::Released(_, Some(number)) = holding.ending {
+            incident.evidence.push(Evidence { log, number, role: Role::GaveUp });
+        }
+    }
+    incident.evidence.sort();
+    incident.evidence.dedup_by_key(|evidence| (evidence.log, evidence.number));
+}
+
+/// What a holder was doing.
+fn state(case: &Case<'_>, holding: &Holding, waits: bool) -> State {
+    let died =
+        holding.ending == Ending::Open && case.alive.get(holding.who.log.0 as usize).is_some_and(|&alive| alive < case.wait.from);
+    let met = case.met(holding);
+    let copying = holding.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);
+    match () {
+        () if matches!(holding.ending, Ending::Unseen(_)) || died => State::Gone,
+        () if waits => State::Waiting,
+        () if copying => State::Checkpointing,
+        () if contributing::is_slow_sync(case, holding) => State::Syncing,
+        () if contributing::is_idle(case, holding) => State::IdleInTransaction,
+        () => State::Running,
+    }
+}
+
+/// The incident that an upgrade from a stale snapshot is.
+pub(super) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) -> Incident {
+    let own = |number, role| Evidence { log: stale.who.log, number, role };
+    let peer = &stale.peer;
+    let mut evidence = vec![
+        own(stale.reading.number, Role::Reading),
+        own(stale.numbers.0, Role::TookWrite),
+        own(stale.numbers.1, Role::GaveWriteUp),
+        Evidence { log: peer.who.log, number: peer.number, role: Role::Committed },
+    ];
+    evidence.sort();
+    Incident {
+        db: Some(stale.db),
+        request: Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true },
+        who: stale.who,
+        tid: stale.tid,
+        sql: stale.sql,
+        blockers: holdings.find(peer.who, LockId::shm(Slot::WRITE.0, true), peer.since).map_or_else(Vec::new, |holding| {
+            vec![Blocker {
+                holding,
+                tid: peer.tid,
+                certain: true,
+                same_thread: peer.who.log == stale.who.log && peer.tid == stale.tid,
+                attempts: 1,
+                state: State::Running,
+                waits_in: None,
+                held_before_ns: times.ns(peer.who.log, peer.since, peer.at),
+                held_after_ns: Some(0),
+            }]
+        }),
+        more_blockers: 0,
+        outside: None,
+        first: stale.span.0,
+        until: stale.span.1,
+        attempts: 1,
+        sleeps: 0,
+        slept_us: 0,
+        ended: Ended::GaveUp,
+        cause: Cause::StaleSnapshot,
+        contributing: Vec::new(),
+        evidence,
+        wait: None,
+    }
+}
