@@ -194,8 +194,9 @@ impl Database {
     /// A hold of known length. The lifetime locks of WAL connections never come here.
     #[inline]
     pub(crate) fn hold(&mut self, ns: u64, lock: LockId, who: ConnId, taken: &Taken, open: bool) {
-        if self.heap.len() < self.keep || self.heap.peek().is_some_and(|Reverse(least)| least.ns <= ns) {
-            let hold = Hold { ns, since: Reverse(taken.asked), lock, who, tid: taken.tid, sql: taken.sql, open };
+        let since = Reverse(taken.asked);
+        if self.heap.len() < self.keep || self.heap.peek().is_some_and(|Reverse(least)| (least.ns, least.since) <= (ns, since)) {
+            let hold = Hold { ns, since, lock, who, tid: taken.tid, sql: taken.sql, open };
             self.heap.push(Reverse(hold));
             if self.heap.len() > self.keep {
                 self.heap.pop();

@@ -42,7 +42,11 @@ impl Clock {
         if matches!(self.kind, ClockKind::Monotonic) {
             return Some(ticks);
         }
-        self.ns_per_tick.map(|rate| (ticks as f64 * rate).round() as u64)
+        let rate = self.ns_per_tick?;
+        // As `round` does, which is a call where the processor's own instruction for it cannot be relied on.
+        let ns = ticks as f64 * rate;
+        let whole = ns as u64;
+        Some(whole.saturating_add(u64::from(ns - whole as f64 >= 0.5)))
     }
 
     /// Ticks in this many nanoseconds; where the length of a tick is unknown, what the fastest clock would count (6 GHz).
