@@ -28,15 +28,39 @@ const TAIL_NS: u64 = 50_000_000;
 /// A hold without any work in it that lasts this long was not for a commit alone.
 const SILENT_NS: u64 = 1_000_000_000;
 
-/// A commit was over, its database file synced, and EXCLUSIVE was kept: with nothing done for long, or for the next commit.
-fn outlives(case: &Case<'_>, holding: &Holding) -> bool {
+/// What the time after the last thing that a commit has to do says: whether EXCLUSIVE outlived it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// It did: with nothing done for long, for the next commit, or until its connection closed.
+    Outlived,
+    /// There was none to speak of, or it ended as commits end.
+    None,
+    /// It may have: a slow end of the journal looks the same.
+    Unclear,
+}
+
+/// A commit was over, its database file synced, and EXCLUSIVE was kept. The end of a transaction goes back to SHARED first (pager.c:
+/// `pager_end_transaction`), also where it is rolled back; straight to NONE goes who kept the lock over transactions and closes.
+fn tail(case: &Case<'_>, holding: &Holding) -> Tail {
     let commits = holding.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
     let ns = |from, to| case.times.ns(holding.who.log, from, to).unwrap_or(0);
     let worked: u64 = holding.work.iter().map(|stretch| ns(stretch.1, stretch.2)).sum();
     let after = holding.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
     let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(holding));
     let longest = after.zip(starts).map(|(stretch, next)| ns(stretch.2, next)).max().unwrap_or(0);
-    case.is_whole(holding) && (commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked))
+    let released = matches!(holding.ending, Ending::Released(_, Some(_)));
+    if !case.is_whole(holding) {
+        return Tail::None;
+    }
+    if commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked) {
+        return Tail::Outlived;
+    }
+    match holding.level_after {
+        _ if longest < TAIL_NS => Tail::None,
+        Level::NONE if released => Tail::Outlived,
+        Level::SHARED if released => Tail::None,
+        _ => Tail::Unclear,
+    }
 }
 
 pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
@@ -66,8 +90,10 @@ pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
     if !case.is_whole(holding) && length >= TAIL_NS {
         return Nature::Unknown;
     }
-    if outlives(case, holding) {
-        return Nature::ExclusiveMode;
+    match tail(case, holding) {
+        Tail::Outlived => return Nature::ExclusiveMode,
+        Tail::Unclear => return Nature::Unknown,
+        Tail::None => {}
     }
     // In exclusive mode without syncs nothing at all is seen: only a transaction that was begun so explains a long silence.
     let begun = [holding.sql, holding.release_sql]
