@@ -8,7 +8,9 @@ use super::destination::{Destination, Shape};
 use super::progress::Progress;
 use super::{Failure, open};
 use crate::export::csv::{Csv, Table};
-use crate::export::{self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite};
+use crate::export::{
+    self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite,
+};
 use crate::report::human::{bytes, count};
 use crate::trace::Trace;
 use std::io::Write;

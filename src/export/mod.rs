@@ -17,12 +17,12 @@ mod incidents;
 pub mod jsonl;
 mod lanes;
 mod naming;
+#[cfg(feature = "cli")]
+pub mod parquet;
 pub mod perfetto;
 mod protobuf;
 #[cfg(feature = "cli")]
 mod spool;
-#[cfg(feature = "cli")]
-pub mod parquet;
 #[cfg(feature = "cli")]
 pub mod sqlite;
 mod timeline;
