@@ -1,6 +1,6 @@
 //! Incidents: runs of refused attempts that mattered, each with who was in the way, why, and the proof.
 //!
-//! What an incident is, as the reports read it; [`super::decide`] makes them. A refusal that no application sees is no incident ([`super::harmless`] says
+//! What an incident is, as the reports read it; `decide` makes them. A refusal that no application sees is no incident ([`super::harmless`] says
 //! which those are); an upgrade from a stale snapshot is one, though no call failed.
 #![forbid(unsafe_code)]
 

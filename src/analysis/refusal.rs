@@ -1,6 +1,6 @@
 //! A refused attempt and who was in its way, as the reports show them.
 //!
-//! Filled in by [`super::blockers`] while the records pass by.
+//! Filled in by `blockers` while the records pass by.
 #![forbid(unsafe_code)]
 
 use super::lock::{LockId, Request};

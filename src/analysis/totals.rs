@@ -1,7 +1,7 @@
 //! Sums over all incidents and all runs that were none: by cause, and by which statement was in the way of which.
 //!
 //! In comes each incident as it is decided; out go counts that are exact however many incidents there were, and however few of them are kept
-//! ([`super::listed`]). Memory does not grow with the trace: of pairs of statements, those that did least harm go into one sum when there are very many.
+//! (`listed`). Memory does not grow with the trace: of pairs of statements, those that did least harm go into one sum when there are very many.
 #![forbid(unsafe_code)]
 
 use super::cause::Cause;

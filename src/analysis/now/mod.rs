@@ -334,13 +334,14 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
                 if record.kind == Kind::SLEEP {
                     waiting.slept = true;
                     waiting.wait.sleeps += 1;
+                } else if record.kind == Kind::LOCK && record.rc.is_busy() {
+                    // It has to begin anew for its lock, and did not get so far.
+                    waiting.again(record.end(), number);
                 }
                 return false;
             }
             Meaning::Refused => {
-                waiting.wait.attempts += 1;
-                waiting.wait.until = record.end();
-                (waiting.undecided, waiting.slept) = (true, false);
+                waiting.again(record.end(), number);
                 return false;
             }
             Meaning::Granted => {

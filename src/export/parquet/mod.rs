@@ -3,7 +3,7 @@
 //! In come a trace and a directory; out go `events`, `holds`, `incidents`, `hazards`, `statements` and `processes`, each a directory of the layout that Hive
 //! has: `holds/host=web-1/day=2026-11-21/4711-….0.parquet`. What their columns are is said in `tables.rs`, and in each file. Rows are in the order in which the
 //! pass over the trace finds them; row groups have 65,536 rows, snappy, numbers that grow as differences. The day of a hold that lasts past midnight is that on which it
-//! began. Another export of the same trace replaces the first one ([`dataset`]).
+//! began. Another export of the same trace replaces the first one (`dataset`).
 //!
 //! | file | idea |
 //! | --- | --- |
