@@ -11,6 +11,7 @@ use hosts::HOSTS;
 use locktrace::format::record::Record;
 use locktrace::format::sql_hash;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use sqlite_locktrace::analysis::Options;
 use sqlite_locktrace::export::{self, parquet::Parquet};
 use sqlite_locktrace::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ use std::rc::Rc;
 
 fn export(trace: &Path, to: &Path) {
     let trace = Trace::open(trace).unwrap();
-    export::run(&trace, Box::new(Parquet::create(&trace, to, Rc::default()).unwrap())).unwrap();
+    export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, to, Rc::default()).unwrap())).unwrap();
 }
 
 /// Every file of a dataset, by its path in it.
@@ -256,7 +257,7 @@ fn what_cannot_be_written_leaves_nothing() {
     let to = dir.path().join("fleet");
     std::fs::create_dir(&to).unwrap();
     std::fs::write(to.join("incidents"), "precious").unwrap();
-    let stopped = export::run(&trace, Box::new(Parquet::create(&trace, &to, Rc::default()).unwrap()));
+    let stopped = export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, &to, Rc::default()).unwrap()));
     assert!(matches!(stopped, Err(export::Stopped::Output(error)) if error.to_string().contains("incidents")));
     assert_eq!(files(&to).into_keys().collect::<Vec<_>>(), ["incidents"]);
     assert_eq!(std::fs::read(to.join("incidents")).unwrap(), b"precious");

@@ -12,6 +12,7 @@ use place::{Place, parts};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use serde_json::Value;
+use sqlite_locktrace::analysis::Options;
 use sqlite_locktrace::export::{self, sqlite::Sqlite};
 use sqlite_locktrace::trace::Trace;
 use std::path::Path;
@@ -21,7 +22,7 @@ use std::process::Command;
 fn exported(trace: &Path, to: &Path, events: bool) -> Connection {
     let trace = Trace::open(trace).unwrap();
     let _ = std::fs::remove_file(to);
-    export::run(&trace, Box::new(Sqlite::create(&trace, to, events).unwrap())).unwrap();
+    export::run(&trace, Options::default(), Box::new(Sqlite::create(&trace, to, events).unwrap())).unwrap();
     let db = Connection::open(to).unwrap();
     assert_eq!(lines(&db, "PRAGMA foreign_key_check"), "");
     assert_eq!(lines(&db, "PRAGMA integrity_check"), "ok");

@@ -168,7 +168,7 @@ impl<'t> Analysis<'t> {
             }
         }
         let contradiction = run.contradiction();
-        let (analysis, better) = run.finish(events.finish());
+        let (analysis, better) = run.finish(if stopped { events.stop() } else { events.finish() });
         Ok((analysis, contradiction, auditor, better.filter(|_| !stopped)))
     }
 

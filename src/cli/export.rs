@@ -7,6 +7,7 @@
 use super::destination::{Destination, Shape};
 use super::progress::Progress;
 use super::{Failure, open};
+use crate::analysis::Options;
 use crate::export::csv::{Csv, Table};
 use crate::export::{
     self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite,
@@ -59,6 +60,11 @@ pub(super) struct ExportVerb {
     /// Of sqlite: every record, too; the file is about three times as large
     #[arg(long)]
     events: bool,
+    /// How many incidents to keep one by one: the first ones, and the worst of each kind
+    ///
+    /// Memory grows with it. Incidents have the numbers of `report` and `explain` with the same --incidents.
+    #[arg(long, value_name = "N", default_value_t = Options::default().listed)]
+    incidents: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -111,7 +117,8 @@ impl ExportVerb {
         let export = format.begin(&trace, &destination, &self).map_err(|error| destination.failed(error))?;
         let progress = Progress::over(&trace, export);
         let (records, holds) = progress.counts();
-        let done = export::run(&trace, Box::new(progress));
+        let options = Options { listed: self.incidents, ..Options::default() };
+        let done = export::run(&trace, options, Box::new(progress));
         let (analysis, left_out) = match done {
             Ok(done) => done,
             Err(Stopped::Trace(error)) => return Err(error.into()),
@@ -128,6 +135,15 @@ impl ExportVerb {
             count(analysis.incidents.len() as u64),
             bytes(size)
         );
+        let more = analysis.not_listed()[0];
+        if more > 0 && format != Format::Jsonl && self.table == Rows::Incidents {
+            let _ = writeln!(
+                errors,
+                "locktrace: left out: {} incidents beyond the first {} and the worst of each kind; --incidents keeps more",
+                count(more),
+                count(self.incidents as u64)
+            );
+        }
         for what in left_out {
             let _ = writeln!(errors, "locktrace: left out: {what}");
         }

@@ -54,8 +54,12 @@ pub enum Stopped {
 ///
 /// # Errors
 /// When the trace cannot be read, or the output cannot be written.
-pub fn run<'t>(trace: &'t Trace, mut export: Box<dyn Export + 't>) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
-    let analysis = Analysis::watched(trace, Options::default(), &mut *export).map_err(Stopped::Trace)?;
+pub fn run<'t>(
+    trace: &'t Trace,
+    options: Options,
+    mut export: Box<dyn Export + 't>,
+) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
+    let analysis = Analysis::watched(trace, options, &mut *export).map_err(Stopped::Trace)?;
     let left_out = export.finish(&analysis).map_err(Stopped::Output)?;
     Ok((analysis, left_out))
 }

@@ -288,6 +288,11 @@ impl Events<'_> {
     /// The account of what was read and what was not; reads to the end first.
     pub fn finish(mut self) -> Summary {
         while self.next().is_some() {}
+        self.stop()
+    }
+
+    /// The account of what was read so far; the rest counts as missing.
+    pub(crate) fn stop(self) -> Summary {
         let mut summary = match self.inner {
             Inner::Merge(merge) => merge.finish(),
             Inner::Lines(lines) => lines.finish(self.trace),

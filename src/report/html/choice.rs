@@ -55,7 +55,7 @@ impl Choice {
     pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Choice {
         let mut worst: Vec<u32> = (0..analysis.incidents.len() as u32).collect();
         worst.sort_by_key(|&index| (Reverse(harm::weight(analysis, &analysis.incidents[index as usize])), index));
-        let unlisted = worst.len().saturating_sub(INCIDENTS) as u64;
+        let unlisted = worst.len().saturating_sub(INCIDENTS) as u64 + analysis.not_listed()[0];
         worst.truncate(INCIDENTS);
         let mut incidents: Vec<Listed> =
             worst.iter().map(|&index| listed(analysis, overview, index, &analysis.incidents[index as usize])).collect();

@@ -110,7 +110,9 @@ pub(super) fn of(
     let scale = overview.scale.unwrap_or(Scale::new(0));
     let firsts = drawn.iter().filter_map(|row| row.pieces.first()).map(|piece| piece.since);
     let incidents = choice.incidents.iter().filter_map(|listed| listed.from);
-    let origin = firsts.chain(incidents).min().map_or(scale.origin, |first| first.min(scale.origin));
+    // What is drawn need not be the first thing that happened.
+    let begins = analysis.span.filter(|_| overview.time.unit == Unit::Nanoseconds).map(|(from, _)| from);
+    let origin = firsts.chain(incidents).chain(begins).min().map_or(scale.origin, |first| first.min(scale.origin));
     let mut make = Make {
         analysis,
         origin,

@@ -40,7 +40,7 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
             @if choice.unlisted > 0 {
                 p.note {
                     "The " (count(choice.incidents.len() as u64)) " worst are listed: errors first, then the longest waits. "
-                    (count(choice.unlisted)) " more are in the sums above and in " code { "locktrace report --json" } "."
+                    (count(choice.unlisted)) " more are in the sums above and in " code { "locktrace report --json --all" } "."
                 }
             }
             @if choice.incidents.is_empty() {
