@@ -286,7 +286,8 @@ impl Now {
 fn locks(conn: &mut Conn, when: &When<'_>, event: &Event, changes: &mut Vec<Change>) {
     let Event { log, number, ref record } = *event;
     let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
-    if record.rc.is_ok() && (opened || matches!(record.kind, Kind::SHM_MAP | Kind::SHM_LOCK)) {
+    // Who asks for a slot, in vain or not, is in WAL mode.
+    if record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP)) {
         conn.wal = true;
     }
     conn.lifetime |= conn.wal;
