@@ -57,7 +57,7 @@ pub(super) struct ExportVerb {
     /// Of csv: which table
     #[arg(long, value_enum, default_value = "incidents")]
     table: Rows,
-    /// Of sqlite: every record, too; the file is about three times as large
+    /// Of sqlite: every record, too; the file is two to three times as large
     #[arg(long)]
     events: bool,
     /// How many incidents to keep one by one: the first ones, and the worst of each kind
