@@ -60,11 +60,14 @@ fn telling(maps: &[u8]) -> Vec<Vec<u8>> {
         // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
         let Some(slash) = line.iter().position(|&byte| byte == b'/') else { continue };
         let (numbers, path) = line.split_at(slash);
+        // A process can have thousands of mappings, and few of them are code.
+        if !numbers.split(|&byte| byte == b' ').nth(1).is_some_and(|rights| rights.contains(&b'x')) {
+            continue;
+        }
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path).to_ascii_lowercase();
         let has = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|window| window == part);
-        let code = numbers.split(|&byte| byte == b' ').nth(1).is_some_and(|rights| rights.contains(&b'x'));
         let tells = has(path, TELLING_DIRECTORY) || TELLING.iter().any(|part| has(&name, part));
-        if code && tells && found.len() < MODULES && found.iter().all(|known| known != path) {
+        if tells && found.len() < MODULES && found.iter().all(|known| known != path) {
             found.push(path.get(..1024).unwrap_or(path).to_vec());
         }
     }
