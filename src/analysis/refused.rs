@@ -9,7 +9,7 @@ use super::lock::{LockId, Request};
 use super::refusal::{Asked, Refusal};
 use super::run::Run;
 use super::timeline::Taken;
-use super::waits::{Before, Meaning, Outcome, PATIENCE_NS, Reading, Wait, Waiting, is_cut};
+use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting, is_cut};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
@@ -82,14 +82,8 @@ impl Run<'_, '_> {
         let end = self.times.end(log, record);
         let mut beside = false;
         if let Some(waiting) = &mut conn.waiting {
-            waiting.observe(record, number);
-            let mut meaning = waiting.meaning(record);
-            if matches!(meaning, Meaning::Refused | Meaning::Granted) && !waiting.slept && !waiting.wait.is_recovery() {
-                let pause = self.times.ns(log, waiting.wait.until, self.times.start(log, record));
-                if pause.is_some_and(|pause| pause > PATIENCE_NS) {
-                    meaning = Meaning::Over;
-                }
-            }
+            let start = self.times.start(log, record);
+            let meaning = waiting.follow(record, number, |until| self.times.ns(log, until, start));
             match meaning {
                 Meaning::Waits => {
                     if record.kind == Kind::SLEEP {

@@ -234,7 +234,7 @@ impl Waiting {
 
     /// Notes what the record after a refused attempt tells of the lock it reads under.
     #[inline]
-    pub(crate) fn observe(&mut self, record: &Record, number: u64) {
+    fn observe(&mut self, record: &Record, number: u64) {
         if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
             return;
         }
@@ -255,6 +255,17 @@ impl Waiting {
         };
         wait.kept += u32::from(still);
         wait.released += u32::from(!still && here);
+    }
+
+    /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
+    pub(crate) fn follow(&mut self, record: &Record, number: u64, pause: impl FnOnce(Instant) -> Option<u64>) -> Meaning {
+        self.observe(record, number);
+        let meaning = self.meaning(record);
+        let again = matches!(meaning, Meaning::Refused | Meaning::Granted) && !self.slept && !self.wait.is_recovery();
+        if again && pause(self.wait.until).is_some_and(|pause| pause > PATIENCE_NS) {
+            return Meaning::Over;
+        }
+        meaning
     }
 
     /// What this record of the same connection means.

@@ -21,7 +21,7 @@ use super::database::Identity;
 use super::lock::{LockId, Request};
 use super::timeline::{Change, ConnId, Locks, Taken};
 use super::times::Times;
-use super::waits::{Meaning, PATIENCE_NS, Reading, Wait, Waiting};
+use super::waits::{Meaning, Reading, Wait, Waiting};
 use super::watch::WalSizes;
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{FileKind, Kind, Level, Slot};
@@ -322,14 +322,8 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     let Event { number, ref record, .. } = *event;
     let mut gave_up = false;
     if let Some(waiting) = &mut conn.waiting {
-        waiting.observe(record, number);
-        let mut meaning = waiting.meaning(record);
-        if matches!(meaning, Meaning::Refused | Meaning::Granted) && !waiting.slept && !waiting.wait.is_recovery() {
-            let pause = when.trace.clock(event.log).to_ns(record.start.saturating_sub(waiting.wait.until));
-            if pause.is_some_and(|pause| pause > PATIENCE_NS) {
-                meaning = Meaning::Over;
-            }
-        }
+        let clock = when.trace.clock(event.log);
+        let meaning = waiting.follow(record, number, |until| clock.to_ns(record.start.saturating_sub(until)));
         match meaning {
             Meaning::Waits => {
                 if record.kind == Kind::SLEEP {
