@@ -152,8 +152,12 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
     terminal.leave();
     match done {
         Ok(status) => Ok(status),
-        // The terminal is gone, or cannot be written to: the program goes on without it.
-        Err(_) => child.wait().map_err(Stopped::Wait),
+        // The terminal is gone, or cannot be written to. Then the program's is gone, too, as it would be without us: it must not wait for
+        // somebody to read what it writes.
+        Err(_) => {
+            drop(master);
+            child.wait().map_err(Stopped::Wait)
+        }
     }
 }
 
