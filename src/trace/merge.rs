@@ -2,15 +2,15 @@
 //!
 //! In come the rings of a [`Trace`]; out go records with the instants that order them. Within one log records are in the order of
 //! their claims, which is *nearly* that of time: a thread can be preempted between the end of a call and its claim. So each log is
-//! sorted through a window of [`WINDOW`] records, and the logs are merged through a heap. Memory is one window a log, whatever the
-//! length; a log that has not begun yet at the time the merge has reached costs nothing.
+//! sorted through a window of [`WINDOW`] records, and the logs are merged through a heap. Memory is one window and one block a log,
+//! whatever the length, small enough to stay near the processor; a log that has not begun yet at the time the merge has reached costs nothing.
 #![forbid(unsafe_code)]
 
-use super::ring::{Cursor, Tally};
+use super::ring::{BLOCK, Cursor, Room, Tally};
 use super::{Event, LogId, Problem, Summary, Trace, instant, is_release};
 use locktrace::format::record::Record;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 /// How many records late a record may be and still be put in its place.
 pub(crate) const WINDOW: usize = 4096;
@@ -18,88 +18,176 @@ pub(crate) const WINDOW: usize = 4096;
 /// With more logs than this, those that have not begun are closed again after a look at their first record.
 const OPEN_AT_ONCE: usize = 32;
 
-/// Where a record belongs: its instant; releases first; then by log.
-type Place = (u64, bool, u32);
+/// Where a record belongs: its instant; releases first; then by log. One number, since most of what the merge does is to compare two.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place(u128);
+
+impl Place {
+    /// Behind every record.
+    const LAST: Place = Place(u128::MAX);
+
+    #[inline]
+    fn new(key: u64, takes: bool, log: LogId) -> Place {
+        Place(u128::from(key) << 64 | u128::from(takes) << 32 | u128::from(log.0))
+    }
+
+    #[inline]
+    fn log(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
+
+/// A record that waits for its turn.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Entry {
+    key: u64,
+    /// Its number, and whether it is anything but a release.
+    number: u64,
+}
+
+impl Entry {
+    #[inline]
+    fn new(key: u64, number: u64, takes: bool) -> Entry {
+        Entry { key, number: number << 1 | u64::from(takes) }
+    }
+
+    #[inline]
+    fn number(self) -> u64 {
+        self.number >> 1
+    }
+
+    #[inline]
+    fn takes(self) -> bool {
+        self.number & 1 != 0
+    }
+}
+
+/// The records that wait, sorted.
+#[derive(Default)]
+struct Order {
+    entries: VecDeque<Entry>,
+    /// Steps that may still be made to put records into their places one by one.
+    budget: usize,
+    unsorted: bool,
+}
+
+impl Order {
+    /// Puts one more in its place, by insertion as long as little is out of place, which is nearly always.
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        if self.entries.back().is_some_and(|last| *last > entry) {
+            self.insert(entry);
+        } else {
+            self.entries.push_back(entry);
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, entry: Entry) {
+        let behind = self.entries.iter().rev().take(self.budget).take_while(|other| **other > entry).count();
+        self.unsorted |= behind == self.budget;
+        self.budget -= behind;
+        self.entries.insert(self.entries.len() - behind, entry);
+    }
+
+    /// All are in their places from now on; `more` may come before this is said again.
+    fn settle(&mut self, more: usize) {
+        if std::mem::take(&mut self.unsorted) {
+            self.entries.make_contiguous().sort_unstable();
+        }
+        self.budget = 4 * (self.entries.len() + more);
+    }
+}
 
 /// One log's records, sorted through the window.
 struct Stream<'t> {
     trace: &'t Trace,
     log: LogId,
     cursor: Cursor,
-    records: Vec<(u64, Record)>,
-    /// Of every record in `records`, sorted: key, number, index.
-    order: Vec<(u64, u64, u32)>,
-    /// The next of `order` to give, and the one before which giving is safe.
-    at: usize,
-    safe: usize,
-    done: bool,
+    /// Those that wait, and a few that do not any more.
+    room: Room,
+    /// Those that wait although there was no room left for them.
+    apart: HashMap<u64, Record>,
+    order: Order,
+    /// So many must wait for what may still come.
+    wait: usize,
+    /// None of those that wait has a smaller number than this, or it is apart.
+    oldest: u64,
 }
 
 impl<'t> Stream<'t> {
     fn new(trace: &'t Trace, log: LogId, cursor: Cursor) -> Stream<'t> {
-        Stream { trace, log, cursor, records: Vec::new(), order: Vec::new(), at: 0, safe: 0, done: false }
+        let records = trace.log(log).head.clamp(1, 2 * WINDOW as u64);
+        let room = Room::new(records);
+        Stream { trace, log, cursor, room, apart: HashMap::new(), order: Order::default(), wait: WINDOW, oldest: 0 }
     }
 
-    /// The next record, once `self.at < self.safe`.
+    /// Where the next record to give belongs, while there is one in this block.
     #[inline]
-    fn current(&self) -> (u64, u64, &Record) {
-        let (key, number, index) = self.order[self.at];
-        (key, number, &self.records[index as usize].1)
+    fn peek(&self) -> Option<Place> {
+        let entry = if self.order.entries.len() > self.wait { self.order.entries.front()? } else { return None };
+        Some(Place::new(entry.key, entry.takes(), self.log))
     }
 
+    /// Where the next record belongs; `None` when nothing is left.
     #[inline]
     fn place(&mut self) -> Option<Place> {
-        if self.at >= self.safe && !self.refill() {
-            return None;
+        if self.order.entries.len() <= self.wait {
+            self.refill();
         }
-        let (key, _, record) = self.current();
-        Some((key, !is_release(record), self.log.0))
+        self.peek()
     }
 
-    /// Keeps the window's worth that was not given yet, reads more, sorts all. `false` when nothing is left.
+    /// Takes what [`Stream::peek`] has shown.
+    #[inline]
+    fn give(&mut self) -> Option<(u64, Event)> {
+        let entry = self.order.entries.pop_front()?;
+        let number = entry.number();
+        let record = if self.apart.is_empty() { self.room.record(number) } else { self.from_apart(number) };
+        Some((entry.key, Event { log: self.log, number, record }))
+    }
+
     #[cold]
-    fn refill(&mut self) -> bool {
-        while self.at >= self.safe {
-            if self.done && self.at >= self.order.len() {
-                return false;
-            }
-            let kept: Vec<(u64, Record)> =
-                self.order[self.at..].iter().map(|&(_, _, index)| self.records[index as usize]).collect();
-            self.records = kept;
-            while !self.done && self.records.len() < 2 * WINDOW {
-                let records = &mut self.records;
-                self.done = !self.cursor.block(&mut |number, record| records.push((number, record)));
-            }
-            self.order.clear();
-            let raw = self.trace.clocks.len() <= 1;
-            for (index, (number, record)) in self.records.iter().enumerate() {
-                let key = if raw { instant(record) } else { self.trace.key(self.log, record) };
-                self.order.push((key, *number, index as u32));
-            }
-            sort_nearly_sorted(&mut self.order);
-            self.at = 0;
-            self.safe = if self.done { self.order.len() } else { self.order.len() - WINDOW };
-        }
-        true
+    fn from_apart(&mut self, number: u64) -> Record {
+        self.apart.remove(&number).unwrap_or_else(|| self.room.record(number))
     }
-}
 
-/// Sorts by insertion as long as little is out of place, which is nearly always, and properly when it turns out not to be.
-fn sort_nearly_sorted(order: &mut [(u64, u64, u32)]) {
-    let mut budget = 4 * order.len();
-    for i in 1..order.len() {
-        let item = order[i];
-        let mut at = i;
-        while at > 0 && order[at - 1] > item {
-            order[at] = order[at - 1];
-            at -= 1;
+    /// Reads on until more than a window's worth waits, or all is read.
+    #[cold]
+    fn refill(&mut self) {
+        let raw = self.trace.clocks.len() <= 1;
+        self.order.settle(BLOCK as usize);
+        while self.order.entries.len() <= self.wait {
+            self.make_room();
+            let Stream { trace, log, cursor, room, order, .. } = self;
+            let more = cursor.block(room, &mut |number, record| {
+                let key = if raw { instant(&record) } else { trace.key(*log, &record) };
+                order.push(Entry::new(key, number, !is_release(&record)));
+            });
+            if !more {
+                self.wait = 0;
+                break;
+            }
         }
-        order[at] = item;
-        if i - at > budget {
-            order.sort_unstable();
+        self.order.settle(0);
+    }
+
+    /// Puts what waits in the places of the next block apart: records that came very early for their time.
+    fn make_room(&mut self) {
+        let first = self.cursor.next().saturating_add(BLOCK).saturating_sub(self.room.places());
+        if first <= self.oldest {
             return;
         }
-        budget -= i - at;
+        self.oldest = u64::MAX;
+        for entry in &self.order.entries {
+            let number = entry.number();
+            if number < first {
+                self.apart.entry(number).or_insert_with(|| self.room.record(number));
+            } else {
+                self.oldest = self.oldest.min(number);
+            }
+        }
+        self.oldest = self.oldest.min(self.cursor.next());
     }
 }
 
@@ -118,7 +206,8 @@ pub(crate) struct Merge<'t> {
     tallies: Vec<Tally>,
     problems: Vec<Problem>,
     /// The stream that gives now, and the place of the first record of any other.
-    current: Option<(usize, Option<Place>)>,
+    current: Option<Box<Stream<'t>>>,
+    limit: Place,
 }
 
 impl<'t> Merge<'t> {
@@ -131,80 +220,87 @@ impl<'t> Merge<'t> {
             tallies: trace.logs.iter().map(|log| Tally { head: log.head, ..Tally::default() }).collect(),
             problems: trace.problems.clone(),
             current: None,
+            limit: Place::LAST,
         };
         for index in 0..count {
-            merge.open(index);
-            if let Some(place) = merge.place(index) {
-                if count > OPEN_AT_ONCE {
-                    merge.states[index] = State::Parked;
+            let Some(mut stream) = merge.open(index) else { continue };
+            match stream.place() {
+                Some(place) => {
+                    merge.states[index] = if count > OPEN_AT_ONCE { State::Parked } else { State::Open(stream) };
+                    merge.heap.push(Reverse(place));
                 }
-                merge.heap.push(Reverse(place));
+                None => merge.close(*stream),
             }
         }
         merge
     }
 
-    fn open(&mut self, index: usize) {
+    fn open(&mut self, index: usize) -> Option<Box<Stream<'t>>> {
         let log = &self.trace.logs[index];
-        self.states[index] = match Cursor::new(&log.path) {
-            Ok(cursor) => State::Open(Box::new(Stream::new(self.trace, LogId(index as u32), cursor))),
+        match Cursor::new(&log.path) {
+            Ok(cursor) => Some(Box::new(Stream::new(self.trace, LogId(index as u32), cursor))),
             Err(error) => {
                 self.tallies[index].missing = log.head;
                 self.problems.push(error.into_problem());
-                State::Finished
+                self.states[index] = State::Finished;
+                None
             }
-        };
-    }
-
-    /// Where the next record of this log belongs; closes the log when it has none.
-    #[inline]
-    fn place(&mut self, index: usize) -> Option<Place> {
-        if let State::Open(stream) = &mut self.states[index] {
-            if let Some(place) = stream.place() {
-                return Some(place);
-            }
-            self.close(index);
         }
-        None
     }
 
     #[cold]
-    fn close(&mut self, index: usize) {
-        if let State::Open(stream) = std::mem::replace(&mut self.states[index], State::Finished) {
-            let (tally, problems) = stream.cursor.finish();
-            self.tallies[index] = tally;
-            self.problems.extend(problems);
-        }
+    fn close(&mut self, stream: Stream<'t>) {
+        let index = stream.log.0 as usize;
+        let (tally, problems) = stream.cursor.finish();
+        self.states[index] = State::Finished;
+        self.tallies[index] = tally;
+        self.problems.extend(problems);
     }
 
     #[inline]
     pub(crate) fn next(&mut self) -> Option<(u64, Event)> {
         loop {
-            if let Some((index, limit)) = self.current {
-                let place = self.place(index);
-                match (place, limit) {
-                    (Some(place), Some(limit)) if place > limit => self.heap.push(Reverse(place)),
-                    (None, _) => {}
-                    (Some(_), _) => return self.give(index),
-                }
-                self.current = None;
+            // Mostly, the log that gave the last record has the next one, too.
+            if let Some(stream) = &mut self.current
+                && let Some(place) = stream.peek()
+                && place <= self.limit
+            {
+                return stream.give();
             }
-            let Reverse((_, _, log)) = self.heap.pop()?;
-            let index = log as usize;
-            if matches!(self.states[index], State::Parked) {
-                self.open(index);
-            }
-            self.current = Some((index, self.heap.peek().map(|Reverse(place)| *place)));
+            self.turn()?;
         }
     }
 
-    #[inline]
-    fn give(&mut self, index: usize) -> Option<(u64, Event)> {
-        let State::Open(stream) = &mut self.states[index] else { return None };
-        let (key, number, record) = stream.current();
-        let event = Event { log: stream.log, number, record: *record };
-        stream.at += 1;
-        Some((key, event))
+    /// Finds the log that has the next record; `None` when nothing is left.
+    fn turn(&mut self) -> Option<()> {
+        let next = match &mut self.current {
+            None => self.heap.pop()?.0,
+            Some(stream) => {
+                let Some(place) = stream.place() else {
+                    let stream = self.current.take()?;
+                    self.close(*stream);
+                    return Some(());
+                };
+                if place <= self.limit {
+                    return Some(());
+                }
+                // It goes where the next one was.
+                let mut first = self.heap.peek_mut()?;
+                let Reverse(next) = std::mem::replace(&mut *first, Reverse(place));
+                drop(first);
+                let stream = self.current.take()?;
+                let index = stream.log.0 as usize;
+                self.states[index] = State::Open(stream);
+                next
+            }
+        };
+        self.limit = self.heap.peek().map_or(Place::LAST, |Reverse(place)| *place);
+        self.current = match std::mem::replace(&mut self.states[next.log()], State::Finished) {
+            State::Parked => self.open(next.log()),
+            State::Open(stream) => Some(stream),
+            State::Finished => None,
+        };
+        Some(())
     }
 
     pub(crate) fn finish(self) -> Summary {
@@ -215,18 +311,72 @@ impl<'t> Merge<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use locktrace::event::Kind;
+    use locktrace::format::header::{Anchor, ClockKind, Header};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn both_ways_of_sorting_sort(mut keys in proptest::collection::vec((0u64..50, 0u64..4, 0u32..4), 0..200)) {
-            let mut expected = keys.clone();
+        fn both_ways_of_sorting_sort(keys in proptest::collection::vec((0u64..50, 0u64..9), 0..200), budget in 0usize..300) {
+            let mut order = Order { budget, ..Order::default() };
+            let entries: Vec<Entry> = keys.iter().map(|&(key, number)| Entry::new(key, number, number % 2 == 0)).collect();
+            entries.iter().for_each(|&entry| order.push(entry));
+            order.settle(0);
+            let mut expected = entries;
             expected.sort();
-            sort_nearly_sorted(&mut keys);
-            prop_assert_eq!(&keys, &expected);
-            keys.reverse();
-            sort_nearly_sorted(&mut keys);
-            prop_assert_eq!(keys, expected);
+            prop_assert_eq!(Vec::from(order.entries), expected);
         }
+    }
+
+    /// The starts of the records of a log, in the order in which they are given; each record's number is its `arg`.
+    fn given(starts: &[u64]) -> Vec<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let (count, anchor) = (starts.len() as u64, Anchor::default());
+        let capacity = count.next_power_of_two();
+        let (clock, boot_id, last) = (ClockKind::Monotonic, [1; 16], None);
+        let header = Header { clock, capacity, pid: 1, boot_id, first: anchor, head: count, lost_space: 0, lost_names: 0, last };
+        let mut bytes = header.encode().to_vec();
+        for (number, &start) in (0..).zip(starts) {
+            bytes.extend_from_slice(&Record { start, arg: number, ..Record::new(Kind::SYNC) }.encode(number));
+        }
+        std::fs::write(dir.path().join("1-1.ring"), bytes).unwrap();
+        let trace = Trace::open(dir.path()).unwrap();
+        let events: Vec<Event> = trace.events().unwrap().collect();
+        for event in &events {
+            assert_eq!((event.record.arg, event.record.start), (event.number, starts[event.number as usize]));
+        }
+        events.iter().map(|event| event.record.start).collect()
+    }
+
+    #[test]
+    fn a_record_that_came_far_too_early_waits_apart() {
+        // Ten that belong behind all others come first, with many more after them than there is room for.
+        let count = 5 * WINDOW as u64;
+        let starts: Vec<u64> = (0..count).map(|number| if number < 10 { 10 * count + number } else { number }).collect();
+        let mut sorted = starts.clone();
+        sorted.sort();
+        assert_eq!(given(&starts), sorted);
+    }
+
+    #[test]
+    fn a_record_that_came_late_is_put_in_its_place_up_to_the_window() {
+        let late = |by: u64| -> Vec<u64> {
+            let count = 3 * WINDOW as u64;
+            (0..count).map(|number| if number == 2 * by.min(WINDOW as u64) { 2 * (number - by) + 1 } else { 2 * number }).collect()
+        };
+        for by in [1, 100, WINDOW as u64] {
+            let starts = late(by);
+            let mut sorted = starts.clone();
+            sorted.sort();
+            assert_eq!(given(&starts), sorted, "{by} records late");
+        }
+    }
+
+    #[test]
+    fn records_in_no_order_at_all_are_sorted_within_the_window() {
+        let starts: Vec<u64> = (0..WINDOW as u64).map(|number| number.wrapping_mul(0x9e37_79b9) % 10_007).collect();
+        let mut sorted = starts.clone();
+        sorted.sort();
+        assert_eq!(given(&starts), sorted);
     }
 }

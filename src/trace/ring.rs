@@ -6,14 +6,15 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Error, Place, Problem};
+use locktrace::event::Kind;
 use locktrace::format::header::{self, Header};
 use locktrace::format::record::{self, Record, Slot};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes read at a time.
-const BLOCK: usize = 1 << 20;
+/// Records read at a time at most: few enough to be decoded while they are still near the processor.
+pub(crate) const BLOCK: u64 = 2048;
 
 /// What became of the record numbers `0..head` of one log; the other counts add up to `head`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,6 +47,44 @@ impl Tally {
         let from_empty = self.lost.min(self.empty);
         self.empty -= from_empty;
         self.missing -= self.lost - from_empty;
+    }
+}
+
+/// Room for the latest records of a log, as they are in the file: each has its place by its number, and displaces an earlier one there.
+pub(crate) struct Room {
+    bytes: Vec<u8>,
+    /// The first place, on a boundary of the processor's cache lines, so that a record is one of them.
+    begins: usize,
+    /// Places: a power of two.
+    places: u64,
+}
+
+impl Room {
+    /// For at least as many as this.
+    pub(crate) fn new(records: u64) -> Room {
+        let places = records.next_power_of_two();
+        let bytes = vec![0; (places as usize + 1) * record::SIZE];
+        let begins = bytes.as_ptr().align_offset(record::SIZE).min(record::SIZE);
+        Room { bytes, begins, places }
+    }
+
+    pub(crate) fn places(&self) -> u64 {
+        self.places
+    }
+
+    /// The places of this many numbers from `number` on, or of as many as lie in a row.
+    fn bytes(&mut self, number: u64, count: u64) -> &mut [u8] {
+        let place = number & (self.places - 1);
+        let count = count.min(self.places - place);
+        let from = self.begins + place as usize * record::SIZE;
+        &mut self.bytes[from..from + count as usize * record::SIZE]
+    }
+
+    /// What is in the place of this number.
+    #[inline]
+    pub(crate) fn record(&self, number: u64) -> Record {
+        let from = self.begins + (number & (self.places - 1)) as usize * record::SIZE;
+        self.bytes[from..].first_chunk().map_or(Record::new(Kind(0)), Record::decode_again)
     }
 }
 
@@ -121,7 +160,6 @@ pub(crate) struct Cursor {
     /// Whole slots in the file, and its length in bytes.
     slots: u64,
     length: u64,
-    buffer: Vec<u8>,
     tally: Tally,
     problem: Option<Problem>,
 }
@@ -138,27 +176,29 @@ impl Cursor {
         let lost_space = header.lost_space;
         let path = path.to_owned();
         let capacity = header.capacity;
-        Ok(Cursor { path, capacity, lost_space, next, end: header.head, slots, length, buffer: Vec::new(), tally, problem: None })
+        Ok(Cursor { path, capacity, lost_space, next, end: header.head, slots, length, tally, problem: None })
     }
 
-    /// Hands the next block of records to `each`, with their numbers; `false` when there are no more.
+    /// Reads the next block of records into `room`, where each has its place by its number, and hands the whole ones to `each`, with their
+    /// numbers; `false` when there are no more. What is in the places of the [`BLOCK`] numbers from [`Cursor::next`] on is overwritten.
     ///
     /// The file is opened anew for each block: a trace can have more logs than a process may have open files.
-    pub(crate) fn block(&mut self, each: &mut impl FnMut(u64, Record)) -> bool {
+    pub(crate) fn block(&mut self, room: &mut Room, each: &mut impl FnMut(u64, Record)) -> bool {
         if self.next >= self.end {
             return false;
         }
         let slot = self.next & (self.capacity - 1);
         // Up to the end of this lap; what the file does not hold is missing.
         let run = (self.end - self.next).min(self.capacity - slot);
-        let there = self.slots.saturating_sub(slot).min(run).min((BLOCK / record::SIZE) as u64);
+        let there = self.slots.saturating_sub(slot).min(run);
         if there == 0 {
             self.missing(run);
             return true;
         }
-        self.buffer.resize(there as usize * record::SIZE, 0);
+        let bytes = room.bytes(self.next, there.min(BLOCK));
+        let there = (bytes.len() / record::SIZE) as u64;
         let offset = header::SIZE as u64 + slot * record::SIZE as u64;
-        let have = File::open(&self.path).and_then(|file| read_up_to(&file, &mut self.buffer, offset).map(|have| (file, have)));
+        let have = File::open(&self.path).and_then(|file| read_up_to(&file, bytes, offset).map(|have| (file, have)));
         let (file, have) = match have {
             Ok((file, have)) => (file, have / record::SIZE),
             Err(error) => {
@@ -170,26 +210,28 @@ impl Cursor {
             }
         };
         let mut bad = Vec::new();
-        for (i, bytes) in self.buffer.as_chunks::<{ record::SIZE }>().0[..have].iter().enumerate() {
-            let number = self.next + i as u64;
+        for (number, bytes) in (self.next..).zip(&bytes.as_chunks::<{ record::SIZE }>().0[..have]) {
             match Record::decode(bytes, number) {
-                Ok(record) => {
-                    self.tally.read += 1;
-                    each(number, record);
-                }
+                Ok(record) => each(number, record),
                 Err(slot) => bad.push((number, slot)),
             }
         }
+        self.tally.read += (have - bad.len()) as u64;
         if !bad.is_empty() {
             self.account(&file, &bad);
         }
         self.next += have as u64;
-        if have < there as usize {
+        if (have as u64) < there {
             // The file was cut while we read it.
             self.slots = slot + have as u64;
             self.length = offset + (have * record::SIZE) as u64;
         }
         true
+    }
+
+    /// The number of the next record, if there are more.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     #[cold]
@@ -237,7 +279,6 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktrace::event::Kind;
     use locktrace::format::header::{Anchor, ClockKind};
     use std::io::Write as _;
 
@@ -270,7 +311,8 @@ mod tests {
         let mut cursor = Cursor::new(&path).unwrap();
         write(&path, 16, 27);
         let mut numbers = Vec::new();
-        while cursor.block(&mut |number, record| numbers.push((number, record.start))) {}
+        let mut room = Room::new(16);
+        while cursor.block(&mut room, &mut |number, record| numbers.push((number, record.start))) {}
         let (tally, problems) = cursor.finish();
         assert_eq!(numbers, (11..20).map(|number| (number, number)).collect::<Vec<_>>());
         assert_eq!(tally, Tally { head: 20, read: 9, overwritten: 11, ..Tally::default() });
@@ -285,7 +327,8 @@ mod tests {
         let mut cursor = Cursor::new(&path).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(header::SIZE as u64 + 5 * 64 + 1).unwrap();
         let mut count = 0;
-        while cursor.block(&mut |_, _| count += 1) {}
+        let mut room = Room::new(16);
+        while cursor.block(&mut room, &mut |_, _| count += 1) {}
         let (tally, problems) = cursor.finish();
         assert_eq!((count, tally.read, tally.missing), (5, 5, 11));
         assert!(problems[0].what.starts_with("torn tail"), "{}", problems[0]);

@@ -153,22 +153,33 @@ impl Record {
     /// The record in this slot, if it is whole and is number `number`.
     #[inline]
     pub fn decode(bytes: &[u8; SIZE], number: u64) -> Result<Record, Slot> {
-        let word = |i: usize| {
-            let mut le = [0; 8];
-            le.copy_from_slice(&bytes[i * 8..i * 8 + 8]);
-            u64::from_le_bytes(le)
-        };
-        let words = [word(1), word(2), word(3), word(4), word(5), word(6), word(7)];
-        if word(0) == check(&words, number) {
+        let [stored, words @ ..] = words(bytes);
+        if stored == check(&words, number) {
             return Ok(Record::from_words(&words));
         }
-        Err(if word(0) == 0 && words == [0; 7] { Slot::Empty } else { Slot::Torn })
+        Err(if stored == 0 && words == [0; 7] { Slot::Empty } else { Slot::Torn })
+    }
+
+    /// The record in this slot, which [`Record::decode`] has found to be whole.
+    #[inline]
+    pub fn decode_again(bytes: &[u8; SIZE]) -> Record {
+        let [_, words @ ..] = words(bytes);
+        Record::from_words(&words)
     }
 
     /// When the base VFS had returned, in ticks; equal to `start` where that was not measured.
     pub const fn end(&self) -> u64 {
         self.start.saturating_add(self.duration)
     }
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; SIZE]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    for (word, le) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*le);
+    }
+    words
 }
 
 /// Why a slot does not hold the record it should.
