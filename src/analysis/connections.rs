@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::activity::Activity;
+use super::mode::Mode;
 use super::snapshot::Stale;
 use super::timeline::{ConnId, Locks};
 use super::waits::Waiting;
@@ -26,10 +27,7 @@ pub(crate) struct Conn {
     /// The database, or [`NO_DATABASE`].
     pub db: u32,
     pub locks: Locks,
-    /// It has the wal-index mapped, or the WAL file open.
-    pub wal: bool,
-    /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
-    pub lifetime: bool,
+    pub mode: Mode,
     pub waiting: Option<Waiting>,
     /// The record that granted what it waited for last.
     pub granted: Option<u64>,
@@ -92,7 +90,8 @@ impl Connections {
 
     #[inline]
     pub(crate) fn find(&mut self, id: ConnId) -> Found {
-        match *self.entry(id) {
+        let direct = self.direct.get(id.log.0 as usize).and_then(|row| row.get(id.conn as usize)).filter(|_| !id.forked);
+        match direct.copied().unwrap_or_else(|| *self.entry(id)) {
             UNKNOWN => Found::New,
             CLOSED => Found::Closed,
             index => Found::Live(index - 2),
@@ -105,8 +104,7 @@ impl Connections {
             id,
             db: NO_DATABASE,
             locks: Locks::default(),
-            wal: false,
-            lifetime: false,
+            mode: Mode::default(),
             waiting: None,
             granted: None,
             asked: None,

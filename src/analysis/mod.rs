@@ -23,6 +23,7 @@ pub mod holding;
 pub mod incident;
 mod listed;
 pub mod lock;
+mod mode;
 pub mod now;
 mod passing;
 pub mod refusal;

@@ -10,6 +10,7 @@ use super::refused::{Earlier, as_writer, reading};
 use super::run::Run;
 use super::snapshot::{Commit, Stale};
 use super::timeline::{End, NEVER, Taken};
+use super::times::Call;
 use crate::trace::Event;
 use locktrace::event::{Level, Slot};
 
@@ -20,21 +21,22 @@ impl Run<'_, '_> {
     pub(super) fn began(
         &mut self,
         index: Index,
-        event: &Event,
+        call: &Call<'_>,
         db: u32,
         lock: LockId,
         taken: &Taken,
         earlier: Earlier,
         named: bool,
     ) {
+        let event = call.event;
         let Some(conn) = self.conns.get(index) else { return };
-        conn.activity.began(lock, &event.record, earlier.checked, conn.wal);
+        conn.activity.began(lock, &event.record, earlier.checked, conn.mode.wal);
         let who = conn.id;
         match (lock.level(), lock.slot()) {
             (_, Some(Slot::WRITE)) if lock.is_exclusive_slot() => {
                 self.commits.writes(db, who);
                 if taken.seen && conn.locks.exclusive == 1 << Slot::WRITE.0 && conn.locks.shared != 0 {
-                    self.upgrades(index, event, db, earlier);
+                    self.upgrades(index, call, db, earlier);
                 }
             }
             (Some(Level::RESERVED), _) => self.commits.writes(db, who),
@@ -51,11 +53,11 @@ impl Run<'_, '_> {
     }
 
     /// It took WRITE while it was reading: that fails if somebody has committed since.
-    fn upgrades(&mut self, index: Index, event: &Event, db: u32, earlier: Earlier) {
+    fn upgrades(&mut self, index: Index, call: &Call<'_>, db: u32, earlier: Earlier) {
         let Some(conn) = self.conns.get(index) else { return };
         let Some(reading) = reading(conn, earlier.lifetime) else { return };
+        let event = call.event;
         if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &self.times) {
-            let start = self.times.start(event.log, &event.record);
             conn.stale = Some(Box::new(Stale {
                 who: conn.id,
                 db,
@@ -63,7 +65,7 @@ impl Run<'_, '_> {
                 sql: event.record.sql,
                 reading,
                 numbers: (event.number, event.number),
-                span: (start, start),
+                span: (call.start, call.start),
                 peer,
             }));
         }

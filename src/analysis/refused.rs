@@ -9,14 +9,15 @@ use super::lock::{LockId, Request};
 use super::refusal::{Asked, Refusal};
 use super::run::Run;
 use super::timeline::Taken;
+use super::times::Call;
 use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting, is_cut};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
 impl Run<'_, '_> {
     /// An attempt of this run was refused.
-    pub(super) fn refused(&mut self, index: Index, event: &Event, request: Request, wait: u32) {
-        let Event { log, number, ref record } = *event;
+    pub(super) fn refused(&mut self, index: Index, call: &Call<'_>, request: Request, wait: u32) {
+        let Event { log, number, ref record } = *call.event;
         let Some(conn) = self.conns.get(index) else { return };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let place = self.blockers.refusals.next();
@@ -37,8 +38,8 @@ impl Run<'_, '_> {
             tid: record.tid,
             sql: record.sql,
             rc: record.rc,
-            start: self.times.start(log, record),
-            end: self.times.end(log, record),
+            start: call.start,
+            end: call.end,
             closing: false,
             wait,
             holders: Vec::new(),
@@ -76,14 +77,13 @@ impl Run<'_, '_> {
     }
 
     /// Joins the record to the connection's run of attempts, or ends it, or begins one. Gives the run that a refused attempt belongs to.
-    pub(super) fn waited(&mut self, index: Index, event: &Event, before: Earlier) -> u32 {
-        let Event { log, number, ref record } = *event;
+    pub(super) fn waited(&mut self, index: Index, call: &Call<'_>, before: Earlier) -> u32 {
+        let Event { log, number, ref record } = *call.event;
         let Some(conn) = self.conns.get(index) else { return 0 };
-        let end = self.times.end(log, record);
+        let end = call.end;
         let mut beside = false;
         if let Some(waiting) = &mut conn.waiting {
-            let start = self.times.start(log, record);
-            let meaning = waiting.follow(record, number, |until| self.times.ns(log, until, start));
+            let meaning = waiting.follow(record, number, |until| self.times.ns(log, until, call.start));
             match meaning {
                 Meaning::Waits => {
                     if record.kind == Kind::SLEEP {
@@ -133,11 +133,11 @@ impl Run<'_, '_> {
         };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
-        let wal = conn.wal || matches!(request, Request::Shm { .. });
+        let wal = conn.mode.wal || matches!(request, Request::Shm { .. });
         let reading = reading(conn, before.lifetime);
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
-        let span = (self.times.start(log, record), end);
+        let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
         let waited = reading.is_some_and(|reading| {
             conn.granted == Some(reading.number) && (reading.tid, reading.sql) == (record.tid, record.sql) && reading.sql != 0

@@ -5,7 +5,7 @@
 
 use super::activity::Alone;
 use super::blockers::Blockers;
-use super::connections::{self, Conn, Connections, Index, NO_DATABASE, id_of};
+use super::connections::{self, Connections, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
 use super::gaps::Gaps;
 use super::hazard::Signs;
@@ -15,23 +15,36 @@ use super::refused::Earlier;
 use super::runs::Runs;
 use super::settle::{Facts, Settled, number_anew};
 use super::snapshot::Commits;
-use super::timeline::{Change, ConnId, End, NEVER, Taken};
-use super::times::{Instant, Times};
+use super::timeline::{Change, ConnId, End, NEVER};
+use super::times::{Call, Instant, Times};
 use super::waits::Outcome;
-use super::watch::{Span, SpanEnd, WalSizes, Watch, Worked};
+use super::watch::{self, Span, SpanEnd, WalSizes, Watch};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
 use locktrace::event::{FileKind, Flags, Kind, Level};
 
 /// What is known of a log's record numbers, to tell losses in between.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Seen {
     count: u64,
     first: u64,
     last: u64,
     latest: Instant,
     /// The ticks of its first start and its last end.
-    ticks: Option<(u64, u64)>,
+    ticks: (u64, u64),
+}
+
+impl Seen {
+    const NOTHING: Seen = Seen { count: 0, first: u64::MAX, last: 0, latest: 0, ticks: (u64::MAX, 0) };
+
+    #[inline]
+    fn record(&mut self, call: &Call<'_>) {
+        let Event { number, ref record, .. } = *call.event;
+        self.count += 1;
+        (self.first, self.last) = (self.first.min(number), self.last.max(number));
+        self.latest = self.latest.max(call.end);
+        self.ticks = (self.ticks.0.min(record.start), self.ticks.1.max(record.end()));
+    }
 }
 
 pub(super) struct Run<'t, 'w> {
@@ -70,7 +83,7 @@ impl<'t, 'w> Run<'t, 'w> {
             commits: Commits::default(),
             signs: Signs::default(),
             changes: Vec::new(),
-            seen: vec![Seen::default(); trace.logs().len()],
+            seen: vec![Seen::NOTHING; trace.logs().len()],
             gaps: vec![Gaps::default(); trace.logs().len()],
             ends: Vec::new(),
             settled: Settled::new(options, facts),
@@ -83,16 +96,9 @@ impl<'t, 'w> Run<'t, 'w> {
     pub(super) fn event(&mut self, event: &Event) {
         let Event { log, number, ref record } = *event;
         self.records += 1;
-        let end = self.times.end(log, record);
+        let call = self.times.call(event);
         self.gaps[log.0 as usize].saw(number);
-        let seen = &mut self.seen[log.0 as usize];
-        if seen.count == 0 {
-            (seen.first, seen.last) = (number, number);
-        }
-        (seen.first, seen.last) = (seen.first.min(number), seen.last.max(number));
-        (seen.count, seen.latest) = (seen.count + 1, seen.latest.max(end));
-        let (from, to) = seen.ticks.unwrap_or((record.start, record.end()));
-        seen.ticks = Some((from.min(record.start), to.max(record.end())));
+        self.seen[log.0 as usize].record(&call);
 
         let index = match id_of(log, record) {
             None => None,
@@ -131,20 +137,20 @@ impl<'t, 'w> Run<'t, 'w> {
             watch.event(event, db);
         }
         if let Some(index) = index {
-            self.connection(index, event);
+            self.connection(index, &call);
         }
     }
 
     /// A record of a live connection.
-    fn connection(&mut self, index: Index, event: &Event) {
-        let Event { log, number, ref record } = *event;
+    fn connection(&mut self, index: Index, call: &Call<'_>) {
+        let Call { event, start, end } = *call;
+        let Event { number, ref record, .. } = *event;
         let Some(conn) = self.conns.get(index) else { return };
         let (who, db) = (conn.id, conn.db);
-        let start = self.times.start(log, record);
         let checked = conn.activity.checked;
-        conn.activity.record(record, number, start, self.times.end(log, record));
+        conn.activity.record(record, number, start, end);
         if let Some(watch) = &mut self.watch {
-            watched(&mut **watch, conn, event, &mut self.wal_sizes, (start, self.times.end(log, record)));
+            watch::told(&mut **watch, conn, call, &mut self.wal_sizes);
         }
         if let Some(holding) = conn.released.take() {
             self.holdings.released_with(holding, record);
@@ -162,25 +168,13 @@ impl<'t, 'w> Run<'t, 'w> {
         {
             refusal.closing = refusal.request == Request::File(Level::EXCLUSIVE);
         }
-        let wal_before = conn.wal;
-        let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
-        // Who asks for a slot, in vain or not, is in WAL mode.
-        if record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP)) {
-            conn.wal = true;
-        }
-        conn.lifetime |= conn.wal;
-
+        conn.mode.before(record);
+        let wal = conn.mode.wal;
         self.changes.clear();
-        conn.locks.apply(&self.times, log, number, record, &mut self.changes);
-        let lifetime = conn.lifetime;
-        if conn.locks.level.0 == Level::NONE {
-            conn.lifetime = conn.wal;
-        }
-        if record.kind == Kind::SHM_UNMAP && record.rc.is_ok() {
-            conn.wal = false;
-        }
+        conn.locks.apply((start, end), number, record, &mut self.changes);
+        let earlier = Earlier { lifetime: conn.mode.lifetime, checked };
+        conn.mode.after(record, conn.locks.level.0);
         if db != NO_DATABASE {
-            let wal = conn.wal || wal_before;
             let database = &mut self.databases.all[db as usize];
             if record.kind == Kind::WROTE && record.file_kind == FileKind::WAL {
                 self.commits.wrote(db, record.arg);
@@ -189,14 +183,14 @@ impl<'t, 'w> Run<'t, 'w> {
             database.modes.reserved |=
                 !wal && record.kind == Kind::LOCK && record.requested == Level::RESERVED && record.rc.is_ok();
             if !self.changes.is_empty() {
-                self.changed(index, event, who, db, Earlier { lifetime, checked });
+                self.changed(index, call, who, db, earlier);
             }
         }
-        let wait = self.waited(index, event, Earlier { lifetime, checked });
+        let wait = self.waited(index, call, earlier);
         if record.rc.is_busy()
             && let Some(request) = Request::of(record)
         {
-            self.refused(index, event, request, wait);
+            self.refused(index, call, request, wait);
         }
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
             if db != NO_DATABASE {
@@ -211,7 +205,8 @@ impl<'t, 'w> Run<'t, 'w> {
     }
 
     /// Counts the holds that began and ended, and tells whoever wants to know.
-    fn changed(&mut self, index: Index, event: &Event, who: ConnId, db: u32, earlier: Earlier) {
+    fn changed(&mut self, index: Index, call: &Call<'_>, who: ConnId, db: u32, earlier: Earlier) {
+        let event = call.event;
         let mut ended = None;
         let mut moved = false;
         for i in 0..self.changes.len() {
@@ -222,7 +217,7 @@ impl<'t, 'w> Run<'t, 'w> {
                         self.databases.all[db as usize].stats(lock).acquired += 1;
                     }
                     let named = self.blockers.began(&mut self.conns, db, index, who, lock, &taken);
-                    self.began(index, event, db, lock, &taken, earlier, named);
+                    self.began(index, call, db, lock, &taken, earlier, named);
                 }
                 Change::Ended(lock, taken, end) => {
                     let past = self.past(index, i, event, lock, end);
@@ -240,7 +235,7 @@ impl<'t, 'w> Run<'t, 'w> {
                             End::Released(at, _) => (at, SpanEnd::Released),
                             End::Unseen(_, by) => (by, SpanEnd::Unseen),
                         };
-                        watch.hold(&span(who, db, lock, &taken, until, end, Some(event.number), lifetime));
+                        watch.hold(&Span::of(who, db, lock, &taken, lifetime, (until, end, Some(event.number))));
                     }
                     if lifetime {
                         continue;
@@ -302,7 +297,7 @@ impl<'t, 'w> Run<'t, 'w> {
         for index in open {
             self.end_wait(index, Outcome::TraceEnd);
             let Some(conn) = self.conns.get(index) else { continue };
-            let (who, last, lifetime) = (conn.id, conn.locks.last, conn.lifetime);
+            let (who, last, lifetime) = (conn.id, conn.locks.last, conn.mode.lifetime);
             let held: Vec<_> = conn.locks.held().collect();
             let (db, activity, watched) = (conn.db, conn.activity, conn.watched);
             let (_, lossy) = gaps[who.log.0 as usize];
@@ -319,7 +314,8 @@ impl<'t, 'w> Run<'t, 'w> {
                 }
                 let lifetime = lifetime && lock == LockId::file(Level::SHARED);
                 if let Some(watch) = &mut self.watch {
-                    watch.hold(&span(who, db, lock, &taken, alive.max(taken.asked), SpanEnd::Open, None, lifetime));
+                    let end = (alive.max(taken.asked), SpanEnd::Open, None);
+                    watch.hold(&Span::of(who, db, lock, &taken, lifetime, end));
                 }
                 if lifetime {
                     continue;
@@ -335,7 +331,10 @@ impl<'t, 'w> Run<'t, 'w> {
         }
         let mut span: Option<(u64, u64)> = None;
         for (log, seen) in (0..).map(LogId).zip(&self.seen) {
-            let Some((from, to)) = seen.ticks else { continue };
+            let (from, to) = seen.ticks;
+            if seen.count == 0 {
+                continue;
+            }
             if let (Some(from), Some(to)) = (self.trace.real_ns(log, from), self.trace.real_ns(log, to)) {
                 span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
             }
@@ -386,38 +385,5 @@ impl<'t, 'w> Run<'t, 'w> {
             (inside > 1, inside > 0 || bad > 0 || seen.last + 1 < tally.head)
         };
         self.seen.iter().zip(&summary.tallies).map(gap).collect()
-    }
-}
-
-/// Tells of the work that this record ended, and of what it made of the -wal.
-fn watched(watch: &mut dyn Watch, conn: &Conn, event: &Event, sizes: &mut WalSizes, (start, end): (Instant, Instant)) {
-    let db = Some(conn.db).filter(|&db| db != NO_DATABASE);
-    if let Some((work, since, until)) = conn.activity.just_worked(start) {
-        let Event { number, ref record, .. } = *event;
-        watch.work(&Worked { who: conn.id, db, work, tid: record.tid, since, until, number });
-    }
-    if let Some(db) = db
-        && let Some(bytes) = sizes.record(db, &event.record)
-    {
-        watch.wal(conn.id, db, end, bytes);
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one hold, known in different places")]
-fn span(who: ConnId, db: u32, lock: LockId, taken: &Taken, until: Instant, end: SpanEnd, by: Option<u64>, lifetime: bool) -> Span {
-    Span {
-        who,
-        db,
-        lock,
-        tid: taken.tid,
-        sql: taken.sql,
-        number: taken.number,
-        end_number: by,
-        since: taken.asked,
-        from: Some(taken.from).filter(|&from| taken.seen && from != NEVER),
-        until,
-        seen: taken.seen,
-        end,
-        lifetime,
     }
 }

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::LockId;
-use super::times::{Instant, Times};
+use super::times::Instant;
 use crate::trace::LogId;
 use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
 use locktrace::format::record::Record;
@@ -104,85 +104,104 @@ fn closes_all(record: &Record) -> bool {
         && !matches!(record.file_kind, FileKind::WAL | FileKind::JOURNAL | FileKind::SHM)
 }
 
-impl Locks {
-    /// Follows one record. The changes are added to `out`.
+/// What a record tells of its connection's locks: before its call, and after it.
+struct Told {
+    before: Level,
+    after: Level,
+    /// Slots held SHARED, and those held EXCLUSIVE.
+    shared: u8,
+    exclusive: u8,
+    /// Slots that the call was seen to give up, to get, and to get in earnest.
+    ended_here: u8,
+    began_here: u8,
+    takes: u8,
+}
+
+impl Told {
     #[inline]
-    pub(crate) fn apply(&mut self, times: &Times<'_>, log: LogId, number: u64, record: &Record, out: &mut Vec<Change>) {
-        if !tells_state(record) {
-            self.last = self.last.max(times.end(log, record));
-            return;
-        }
-        let start = times.start(log, record);
-        let end = times.end(log, record);
-        let one_clock = record.flags.has(Flags::ONE_CLOCK);
-        let taken = Taken {
-            asked: start,
-            from: if one_clock { NEVER } else { end },
-            tid: record.tid,
-            sql: record.sql,
-            number,
-            seen: true,
-            refused: 0,
-            doubted: false,
-        };
-        let released = End::Released(start, if one_clock { NEVER } else { end });
-        let unseen = End::Unseen(self.last.min(start), start);
-        let began_unseen =
-            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, number, seen: false, refused: 0, doubted: false };
-
-        let all_gone = closes_all(record);
-        let (before, after) = if record.kind == Kind::OPEN { (Level::NONE, Level::NONE) } else { (record.before, record.after) };
-        self.set_level(before, began_unseen, unseen, out);
-        self.set_level(if all_gone { Level::NONE } else { after }, taken, released, out);
-
-        let (shared, exclusive) = if all_gone { (0, 0) } else { (record.shm_shared & !record.shm_exclusive, record.shm_exclusive) };
-        // Taking what it seems to have already: the call that gave it up in between was not recorded.
-        let again = if record.kind == Kind::SHM_LOCK
-            && record.rc.is_ok()
-            && record.flags.0 & (Flags::SHM_UNLOCK.0 | Flags::REDUNDANT.0) == 0
-        {
-            slot_mask(record.shm_offset, record.shm_n) & (self.shared | self.exclusive)
-        } else {
-            0
-        };
-        if (shared, exclusive) != (self.shared, self.exclusive) || again != 0 {
-            let asked = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
-            let unlock = record.flags.has(Flags::SHM_UNLOCK);
-            let ended_here = match record.kind {
-                Kind::SHM_UNMAP | Kind::CLOSE => 0xff,
-                Kind::SHM_LOCK if unlock => asked,
-                _ => 0,
-            };
-            let began_here = if unlock { 0 } else { asked };
-            for slot in 0..8u8 {
-                let bit = 1 << slot;
-                let was = (self.shared & bit != 0, self.exclusive & bit != 0);
-                let is = (shared & bit != 0, exclusive & bit != 0);
-                if was == is && again & bit == 0 {
-                    continue;
+    fn by(record: &Record) -> Told {
+        let level = |level: Level| Level(level.0.min(Level::EXCLUSIVE.0));
+        let (before, after) = (level(record.before), level(record.after));
+        let (exclusive, shared) = (record.shm_exclusive, record.shm_shared & !record.shm_exclusive);
+        let told = Told { before, after, shared, exclusive, ended_here: 0, began_here: 0, takes: 0 };
+        match record.kind {
+            Kind::SHM_LOCK => {
+                let asked = slot_mask(record.shm_offset, record.shm_n);
+                if record.flags.has(Flags::SHM_UNLOCK) {
+                    return Told { ended_here: asked, ..told };
                 }
-                let held = self.by_slot[usize::from(slot)];
-                if was != (false, false) {
-                    let how = if ended_here & bit != 0 { released } else { unseen };
-                    out.push(Change::Ended(LockId::shm(slot, was.1), held, how));
-                }
-                if is != (false, false) {
-                    let how = if began_here & bit != 0 { taken } else { began_unseen };
-                    self.by_slot[usize::from(slot)] = how;
-                    out.push(Change::Began(LockId::shm(slot, is.1), how));
-                }
+                let in_earnest = record.rc.is_ok() && !record.flags.has(Flags::REDUNDANT);
+                Told { began_here: asked, takes: if in_earnest { asked } else { 0 }, ..told }
             }
-            (self.shared, self.exclusive) = (shared, exclusive);
+            Kind::SHM_UNMAP => Told { ended_here: 0xff, ..told },
+            // Nothing is held after these.
+            Kind::OPEN => Told { before: Level::NONE, after: Level::NONE, shared: 0, exclusive: 0, ..told },
+            Kind::CLOSE => Told { after: Level::NONE, shared: 0, exclusive: 0, ended_here: 0xff, ..told },
+            _ => told,
+        }
+    }
+}
+
+impl Locks {
+    /// Follows one record, whose call began and ended then. The changes are added to `out`.
+    #[inline]
+    pub(crate) fn apply(&mut self, (start, end): (Instant, Instant), number: u64, record: &Record, out: &mut Vec<Change>) {
+        if tells_state(record) {
+            let told = Told::by(record);
+            // Taking what it seems to have already: the call that gave it up in between was not recorded.
+            let again = told.takes & (self.shared | self.exclusive);
+            let slots = (told.shared ^ self.shared) | (told.exclusive ^ self.exclusive) | again;
+            if slots != 0 || told.before != self.level.0 || told.after != self.level.0 {
+                self.moved(&told, slots, (start, end), number, record, out);
+            }
         }
         self.last = self.last.max(end);
     }
 
-    #[inline]
-    fn set_level(&mut self, to: Level, taken: Taken, end: End, out: &mut Vec<Change>) {
-        let to = Level(to.0.min(4));
-        if to == self.level.0 {
-            return;
+    /// The levels differ, or these slots do.
+    fn moved(
+        &mut self,
+        told: &Told,
+        slots: u8,
+        (start, end): (Instant, Instant),
+        number: u64,
+        record: &Record,
+        out: &mut Vec<Change>,
+    ) {
+        let gone = if record.flags.has(Flags::ONE_CLOCK) { NEVER } else { end };
+        let taken =
+            Taken { asked: start, from: gone, tid: record.tid, sql: record.sql, number, seen: true, refused: 0, doubted: false };
+        let released = End::Released(start, gone);
+        let unseen = End::Unseen(self.last.min(start), start);
+        let began_unseen =
+            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, number, seen: false, refused: 0, doubted: false };
+        if told.before != self.level.0 {
+            self.set_level(told.before, &began_unseen, unseen, out);
         }
+        if told.after != self.level.0 {
+            self.set_level(told.after, &taken, released, out);
+        }
+
+        let mut left = slots;
+        while left != 0 {
+            let slot = left.trailing_zeros() as u8;
+            let bit = 1 << slot;
+            left &= !bit;
+            if (self.shared | self.exclusive) & bit != 0 {
+                let how = if told.ended_here & bit != 0 { released } else { unseen };
+                out.push(Change::Ended(LockId::shm(slot, self.exclusive & bit != 0), self.by_slot[usize::from(slot)], how));
+            }
+            if (told.shared | told.exclusive) & bit != 0 {
+                let how = if told.began_here & bit != 0 { taken } else { began_unseen };
+                self.by_slot[usize::from(slot)] = how;
+                out.push(Change::Began(LockId::shm(slot, told.exclusive & bit != 0), how));
+            }
+        }
+        (self.shared, self.exclusive) = (told.shared, told.exclusive);
+    }
+
+    #[inline]
+    fn set_level(&mut self, to: Level, taken: &Taken, end: End, out: &mut Vec<Change>) {
         if to < self.level.0 {
             for level in (to.0 + 1..=self.level.0.0).rev() {
                 if self.levels & (1 << (level - 1)) != 0 {
@@ -194,8 +213,8 @@ impl Locks {
         // A fall can end at a level that was jumped over on the way up.
         if to != Level::NONE && self.levels & (1 << (to.0 - 1)) == 0 {
             self.levels |= 1 << (to.0 - 1);
-            self.by_level[usize::from(to.0 - 1)] = taken;
-            out.push(Change::Began(LockId::file(to), taken));
+            self.by_level[usize::from(to.0 - 1)] = *taken;
+            out.push(Change::Began(LockId::file(to), *taken));
         }
         self.level.0 = to;
     }

@@ -4,32 +4,41 @@
 //! enough to show an order, not to prove one, so [`Times::comparable`] says between which logs a comparison proves something.
 #![forbid(unsafe_code)]
 
-use crate::trace::{LogId, Trace};
+use crate::trace::{Clock, Event, LogId, Trace};
 use locktrace::format::record::Record;
 
 /// An instant; see the module. Not a number of anything until [`super::Analysis::ns`] or [`super::Analysis::real_ns`] says so.
 pub type Instant = u64;
 
+/// A record with the instants of its call.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'e> {
+    pub event: &'e Event,
+    /// When the call began, and when it had returned.
+    pub start: Instant,
+    pub end: Instant,
+}
+
 /// Turns records into instants.
 #[derive(Clone, Copy)]
 pub(crate) struct Times<'t> {
     trace: &'t Trace,
-    single: bool,
+    /// The clock that all logs share, where there is only one.
+    shared: Option<&'t Clock>,
 }
 
 impl<'t> Times<'t> {
     pub(crate) fn new(trace: &'t Trace) -> Times<'t> {
-        Times { trace, single: trace.clocks().len() <= 1 }
-    }
-
-    /// Instants that are the raw ticks of their log, whatever other logs there are: they compare within one log, and nowhere else.
-    pub(crate) fn raw(trace: &'t Trace) -> Times<'t> {
-        Times { trace, single: true }
+        let shared = match trace.clocks() {
+            [only] => Some(only),
+            _ => None,
+        };
+        Times { trace, shared }
     }
 
     #[inline]
     fn at(&self, log: LogId, ticks: u64) -> Instant {
-        if self.single { ticks } else { self.trace.real_ns(log, ticks).unwrap_or(self.trace.log(log).first.real_ns) }
+        if self.shared.is_some() { ticks } else { self.trace.real_ns(log, ticks).unwrap_or(self.trace.log(log).first.real_ns) }
     }
 
     /// When the call began.
@@ -44,6 +53,13 @@ impl<'t> Times<'t> {
         self.at(log, record.end())
     }
 
+    /// A record with its instants.
+    #[inline]
+    pub(crate) fn call<'e>(&self, event: &'e Event) -> Call<'e> {
+        let Event { log, ref record, .. } = *event;
+        Call { event, start: self.start(log, record), end: self.end(log, record) }
+    }
+
     /// The latest instant at which a log's own anchors show that its process was there.
     pub(crate) fn last_anchor(&self, log: LogId) -> Instant {
         let log_ = self.trace.log(log);
@@ -54,18 +70,20 @@ impl<'t> Times<'t> {
     #[inline]
     pub(crate) fn ns(&self, log: LogId, from: Instant, to: Instant) -> Option<u64> {
         let span = to.saturating_sub(from);
-        let clock = self.trace.clock(log);
-        if self.single { clock.to_ns(span) } else { clock.ns_per_tick().map(|_| span) }
+        match self.shared {
+            Some(clock) => clock.to_ns(span),
+            None => self.trace.clock(log).ns_per_tick().map(|_| span),
+        }
     }
 
     /// The wall-clock time of an instant, in nanoseconds since 1970; `None` where the length of a tick is unknown.
     pub(crate) fn real_ns(&self, log: LogId, at: Instant) -> Option<u64> {
-        if self.single { self.trace.real_ns(log, at) } else { self.trace.clock(log).ns_per_tick().map(|_| at) }
+        if self.shared.is_some() { self.trace.real_ns(log, at) } else { self.trace.clock(log).ns_per_tick().map(|_| at) }
     }
 
     /// The distance of instants that are this far apart.
     pub(crate) fn distance(&self, log: LogId, ns: u64) -> u64 {
-        if self.single { self.trace.clock(log).ticks_in(ns) } else { ns }
+        if self.shared.is_some() { self.trace.clock(log).ticks_in(ns) } else { ns }
     }
 
     /// Whether comparing instants of these two logs proves which came first.
@@ -76,11 +94,11 @@ impl<'t> Times<'t> {
         let clock = self.trace.clock(a);
         self.trace.log(a).clock == self.trace.log(b).clock
             && !clock.boot_unknown()
-            && (self.single || clock.ns_per_tick().is_some())
+            && (self.shared.is_some() || clock.ns_per_tick().is_some())
     }
 
     /// How far apart two instants must be for their order to be certain: conversion to nanoseconds rounds.
     pub(crate) fn slack(&self) -> u64 {
-        if self.single { 0 } else { 2 }
+        if self.shared.is_some() { 0 } else { 2 }
     }
 }

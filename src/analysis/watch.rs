@@ -5,9 +5,10 @@
 #![forbid(unsafe_code)]
 
 use super::activity::Work;
+use super::connections::{Conn, NO_DATABASE};
 use super::lock::LockId;
-use super::timeline::ConnId;
-use super::times::Instant;
+use super::timeline::{ConnId, NEVER, Taken};
+use super::times::{Call, Instant};
 use crate::trace::Event;
 use locktrace::event::{FileKind, Flags, Kind, Slot, slot_mask};
 use locktrace::format::record::Record;
@@ -90,6 +91,48 @@ pub trait Watch {
     /// Whether it has had enough (its disk is full, say): no more records are read then, and the analysis is of those that were. Asked now and then.
     fn enough(&self) -> bool {
         false
+    }
+}
+
+impl Span {
+    /// What is known where the hold ends; `by` is the record that ends it or shows its end.
+    pub(super) fn of(
+        who: ConnId,
+        db: u32,
+        lock: LockId,
+        taken: &Taken,
+        lifetime: bool,
+        (until, end, by): (Instant, SpanEnd, Option<u64>),
+    ) -> Span {
+        Span {
+            who,
+            db,
+            lock,
+            tid: taken.tid,
+            sql: taken.sql,
+            number: taken.number,
+            end_number: by,
+            since: taken.asked,
+            from: Some(taken.from).filter(|&from| taken.seen && from != NEVER),
+            until,
+            seen: taken.seen,
+            end,
+            lifetime,
+        }
+    }
+}
+
+/// Tells of the work that this record ended, and of what it made of the -wal.
+pub(super) fn told(watch: &mut dyn Watch, conn: &Conn, call: &Call<'_>, sizes: &mut WalSizes) {
+    let db = Some(conn.db).filter(|&db| db != NO_DATABASE);
+    if let Some((work, since, until)) = conn.activity.just_worked(call.start) {
+        let Event { number, ref record, .. } = *call.event;
+        watch.work(&Worked { who: conn.id, db, work, tid: record.tid, since, until, number });
+    }
+    if let Some(db) = db
+        && let Some(bytes) = sizes.record(db, &call.event.record)
+    {
+        watch.wal(conn.id, db, call.end, bytes);
     }
 }
 

@@ -19,8 +19,8 @@ pub use snapshot::{DatabaseRow, HeldLock, ProcessRow, Row, Snapshot, Want};
 use super::connections::id_of;
 use super::database::Identity;
 use super::lock::{LockId, Request};
+use super::mode::Mode;
 use super::timeline::{Change, ConnId, Locks, Taken};
-use super::times::Times;
 use super::waits::{Meaning, Reading, Wait, Waiting};
 use super::watch::WalSizes;
 use crate::trace::{Event, LogId, Trace};
@@ -75,10 +75,7 @@ struct Conn {
     id: ConnId,
     db: Option<u32>,
     locks: Locks,
-    /// It has the wal-index mapped, or the WAL file open.
-    wal: bool,
-    /// The SHARED lock it has is that of WAL mode, kept for its whole life.
-    lifetime: bool,
+    mode: Mode,
     waiting: Option<Waiting>,
     /// Its last call was `xCheckReservedLock`: it looks at a journal.
     checked: bool,
@@ -100,8 +97,7 @@ impl Conn {
             id,
             db: None,
             locks: Locks::default(),
-            wal: false,
-            lifetime: false,
+            mode: Mode::default(),
             waiting: None,
             checked: false,
             undecided: false,
@@ -116,7 +112,7 @@ impl Conn {
 
     /// Its locks, with or without the one it has for its whole life in WAL mode.
     fn held(&self, with_lifetime: bool) -> impl Iterator<Item = (LockId, Taken)> + '_ {
-        let without = self.lifetime && !with_lifetime;
+        let without = self.mode.lifetime && !with_lifetime;
         self.locks.held().filter(move |(lock, _)| !(without && *lock == LockId::file(Level::SHARED)))
     }
 
@@ -227,11 +223,11 @@ impl Now {
         conn.recent.push_back((number, *record));
         let closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
         let refused = std::mem::take(&mut conn.undecided) && !closing;
-        locks(conn, when, event, &mut self.changes);
+        locks(conn, event, &mut self.changes);
         let database = conn.db.and_then(|db| self.databases.get_mut(db as usize));
         let mut none = Database::default();
         let database = database.unwrap_or(&mut none);
-        database.any_wal |= conn.wal;
+        database.any_wal |= conn.mode.wal;
         wrote(conn, when, log, record, database);
         if self.counting
             && let Some(db) = conn.db
@@ -242,7 +238,7 @@ impl Now {
         let gave_up = waited(conn, when, event);
         conn.checked = record.kind == Kind::CHECK_RESERVED || (conn.checked && record.kind == Kind::HANDLE);
         let request = Request::of(record).filter(|request| record.rc.is_busy() && !request.is_optional());
-        conn.undecided = conn.wal && request == Some(Request::File(Level::EXCLUSIVE));
+        conn.undecided = conn.mode.wal && request == Some(Request::File(Level::EXCLUSIVE));
         let refused = u64::from(refused) + u64::from(request.is_some() && !conn.undecided);
         if refused > 0
             && let Some(end) = end
@@ -283,22 +279,12 @@ impl Now {
 }
 
 /// Follows its locks, and whether they are those of WAL mode.
-fn locks(conn: &mut Conn, when: &When<'_>, event: &Event, changes: &mut Vec<Change>) {
-    let Event { log, number, ref record } = *event;
-    let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
-    // Who asks for a slot, in vain or not, is in WAL mode.
-    if record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP)) {
-        conn.wal = true;
-    }
-    conn.lifetime |= conn.wal;
+fn locks(conn: &mut Conn, event: &Event, changes: &mut Vec<Change>) {
+    let Event { number, ref record, .. } = *event;
+    conn.mode.before(record);
     changes.clear();
-    conn.locks.apply(&Times::raw(when.trace), log, number, record, changes);
-    if conn.locks.level.0 == Level::NONE {
-        conn.lifetime = conn.wal;
-    }
-    if record.kind == Kind::SHM_UNMAP && record.rc.is_ok() {
-        conn.wal = false;
-    }
+    conn.locks.apply((record.start, record.end()), number, record, changes);
+    conn.mode.after(record, conn.locks.level.0);
 }
 
 /// Adds up how long the database had a writer.
@@ -354,9 +340,9 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
         let span = (record.start, record.end());
         let mut wait = Wait::new(conn.id, conn.db, request, number, record, span);
         let shared = LockId::file(Level::SHARED);
-        let reads = conn.locks.level.0 >= Level::SHARED && !conn.lifetime;
+        let reads = conn.locks.level.0 >= Level::SHARED && !conn.mode.lifetime;
         let reading = reads.then(|| Reading::of(shared, conn.locks.taken(shared)));
-        (wait.before.wal, wait.before.checked) = (wait.before.wal || conn.wal, conn.checked);
+        (wait.before.wal, wait.before.checked) = (wait.before.wal || conn.mode.wal, conn.checked);
         wait.before.reading = wait.before.reading.or(reading);
         conn.waiting = Some(Waiting::new(wait, 0));
     }

@@ -201,7 +201,7 @@ impl Now {
                     continue;
                 }
                 let shared = LockId::file(Level::SHARED);
-                let by_lifetime = conn.lifetime && request.is_refused_by(shared);
+                let by_lifetime = conn.mode.lifetime && request.is_refused_by(shared);
                 let place = *index.entry(conn.id).or_insert_with(|| {
                     rows.push(row(conn, when, held(conn, when, true), None, doubt(conn)));
                     rows.len() - 1

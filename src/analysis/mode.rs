@@ -1,0 +1,39 @@
+//! Whether a connection is in WAL mode, as its records show.
+//!
+//! In comes each record of a connection, before and after its locks have followed it. A connection in WAL mode keeps SHARED on the database
+//! file for its whole life, and that says nothing: its readers' locks are slots of the wal-index. Called by the passes over the records.
+#![forbid(unsafe_code)]
+
+use locktrace::event::{FileKind, Kind, Level};
+use locktrace::format::record::Record;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mode {
+    /// It has the wal-index mapped, or the WAL file open.
+    pub wal: bool,
+    /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
+    pub lifetime: bool,
+}
+
+impl Mode {
+    /// Before its locks follow this record.
+    #[inline]
+    pub(crate) fn before(&mut self, record: &Record) {
+        let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
+        // Who asks for a slot, in vain or not, is in WAL mode.
+        self.wal |= record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP));
+        self.lifetime |= self.wal;
+    }
+
+    /// After its locks have followed this record, to that level.
+    #[inline]
+    pub(crate) fn after(&mut self, record: &Record, level: Level) {
+        if level == Level::NONE {
+            self.lifetime = self.wal;
+        }
+        if record.kind == Kind::SHM_UNMAP && record.rc.is_ok() {
+            self.wal = false;
+        }
+    }
+}
