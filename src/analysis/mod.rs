@@ -158,11 +158,11 @@ impl<'t> Analysis<'t> {
         // something.
         let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
         let mut stopped = false;
-        for event in &mut events {
+        while let Some(event) = events.advance() {
             if let Some(auditor) = &mut auditor {
-                auditor.event(&event);
+                auditor.event(event);
             }
-            run.event(&event);
+            run.event(event);
             if run.enough() {
                 stopped = true;
                 break;

@@ -16,6 +16,7 @@ use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
 impl Run<'_, '_> {
     /// An attempt of this run was refused.
+    #[cold]
     pub(super) fn refused(&mut self, index: Index, call: &Call<'_>, request: Request, wait: u32) {
         let Event { log, number, ref record } = *call.event;
         let Some(conn) = self.conns.get(index) else { return };
@@ -76,7 +77,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Joins the record to the connection's run of attempts, or ends it, or begins one. Gives the run that a refused attempt belongs to.
+    /// Joins the record of a connection that waits, or is refused, to its run of attempts, or ends it, or begins one. Gives the run that a refused attempt belongs to.
+    #[inline(never)]
     pub(super) fn waited(&mut self, index: Index, call: &Call<'_>, before: Earlier) -> u32 {
         let Event { log, number, ref record } = *call.event;
         let Some(conn) = self.conns.get(index) else { return 0 };
@@ -204,11 +206,10 @@ pub(super) fn as_writer(conn: &mut super::connections::Conn, lock: LockId) -> Ta
 
 /// The lock a connection reads under; of several readers' slots (a log restart), the one taken last.
 pub(super) fn reading(conn: &mut super::connections::Conn, lifetime: bool) -> Option<Reading> {
-    let slots =
-        (Slot::READ0.0..Slot::COUNT).filter(|slot| conn.locks.shared & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
+    let held = conn.locks.shared;
+    let slots = (Slot::READ0.0..Slot::COUNT).filter(|slot| held & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
+    let latest = slots.max_by_key(|&lock| conn.locks.taken(lock).number);
     let shared = LockId::file(Level::SHARED);
-    let level = (conn.locks.level.0 >= Level::SHARED && !lifetime).then_some(shared);
-    let locks: Vec<LockId> = slots.chain(level).collect();
-    let all = locks.into_iter().map(|lock| Reading::of(lock, conn.locks.taken(lock)));
-    all.max_by_key(|reading| (reading.lock != shared, reading.number))
+    let lock = latest.or_else(|| (conn.locks.level.0 >= Level::SHARED && !lifetime).then_some(shared))?;
+    Some(Reading::of(lock, conn.locks.taken(lock)))
 }

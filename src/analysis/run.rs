@@ -174,6 +174,7 @@ impl<'t, 'w> Run<'t, 'w> {
         conn.locks.apply((start, end), number, record, &mut self.changes);
         let earlier = Earlier { lifetime: conn.mode.lifetime, checked };
         conn.mode.after(record, conn.locks.level.0);
+        let waits = conn.waiting.is_some();
         if db != NO_DATABASE {
             let database = &mut self.databases.all[db as usize];
             if record.kind == Kind::WROTE && record.file_kind == FileKind::WAL {
@@ -186,22 +187,27 @@ impl<'t, 'w> Run<'t, 'w> {
                 self.changed(index, call, who, db, earlier);
             }
         }
-        let wait = self.waited(index, call, earlier);
-        if record.rc.is_busy()
-            && let Some(request) = Request::of(record)
-        {
-            self.refused(index, call, request, wait);
+        if waits || record.rc.is_busy() {
+            let wait = self.waited(index, call, earlier);
+            if let Some(request) = Request::of(record).filter(|_| record.rc.is_busy()) {
+                self.refused(index, call, request, wait);
+            }
         }
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
-            if db != NO_DATABASE {
-                self.blockers.leave(db, index);
-            }
-            self.end_wait(index, Outcome::GaveUp);
-            self.conns.close(index);
+            self.closed(index, db);
         }
         if let Some(stale) = stale {
             self.upgrade_failed(&stale);
         }
+    }
+
+    #[cold]
+    fn closed(&mut self, index: Index, db: u32) {
+        if db != NO_DATABASE {
+            self.blockers.leave(db, index);
+        }
+        self.end_wait(index, Outcome::GaveUp);
+        self.conns.close(index);
     }
 
     /// Counts the holds that began and ended, and tells whoever wants to know.

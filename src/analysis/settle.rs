@@ -208,6 +208,7 @@ impl Run<'_, '_> {
     }
 
     /// An upgrade from a stale snapshot: all about it is known at once.
+    #[cold]
     pub(super) fn upgrade_failed(&mut self, stale: &Stale) {
         self.holdings.committed(&stale.peer);
         let incident = decide::of_stale(&self.holdings, &self.times, stale);

@@ -138,13 +138,14 @@ impl<'t> Stream<'t> {
         self.peek()
     }
 
-    /// Takes what [`Stream::peek`] has shown.
+    /// Takes what [`Stream::peek`] has shown, and gives its instant.
     #[inline]
-    fn give(&mut self) -> Option<(u64, Event)> {
+    fn give(&mut self, event: &mut Event) -> Option<u64> {
         let entry = self.order.entries.pop_front()?;
         let number = entry.number();
-        let record = if self.apart.is_empty() { self.room.record(number) } else { self.from_apart(number) };
-        Some((entry.key, Event { log: self.log, number, record }))
+        (event.log, event.number) = (self.log, number);
+        event.record = if self.apart.is_empty() { self.room.record(number) } else { self.from_apart(number) };
+        Some(entry.key)
     }
 
     #[cold]
@@ -257,21 +258,23 @@ impl<'t> Merge<'t> {
         self.problems.extend(problems);
     }
 
+    /// The next record, and the instant that orders it.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<(u64, Event)> {
+    pub(crate) fn next(&mut self, event: &mut Event) -> Option<u64> {
         loop {
             // Mostly, the log that gave the last record has the next one, too.
             if let Some(stream) = &mut self.current
                 && let Some(place) = stream.peek()
                 && place <= self.limit
             {
-                return stream.give();
+                return stream.give(event);
             }
             self.turn()?;
         }
     }
 
     /// Finds the log that has the next record; `None` when nothing is left.
+    #[inline(never)]
     fn turn(&mut self) -> Option<()> {
         let next = match &mut self.current {
             None => self.heap.pop()?.0,

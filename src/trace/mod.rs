@@ -264,7 +264,8 @@ impl Trace {
                 None => return Err(Error::new(Path::new(""), Place::Whole, "these JSON lines were already read to their end")),
             },
         };
-        Ok(Events { trace: self, inner, latest: 0, late: 0 })
+        let event = Event { log: LogId(0), number: 0, record: Record::new(Kind(0)) };
+        Ok(Events { trace: self, inner, event, latest: 0, late: 0 })
     }
 }
 
@@ -280,11 +281,28 @@ enum Inner<'t> {
 pub struct Events<'t> {
     trace: &'t Trace,
     inner: Inner<'t>,
+    /// The record that was given last.
+    event: Event,
     latest: u64,
     late: u64,
 }
 
 impl Events<'_> {
+    /// The next record, which stays here until the one after it: of many millions, each is copied once.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Option<&Event> {
+        let key = match &mut self.inner {
+            Inner::Merge(merge) => merge.next(&mut self.event)?,
+            Inner::Lines(lines) => {
+                self.event = lines.next(self.trace)?;
+                self.trace.key(self.event.log, &self.event.record)
+            }
+        };
+        self.late += u64::from(key < self.latest);
+        self.latest = self.latest.max(key);
+        Some(&self.event)
+    }
+
     /// The account of what was read and what was not; reads to the end first.
     pub fn finish(mut self) -> Summary {
         while self.next().is_some() {}
@@ -332,21 +350,8 @@ impl Events<'_> {
 impl Iterator for Events<'_> {
     type Item = Event;
 
-    #[inline]
     fn next(&mut self) -> Option<Event> {
-        let (key, event) = match &mut self.inner {
-            Inner::Merge(merge) => merge.next()?,
-            Inner::Lines(lines) => {
-                let event = lines.next(self.trace)?;
-                (self.trace.key(event.log, &event.record), event)
-            }
-        };
-        if key < self.latest {
-            self.late += 1;
-        } else {
-            self.latest = key;
-        }
-        Some(event)
+        self.advance().copied()
     }
 }
 
