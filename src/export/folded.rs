@@ -68,7 +68,7 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
         statement(incident.who, incident.sql),
         format!("waits for {} ({})", incident.request, incident.cause.id()),
     ];
-    let stack = |rest: [String; 2]| victim.iter().chain(&rest).map(|frame| framed(frame)).collect::<Vec<_>>().join(";");
+    let stack = |rest: [String; 2]| joined(&victim.iter().chain(&rest).map(|frame| framed(frame)).collect::<Vec<_>>());
     let known: Vec<(&Blocker, _)> =
         incident.blockers.iter().filter_map(|blocker| Some((blocker, incidents::holding(analysis, blocker)?))).collect();
     if known.is_empty() {
@@ -89,21 +89,42 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
     stacks
 }
 
-/// A frame's name: no `;`, which separates frames, and on one line. (The last blank separates the weight, so blanks within are no harm.)
+/// A frame's name: no `;`, which separates frames, and on one line.
 fn framed(name: &str) -> String {
     let name = Clean(name).to_string().replace(';', ",");
     let name = name.trim();
     if name.is_empty() { "?".to_owned() } else { name.to_owned() }
 }
 
+/// Frames as a stack.
+///
+/// The last blank of a line separates the weight; but where a number stands before that, as in `LIMIT 1 500`, flame-graph tools take it for a second weight
+/// (of a profile to compare with). So the blank before it becomes one that does not separate.
+fn joined(frames: &[String]) -> String {
+    let stack = frames.join(";");
+    match stack.rsplit_once(' ') {
+        Some((rest, last)) if last.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => format!("{rest}\u{a0}{last}"),
+        _ => stack,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::framed;
+    use super::{framed, joined};
 
     #[test]
     fn a_frame_is_one_line_without_semicolons() {
         assert_eq!(framed("a;b\n c\t7"), "a,b c 7");
         assert_eq!(framed(" \n"), "?");
         assert_eq!(framed("\u{1b}[2J<script>"), "\\u{1b}[2J<script>");
+    }
+
+    #[test]
+    fn a_number_at_the_end_is_no_weight() {
+        let stack = |frames: [&str; 2]| joined(&frames.map(str::to_owned));
+        assert_eq!(stack(["app 100", "LIMIT 1"]), "app 100;LIMIT\u{a0}1");
+        assert_eq!(stack(["a", "v = 1.5"]), "a;v =\u{a0}1.5");
+        assert_eq!(stack(["app 7", "1"]), "app 7;1");
+        assert_eq!(stack(["app 7", "t 1x"]), "app 7;t 1x");
     }
 }

@@ -55,11 +55,11 @@ impl fmt::Display for Clean<'_> {
     }
 }
 
-/// Control characters, bidirectional overrides, zero-width marks, line and paragraph separators, tags.
+/// Control characters, bidirectional overrides, zero-width marks, line and paragraph separators, tags, and what is no character (nor allowed in XML).
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Lower-case hexadecimal digits of these bytes.

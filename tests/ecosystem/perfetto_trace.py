@@ -4,11 +4,23 @@ import collections
 import json
 import sys
 
+from google.protobuf.unknown_fields import UnknownFieldSet
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
 trace = Trace()
 with open(sys.argv[1], "rb") as file:
     trace.ParseFromString(file.read())
+
+
+def known(message):
+    assert not len(UnknownFieldSet(message)), f"not in the schema: {message}"
+    for field, value in message.ListFields():
+        if field.message_type:
+            for inner in value if field.is_repeated else [value]:
+                known(inner)
+
+
+known(trace)
 
 tables = {"event_categories": {}, "event_names": {}, "debug_annotation_names": {}, "debug_annotation_string_values": {}}
 tracks, events, first = {}, [], None

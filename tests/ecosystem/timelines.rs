@@ -1,5 +1,6 @@
 //! `locktrace export` read by tools that no one here wrote: Perfetto's own schema; more where they can be had.
 
+use crate::common::contended;
 use crate::packages::python;
 use crate::place::{Place, parts};
 use crate::seen::Seen;
@@ -80,4 +81,25 @@ fn perfetto_reads_what_report_says() {
     assert_eq!(perfetto["arrows"].as_u64().unwrap(), blockers as u64);
     assert!(waits.iter().any(|wait| wait["in the way"].as_str().unwrap().contains("X WRITE by BEGIN IMMEDIATE")), "{waits:?}");
     assert_eq!(perfetto["connections"], 5);
+}
+
+/// The text of `tests/expected`, which is made without Perfetto's schema, means by it what the file says.
+#[test]
+fn perfetto_has_the_names_that_we_have_for_its_fields() {
+    let Some(python) = python() else { return };
+    let place = Place::new();
+    std::fs::create_dir(place.path("trace")).unwrap();
+    contended(&place.path("trace"));
+    let (code, _, err) = parts(&place.locktrace(&["export", "trace", "-o", "out.pftrace"]));
+    assert_eq!(code, Some(0), "{err}");
+    let script = "import sys
+from google.protobuf import text_format
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
+binary = Trace.FromString(open('out.pftrace', 'rb').read())
+text = text_format.Parse(open(sys.argv[1]).read(), Trace())
+assert text == binary, next((a, b) for a, b in zip(text.packet, binary.packet) if a != b)
+print(len(text.packet))";
+    let expected = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/expected/export-perfetto.txt");
+    let (code, out, err) = parts(&place.command(&python).args(["-c", script, expected]).output().unwrap());
+    assert_eq!((code, out.trim().parse::<usize>().is_ok_and(|packets| packets > 40)), (Some(0), true), "{err}");
 }

@@ -1,0 +1,23 @@
+//! What `locktrace export` writes, in the hands of code that no one here wrote, as far as that needs no network: `inferno` draws the folded stacks, the crate with
+//! which samply writes profiles for Firefox says what one has in it; and what Perfetto's format has in it, as text.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "cli")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod firefox;
+mod folded;
+mod perfetto;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a format makes of a trace.
+fn export(trace: &Path, format: &str) -> Vec<u8> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.arg("export").arg(trace).args(["--format", format]).env_remove("LOCKTRACE_DIR").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
