@@ -1,10 +1,10 @@
-//! `locktrace export`: each format of a small trace as it should be, and what the verb does with files, pipes, full disks and hostile names.
+//! `locktrace export`: each text format of a small trace as it should be, and what the verb does with files.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
 mod common;
 
-use common::{Process, contended, expect};
+use common::{contended, expect};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -109,84 +109,4 @@ fn a_file_is_whole_or_as_it_was() {
     drop(partial);
     assert_eq!(export(&[trace, "-o", path]).status.code(), Some(0));
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 2);
-}
-
-/// A file that may not grow beyond this, as on a full disk: the export says so, and takes the part it wrote away.
-#[test]
-fn a_full_disk_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    many(dir.path(), 20_000);
-    let file = dir.path().join("out.csv");
-    let limited = format!(
-        "trap '' XFSZ; ulimit -f 64; exec {} export {} --table events -o {}",
-        env!("CARGO_BIN_EXE_locktrace"),
-        dir.path().display(),
-        file.display()
-    );
-    let output = Command::new("bash").args(["-c", &limited]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("out.csv: cannot be written: File too large"), "{}", said(&output));
-    assert!(!file.exists() && !dir.path().join("out.csv.partial").exists());
-}
-
-#[test]
-fn a_reader_that_has_had_enough_is_no_error() {
-    let dir = tempfile::tempdir().unwrap();
-    many(dir.path(), 20_000);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
-    command.args(["export", dir.path().to_str().unwrap(), "-f", "csv", "--table", "events"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut first = [0];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), said(&output)), (Some(0), String::new()));
-}
-
-/// Ctrl-C: an error, and nothing is left.
-#[test]
-fn an_interrupted_export_leaves_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    contended(dir.path());
-    let out = tempfile::tempdir().unwrap();
-    let file = out.path().join("out.jsonl");
-    // JSON lines that do not end: the export has begun once its partial file has something in it.
-    let lines = text(dir.path(), &["-f", "jsonl"]);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
-    command.args(["export", "-", "-o", file.to_str().unwrap()]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let (head, records): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| !line.starts_with(r#"{"t":"record""#));
-    let feeder = {
-        let head = head.join("\n") + "\n";
-        let record = records[0].to_owned() + "\n";
-        std::thread::spawn(move || {
-            use std::io::Write;
-            let mut fed = input.write_all(head.as_bytes());
-            while fed.is_ok() {
-                fed = input.write_all(record.repeat(100).as_bytes());
-            }
-        })
-    };
-    let partial = out.path().join("out.jsonl.partial");
-    // (It is written a quarter of a megabyte at a time.)
-    let begun = common::within(20, || fs::metadata(&partial).is_ok_and(|meta| meta.len() > 0));
-    assert!(begun, "it began");
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let status = child.wait().unwrap();
-    feeder.join().unwrap();
-    let mut errors = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut errors).unwrap();
-    assert_eq!((status.code(), errors.contains("interrupted; ")), (Some(130), true), "{errors}");
-    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
-}
-
-/// A trace that takes a while to read.
-fn many(dir: &Path, rounds: u64) {
-    let mut process = Process::new(100);
-    process.run("100 c1 open");
-    for i in 0..rounds {
-        process.run(&format!("{} c1 SHARED -- SELECT 1\n{} c1 U(NONE) -- SELECT 1", 200 + i * 10, 205 + i * 10));
-    }
-    process.write(dir);
 }

@@ -12,16 +12,15 @@ use locktrace::format::record::Record;
 use locktrace::format::sql_hash;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use sqlite_locktrace::analysis::Options;
-use sqlite_locktrace::export::{self, parquet::Parquet};
+use sqlite_locktrace::export::{self, parquet::Parquet, unfinished::Unfinished};
 use sqlite_locktrace::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 fn export(trace: &Path, to: &Path) {
     let trace = Trace::open(trace).unwrap();
-    export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, to, Rc::default()).unwrap())).unwrap();
+    export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, to, Unfinished::default()).unwrap())).unwrap();
 }
 
 /// Every file of a dataset, by its path in it.
@@ -253,11 +252,11 @@ fn what_cannot_be_written_leaves_nothing() {
     // A file where the directory should be, and one where a table should be.
     let file = dir.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    assert!(Parquet::create(&trace, &file, Rc::default()).err().unwrap().to_string().contains("file"));
+    assert!(Parquet::create(&trace, &file, Unfinished::default()).err().unwrap().to_string().contains("file"));
     let to = dir.path().join("fleet");
     std::fs::create_dir(&to).unwrap();
     std::fs::write(to.join("incidents"), "precious").unwrap();
-    let stopped = export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, &to, Rc::default()).unwrap()));
+    let stopped = export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, &to, Unfinished::default()).unwrap()));
     assert!(matches!(stopped, Err(export::Stopped::Output(error)) if error.to_string().contains("incidents")));
     assert_eq!(files(&to).into_keys().collect::<Vec<_>>(), ["incidents"]);
     assert_eq!(std::fs::read(to.join("incidents")).unwrap(), b"precious");

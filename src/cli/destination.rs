@@ -1,21 +1,23 @@
-//! Where a verb writes: standard output, or a file or directory that has its name only once it is whole (or a dataset, whose files have).
+//! Where a verb writes: standard output, or a file that has its name only once it is whole (or a dataset, whose files have).
 //!
 //! In comes the path a user gave; out go a stream ([`Destination::stream`]) or the path to write at ([`Destination::place`]). Until [`Destination::done`]
-//! a file is `NAME.partial`; dropped before that, or with Ctrl-C, it is removed, and what had the name is as it was. A pipe or a device is written as it is.
+//! a file is `NAME.partial`; dropped before that, or with Ctrl-C, it is removed, and what had the name is as it was; a dataset's files likewise. A pipe or a
+//! device is written as it is.
 #![forbid(unsafe_code)]
 
 use super::Failure;
+use crate::export::unfinished::Unfinished;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(dead_code, reason = "each format has one of these")]
 pub(super) enum Shape {
     /// Text, which may go to a terminal.
     Text,
@@ -23,9 +25,7 @@ pub(super) enum Shape {
     Binary,
     /// One file that its writer opens by path ([`Destination::place`]).
     File,
-    /// A directory.
-    Directory,
-    /// A directory that files are added to; their writer gives them their names when all are whole.
+    /// A directory that files are added to; their writer gives them their names when all are whole ([`Destination::unfinished`]).
     Dataset,
 }
 
@@ -34,6 +34,7 @@ pub(super) struct Destination {
     /// What the user called it; `-` for standard output.
     given: PathBuf,
     target: Target,
+    unfinished: Unfinished,
     written: Rc<Cell<u64>>,
 }
 
@@ -46,16 +47,21 @@ enum Target {
     Whole {
         partial: PathBuf,
         path: PathBuf,
-        /// Keeps the lock on the partial file, so that no two write it.
-        _lock: Option<File>,
-        finished: Cell<bool>,
     },
 }
 
 impl Destination {
     pub(super) fn new(path: &Path, shape: Shape) -> Result<Destination, Failure> {
         let target = target(path, shape).map_err(Failure::Other)?;
-        Ok(Destination { given: path.to_owned(), target, written: Rc::default() })
+        let unfinished = Unfinished::default();
+        if matches!(target, Target::Whole { .. } | Target::Dataset(_)) {
+            removed_when_interrupted(path.to_owned(), unfinished.clone())
+                .map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")))?;
+        }
+        if let Target::Whole { partial, .. } = &target {
+            unfinished.create(partial).map_err(|error| Failure::Other(error.to_string()))?;
+        }
+        Ok(Destination { given: path.to_owned(), target, unfinished, written: Rc::default() })
     }
 
     /// A stream to write it to, once.
@@ -69,7 +75,6 @@ impl Destination {
     }
 
     /// Where to write what is opened by path: an empty file, or a directory.
-    #[allow(dead_code, reason = "for formats that are not one stream")]
     pub(super) fn place(&self) -> &Path {
         match &self.target {
             Target::Stdout => &self.given,
@@ -77,9 +82,9 @@ impl Destination {
         }
     }
 
-    /// Where a writer that has no stream counts its bytes.
-    pub(super) fn counter(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.written)
+    /// What whoever writes a dataset makes its files with.
+    pub(super) fn unfinished(&self) -> Unfinished {
+        self.unfinished.clone()
     }
 
     /// It could not be written, for this reason.
@@ -100,64 +105,65 @@ impl Destination {
 
     /// It is whole: gives it its name. Its size in bytes.
     pub(super) fn done(self) -> Result<u64, Failure> {
-        let Target::Whole { partial, path, finished, .. } = &self.target else { return Ok(self.written.get()) };
-        let size = size(partial).and_then(|size| fs::rename(partial, path).map(|()| size)).map_err(|error| self.failed(error))?;
-        finished.set(true);
-        Ok(size)
+        match &self.target {
+            Target::Stdout | Target::Stream(_) => Ok(self.written.get()),
+            Target::Dataset(_) => Ok(self.unfinished.written()),
+            Target::Whole { partial, path } => {
+                let name = || fs::metadata(partial).and_then(|meta| fs::rename(partial, path).map(|()| meta.len()));
+                self.unfinished.finish(name).map_err(|error| self.failed(error))
+            }
+        }
     }
 }
 
 impl Drop for Destination {
     fn drop(&mut self) {
-        if let Target::Whole { partial, finished, .. } = &self.target
-            && !finished.get()
-        {
-            remove(partial);
-        }
+        self.unfinished.remove();
     }
 }
 
-fn remove(partial: &Path) {
-    let _ = if partial.is_dir() { fs::remove_dir_all(partial) } else { fs::remove_file(partial) };
-}
-
 /// Whoever interrupts us finds no partial file.
-fn removed_when_interrupted(partial: PathBuf) -> io::Result<()> {
+fn removed_when_interrupted(given: PathBuf, unfinished: Unfinished) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("interrupted".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            remove(&partial);
-            let _ = writeln!(io::stderr(), "\nlocktrace: interrupted; {} is removed", partial.display());
+            let what = match unfinished.abandon().as_slice() {
+                [] => String::new(),
+                [one] => format!("; {} is removed", one.display()),
+                files => format!("; {}: the {} files that were not whole are removed", given.display(), files.len()),
+            };
+            let _ = writeln!(io::stderr(), "\nlocktrace: interrupted{what}");
             std::process::exit(128 + signal);
         }
     })?;
     Ok(())
 }
 
+const NOT_SHOWN: &str = "this format is not for a terminal: give a file with -o FILE, or pipe it on";
+
 fn target(given: &Path, shape: Shape) -> Result<Target, String> {
     if given == Path::new("-") {
         return match shape {
             Shape::Text => Ok(Target::Stdout),
             Shape::Binary if !io::stdout().is_terminal() => Ok(Target::Stdout),
-            Shape::Binary => Err("this format is not for a terminal: give a file with -o FILE, or pipe it on".to_owned()),
-            Shape::File | Shape::Directory | Shape::Dataset => {
-                Err("this format cannot go to standard output: give a name with -o".to_owned())
-            }
+            Shape::Binary => Err(NOT_SHOWN.to_owned()),
+            Shape::File | Shape::Dataset => Err("this format cannot go to standard output: give a name with -o".to_owned()),
         };
     }
-    let cannot = |path: &Path, error: io::Error| format!("{}: cannot be written: {error}", path.display());
     // Behind a symbolic link, the file it leads to is replaced, and not the link.
     let path = fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
     let there = fs::metadata(&path).ok();
     match (&there, shape) {
-        (Some(meta), Shape::Directory | Shape::Dataset) if !meta.is_dir() => {
+        (Some(meta), Shape::Dataset) if !meta.is_dir() => {
             return Err(format!("{}: is a file, and this format writes a directory", given.display()));
-        }
-        (Some(_), Shape::Directory) if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) => {
-            return Err(format!("{}: is there and not empty: give another name, or remove it first", given.display()));
         }
         (Some(meta), Shape::Text | Shape::Binary | Shape::File) if meta.is_dir() => {
             return Err(format!("{}: is a directory, and this format writes a file", given.display()));
+        }
+        (Some(meta), Shape::Binary)
+            if meta.file_type().is_char_device() && File::open(&path).is_ok_and(|file| file.is_terminal()) =>
+        {
+            return Err(format!("{}: {NOT_SHOWN}", given.display()));
         }
         (Some(meta), Shape::Text | Shape::Binary) if !meta.is_file() => return Ok(Target::Stream(path)),
         _ => {}
@@ -167,32 +173,7 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
     }
     let mut name = path.file_name().ok_or_else(|| format!("{}: is no name for a file", given.display()))?.to_owned();
     name.push(".partial");
-    let partial = path.with_file_name(name);
-    let lock = if shape == Shape::Directory {
-        let _ = fs::remove_dir_all(&partial);
-        fs::create_dir(&partial).map_err(|error| cannot(&partial, error))?;
-        None
-    } else {
-        // What an export that was killed left there is of no use to anybody; what one writes now is.
-        let file =
-            File::options().write(true).create(true).truncate(false).open(&partial).map_err(|error| cannot(&partial, error))?;
-        if file.try_lock().is_err() {
-            return Err(format!("{}: another export is writing it", partial.display()));
-        }
-        file.set_len(0).map_err(|error| cannot(&partial, error))?;
-        Some(file)
-    };
-    removed_when_interrupted(partial.clone()).map_err(|error| format!("cannot watch for signals: {error}"))?;
-    Ok(Target::Whole { partial, path, _lock: lock, finished: Cell::new(false) })
-}
-
-/// The bytes of a file, or of all files below a directory.
-fn size(path: &Path) -> io::Result<u64> {
-    let meta = fs::symlink_metadata(path)?;
-    if !meta.is_dir() {
-        return Ok(meta.len());
-    }
-    fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + size(&entry?.path())?))
+    Ok(Target::Whole { partial: path.with_file_name(name), path })
 }
 
 /// Counts what goes through.

@@ -199,7 +199,7 @@ impl Format {
             Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
             Format::Folded => Box::new(Folded::new(to.stream()?)),
             Format::Sqlite => Box::new(Sqlite::create(trace, to.place(), given.events)?),
-            Format::Parquet => Box::new(Parquet::create(trace, to.place(), to.counter())?),
+            Format::Parquet => Box::new(Parquet::create(trace, to.place(), to.unfinished())?),
         })
     }
 }

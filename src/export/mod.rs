@@ -26,6 +26,8 @@ mod spool;
 #[cfg(feature = "cli")]
 pub mod sqlite;
 mod timeline;
+#[cfg(feature = "cli")]
+pub mod unfinished;
 mod waits;
 
 use crate::analysis::{Analysis, Options, Watch};

@@ -7,13 +7,12 @@
 
 use super::part::{self, Part};
 use super::tables::{ALL, Table};
+use crate::export::unfinished::Unfinished;
 use crate::trace::{Log, LogId, Trace};
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Files of one table that are open at once.
 const OPEN: usize = 4;
@@ -58,16 +57,15 @@ pub(super) struct Dataset {
     files: [Files; ALL.len()],
     /// Files that wait for their names.
     partial: Vec<(PathBuf, PathBuf)>,
+    unfinished: Unfinished,
     clock: u64,
-    /// Bytes of all files that have their names.
-    written: Rc<Cell<u64>>,
     /// What every file says about the trace.
     pub about: Vec<(&'static str, String)>,
 }
 
 impl Dataset {
-    pub(super) fn new(root: &Path, trace: &Trace, written: Rc<Cell<u64>>) -> io::Result<Dataset> {
-        fs::create_dir_all(root).map_err(|error| said(root, &error))?;
+    pub(super) fn new(root: &Path, trace: &Trace, unfinished: Unfinished) -> io::Result<Dataset> {
+        unfinished.create_dir(root)?;
         let (mut hosts, mut of_log): (Vec<Host>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut firsts: Vec<&Log> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
@@ -88,7 +86,7 @@ impl Dataset {
             host.trace = escaped(&first.id).replace('.', "%2E");
         }
         let files = [(); ALL.len()].map(|()| Files::default());
-        Ok(Dataset { root: root.to_owned(), hosts, of_log, files, partial: Vec::new(), clock: 0, written, about: Vec::new() })
+        Ok(Dataset { root: root.to_owned(), hosts, of_log, files, partial: Vec::new(), unfinished, clock: 0, about: Vec::new() })
     }
 
     /// The number of a log's host.
@@ -125,11 +123,11 @@ impl Dataset {
         *count += 1;
         let Host { name, trace } = &self.hosts[host];
         let dir = self.root.join(ALL[table].name).join(format!("host={name}")).join(format!("day={}", date(day)));
-        fs::create_dir_all(&dir).map_err(|error| said(&dir, &error))?;
+        self.unfinished.create_dir(&dir)?;
         let whole = dir.join(format!("{trace}.{number}.parquet"));
         // Readers leave out names that begin with a dot.
         let partial = dir.join(format!(".{trace}.{number}.parquet.partial"));
-        let file = File::create(&partial).map_err(|error| said(&partial, &error))?;
+        let file = self.unfinished.create(&partial)?;
         self.partial.push((partial, whole));
         let part = Part::new(ALL[table], file, &self.about).map_err(|error| self.failed(&error))?;
         let open = &mut self.files[table].open;
@@ -149,19 +147,24 @@ impl Dataset {
             }
         }
         let earlier = self.earlier()?;
-        for (partial, whole) in std::mem::take(&mut self.partial) {
-            let size = fs::metadata(&partial).and_then(|meta| fs::rename(&partial, &whole).map(|()| meta.len()));
-            self.written.set(self.written.get() + size.map_err(|error| said(&whole, &error))?);
-        }
-        for file in earlier {
-            fs::remove_file(&file).map_err(|error| said(&file, &error))?;
-            // The day may have been its only one.
-            file.parent().map(fs::remove_dir);
-        }
+        let partial = std::mem::take(&mut self.partial);
+        self.unfinished.finish(|| {
+            let mut written = 0;
+            for (partial, whole) in partial {
+                let size = fs::metadata(&partial).and_then(|meta| fs::rename(&partial, &whole).map(|()| meta.len()));
+                written += size.map_err(|error| said(&whole, &error))?;
+            }
+            for file in earlier {
+                fs::remove_file(&file).map_err(|error| said(&file, &error))?;
+                // The day may have been its only one.
+                file.parent().map(fs::remove_dir);
+            }
+            Ok(written)
+        })?;
         Ok(())
     }
 
-    /// The files of an earlier export of this trace whose names are not used again.
+    /// The files of an earlier export of this trace whose names are not used again; of one that was killed, too.
     fn earlier(&self) -> io::Result<Vec<PathBuf>> {
         let mut earlier = Vec::new();
         for (table, files) in ALL.iter().zip(&self.files) {
@@ -175,13 +178,20 @@ impl Dataset {
                     let day = day.map_err(|error| said(&dir, &error))?.path();
                     let Ok(names) = fs::read_dir(&day) else { continue };
                     for name in names.flatten() {
-                        let Some(number) = name.file_name().to_str().and_then(|name| number(name, &host.trace)) else { continue };
+                        let path = name.path();
+                        let name = name.file_name();
+                        let Some(name) = name.to_str() else { continue };
+                        if left(&path, &host.trace) && !self.partial.iter().any(|(partial, _)| *partial == path) {
+                            earlier.push(path);
+                            continue;
+                        }
+                        let Some(number) = number(name, &host.trace) else { continue };
                         let used = files
                             .counts
                             .iter()
                             .any(|(&(of, on), &count)| of == index && number < count && day.ends_with(format!("day={}", date(on))));
                         if !used {
-                            earlier.push(name.path());
+                            earlier.push(path);
                         }
                     }
                 }
@@ -197,15 +207,19 @@ impl Dataset {
 
 impl Drop for Dataset {
     fn drop(&mut self) {
-        for (partial, _) in &self.partial {
-            let _ = fs::remove_file(partial);
-        }
+        self.unfinished.remove();
     }
 }
 
 /// The number of a file of this trace.
 fn number(name: &str, trace: &str) -> Option<u32> {
     name.strip_prefix(trace)?.strip_prefix('.')?.strip_suffix(".parquet")?.parse().ok()
+}
+
+/// Whether nobody writes this unfinished file of this trace any more. (One that goes on has a lock on it.)
+fn left(path: &Path, trace: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.')?.strip_suffix(".partial"));
+    name.is_some_and(|name| number(name, trace).is_some()) && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// The table with this place among all.

@@ -22,6 +22,7 @@ mod tables;
 
 use super::Export;
 use super::facts::{self, Facts};
+use super::unfinished::Unfinished;
 use crate::analysis::watch::Span;
 use crate::analysis::{Analysis, Request, Watch};
 use crate::trace::{Event, LogId, Trace};
@@ -29,10 +30,8 @@ use dataset::{Dataset, day, place};
 use locktrace::event::Level;
 use part::Cell as Value;
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
 
 /// See the module.
 pub struct Parquet<'t> {
@@ -47,12 +46,12 @@ pub struct Parquet<'t> {
 }
 
 impl<'t> Parquet<'t> {
-    /// Adds to the dataset in this directory, which is made where there is none; counts what was written in `written`.
+    /// Adds to the dataset in this directory, which is made where there is none; until all files are whole, they are `unfinished`.
     ///
     /// # Errors
     /// Where the directory cannot be written.
-    pub fn create(trace: &'t Trace, to: &Path, written: Rc<Cell<u64>>) -> io::Result<Parquet<'t>> {
-        let dataset = Dataset::new(to, trace, written)?;
+    pub fn create(trace: &'t Trace, to: &Path, unfinished: Unfinished) -> io::Result<Parquet<'t>> {
+        let dataset = Dataset::new(to, trace, unfinished)?;
         let slots = (0..=u8::MAX).map(facts::slots).collect();
         let places = [place(&tables::EVENTS), place(&tables::HOLDS)];
         Ok(Parquet { facts: Facts::new(trace), dataset, paths: Vec::new(), slots, places, failed: None })
