@@ -110,3 +110,38 @@ fn a_file_is_whole_or_as_it_was() {
     assert_eq!(export(&[trace, "-o", path]).status.code(), Some(0));
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 2);
 }
+
+/// What `--help` says of formats: each has an example, and each example does what it says.
+#[test]
+fn every_example_of_the_help_works() {
+    let output = Command::new(env!("CARGO_BIN_EXE_locktrace")).args(["export", "--help"]).env("COLUMNS", "80").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains(include_str!("../src/cli/export.txt")), "as it stands there, no line of it wrapped: {help}");
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("trace")).unwrap();
+    contended(&dir.path().join("trace"));
+    let path = format!("{}:/usr/bin:/bin", Path::new(env!("CARGO_BIN_EXE_locktrace")).parent().unwrap().display());
+    let mut made = Vec::new();
+    for line in help.lines().map(str::trim).filter(|line| line.contains("locktrace ") && line.contains(" trace")) {
+        if !line.starts_with("locktrace ") && !line.starts_with("zcat ") {
+            continue;
+        }
+        let shell = format!("set -o pipefail; {line}");
+        let output = Command::new("bash").args(["-c", &shell]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", said(&output));
+        made.push(line.rsplit(' ').next().unwrap().to_owned());
+        assert!(dir.path().join(made.last().unwrap()).exists(), "{line}");
+    }
+    let expected = [
+        "trace.pftrace",
+        "trace.json",
+        "trace.json",
+        "waits.folded",
+        "incidents.csv",
+        "holds.csv",
+        "trace.db",
+        "fleet",
+        "trace.jsonl",
+    ];
+    assert_eq!(made, [&expected[..], &["trace.gz", "incidents.csv"]].concat());
+}

@@ -20,26 +20,9 @@ use std::time::Duration;
 
 /// Write a trace in a format that other tools read.
 ///
-/// The file appears when it is whole (it is FILE.partial until then, and removed where that fails), in place of one that was there.
+/// The file appears when it is whole, in place of one that was there: until then it is FILE.partial, which is removed where that fails.
 #[derive(clap::Args)]
-#[command(after_long_help = "\
-Examples:
-  locktrace export trace -o trace.pftrace         a timeline: open it at ui.perfetto.dev
-  locktrace export trace -f chrome -o trace.json  a timeline: chrome://tracing, speedscope.app and others
-  locktrace export trace -f firefox -o trace.json a timeline: profiler.firefox.com (the file stays on this machine)
-  locktrace export trace -o trace.jsonl           every record and name; what `locktrace report` reads, too
-  locktrace export trace -o incidents.csv         who was refused, why, who was in the way: for spreadsheets
-  locktrace export trace --table holds -o holds.csv
-  locktrace export trace -o waits.folded          time waited, by statement and by the statement in the way:
-                                                  inferno-flamegraph waits.folded > waits.svg, or speedscope.app
-  locktrace export trace --format sqlite -o trace.db
-                                                  then: sqlite3 trace.db 'SELECT * FROM who_blocks_whom'
-  locktrace export trace --format parquet -o fleet    a directory that the traces of many hosts can be added to
-  locktrace cat --json trace | gzip > trace.gz; zcat trace.gz | locktrace export - -o incidents.csv
-
-Exit codes:
-  0  It is written (or whoever read standard output had enough of it).
-  2  Nothing could be read, or not all could be written: FILE is then as it was before; also after Ctrl-C, with 130.")]
+#[command(after_long_help = include_str!("export.txt"))]
 pub(super) struct ExportVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
