@@ -4,7 +4,8 @@
 //! timeline. Times are microseconds (with three decimals) since the first anchor of the trace, which `otherData` tells in wall-clock time.
 #![forbid(unsafe_code)]
 
-use super::timeline::{Counter, Fact, Painter, RowId, Shows, Slice, Timeline, Value};
+use super::paint::{Counter, Fact, Painter, RowId, Shows, Slice, Value};
+use super::timeline::Timeline;
 use super::{Export, naming};
 use crate::trace::{LogId, Trace};
 use serde::ser::{Serialize, SerializeMap, Serializer};

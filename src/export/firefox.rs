@@ -5,8 +5,9 @@
 //! so they wait in a `spool` until the pass is over. There are no counters and no arrows in it: a wait names who was in the way.
 #![forbid(unsafe_code)]
 
+use super::paint::{Counter, Painter, RowId, Shows, Slice, Value};
 use super::spool::Spool;
-use super::timeline::{Counter, Painter, RowId, Shows, Slice, Timeline, Value};
+use super::timeline::Timeline;
 use super::{Export, naming};
 use crate::analysis::ConnId;
 use crate::trace::{LogId, Trace};

@@ -17,6 +17,7 @@ mod incidents;
 pub mod jsonl;
 mod lanes;
 mod naming;
+mod paint;
 #[cfg(feature = "cli")]
 pub mod parquet;
 pub mod perfetto;

@@ -5,8 +5,9 @@
 //! clock REALTIME, nanoseconds since 1970, which a `ClockSnapshot` at the beginning makes the clock of the trace. Names and statements are interned.
 #![forbid(unsafe_code)]
 
+use super::paint::{Counter, Painter, RowId, Shows, Slice, Value};
 use super::protobuf::Message;
-use super::timeline::{Counter, Painter, RowId, Shows, Slice, Timeline, Value};
+use super::timeline::Timeline;
 use super::{Export, naming};
 use crate::trace::{LogId, Trace};
 use std::collections::HashMap;

@@ -4,7 +4,8 @@
 //! the point of the wait at which it began: so every arrow goes forward in time, as the viewers draw them. Called by the timeline when the pass is over.
 #![forbid(unsafe_code)]
 
-use super::timeline::{Arrow, Facts, Painter, RowId, Shows, Slice, Timeline};
+use super::paint::{Arrow, Facts, Painter, RowId, Shows, Slice};
+use super::timeline::Timeline;
 use super::{incidents, naming};
 use crate::analysis::{Analysis, Blocker, Ended, Ending, Holding, Incident, Instant};
 use crate::report::essence;
