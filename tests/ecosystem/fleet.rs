@@ -204,4 +204,8 @@ fn datasette_serves_the_views() {
     }
     assert_eq!(sorted, causes);
     assert!(get(port, "/trace/longest_holds.json?_shape=array&_size=3").unwrap().contains("BEGIN IMMEDIATE"));
+    let waits = get(port, "/trace/waits.json?_shape=array&_size=1").unwrap();
+    let waits: Vec<Value> = serde_json::from_str(&waits).unwrap_or_else(|error| panic!("{error}: {waits}"));
+    let longest = each(&report, "incidents").map(|incident| incident["waited_ns"].as_f64().unwrap() / 1e6).fold(0.0, f64::max);
+    assert_eq!((waits.len(), &waits[0]["waited_ms"]), (1, &json!(longest)), "the longest first");
 }

@@ -14,9 +14,10 @@ CREATE VIEW longest_holds AS
   SELECT d.path AS database, h.lock, h.mode, h.held_ns / 1e6 AS held_ms, h.ended = 'open' AS open, h.since, p.pid, p.command,
          c.number AS connection, t.name AS thread, s.text AS statement
   FROM holds h
-  JOIN databases d ON d.id = h.database
-  JOIN connections c ON c.id = h.connection
-  JOIN processes p ON p.id = c.process
+  -- (CROSS: the holds lead, in their order.)
+  CROSS JOIN databases d ON d.id = h.database
+  CROSS JOIN connections c ON c.id = h.connection
+  CROSS JOIN processes p ON p.id = c.process
   LEFT JOIN threads t ON t.id = h.thread
   LEFT JOIN statements s ON s.id = h.statement
   WHERE h.held_ns IS NOT NULL AND NOT h.lifetime
@@ -31,8 +32,8 @@ CREATE VIEW incident_details AS
          trim(replace(substr(b.mode, 1, 1), 'E', 'X') || ' ' || b.lock) AS blocker_lock, b.state AS blocker_state, b.certain AS blocker_certain,
          bs.text AS blocker_statement, b.held_before_ns / 1e6 AS blocker_held_before_ms, i.fix
   FROM incidents i
-  JOIN connections c ON c.id = i.connection
-  JOIN processes p ON p.id = c.process
+  CROSS JOIN connections c ON c.id = i.connection
+  CROSS JOIN processes p ON p.id = c.process
   LEFT JOIN databases d ON d.id = i.database
   LEFT JOIN threads t ON t.id = i.thread
   LEFT JOIN statements s ON s.id = i.statement
@@ -40,6 +41,31 @@ CREATE VIEW incident_details AS
   LEFT JOIN connections bc ON bc.id = b.connection
   LEFT JOIN processes bp ON bp.id = bc.process
   LEFT JOIN statements bs ON bs.id = b.statement;
+
+CREATE VIEW waits AS
+  -- Who waited for whom, longest first: a line for each connection or process that was in the way of an incident, and one without any where nobody is known.
+  -- share_ms is its part of waited_ms, by the attempts it refused, so that sums of it over any blockers are time waited for them.
+  SELECT i.id AS incident, d.path AS database, i.first, i.waited_ns / 1e6 AS waited_ms, i.outcome, i.cause,
+         trim(replace(substr(i.mode, 1, 1), 'E', 'X') || ' ' || i.lock) AS wants, p.host, p.pid, p.command, c.number AS connection, t.name AS thread,
+         s.text AS statement, b.position,
+         i.waited_ns / 1e6 * coalesce(max(coalesce(b.attempts, 1), 1) * 1.0 /
+           (SELECT sum(max(coalesce(x.attempts, 1), 1)) FROM blockers x WHERE x.incident = i.id), 1) AS share_ms,
+         coalesce(bp.pid, b.pid) AS blocker_pid, coalesce(bp.command, b.command) AS blocker_command, bc.number AS blocker_connection, bt.name AS blocker_thread,
+         bs.text AS blocker_statement, trim(replace(substr(b.mode, 1, 1), 'E', 'X') || ' ' || b.lock) AS blocker_lock, b.state AS blocker_state,
+         b.certain AS blocker_certain, b.same_thread, b.held_before_ns / 1e6 AS blocker_held_before_ms, b.held_after_ns / 1e6 AS blocker_held_after_ms
+  FROM incidents i
+  -- (CROSS: the incidents lead, in their order.)
+  CROSS JOIN connections c ON c.id = i.connection
+  CROSS JOIN processes p ON p.id = c.process
+  LEFT JOIN databases d ON d.id = i.database
+  LEFT JOIN threads t ON t.id = i.thread
+  LEFT JOIN statements s ON s.id = i.statement
+  LEFT JOIN blockers b ON b.incident = i.id
+  LEFT JOIN connections bc ON bc.id = b.connection
+  LEFT JOIN processes bp ON bp.id = bc.process
+  LEFT JOIN threads bt ON bt.id = b.thread
+  LEFT JOIN statements bs ON bs.id = b.statement
+  ORDER BY i.waited_ns DESC;
 
 CREATE VIEW errors AS
   -- The incidents that the application saw as an error.
