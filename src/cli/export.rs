@@ -127,6 +127,12 @@ impl ExportVerb {
                 count(self.incidents as u64)
             );
         }
+        if format == Format::Folded && size == 0 {
+            let _ = writeln!(
+                errors,
+                "locktrace: there are no stacks in it: no wait in the trace is known to have lasted a microsecond"
+            );
+        }
         for what in left_out {
             let _ = writeln!(errors, "locktrace: left out: {what}");
         }

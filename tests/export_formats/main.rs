@@ -8,6 +8,7 @@ mod common;
 
 mod firefox;
 mod folded;
+mod inputs;
 mod perfetto;
 
 use std::path::Path;

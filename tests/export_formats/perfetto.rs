@@ -78,7 +78,7 @@ fn varint(bytes: &mut &[u8]) -> u64 {
 }
 
 /// The fields of a message, with blanks between.
-fn text(mut bytes: &[u8], fields: &[Field]) -> String {
+fn message(mut bytes: &[u8], fields: &[Field]) -> String {
     let mut out = String::new();
     while !bytes.is_empty() {
         let tag = varint(&mut bytes);
@@ -96,7 +96,7 @@ fn text(mut bytes: &[u8], fields: &[Field]) -> String {
                 let (inner, rest) = bytes.split_at(length);
                 bytes = rest;
                 match holds {
-                    Message(fields) => write!(out, "{name} {{ {} }}", text(inner, fields)).unwrap(),
+                    Message(fields) => write!(out, "{name} {{ {} }}", message(inner, fields)).unwrap(),
                     _ => write!(out, "{name}: {:?}", std::str::from_utf8(inner).unwrap()).unwrap(),
                 }
             }
@@ -106,10 +106,14 @@ fn text(mut bytes: &[u8], fields: &[Field]) -> String {
     out
 }
 
+/// A trace as text.
+pub fn text(bytes: &[u8]) -> String {
+    message(bytes, TRACE).replace("} packet {", "}\npacket {") + "\n"
+}
+
 #[test]
 fn the_packets_of_a_small_trace() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
-    let packets = text(&export(dir.path(), "perfetto"), TRACE).replace("} packet {", "}\npacket {");
-    expect("export-perfetto.txt", &(packets + "\n"));
+    expect("export-perfetto.txt", &text(&export(dir.path(), "perfetto")));
 }

@@ -236,3 +236,29 @@ fn properties(table: &Table, about: &[(&str, String)]) -> WriterProperties {
     }
     builder.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::parquet::tables::STATEMENTS;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    /// Rows of each row group of a file with this many rows, whose texts are this long.
+    fn groups(rows: i64, length: usize) -> Vec<i64> {
+        let file = tempfile::tempfile().unwrap();
+        let mut part = Part::new(&STATEMENTS, file.try_clone().unwrap(), &[]).unwrap();
+        for row in 0..rows {
+            let text = format!("{row}{}", "x".repeat(length));
+            part.push(&[Cell::Hash(row as u64), Cell::Text(&text), Cell::Int(row)]).unwrap();
+        }
+        part.finish().unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+    }
+
+    #[test]
+    fn row_groups_are_bounded_in_rows_and_in_bytes() {
+        assert_eq!(groups(ROWS as i64 + 1, 1), [ROWS as i64, 1]);
+        assert_eq!(groups(40, BYTES / 16), [16, 16, 8]);
+    }
+}
