@@ -103,6 +103,9 @@ fn another_export_of_a_trace_replaces_it_and_others_stay() {
     let counts =
         |to: &Path| ["events", "holds", "incidents", "hazards", "statements", "processes"].map(|table| all(to, table).len());
     let first = counts(&to);
+    // As if there had been more rows at that time.
+    let whole = files(&to).into_values().next().unwrap();
+    std::fs::copy(&whole, whole.to_str().unwrap().replace(".0.parquet", ".1.parquet")).unwrap();
     export(&trace, &to);
     assert_eq!((files(&to).into_keys().collect::<Vec<_>>(), counts(&to)), (before, first));
 
@@ -127,6 +130,46 @@ fn another_export_of_a_trace_replaces_it_and_others_stay() {
     let others = all(&to, "events").len();
     assert_eq!(others, 40 + both[0] - first[0]);
     assert!(!to.join("events/host=web-1/day=2023-11-15").exists(), "no empty directory is left");
+}
+
+#[test]
+fn two_hosts_in_one_trace_have_their_statements_each() {
+    let (_dir, _, to) = place(|trace| {
+        for (pid, host) in [(100, "a"), (200, "b"), (300, "b")] {
+            let mut process = Process::new(pid);
+            process.names[0] = process.names[0].replace(r#""host":"h""#, &format!(r#""host":"{host}""#));
+            process.run("10 c1 open\n20 c1 SHARED -- SELECT 1\n30 c1 U(NONE)");
+            process.write(trace);
+        }
+    });
+    let names: Vec<String> = files(&to).into_keys().filter(|name| name.starts_with("statements/")).collect();
+    assert!(names.len() == 2 && names[0].contains("host=a") && names[1].contains("host=b"), "{names:?}");
+    assert_eq!(all(&to, "statements").len(), 2);
+}
+
+/// What an incident says of whoever was most in the way.
+#[test]
+fn incidents_name_who_was_in_the_way() {
+    let (_dir, _, to) = place(|trace| {
+        let mut process = Process::new(100);
+        // One thread is in its own way; two threads are in each other's.
+        process.run(
+            "10 c1@7 open\n20 c2@7 open\n30 c3@8 open
+             40 c1@7 SHARED -- BEGIN IMMEDIATE\n50 c1@7 RESERVED -- BEGIN IMMEDIATE
+             60 c2@7 SHARED\n70 c2@7 RESERVED=BUSY -- UPDATE a\n80 c2@7 U(NONE)
+             90 c3@8 SHARED\n100 c3@8 RESERVED=BUSY -- UPDATE b\n110 c3@8 U(NONE)\n120 c1@7 U(NONE)",
+        );
+        process.write(trace);
+    });
+    let columns = ["statement", "blocker_statement", "blocker_tid", "blocker_lock", "blocker_certain", "same_thread", "blockers"];
+    let found: Vec<[String; 7]> = all(&to, "incidents").iter().map(|row| columns.map(|column| row[column].clone())).collect();
+    assert_eq!(
+        found,
+        [
+            ["\"UPDATE a\"", "\"BEGIN IMMEDIATE\"", "7", "\"RESERVED\"", "true", "true", "1"],
+            ["\"UPDATE b\"", "\"BEGIN IMMEDIATE\"", "7", "\"RESERVED\"", "true", "false", "1"],
+        ]
+    );
 }
 
 #[test]

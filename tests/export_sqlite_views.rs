@@ -26,36 +26,10 @@ fn rows(db: &Connection, columns: &str, rest: &str) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// One that is refused by two readers and a writer one after the other, and one by whom nobody knows.
-fn waiters(dir: &Path) {
-    let mut process = Process::new(100);
-    process.thread(104, "worker").run(
-        "1 c1 open\n2 c2 open\n3 c3 open\n4 c4 open
-         10 c1 SHARED -- SELECT one
-         20 c2 SHARED -- SELECT two
-         30 c4 SHARED -- UPDATE t
-         40 c4 RESERVED -- UPDATE t
-         100 c4 EXCLUSIVE=BUSY -- UPDATE t
-         110+1000 c4 sleep 1000
-         1200 c4 EXCLUSIVE=BUSY -- UPDATE t
-         1300 c2 U(NONE) -- SELECT two
-         1310+2000 c4 sleep 2000
-         3400 c4 EXCLUSIVE=BUSY -- UPDATE t
-         3500 c1 U(NONE) -- SELECT one
-         3510+5000 c4 sleep 5000
-         8600 c4 EXCLUSIVE -- UPDATE t
-         8700 c4 U(NONE) -- UPDATE t",
-    );
-    process
-        .database(2, "/data/other.db", 7)
-        .run("9000 c5 open\n9010 c5 SHARED -- SELECT nobody\n9020 c5 RESERVED=BUSY -- SELECT nobody\n9030 c5 U(NONE)");
-    process.write(dir);
-}
-
 #[test]
 fn waits_are_shared_out_among_whom_they_were_for() {
     let dir = tempfile::tempdir().unwrap();
-    waiters(dir.path());
+    hosts::waiters(dir.path());
     let db = exported(dir.path(), &dir.path().join("out.db"));
     let columns = "incident, statement, thread, wants, round(waited_ms, 3), position, blocker_pid, blocker_connection, blocker_statement, blocker_lock,
                    round(share_ms, 4), outcome";
@@ -69,6 +43,51 @@ fn waits_are_shared_out_among_whom_they_were_for() {
         ]
     );
     assert_eq!(rows(&db, "incident", "FROM waits"), ["[1]", "[1]", "[2]"], "longest first");
+    assert_eq!(rows(&db, "attempts, sleeps, slept_us", "FROM incidents"), ["[3,3,8000]", "[1,0,0]"]);
+}
+
+/// One waits for one that waits for another: the incidents are linked as `explain` tells them.
+#[test]
+fn who_is_in_the_way_may_wait_itself() {
+    let mut process = Process::new(100);
+    process.run(
+        "10 c1 open\n20 c2 open\n30 c3 open
+         100 c1 SHARED -- SELECT 1
+         200 c2 SHARED -- UPDATE a
+         300 c2 RESERVED -- UPDATE a
+         400 c2 EXCLUSIVE=BUSY -- UPDATE a
+         500 c3 SHARED -- UPDATE b
+         600 c3 RESERVED=BUSY -- UPDATE b
+         610+1000 c3 sleep 1000
+         620+2000 c2 sleep 2000
+         1700 c3 RESERVED=BUSY -- UPDATE b
+         1800 c3 U(NONE) -- UPDATE b
+         2700 c2 EXCLUSIVE=BUSY -- UPDATE a
+         2800 c2 U(NONE) -- UPDATE a
+         3000 c1 U(NONE)",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let db = exported(dir.path(), &dir.path().join("out.db"));
+    let links = rows(
+        &db,
+        "s.text, b.state, i.id, b.waits_in",
+        "FROM incidents i JOIN blockers b ON b.incident = i.id JOIN statements s ON s.id = i.statement ORDER BY i.id",
+    );
+    assert_eq!(links, [r#"["UPDATE a","running",1,null]"#, r#"["UPDATE b","waiting",2,1]"#]);
+}
+
+/// A hold that ended before anybody saw has no length: what is known is by when it was over.
+#[test]
+fn a_hold_whose_end_nobody_saw_has_no_length() {
+    let mut process = Process::new(100);
+    process.run("10 c1 open\n20 c1 SHARED\n30 c1 U(NONE)\n40 c1 SHARED\n50 c1 U(NONE)");
+    process.records.remove(2);
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let db = exported(dir.path(), &dir.path().join("out.db"));
+    let holds = rows(&db, "ended, held_ns, until_ns - since_ns", "FROM holds ORDER BY id");
+    assert_eq!(holds, [r#"["unseen",null,20000]"#, r#"["released",8000,10000]"#]);
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn shares_add_up_to_what_was_waited() {
 #[test]
 fn the_readme_asks_what_is_answered() {
     let dir = tempfile::tempdir().unwrap();
-    waiters(dir.path());
+    hosts::waiters(dir.path());
     let path = dir.path().join("out.db");
     drop(exported(dir.path(), &path));
     let readme = include_str!("../README.md");

@@ -70,6 +70,16 @@ fn victims_and_blockers_have_their_frames_and_their_time() {
     }
 }
 
+/// The time of one wait goes to all who were in the way, by the attempts each refused; what division leaves over is not lost.
+#[test]
+fn time_is_shared_out_among_several_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::hosts::waiters(dir.path());
+    let frames = drawn(&export(dir.path(), "folded"));
+    let found = ["all", "UPDATE t", "SELECT one", "SELECT two", "SELECT nobody"].map(|frame| frames[frame]);
+    assert_eq!((found, waited(dir.path())), ([8_504, 8_502, 5_102, 3_400, 2], 8_504));
+}
+
 /// Names and statements that mean something to a flame graph, to XML or to a line: the total is that of all incidents, and the frames are there.
 #[test]
 fn hostile_names_break_nothing() {

@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../hosts/mod.rs"]
+mod hosts;
 
 mod firefox;
 mod folded;

@@ -1,6 +1,6 @@
 //! Traces as several hosts would have written them: fights over one database, on both sides of a midnight.
 //!
-//! In come a host's name and how much went on; out go trace directories. Called by the tests of the exports that are tables.
+//! In come a host's name and how much went on; out go trace directories. Called by the tests of the exports.
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use crate::common::Process;
@@ -91,4 +91,30 @@ pub fn write(host: &Host, dir: &Path) {
     for process in processes(host) {
         process.write(dir);
     }
+}
+
+/// One that is refused by two readers and a writer one after the other, and one by whom nobody knows.
+pub fn waiters(dir: &Path) {
+    let mut process = Process::new(100);
+    process.thread(104, "worker").run(
+        "1 c1 open\n2 c2 open\n3 c3 open\n4 c4 open
+         10 c1 SHARED -- SELECT one
+         20 c2 SHARED -- SELECT two
+         30 c4 SHARED -- UPDATE t
+         40 c4 RESERVED -- UPDATE t
+         100 c4 EXCLUSIVE=BUSY -- UPDATE t
+         110+1000 c4 sleep 1000
+         1200 c4 EXCLUSIVE=BUSY -- UPDATE t
+         1300 c2 U(NONE) -- SELECT two
+         1310+2000 c4 sleep 2000
+         3400 c4 EXCLUSIVE=BUSY -- UPDATE t
+         3500 c1 U(NONE) -- SELECT one
+         3510+5000 c4 sleep 5000
+         8600 c4 EXCLUSIVE -- UPDATE t
+         8700 c4 U(NONE) -- UPDATE t",
+    );
+    process
+        .database(2, "/data/other.db", 7)
+        .run("9000 c5 open\n9010 c5 SHARED -- SELECT nobody\n9020 c5 RESERVED=BUSY -- SELECT nobody\n9030 c5 U(NONE)");
+    process.write(dir);
 }
