@@ -7,6 +7,7 @@ mod hosts;
 
 use common::Process;
 use hosts::Host;
+use locktrace::event::Flags;
 use rusqlite::Connection;
 use sqlite_locktrace::analysis::Options;
 use sqlite_locktrace::export::{self, sqlite::Sqlite};
@@ -75,6 +76,23 @@ fn who_is_in_the_way_may_wait_itself() {
         "FROM incidents i JOIN blockers b ON b.incident = i.id JOIN statements s ON s.id = i.statement ORDER BY i.id",
     );
     assert_eq!(links, [r#"["UPDATE a","running",1,null]"#, r#"["UPDATE b","waiting",2,1]"#]);
+}
+
+/// A connection that came by a fork is not the one that has its number here.
+#[test]
+fn a_forked_connection_is_another_one() {
+    let mut process = Process::new(100);
+    process.run("10 c1 open\n20 c1 SHARED\n30 c1 U(NONE)");
+    let mut forked = process.records[1..].to_vec();
+    for record in &mut forked {
+        (record.flags, record.start) = (record.flags.with(Flags::FORKED), record.start + 100_000);
+    }
+    process.records.extend(forked);
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let db = exported(dir.path(), &dir.path().join("out.db"));
+    let holds = rows(&db, "c.number, c.forked", "FROM holds h JOIN connections c ON c.id = h.connection ORDER BY h.id");
+    assert_eq!(holds, ["[1,0]", "[1,1]"]);
 }
 
 /// A hold that ended before anybody saw has no length: what is known is by when it was over.

@@ -145,6 +145,34 @@ fn what_is_drawn_is_what_was_counted() {
     assert_eq!(kinds("wait"), 150 + phase(&chrome, "i").len());
 }
 
+/// One who waits is refused by a second one, who took the lock meanwhile: its arrow leads to that moment of the wait, and so forward in time, too.
+#[test]
+fn arrows_lead_forward_in_time() {
+    let mut process = Process::new(100);
+    process.run(
+        "10 c1 open\n20 c2 open\n30 c3 open
+         100 c1 SHARED -- UPDATE a\n110 c1 RESERVED -- UPDATE a
+         200 c2 SHARED -- UPDATE b\n210 c2 RESERVED=BUSY -- UPDATE b\n220 c2 U(NONE)\n230+1000 c2 sleep 1000
+         500 c1 U(NONE)
+         600 c3 SHARED -- UPDATE c\n610 c3 RESERVED -- UPDATE c
+         1240 c2 SHARED -- UPDATE b\n1250 c2 RESERVED=BUSY -- UPDATE b\n1260 c2 U(NONE)\n1270+2000 c2 sleep 2000
+         2000 c3 U(NONE)
+         3280 c2 SHARED -- UPDATE b\n3290 c2 RESERVED -- UPDATE b\n3400 c2 U(NONE)",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let chrome = json(dir.path(), &["-f", "chrome"]);
+    let ends = |which: &str| -> BTreeMap<u64, i64> {
+        phase(&chrome, which).iter().map(|event| (event["id"].as_u64().unwrap(), ns(&event["ts"]))).collect()
+    };
+    let (from, to) = (ends("s"), ends("f"));
+    assert!(from.len() == 2 && from.iter().all(|(id, at)| *at <= to[id]), "{from:?} {to:?}");
+    let wait = phase(&chrome, "X").into_iter().find(|event| event["cat"] == "wait").unwrap();
+    assert_eq!(to.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([ns(&wait["ts"]), 610_000]));
+    let later = phase(&chrome, "i").into_iter().find(|event| ns(&event["ts"]) == 610_000).unwrap();
+    assert_eq!(later["name"], "now refused by app 100 c3 (running): RESERVED by UPDATE c");
+}
+
 /// The data of all markers, once every reference in the profile has been followed.
 fn markers(firefox: &Value) -> Vec<Value> {
     let strings = firefox["shared"]["stringArray"].as_array().unwrap();
