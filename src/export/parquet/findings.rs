@@ -142,7 +142,7 @@ fn incident(
         }
         (None, None) => {}
     }
-    row.resize(tables::INCIDENTS.columns.len(), Cell::Null);
+    row.resize(tables::INCIDENTS.columns().count(), Cell::Null);
     to.push(place(&tables::INCIDENTS), who.log, day(first), &row)
 }
 

@@ -99,7 +99,7 @@ impl Part {
             defined: Vec::new(),
         };
         let writer = SerializedFileWriter::new(file, Arc::new(schema(table)?), Arc::new(properties(table, about)))?;
-        let buffers = table.columns.iter().map(buffer).collect();
+        let buffers = table.columns().map(buffer).collect();
         Ok(Part { writer, buffers, met: Met::default(), rows: 0, bytes: 0 })
     }
 
@@ -198,7 +198,7 @@ impl Met {
 }
 
 fn schema(table: &Table) -> Result<Type> {
-    let columns = table.columns.iter().map(|&Column(name, holds, _)| {
+    let columns = table.columns().map(|&Column(name, holds, _)| {
         let physical = match holds {
             Holds::Text => Physical::BYTE_ARRAY,
             Holds::Truth => Physical::BOOLEAN,
@@ -217,7 +217,7 @@ fn schema(table: &Table) -> Result<Type> {
 
 fn properties(table: &Table, about: &[(&str, String)]) -> WriterProperties {
     let columns: serde_json::Map<String, serde_json::Value> =
-        table.columns.iter().map(|&Column(name, _, what)| (name.to_owned(), what.into())).collect();
+        table.columns().map(|&Column(name, _, what)| (name.to_owned(), what.into())).collect();
     let pairs = [("locktrace.schema", VERSION.to_owned()), ("locktrace.columns", serde_json::Value::Object(columns).to_string())];
     let pairs = pairs.into_iter().chain(about.iter().cloned());
     let pairs = pairs.map(|(key, value)| KeyValue { key: key.to_owned(), value: Some(value) });
@@ -226,7 +226,7 @@ fn properties(table: &Table, about: &[(&str, String)]) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("locktrace ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(pairs.collect()));
-    for Column(name, holds, _) in table.columns {
+    for Column(name, holds, _) in table.columns() {
         if matches!(holds, Holds::Count | Holds::Time) {
             let column = ColumnPath::from(*name);
             builder = builder

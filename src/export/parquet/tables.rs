@@ -26,7 +26,15 @@ pub(super) struct Column(pub &'static str, pub Holds, pub &'static str);
 /// A table: a directory of the dataset.
 pub(super) struct Table {
     pub name: &'static str,
-    pub columns: &'static [Column],
+    /// Its columns, those that several tables have as groups.
+    groups: &'static [&'static [Column]],
+}
+
+impl Table {
+    /// Its columns, in the order in which rows have them.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        self.groups.iter().copied().flatten()
+    }
 }
 
 use Holds::{Count, Number, Text, Time, Truth};
@@ -44,110 +52,111 @@ const TIME: Column = Column("time", Time, "when it began; day is the day of this
 const TIME_NS: Column = Column("time_ns", Count, "the same in nanoseconds since 1970");
 const RECORD: Column = Column("record", Count, "the number of the record in the log");
 
+/// When something began.
+const WHEN: &[Column] = &[TIME, TIME_NS];
+/// Whose it was, and of which database.
+const WHOSE: &[Column] = &[PID, TID, THREAD, CONNECTION, DATABASE];
+const LOCKED: &[Column] = &[LOCK, MODE];
+
 /// Every record.
 pub(super) const EVENTS: Table = Table {
     name: "events",
-    columns: &[
-        LOG,
-        RECORD,
-        TIME,
-        TIME_NS,
-        Column("took_ns", Count, "how long the call took; NULL where the clock was read once"),
-        PID,
-        TID,
-        THREAD,
-        CONNECTION,
-        DATABASE,
-        Column("kind", Text, "the call: xLock, xUnlock, xShmLock, xSync, ..."),
-        Column("file_kind", Text, "database, journal, wal, shm"),
-        Column("asked", Text, "what xLock, xUnlock and xShmLock asked for: a level; S, X or U and slots"),
-        Column("lock", Text, "of an attempt to take a lock: which, the first where it asked for several"),
-        MODE,
-        Column("refused", Truth, "an attempt to take a lock that was answered SQLITE_BUSY"),
-        Column("lock_before", Text, "the connection's level on the database file before the call"),
-        Column("lock_after", Text, "and after it"),
-        Column("slots_shared", Text, "the slots of the wal-index that it holds after the call"),
-        Column("slots_exclusive", Text, "and those that it holds exclusively"),
-        Column("result", Text, "OK, BUSY, ..."),
-        Column("flags", Text, "with blanks between"),
-        Column("sql", Text, "the hash of the statement that was running, 16 hexadecimal digits: statements.sql"),
-        Column("arg", Count, "by kind: open flags, bytes written, microseconds slept, ..."),
+    groups: &[
+        &[LOG, RECORD],
+        WHEN,
+        &[Column("took_ns", Count, "how long the call took; NULL where the clock was read once")],
+        WHOSE,
+        &[
+            Column("kind", Text, "the call: xLock, xUnlock, xShmLock, xSync, ..."),
+            Column("file_kind", Text, "database, journal, wal, shm"),
+            Column("asked", Text, "what xLock, xUnlock and xShmLock asked for: a level; S, X or U and slots"),
+            Column("lock", Text, "of an attempt to take a lock: which, the first where it asked for several"),
+            MODE,
+            Column("refused", Truth, "an attempt to take a lock that was answered SQLITE_BUSY"),
+            Column("lock_before", Text, "the connection's level on the database file before the call"),
+            Column("lock_after", Text, "and after it"),
+            Column("slots_shared", Text, "the slots of the wal-index that it holds after the call"),
+            Column("slots_exclusive", Text, "and those that it holds exclusively"),
+            Column("result", Text, "OK, BUSY, ..."),
+            Column("flags", Text, "with blanks between"),
+            Column("sql", Text, "the hash of the statement that was running, 16 hexadecimal digits: statements.sql"),
+            Column("arg", Count, "by kind: open flags, bytes written, microseconds slept, ..."),
+        ],
     ],
 };
 
 /// Every lock that was held, once.
 pub(super) const HOLDS: Table = Table {
     name: "holds",
-    columns: &[
-        LOG,
-        Column("record", Count, "the record that took it (seen) or showed it"),
-        Column("end_record", Count, "the record that ended it, or showed the end"),
-        TIME,
-        TIME_NS,
-        Column("until_ns", Count, "when the call that ended it began; else what ended says"),
-        Column("held_ns", Count, "from the end of the call that took it to until; NULL where either is not known"),
-        Column("ended", Text, "released; unseen: it was over by until; open: held to the end of the trace or of its process"),
-        Column("seen", Truth, "the call that took it was recorded"),
-        Column("lifetime", Truth, "the SHARED lock that a connection in WAL mode keeps for its whole life, no transaction"),
-        PID,
-        TID,
-        THREAD,
-        CONNECTION,
-        DATABASE,
-        LOCK,
-        MODE,
-        Column("sql", Text, "the hash of the statement that took it: statements.sql"),
+    groups: &[
+        &[
+            LOG,
+            Column("record", Count, "the record that took it (seen) or showed it"),
+            Column("end_record", Count, "the record that ended it, or showed the end"),
+        ],
+        WHEN,
+        &[
+            Column("until_ns", Count, "when the call that ended it began; else what ended says"),
+            Column("held_ns", Count, "from the end of the call that took it to until; NULL where either is not known"),
+            Column("ended", Text, "released; unseen: it was over by until; open: held to the end of the trace or of its process"),
+            Column("seen", Truth, "the call that took it was recorded"),
+            Column("lifetime", Truth, "the SHARED lock that a connection in WAL mode keeps for its whole life, no transaction"),
+        ],
+        WHOSE,
+        LOCKED,
+        &[Column("sql", Text, "the hash of the statement that took it: statements.sql")],
     ],
 };
 
 /// Runs of refused attempts that mattered, with whoever was most in the way.
 pub(super) const INCIDENTS: Table = Table {
     name: "incidents",
-    columns: &[
-        LOG,
-        Column("incident", Count, "its number in the trace: what locktrace explain --incident takes"),
-        TIME,
-        TIME_NS,
-        Column("waited_ns", Count, "from the first attempt to the success, or to the end of the last one"),
-        Column("attempts", Number, "that were refused"),
-        Column("sleeps", Number, "of SQLite's own between them"),
-        Column("outcome", Text, "succeeded-after-wait, gave-up (the application saw an error), open (the trace ended)"),
-        Column("cause", Text, "why"),
-        Column("contributing", Text, "what made it worse, with blanks between"),
-        Column("fix", Text, "what removes it"),
-        PID,
-        Column("command", Text, "of the process, a JSON array"),
-        TID,
-        THREAD,
-        CONNECTION,
-        DATABASE,
-        LOCK,
-        MODE,
-        Column("sql", Text, "the hash of the statement that was refused: statements.sql"),
-        Column("statement", Text, "its text, up to 1000 characters"),
-        Column("blockers", Number, "how many connections or processes were in the way"),
-        Column("blocker_log", Text, "who refused most attempts; NULL of a process outside the trace"),
-        Column("blocker_pid", Number, "its process"),
-        Column("blocker_command", Text, "a JSON array; of a process outside the trace as the kernel has it"),
-        Column("blocker_tid", Number, "the thread that took the lock"),
-        Column("blocker_thread", Text, "its name"),
-        Column("blocker_connection", Number, "counted as connection is"),
-        Column("blocker_lock", Text, "what it held"),
-        Column("blocker_mode", Text, "as mode"),
-        Column("blocker_sql", Text, "the hash of the statement that took it"),
-        Column("blocker_statement", Text, "its text, up to 1000 characters"),
-        Column("blocker_state", Text, "running, idle-in-transaction, syncing, checkpointing, waiting, gone, untraced"),
-        Column("blocker_certain", Truth, "it certainly held it throughout one of the attempts"),
-        Column("same_thread", Truth, "holder and victim are one thread, so that waiting can never help"),
-        Column("held_before_ns", Count, "how long it had held it at the first attempt"),
-        Column("held_after_ns", Count, "and how long after the last one, or the success"),
+    groups: &[
+        &[LOG, Column("incident", Count, "its number in the trace: what locktrace explain --incident takes")],
+        WHEN,
+        &[
+            Column("waited_ns", Count, "from the first attempt to the success, or to the end of the last one"),
+            Column("attempts", Number, "that were refused"),
+            Column("sleeps", Number, "of SQLite's own between them"),
+            Column("outcome", Text, "succeeded-after-wait, gave-up (the application saw an error), open (the trace ended)"),
+            Column("cause", Text, "why"),
+            Column("contributing", Text, "what made it worse, with blanks between"),
+            Column("fix", Text, "what removes it"),
+            PID,
+            Column("command", Text, "of the process, a JSON array"),
+            TID,
+            THREAD,
+            CONNECTION,
+            DATABASE,
+        ],
+        LOCKED,
+        &[
+            Column("sql", Text, "the hash of the statement that was refused: statements.sql"),
+            Column("statement", Text, "its text, up to 1000 characters"),
+            Column("blockers", Number, "how many connections or processes were in the way"),
+            Column("blocker_log", Text, "who refused most attempts; NULL of a process outside the trace"),
+            Column("blocker_pid", Number, "its process"),
+            Column("blocker_command", Text, "a JSON array; of a process outside the trace as the kernel has it"),
+            Column("blocker_tid", Number, "the thread that took the lock"),
+            Column("blocker_thread", Text, "its name"),
+            Column("blocker_connection", Number, "counted as connection is"),
+            Column("blocker_lock", Text, "what it held"),
+            Column("blocker_mode", Text, "as mode"),
+            Column("blocker_sql", Text, "the hash of the statement that took it"),
+            Column("blocker_statement", Text, "its text, up to 1000 characters"),
+            Column("blocker_state", Text, "running, idle-in-transaction, syncing, checkpointing, waiting, gone, untraced"),
+            Column("blocker_certain", Truth, "it certainly held it throughout one of the attempts"),
+            Column("same_thread", Truth, "holder and victim are one thread, so that waiting can never help"),
+            Column("held_before_ns", Count, "how long it had held it at the first attempt"),
+            Column("held_after_ns", Count, "and how long after the last one, or the success"),
+        ],
     ],
 };
 
 /// What can go wrong, found without any refusal.
 pub(super) const HAZARDS: Table = Table {
     name: "hazards",
-    columns: &[
+    groups: &[&[
         Column("log", Text, "a process in which it shows"),
         RECORD,
         PID,
@@ -155,23 +164,23 @@ pub(super) const HAZARDS: Table = Table {
         DATABASE,
         Column("hazard", Text, "which"),
         Column("what", Text, "what was seen, in words"),
-    ],
+    ]],
 };
 
 /// The texts of statements, once for each host; their day is that on which the trace began.
 pub(super) const STATEMENTS: Table = Table {
     name: "statements",
-    columns: &[
+    groups: &[&[
         Column("sql", Text, "the hash, 16 hexadecimal digits; the same text has the same one everywhere"),
         Column("text", Text, "as prepared, never bound values"),
         Column("length", Number, "of the whole statement in bytes; more than those of text where that was cut"),
-    ],
+    ]],
 };
 
 /// The processes and what became of their records: head = read + overwritten + lost + empty + torn + missing. Their day is that on which they began.
 pub(super) const PROCESSES: Table = Table {
     name: "processes",
-    columns: &[
+    groups: &[&[
         LOG,
         PID,
         Column("time", Time, "when its log began"),
@@ -194,7 +203,7 @@ pub(super) const PROCESSES: Table = Table {
         Column("torn", Count, "half a record, or damage"),
         Column("missing", Count, "behind the end of a file that was cut"),
         Column("lost_names", Count, "lines of names that could not be written"),
-    ],
+    ]],
 };
 
 /// All of them.
