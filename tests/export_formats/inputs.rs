@@ -59,7 +59,7 @@ fn rows(dir: &Path) -> Option<usize> {
         false => {
             let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
             // Every page of every column is read.
-            reader.get_row_iter(None).unwrap().map(|row| row.unwrap()).count()
+            reader.get_row_iter(None).unwrap().collect::<Result<Vec<_>, _>>().unwrap().len()
         }
     };
     Some(entries.map(count).sum())
@@ -105,7 +105,8 @@ fn read(path: &Path) -> Found {
         }
         name if name.ends_with(".csv") => {
             // Rows of other lengths are an error.
-            let rows = Some(csv::Reader::from_path(path).unwrap().into_records().map(|row| row.unwrap()).count());
+            let rows: Result<Vec<_>, _> = csv::Reader::from_path(path).unwrap().into_records().collect();
+            let rows = Some(rows.unwrap().len());
             match name {
                 "holds.csv" => Found { holds: rows, ..none },
                 "incidents.csv" => Found { incidents: rows, ..none },
