@@ -9,7 +9,6 @@ pub mod lines;
 pub mod live;
 pub mod plain;
 pub mod screen;
-mod screen_detail;
 mod terminal;
 
 use super::follow::wait_while_read;

@@ -1,9 +1,9 @@
 //! All there is to say about one connection, and one line about a process.
 //!
-//! In come a row of a snapshot and the names; out go lines that fit the width. Called by [`super::screen`].
+//! In come a row of a snapshot and the names; out go lines that fit the width. Called by [`super::draw`].
 #![forbid(unsafe_code)]
 
-use super::lines;
+use super::super::lines;
 use crate::analysis::now::{HeldLock, ProcessRow, Row, Snapshot};
 use crate::report::human::{count, pad, pad_left};
 use crate::report::{essence, record};

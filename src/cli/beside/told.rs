@@ -1,0 +1,86 @@
+//! What the panel says, worked out on a thread of its own, so that the program's output waits for nothing.
+//!
+//! In comes the trace directory; out go lines, the most important ones that there is room for.
+#![forbid(unsafe_code)]
+
+use super::super::top::lines::{self, Sort};
+use super::super::top::live::Live;
+use super::super::top::plain::{Columns, summary};
+use super::panel::Panel;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// See the module.
+pub(super) struct Told {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Columns and lines, in its upper and lower half.
+    room: Arc<AtomicU32>,
+}
+
+impl Told {
+    pub(super) fn start(dir: &Path) -> Told {
+        let told = Told { lines: Arc::default(), room: Arc::default() };
+        let (lines, room, dir) = (Arc::clone(&told.lines), Arc::clone(&told.room), dir.to_owned());
+        std::thread::spawn(move || tell(&dir, &lines, &room));
+        told
+    }
+
+    pub(super) fn lines(&self, panel: Panel) -> Vec<String> {
+        self.room.store(u32::from(panel.columns) << 16 | u32::from(panel.height), Ordering::Relaxed);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Follows the trace until this process ends.
+fn tell(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
+    let mut live = Live::new(dir);
+    let mut drawn: Option<Instant> = None;
+    loop {
+        let polled = live.poll();
+        if drawn.is_none_or(|drawn| drawn.elapsed() >= Duration::from_millis(100)) || polled.is_err() {
+            let room = room.load(Ordering::Relaxed);
+            let text = match &polled {
+                Ok(()) => text(&live, (room >> 16) as usize, (room & 0xffff) as usize),
+                Err(error) => vec!["locktrace".to_owned(), error.to_string()],
+            };
+            *lines.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            drawn = Some(Instant::now());
+        }
+        if polled.is_err() {
+            return;
+        }
+        std::thread::sleep(live.interval());
+    }
+}
+
+/// So many lines, the most important ones.
+fn text(live: &Live, columns: usize, height: usize) -> Vec<String> {
+    let width = columns.saturating_sub(1);
+    let snapshot = live.snapshot();
+    let (first, second) = summary(&snapshot);
+    let mut text = vec![format!("locktrace  {second}; {first}")];
+    let mut databases = lines::databases(&snapshot, "");
+    let many = databases.len() > 1;
+    databases.truncate(if height > 6 { 2 } else { 1 });
+    for index in databases {
+        let database = &snapshot.databases[index];
+        let (one, ten) = database.occupied.unzip();
+        let path = lines::path(database.path.as_deref());
+        text.push(format!("writer {} (10 s: {})  {path}", lines::percent(one), lines::percent(ten)));
+    }
+    let rows = lines::lines(&snapshot, live.trace(), Sort::Chains, "");
+    let room = height.saturating_sub(text.len());
+    let shown = if rows.len() > room { room.saturating_sub(1) } else { rows.len() };
+    if rows.is_empty() && room > 0 {
+        let none = if live.found() { "nobody holds a lock that another could wait for" } else { "nobody has begun to record" };
+        text.push(none.to_owned());
+    }
+    let columns = Columns::of(&rows, width);
+    text.extend(rows.iter().take(shown).map(|row| columns.row(row, many)));
+    if rows.len() > shown {
+        text.push(format!("and {} more: locktrace top", rows.len() - shown));
+    }
+    text
+}
