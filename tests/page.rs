@@ -3,8 +3,8 @@
 #![cfg(feature = "cli")]
 
 mod common;
-#[path = "ecosystem/packages.rs"]
-#[allow(dead_code, reason = "the part that installs once is shared with tests/ecosystem")]
+#[path = "common/packages.rs"]
+#[allow(dead_code, reason = "only what installs once is used here")]
 mod packages;
 
 use common::{Process, TICKS_PER_US, contended, expect};

@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(feature = "cli")]
 
-#[path = "ecosystem/bundled.rs"]
+#[path = "common/bundled.rs"]
 mod bundled;
-#[path = "ecosystem/packages.rs"]
+#[path = "common/packages.rs"]
 #[allow(dead_code)]
 mod packages;
 mod place;

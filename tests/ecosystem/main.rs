@@ -2,7 +2,7 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `packages` | Python and Node packages, installed once and kept |
+//! | `common/packages` | Python and Node packages, installed once and kept |
 //! | `server` | a web server under `locktrace run`, and requests to it |
 //! | `seen` | what `locktrace report --json` and `locktrace cat --json` say |
 //! | `web` | Django under gunicorn, FastAPI with SQLAlchemy under uvicorn |
@@ -17,19 +17,21 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
+#[path = "../common/bundled.rs"]
+mod bundled;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../hosts/mod.rs"]
 mod fleet_hosts;
+#[path = "../common/packages.rs"]
+mod packages;
 #[path = "../place/mod.rs"]
 mod place;
 
-mod bundled;
 mod fleet;
 mod hosts;
 mod kitchen_sink;
 mod libraries;
-mod packages;
 mod processes;
 mod seen;
 mod server;

@@ -1,6 +1,6 @@
 //! Python and Node packages for these tests, installed once under cargo's target directory and used from then on.
 //!
-//! In come `requirements.txt` and `package.json` (pinned); out go an interpreter and a module directory. A file lock keeps two test
+//! In come `requirements.txt` and `package.json` of tests/ecosystem (pinned); out go an interpreter and a module directory. A file lock keeps two test
 //! binaries from installing at once, and a stamp beside the packages tells which list they were made from.
 
 use std::fs::{self, File};
@@ -89,7 +89,7 @@ pub fn once(name: &str, list: &[u8], probe: &[&str], make: impl Fn(&Path) -> Res
     Ok(home)
 }
 
-/// A file beside this one.
+/// A file of tests/ecosystem.
 fn list(name: &str) -> Result<Vec<u8>, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ecosystem").join(name);
     fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
