@@ -61,7 +61,10 @@ const picture = async (page) => {
     return { colours: colours.size, sum };
   });
 };
-const range = (page) => page.getAttribute("#canvas", "aria-label");
+const range = async (page) => {
+  await settled(page);
+  return page.getAttribute("#canvas", "aria-label");
+};
 const text = (page, selector) => page.textContent(selector);
 
 const accessible = async (page, how) => {
