@@ -1,30 +1,24 @@
 //! Pages of traces in which there is nothing, and of those in which there is far too much.
 
 use crate::common::{Process, TICKS_PER_US};
-use crate::traces::big;
-use crate::{between, data, page, says};
+use crate::{between, data, page, says, traces};
 use serde_json::Value;
-use std::fs;
 
 #[test]
 fn every_trace_gives_a_true_page() {
     // No records.
     let dir = tempfile::tempdir().unwrap();
-    Process::new(100).write(dir.path());
+    traces::empty(dir.path());
     let found = page(dir.path());
     assert!(says(&found, "There are no records in this trace"), "{found}");
     assert_eq!(data(&found)["rows"], Value::Array(Vec::new()));
 
     // Only losses.
     let dir = tempfile::tempdir().unwrap();
-    let mut process = Process::new(100);
-    process.run("10 c1 SHARED\n20 c1 U(NONE)");
-    process.write(dir.path());
-    let ring = dir.path().join(format!("{}.ring", process.id));
-    let bytes = fs::read(&ring).unwrap();
-    fs::write(&ring, &bytes[..4096]).unwrap();
+    traces::lost(dir.path());
     let found = page(dir.path());
-    assert!(says(&found, "Records were lost") && says(&found, "2 missing from the file"), "{found}");
+    assert!(says(&found, "Every record of this trace is lost") && says(&found, "2 missing from the file"), "{found}");
+    assert!(!says(&found, "was held") && !says(&found, "was in the way"), "nobody knows: {found}");
 
     // A clock that nobody can read, and no names at all.
     let dir = tempfile::tempdir().unwrap();
@@ -43,17 +37,7 @@ fn every_trace_gives_a_true_page() {
 #[test]
 fn five_hundred_processes_make_a_page_that_shows_the_two_that_fight() {
     let dir = tempfile::tempdir().unwrap();
-    for pid in 1..=500 {
-        let mut process = Process::new(pid);
-        process.header.capacity = 64;
-        process.run("100 c1 S READ1 -- SELECT 1\n300 c1 U READ1\n400 c2 S READ1\n500 c2 U READ1");
-        match pid {
-            250 => drop(process.run("1000 c1 X WRITE -- BEGIN IMMEDIATE\n90000 c1 U WRITE")),
-            499 => drop(process.run("2000 c1 X WRITE=BUSY -- DELETE FROM t\n2010 c1 U(NONE)")),
-            _ => {}
-        }
-        process.write(dir.path());
-    }
+    traces::processes(dir.path(), 500);
     let found = page(dir.path());
     assert!(found.len() < 1_000_000, "{}", found.len());
     let data = data(&found);
@@ -74,7 +58,7 @@ fn five_hundred_processes_make_a_page_that_shows_the_two_that_fight() {
 #[test]
 fn a_long_trace_makes_a_short_page() {
     let dir = tempfile::tempdir().unwrap();
-    big(dir.path(), 300_000);
+    traces::big(dir.path(), 300_000);
     let found = page(dir.path());
     assert!(found.len() < 2_000_000, "{} bytes", found.len());
     let data = data(&found);

@@ -1,6 +1,9 @@
 //! Traces that pages are made of: each is written into a directory that is there.
 
 use crate::common::{Process, TICKS_PER_US, anchor_at};
+use locktrace::event::Kind;
+use locktrace::format::record::Record;
+use locktrace::format::sql_hash;
 use serde_json::Value;
 use std::path::Path;
 
@@ -27,6 +30,114 @@ pub fn hostile(dir: &Path) {
     process.write(dir);
 }
 
+/// One process that read twice and was in nobody's way.
+pub fn idle(dir: &Path) {
+    Process::new(100).run("100 c1 SHARED -- SELECT 1\n5000 c1 U(NONE)\n90000 c1 SHARED -- SELECT 1\n90400 c1 U(NONE)").write(dir);
+}
+
+/// A process that opened nothing.
+pub fn empty(dir: &Path) {
+    Process::new(100).write(dir);
+}
+
+/// A snapshot that a commit made stale, long before it was to become a writer's.
+pub fn stale(dir: &Path) {
+    Process::new(100)
+        .run(
+            "10 c1 open\n11 c1 map\n12 c1 SHARED\n20 c2 open\n21 c2 map\n22 c2 SHARED
+             100 c2 S READ1 -- SELECT n FROM stock
+             200 c1 S READ2 -- UPDATE stock SET n = 0\n210 c1 X WRITE -- UPDATE stock SET n = 0
+             220 c1 wrote wal 4120\n900 c1 U WRITE\n910 c1 U READ2
+             900000 c2 X WRITE -- UPDATE stock SET n = n - 1\n900010 c2 U WRITE -- UPDATE stock SET n = n - 1\n900100 c2 U READ1",
+        )
+        .write(dir);
+}
+
+/// A ring of which only the header is left.
+pub fn lost(dir: &Path) {
+    let mut process = Process::new(100);
+    process.run("10 c1 SHARED\n20 c1 U(NONE)");
+    process.write(dir);
+    std::fs::write(dir.join(format!("{}.ring", process.id)), &process.ring()[..4096]).unwrap();
+}
+
+/// So many processes with two connections each, of which two fight.
+pub fn processes(dir: &Path, count: u32) {
+    for pid in 1..=count {
+        let mut process = Process::new(pid);
+        process.header.capacity = 64;
+        process.run("100 c1 S READ1 -- SELECT 1\n300 c1 U READ1\n400 c2 S READ1\n500 c2 U READ1");
+        if pid == count / 2 {
+            process.run("1000 c1 X WRITE -- BEGIN IMMEDIATE\n90000 c1 U WRITE");
+        } else if pid == count - 1 {
+            process.run("2000 c1 X WRITE=BUSY -- DELETE FROM t\n2010 c1 U(NONE)");
+        }
+        process.write(dir);
+    }
+}
+
+/// These calls again, so many microseconds later.
+fn later(calls: &[Record], us: u64) -> impl Iterator<Item = Record> + '_ {
+    calls.iter().map(move |record| Record { start: record.start + us * TICKS_PER_US, ..*record })
+}
+
+/// So many fights among a hundred connections: of three one is lost without a busy timeout, one after it, and one is won.
+pub fn incidents(dir: &Path, count: u64) {
+    let mut process = Process::new(100);
+    let wins = "360 c2 S READ1 -- INSERT INTO orders VALUES (?1, ?2)\n370 c2 X WRITE -- INSERT INTO orders VALUES (?1, ?2)\n400 c2 U WRITE\n410 c2 U READ1";
+    process.run(&format!(
+        "0 c1 S READ1 -- BEGIN IMMEDIATE\n3 c1 X WRITE -- UPDATE stock SET n = n - 1 WHERE id = ?1
+         10 c2 S READ1 -- INSERT INTO orders VALUES (?1, ?2)\n20 c2 X WRITE=BUSY -- INSERT INTO orders VALUES (?1, ?2)\n30 c2 U READ1
+         40+100 c2 sleep 100
+         150 c2 S READ1 -- INSERT INTO orders VALUES (?1, ?2)\n160 c2 X WRITE=BUSY -- INSERT INTO orders VALUES (?1, ?2)\n170 c2 U READ1
+         180+170 c2 sleep 170
+         300 c1 U WRITE\n310 c1 U READ1\n{wins}"
+    ));
+    let turn = std::mem::take(&mut process.records);
+    let sleeps = |record: &Record| record.kind == Kind::SLEEP;
+    let again = |record: &Record| record.conn == 2 && record.start > turn[5].start;
+    for number in 0..count {
+        let own = |record: Record| Record { conn: 1 + (record.conn + number as u32) % 100, tid: 101 + record.tid % 7, ..record };
+        let won = |record: &Record| record.conn == 2 && record.start > turn[8].start;
+        let happens = |record: &Record| match number % 3 {
+            0 => !sleeps(record) && !again(record),
+            1 => !won(record),
+            _ => true,
+        };
+        let calls: Vec<Record> = turn.iter().copied().filter(happens).collect();
+        process.records.extend(later(&calls, number * 1_000).map(own));
+    }
+    process.header.last = Some(anchor_at(count * 1_000 + 10));
+    process.write(dir);
+}
+
+/// So many statements, each run once; one in ten is in the way of another.
+pub fn statements(dir: &Path, count: u64) {
+    let mut process = Process::new(100);
+    process.run("0 c1 X WRITE -- UPDATE\n10 c2 X WRITE=BUSY -- INSERT\n20 c1 U WRITE");
+    let turn = std::mem::take(&mut process.records);
+    process.names.retain(|line| !line.contains("\"t\":\"sql\""));
+    let name = |process: &mut Process, text: &str| {
+        let hash = sql_hash(text.as_bytes());
+        process.name(format!(r#"{{"t":"sql","sql":"{hash:016x}","text":"{text}","len":{}}}"#, text.len()));
+        hash
+    };
+    let mut number = 0;
+    for at in 0.. {
+        if number >= count {
+            break;
+        }
+        let update = name(&mut process, &format!("UPDATE t{} SET a = {number}, b = '{}'", number % 1_000, "y".repeat(300)));
+        let refused = number % 10 == 8;
+        let insert = if refused { name(&mut process, &format!("INSERT INTO t{} VALUES ({number})", number % 1_000)) } else { 0 };
+        number += if refused { 2 } else { 1 };
+        let calls = later(&turn, at * 50).filter(|record| refused || record.conn == 1);
+        process.records.extend(calls.map(|record| Record { sql: if record.conn == 1 { update } else { insert }, ..record }));
+        process.header.last = Some(anchor_at(at * 50 + 60));
+    }
+    process.write(dir);
+}
+
 /// Two connections that write in turns, so many records in all, with a fight in the middle and another at the end.
 pub fn big(dir: &Path, records: usize) {
     let mut process = Process::new(100);
@@ -37,12 +148,7 @@ pub fn big(dir: &Path, records: usize) {
     let round = std::mem::take(&mut process.records);
     let shifted = |from: usize, count: usize| {
         let round = &round;
-        (from..from + count).flat_map(move |turn| {
-            round.iter().map(move |record| locktrace::format::record::Record {
-                start: record.start + turn as u64 * 20 * TICKS_PER_US,
-                ..*record
-            })
-        })
+        (from..from + count).flat_map(move |turn| later(round, turn as u64 * 20))
     };
     let half = records / round.len() / 2;
     let mut all: Vec<_> = shifted(0, half).collect();

@@ -63,6 +63,23 @@ impl Shares {
         }
     }
 
+    /// It happened once more at this instant. The scale covers it.
+    pub(super) fn happened(&mut self, scale: &Scale, at: u64) {
+        self.fit(scale);
+        let bin = scale.index(at).min(BINS - 1);
+        if self.of.len() <= bin {
+            self.of.resize(bin + 1, 0.0);
+        }
+        self.of[bin] += 1.0;
+    }
+
+    /// For each bin how much there was, against the bin that had most.
+    pub(super) fn of_most(&mut self, scale: &Scale) -> Vec<f64> {
+        self.fit(scale);
+        let most = self.of.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        self.of.iter().map(|sum| sum / most).collect()
+    }
+
     /// Adds the shares of others.
     pub(super) fn merge(&mut self, scale: &Scale, other: &mut Shares) {
         self.fit(scale);
@@ -113,10 +130,11 @@ impl Peaks {
         self.last = value;
     }
 
-    /// For each bin the highest value in it: where nothing was said, the last of the bin before.
-    pub(super) fn peaks(&mut self, scale: &Scale) -> Vec<u64> {
+    /// For each of so many bins the highest value in it: where nothing was said, the last of the bin before.
+    pub(super) fn peaks(&mut self, scale: &Scale, bins: usize) -> Vec<u64> {
         self.fit(scale);
         let mut now = 0;
+        self.of.resize(bins.max(self.of.len()), None);
         self.of
             .iter()
             .map(|bin| {
@@ -192,7 +210,7 @@ mod tests {
         peaks.set(&scale, 3 * 64, 1);
         scale.cover(1_000_000);
         peaks.set(&scale, 3 * scale.width, 3);
-        assert_eq!(peaks.peaks(&scale), [7, 1, 1, 3]);
+        assert_eq!(peaks.peaks(&scale, 6), [7, 1, 1, 3, 3, 3]);
     }
 
     #[test]
@@ -202,7 +220,7 @@ mod tests {
         let (mut shares, mut peaks) = (Shares::default(), Peaks::default());
         shares.add(&scale, 0, u64::MAX);
         peaks.set(&scale, u64::MAX, 1);
-        assert!(shares.shares(&scale).len() <= BINS && peaks.peaks(&scale).len() <= BINS);
+        assert!(shares.shares(&scale).len() <= BINS && peaks.peaks(&scale, BINS).len() <= BINS);
         shares.add(&Scale::new(50), 10, 20);
     }
 }

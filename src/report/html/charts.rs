@@ -8,6 +8,7 @@ use super::bins::{BINS, Scale, Shares};
 use super::choice::Choice;
 use super::data;
 use super::overview::{Overview, kind};
+use super::verdict::none;
 use crate::analysis::{Analysis, Database, Distribution, LockId};
 use crate::report::human::{self, count, duration};
 use crate::report::text::many;
@@ -40,7 +41,7 @@ pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, c
     for (db, curves) in overview.curves.iter_mut().enumerate() {
         let waiting = waiting(analysis, choice, db as u32, &scale);
         let (writing, reading) = (curves.writing.shares(&scale), curves.reading.shares(&scale));
-        let wal = curves.has_wal.then(|| curves.wal.peaks(&scale));
+        let wal = curves.has_wal.then(|| curves.wal.peaks(&scale, bins));
         if !writing.is_empty() || !reading.is_empty() || wal.is_some() {
             let known = overview.time.unit == super::time::Unit::Nanoseconds;
             charts.push(Chart { db, writing, waiting, reading, wal, bins, length, known });
@@ -68,7 +69,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     html! {
         section #load aria-labelledby="load-head" {
             h2 #load-head { "Over time" }
-            @if page.curves.is_empty() { p { "No lock was held." } }
+            @if page.curves.is_empty() { (none(&page.analysis, "No lock was held")) }
             @if page.curves.len() > DATABASES { p.note { "The " (DATABASES) " most written databases of " (count(page.curves.len() as u64)) "." } }
             @for chart in page.curves.iter().take(DATABASES) {
                 @let name = page.analysis.databases.get(chart.db).map(data::database).unwrap_or_default();
@@ -132,8 +133,11 @@ pub(super) fn distributions(page: &Page<'_>) -> Markup {
     html! {
         section #distributions aria-labelledby="distributions-head" {
             h2 #distributions-head { "How long locks were held and waited for" }
-            p.note { "Both axes are logarithmic: from short to long, and from few to many." }
-            @if all.is_empty() { p { "No hold has a known length." } }
+            @if all.is_empty() {
+                (none(&page.analysis, "No hold has a known length"))
+            } @else {
+                p.note { "Both axes are logarithmic: from short to long, and from few to many." }
+            }
             @if all.len() > DATABASES { p.note { "The first " (DATABASES) " databases of " (count(all.len() as u64)) "." } }
             @for db in all.iter().take(DATABASES) {
                 h3 { bdi { (data::database(db)) } }

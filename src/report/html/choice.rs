@@ -1,15 +1,19 @@
 //! What a page shows one by one: which incidents, and the stretches of time round them in which every hold is drawn.
 //!
-//! In come an [`Analysis`] and the rows; out goes a [`Choice`]. The worst incidents come first: errors, then the longest waits.
+//! In come an [`Analysis`] and the rows; out goes a [`Choice`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
+//! however little harm it did: whoever reads of a cause wants to see one.
 #![forbid(unsafe_code)]
 
 use super::overview::Overview;
-use crate::analysis::{Analysis, Ending, Holding, Incident};
+use crate::analysis::{Analysis, Cause, Ending, Holding, Incident};
 use crate::report::harm;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// Incidents that a page lists.
 const INCIDENTS: usize = 1_000;
+/// Of each cause at least so many, the worst, as far as there are so many.
+const OF_EACH_CAUSE: usize = 25;
 /// Stretches of time in which every hold is drawn.
 const WINDOWS: usize = 400;
 
@@ -55,6 +59,13 @@ impl Choice {
     pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Choice {
         let mut worst: Vec<u32> = (0..analysis.incidents.len() as u32).collect();
         worst.sort_by_key(|&index| (Reverse(harm::weight(analysis, &analysis.incidents[index as usize])), index));
+        let mut seen: BTreeMap<Cause, usize> = BTreeMap::new();
+        let (mut worst, rest): (Vec<u32>, Vec<u32>) = worst.into_iter().partition(|&index| {
+            let seen = seen.entry(analysis.incidents[index as usize].cause).or_default();
+            *seen += 1;
+            *seen <= OF_EACH_CAUSE
+        });
+        worst.extend(rest);
         let unlisted = worst.len().saturating_sub(INCIDENTS) as u64 + analysis.not_listed()[0];
         worst.truncate(INCIDENTS);
         let mut incidents: Vec<Listed> =

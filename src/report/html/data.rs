@@ -33,6 +33,8 @@ pub(super) struct Data {
     threads: BTreeMap<String, String>,
     sql: Vec<Statement>,
     bins: (i64, u64),
+    /// Where not every incident is in `incidents`: for each bin how many attempts were refused in it, against the bin with most.
+    refused: String,
     /// Every hold is in `rows`: nothing is drawn as density.
     complete: bool,
     windows: Vec<(i64, u64)>,
@@ -103,7 +105,7 @@ pub(super) struct Counts {
 /// The data, and what there is to say about what is not in it.
 pub(super) fn of(
     analysis: &Analysis<'_>,
-    overview: &Overview<'_, '_>,
+    overview: &mut Overview<'_, '_>,
     choice: &Choice,
     (drawn, place): (Vec<Drawn>, Vec<u32>),
 ) -> (Data, Counts) {
@@ -143,6 +145,7 @@ pub(super) fn of(
         processes: make.processes,
         threads: make.threads,
         sql: make.sqls.all,
+        refused: if choice.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
         bins: (scale.origin as i64 - origin as i64, scale.width),
         complete: counts.complete,
         windows: choice.windows.iter().map(|window| (window.from as i64 - origin as i64, window.until - window.from)).collect(),
@@ -152,6 +155,13 @@ pub(super) fn of(
         worst: harm::causes(analysis).first().map(|harm| harm.worst + 1),
     };
     (data, counts)
+}
+
+impl Data {
+    /// Whether there is nothing to draw.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
 }
 
 /// The path of a database, for display.

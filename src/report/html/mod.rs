@@ -71,7 +71,7 @@ impl<'t> Page<'t> {
         };
         let curves = charts::curves(&analysis, &mut overview, &choice);
         let rows = fold::rows(&mut overview, &choice, pieces);
-        let (data, counts) = data::of(&analysis, &overview, &choice, rows);
+        let (data, counts) = data::of(&analysis, &mut overview, &choice, rows);
         let (placeless, unit) = (overview.placeless, overview.time.unit);
         Ok(Page { analysis, data, counts, choice, curves, placeless, unit })
     }

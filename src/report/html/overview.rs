@@ -9,7 +9,7 @@ use super::bins::{Peaks, Scale, Shares};
 use super::time::Timebase;
 use crate::analysis::activity::Work;
 use crate::analysis::watch::{Span, SpanEnd, Watch, Worked};
-use crate::analysis::{ConnId, Instant, LockId};
+use crate::analysis::{ConnId, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Level, Slot};
 use std::cmp::Reverse;
@@ -143,6 +143,8 @@ pub(super) struct Overview<'t, 'p> {
     pub(super) curves: Vec<Curves>,
     /// All pieces, while they are few.
     pub(super) all: Option<Vec<Piece>>,
+    /// Attempts that were refused.
+    pub(super) refused: Shares,
     pub(super) holds: u64,
     pub(super) work: u64,
     /// Pieces of logs whose clock does not tell where they lie.
@@ -160,6 +162,7 @@ impl<'t, 'p> Overview<'t, 'p> {
             until: 0,
             curves: Vec::new(),
             all: Some(Vec::new()),
+            refused: Shares::default(),
             holds: 0,
             work: 0,
             placeless: 0,
@@ -275,8 +278,19 @@ pub(super) fn worked(row: u32, work: &Worked, since: u64, until: u64) -> Piece {
 }
 
 impl Watch for Overview<'_, '_> {
-    fn event(&mut self, _: &Event, _: Option<u32>) {
+    fn event(&mut self, event: &Event, _: Option<u32>) {
         (self.progress)();
+        let record = &event.record;
+        let refused = record.rc.is_busy() && Request::of(record).is_some_and(|request| !request.is_optional());
+        // Bins begin with the first record: holds are told when they end.
+        if (refused || self.scale.is_none())
+            && let Some(at) = self.time.start(event.log, record)
+        {
+            let scale = self.reach(at, at);
+            if refused {
+                self.refused.happened(&scale, at);
+            }
+        }
     }
 
     fn hold(&mut self, span: &Span) {

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Page, charts, inert, tables, verdict};
+use crate::report::human::count;
+use crate::report::text::many;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
@@ -14,6 +16,7 @@ const SCRIPT: &str = concat!(
     include_str!("timeline/view.js"),
     include_str!("timeline/paint.js"),
     include_str!("timeline/draw.js"),
+    include_str!("timeline/arrows.js"),
     include_str!("timeline/find.js"),
     include_str!("timeline/tell.js"),
     include_str!("timeline/incidents.js"),
@@ -116,9 +119,16 @@ fn timeline(page: &Page<'_>) -> Markup {
     html! {
         section #timeline aria-labelledby="timeline-head" {
             h2 #timeline-head { "Timeline" }
+            @if page.data.is_empty() { (verdict::none(&page.analysis, "No lock was held, and none was refused")) }
             noscript { p.note { "The timeline needs JavaScript. The incidents below say the same in words." } }
-            @if !page.counts.complete {
-                p.note { "Not every hold is drawn one by one: " a href="#about" { "what this page shows" } "." }
+            @let unlisted = page.choice.unlisted;
+            @if !page.counts.complete || unlisted > 0 {
+                p.note {
+                    @if unlisted > 0 {
+                        "Of " (many(page.choice.incidents.len() as u64 + unlisted, "incident")) " the " (count(page.choice.incidents.len() as u64)) " worst are drawn. "
+                    }
+                    @if !page.counts.complete { "Not every hold is drawn one by one: " a href="#about" { "what this page shows" } "." }
+                }
             }
             div #tools hidden {
                 label { "Search SQL " input #search type="search" autocomplete="off" spellcheck="false" placeholder="update stock"; }
@@ -144,8 +154,9 @@ fn timeline(page: &Page<'_>) -> Markup {
             }
             div #legend hidden {}
             p #keys.dim hidden {
-                "Wheel (after a click, or with Ctrl) or pinch zooms, dragging moves. Keys: + and − zoom, ← → move, ↑ ↓ go from incident to incident, \
-                 Home shows the whole trace, Enter goes to the incident in the list, Escape lets go."
+                "Wheel (after a click, or with Ctrl) or pinch zooms, dragging moves. Keys: + and − zoom, ← → move, Home shows the whole trace"
+                @if page.choice.incidents.is_empty() { ", Escape lets go." }
+                @else { ", ↑ ↓ go from incident to incident, Enter goes to the incident in the list, Escape lets go." }
             }
             div #details hidden tabindex="-1" role="region" aria-label="What is selected" {}
             div.sr #said role="status" {}

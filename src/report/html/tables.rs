@@ -6,6 +6,7 @@ use super::choice::Listed;
 use super::data;
 use super::inert::{line, lines};
 use super::time::Unit;
+use super::verdict::none;
 use crate::analysis::{Database, Distribution, LockId};
 use crate::report::harm::{self, Pair};
 use crate::report::human::{count, duration, known};
@@ -39,12 +40,12 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
             h2 #incidents-head { "Incidents" }
             @if choice.unlisted > 0 {
                 p.note {
-                    "The " (count(choice.incidents.len() as u64)) " worst are listed: errors first, then the longest waits. "
+                    "The " (count(choice.incidents.len() as u64)) " worst are listed, some of each cause among them: errors first, then the longest waits. "
                     (count(choice.unlisted)) " more are in the sums above and in " code { "locktrace report --json --all" } "."
                 }
             }
             @if choice.incidents.is_empty() {
-                p { "None: no refusal that an application could see." }
+                (none(&page.analysis, "No refusal that an application could see"))
             } @else {
                 p.note #incidents-shown aria-live="polite" {}
                 div.scroll tabindex="0" role="region" aria-label="List of incidents" {
@@ -121,6 +122,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
             ..sum
         }))
     };
+    let other = page.analysis.totals.other_pairs;
     let most = pairs.iter().map(|pair| pair.count).max().unwrap_or(1).max(1);
     let shown = pairs.iter().filter(|pair| victims.contains(&&pair.victim) && blockers.contains(&&pair.blocker)).count();
     let name = |text: &Option<String>| sql(text.clone(), 120);
@@ -128,11 +130,12 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
         section #matrix aria-labelledby="matrix-head" {
             h2 #matrix-head { "Who blocks whom" }
             @if pairs.is_empty() {
-                p { "No statement was in the way of another." }
+                (none(&page.analysis, "No statement was in the way of another"))
             } @else {
                 p.note {
                     "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
                     @if shown < pairs.len() { " " (many((pairs.len() - shown) as u64, "more pair")) " of statements: " code { "locktrace report --json" } "." }
+                    @if other.count > 0 { " Statements that are not told apart, because there are so many: " (many(other.count, "time")) ", " (many(other.gave_up, "error")) ", " (duration(other.waited_ns)) "." }
                 }
                 div.scroll tabindex="0" role="region" aria-label="Table of statements" {
                     table.matrix {
@@ -167,7 +170,7 @@ pub(super) fn databases(page: &Page<'_>) -> Markup {
     html! {
         section #databases aria-labelledby="databases-head" {
             h2 #databases-head { "Databases" }
-            @if all.is_empty() { p { "No record is about a database." } }
+            @if all.is_empty() { (none(&page.analysis, "No record is about a database")) }
             @if all.len() > DATABASES {
                 p.note { "The first " (DATABASES) " of " (count(all.len() as u64)) ": all are in " code { "locktrace report" } "." }
             }
@@ -243,7 +246,8 @@ pub(super) fn account(page: &Page<'_>) -> Markup {
     html! {
         section #losses aria-labelledby="losses-head" {
             h2 #losses-head { "Lost or unusable" }
-            @if lost.is_empty() { p { "Nothing: every record was read." } }
+            @if lost.is_empty() && analysis.records == 0 { p { "Nothing: there was no record." } }
+            @else if lost.is_empty() { p { "Nothing: every record was read." } }
             ul {
                 @for what in lost.iter().take(LOSSES) { li { bdi { (line(what, 500)) } } }
                 @if lost.len() > LOSSES { li { "and " (count((lost.len() - LOSSES) as u64)) " more lines: " code { "locktrace report" } } }

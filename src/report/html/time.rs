@@ -4,6 +4,7 @@
 use crate::analysis::Instant;
 use crate::analysis::times::Times;
 use crate::trace::{LogId, Trace};
+use locktrace::format::record::Record;
 
 /// What the axis counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +28,12 @@ impl<'t> Timebase<'t> {
         let known = trace.clocks().iter().all(|clock| clock.ns_per_tick().is_some());
         let unit = if known || trace.clocks().len() > 1 { Unit::Nanoseconds } else { Unit::Ticks };
         Timebase { times: Times::new(trace), unit }
+    }
+
+    /// Where this call began.
+    #[inline]
+    pub(super) fn start(&self, log: LogId, record: &Record) -> Option<u64> {
+        self.at(log, self.times.start(log, record))
     }
 
     /// Where this instant of this log lies; `None` where nothing tells.

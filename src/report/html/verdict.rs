@@ -4,6 +4,7 @@
 use super::Page;
 use super::inert::{line, lines};
 use super::tables::sql;
+use crate::analysis::Analysis;
 use crate::report::harm::{self, Harm};
 use crate::report::human::{count, duration};
 use crate::report::text::many;
@@ -17,17 +18,28 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     let analysis = &page.analysis;
     let (head, mood) = match verdict::headline(analysis) {
         Some((head, failed)) => (head, if failed > 0 { "bad" } else { "fair" }),
+        None if analysis.records == 0 && analysis.has_losses() => {
+            ("Every record of this trace is lost: nothing can be said".to_owned(), "fair")
+        }
         None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
-        None => match analysis.attempts.refused {
-            0 => ("No attempt to take a lock was refused".to_owned(), "good"),
-            n => (format!("{}, none of which an application sees", many(n, "refused attempt")), "good"),
-        },
+        None => {
+            let (left, mood) = if analysis.has_losses() { (", in the records that are left", "fair") } else { ("", "good") };
+            match analysis.attempts.refused {
+                0 => (format!("No attempt to take a lock was refused{left}"), mood),
+                n => (format!("{}, none of which an application sees{left}", many(n, "refused attempt")), mood),
+            }
+        }
     };
     html! {
         section #verdict aria-labelledby="verdict-head" {
             h2 #verdict-head class=(mood) { (head) }
             @if analysis.has_losses() {
-                p.note { "Records were lost: what is said here is of those that are left. " a href="#losses" { "What was lost" } "." }
+                p.note {
+                    @if analysis.records > 0 { "Records were lost: what is said here is of those that are left. " }
+                    a href="#losses" { "What was lost" } "."
+                }
+            } @else if analysis.records == 0 {
+                p.note { "A program leaves records once it opens a database. Whether yours can be traced, and how: " code { "locktrace doctor -- COMMAND" } "." }
             }
             div.causes { @for harm in harm::causes(analysis) { (cause(page, &harm)) } }
             @if !analysis.hazards.is_empty() {
@@ -85,6 +97,20 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                     @if listed { a href={ "#incident-" (harm.worst + 1) } { "incident " (harm.worst + 1) } " · " }
                     code { "locktrace explain --incident " (harm.worst + 1) }
                 }
+            }
+        }
+    }
+}
+
+/// That there is none of something, as far as the trace can tell.
+pub(super) fn none(analysis: &Analysis<'_>, what: &str) -> Markup {
+    html! {
+        p {
+            @match (analysis.records, analysis.has_losses()) {
+                (0, false) => "Nothing was recorded.",
+                (0, true) => "No record is left that could tell.",
+                (_, true) => { (what) " in the records that are left." }
+                (_, false) => { (what) "." }
             }
         }
     }

@@ -1,6 +1,8 @@
 // The picture: the whole trace as a strip with the part in view, the axis, and of the rows those that are on the screen.
 const shape = { width: 0, height: 0, gutter: 0, scroll: 0 };
 let due = false;
+// How long it took until there was something to see: what a test, or a curious user, asks for.
+const DRAWN = "locktrace-drawn";
 const repaint = () => {
   if (due) return;
   due = true;
@@ -35,12 +37,12 @@ const label = (text, x, y, room, colour, font = FONT) => {
 function draw() {
   const box = byId("rows");
   const ratio = window.devicePixelRatio || 1;
-  layOut(box.clientHeight - HEAD);
-  shape.width = box.clientWidth;
-  shape.height = box.clientHeight;
+  // On paper the picture keeps the size that it had on the screen.
+  if (shape.width === 0 || !matchMedia("print").matches) [shape.width, shape.height] = [box.clientWidth, box.clientHeight];
+  layOut(shape.height - HEAD);
   shape.gutter = shape.width < 560 ? 92 : 190;
   box.style.setProperty("--rest", `${Math.max(0, view.height + HEAD - shape.height)}px`);
-  shape.scroll = box.scrollTop;
+  if (!matchMedia("print").matches) shape.scroll = box.scrollTop;
   const [width, height] = [Math.round(shape.width * ratio), Math.round(shape.height * ratio)];
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -56,6 +58,7 @@ function draw() {
   drawArrows();
   drawHead();
   canvas.setAttribute("aria-label", `Timeline of locks, ${moment(Math.max(0, view.from))} to ${moment(Math.min(WHOLE, view.to))} of ${duration(WHOLE)}`);
+  if (performance.getEntriesByName(DRAWN).length === 0) performance.mark(DRAWN);
 }
 
 const drawGroup = (line, y) => {
@@ -78,7 +81,7 @@ const drawRow = (line, y) => {
   drawPieces(row, y);
   for (const incident of row.incidents) if (incidentIsShown(incident)) drawWait(incident, y);
   pen.restore();
-  label(rowName(row), 10, y + line.height / 2, shape.gutter - 16, paint.ink);
+  label(line.pinned ? `${pidOfRow(row)} ${rowName(row)}`.trim() : rowName(row), 10, y + line.height / 2, shape.gutter - 16, paint.ink);
 };
 
 const drawDensity = (row, y) => {
@@ -181,49 +184,6 @@ const drawWait = (incident, y) => {
   pen.globalAlpha = 1;
 };
 
-// From each victim to who was in its way. Where they would cover each other, one stands for many; the selected one is bold.
-const drawArrows = () => {
-  const drawn = new Set();
-  pen.save();
-  pen.beginPath();
-  pen.rect(shape.gutter, HEAD, shape.width - shape.gutter, shape.height - HEAD);
-  pen.clip();
-  const some = incidents.filter((incident) => incident.from !== null && inView(incident.from, incident.to) && incidentIsShown(incident));
-  for (const incident of some) {
-    const chosen = incident === view.selected?.incident || incident === view.hovered?.incident;
-    for (const blocker of incident.blockers) {
-      const [from, to] = [toY(incident.victim), toY(blocker.held)];
-      if (from === null || to === null || blocker.held === incident.victim) continue;
-      const x = Math.max(toX(incident.from), shape.gutter + 6);
-      const key = `${Math.round(x / 6)}:${incident.row}:${blocker.row}`;
-      if (!chosen && (drawn.has(key) || drawn.size > 150)) continue;
-      drawn.add(key);
-      const end = Math.min(Math.max(x + 10, toX(blocker.from ?? incident.from) + 3), Math.max(toX(blocker.until ?? data.length) - 3, x));
-      arrow(x, from + 14, Math.min(end, shape.width - 8), to + (to > from ? 4 : 24), chosen, incident, blocker.certain);
-    }
-  }
-  pen.restore();
-};
-
-const arrow = (x, y, toX_, toY_, chosen, incident, certain) => {
-  const down = toY_ > y ? 1 : -1;
-  pen.globalAlpha = chosen ? 1 : view.selected?.incident ? 0.22 : 0.6;
-  pen.strokeStyle = pen.fillStyle = incident.lost ? paint.lost : paint.waited;
-  pen.lineWidth = chosen ? 2.5 : 1.2;
-  pen.setLineDash(certain ? [] : [5, 4]);
-  pen.beginPath();
-  pen.moveTo(x, y);
-  pen.bezierCurveTo(x - 22, y + down * 14, toX_ - 14, toY_ - down * 26, toX_, toY_ - down * 6);
-  pen.stroke();
-  pen.setLineDash([]);
-  pen.beginPath();
-  pen.moveTo(toX_, toY_);
-  pen.lineTo(toX_ - 5, toY_ - down * 9);
-  pen.lineTo(toX_ + 5, toY_ - down * 9);
-  pen.fill();
-  pen.globalAlpha = 1;
-};
-
 const drawHead = () => {
   pen.fillStyle = paint.ground;
   pen.fillRect(0, 0, shape.width, HEAD);
@@ -232,6 +192,7 @@ const drawHead = () => {
   label("whole trace", 10, 15, shape.gutter - 16, paint.dim);
   pen.fillStyle = paint.raised;
   pen.fillRect(shape.gutter, 4, room, 22);
+  drawRefused(room);
   // Errors last, so that they are not covered.
   for (const lost of [false, true]) {
     pen.fillStyle = lost ? paint.lost : paint.waited;
@@ -245,6 +206,19 @@ const drawHead = () => {
   const left = Math.max(wholeX(view.from), shape.gutter);
   pen.strokeRect(left, 3, Math.max(3, Math.min(wholeX(view.to), shape.width - 1) - left), 24);
   drawAxis();
+};
+
+// How many attempts were refused, all over the trace: where not every incident is here, that is where the others are.
+const drawRefused = (room) => {
+  const [start, width] = data.bins;
+  pen.fillStyle = paint.waited;
+  pen.globalAlpha = 0.4;
+  data.refused.forEach((share, bin) => {
+    if (share === 0) return;
+    const high = Math.max(1, share * 22);
+    pen.fillRect(shape.gutter + ((start + bin * width) / WHOLE) * room, 26 - high, Math.max(1, (width / WHOLE) * room), high);
+  });
+  pen.globalAlpha = 1;
 };
 
 const drawAxis = () => {
@@ -261,6 +235,9 @@ const drawAxis = () => {
     const x = toX(time);
     pen.fillStyle = paint.line;
     pen.fillRect(x, HEAD - 8, 1, 8);
-    label(Number((time / unit).toFixed(digits)).toLocaleString("en", { maximumFractionDigits: digits }), x + 3, HEAD - 15, 100, paint.dim);
+    const text = Number((time / unit).toFixed(digits)).toLocaleString("en", { maximumFractionDigits: digits });
+    pen.font = FONT;
+    // Half a number is another number.
+    if (x + 3 + pen.measureText(text).width < shape.width) label(text, x + 3, HEAD - 15, 200, paint.dim);
   }
 };

@@ -40,7 +40,7 @@ const worst = () => incidentOf.get(data.worst) ?? incidents[0];
 
 const begin = () => {
   if (rows.length === 0) {
-    byId("timeline").append(element("p", {}, "No lock was held and none was refused: there is nothing to draw."));
+    performance.mark(DRAWN);
     return;
   }
   for (const id of ["tools", "stage", "legend", "keys"]) byId(id).hidden = false;

@@ -31,10 +31,12 @@ const unpack = (row) => {
   return pieces;
 };
 
+const ofLetters = (letters) => Float32Array.from(letters, (c) => (STEPS.indexOf(c) / 63) ** 2);
 const STEPS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const rows = data.rows;
+data.refused = ofLetters(data.refused);
 for (const row of rows) {
-  row.density = row.density.map(([kind, letters]) => [kind, Float32Array.from(letters, (c) => (STEPS.indexOf(c) / 63) ** 2)]);
+  row.density = row.density.map(([kind, letters]) => [kind, ofLetters(letters)]);
   row.pieces = unpack(row);
   row.incidents = [];
   row.harm = 0;
@@ -97,6 +99,7 @@ const threadName = (row, tid) => (tid === 0 ? "thread not known" : `thread ${tid
 const baseName = (path) => path.split("/").pop() || path;
 const dbName = (db) => (db === null ? "(database not known)" : data.dbs[db]);
 const processName = (process) => (process === null ? "several processes" : data.processes[process]);
+const pidOfRow = (row) => /^pid (\d+)/.exec(data.processes[row.process] ?? "")?.[1] ?? "";
 const rowName = (row) => (row.connections === 1 ? `${row.name} ${nameOfThread(row, row.tid) ?? ""}`.trim() : row.name);
 
 // Rows in groups, one for each database and process, the ones with most harm first.
@@ -118,7 +121,7 @@ const groups = [];
     group.rows.sort((a, b) => (b.connections === 1) - (a.connections === 1) || b.harm - a.harm);
     harmOfDb.set(group.db, (harmOfDb.get(group.db) ?? 0) + group.harm);
   }
-  groups.sort((a, b) => harmOfDb.get(b.db) - harmOfDb.get(a.db) || (a.db ?? -1) - (b.db ?? -1) || b.harm - a.harm);
+  groups.sort((a, b) => harmOfDb.get(b.db) - harmOfDb.get(a.db) || (a.db ?? -1) - (b.db ?? -1) || b.harm - a.harm || pidOfRow(a.rows[0]) - pidOfRow(b.rows[0]));
 }
 
 const pad = (value) => (value < 9.995 ? value.toFixed(2) : value < 99.95 ? value.toFixed(1) : value.toFixed(0));

@@ -63,6 +63,7 @@ const legend = () => {
     box.append(element("span", { class: "key waited" }, "refused, and got it or still waits"));
     box.append(element("span", { class: "key arrow" }, "from who is refused to who is in the way"));
   }
+  if (data.refused.length > 0) box.append(element("span", { class: "key refused" }, "pale, in the strip above: attempts that were refused"));
   if (!data.complete) box.append(element("span", { class: "key density" }, "pale: share of the time in which it was held"));
 };
 
