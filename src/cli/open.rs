@@ -6,6 +6,7 @@ use crate::analysis::Options;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use std::process::{Command, Stdio};
 /// Show a trace in the browser: the page of `locktrace report --html`.
 ///
 /// The page is written among the temporary files, readable by you alone, or where -o says. Then $BROWSER opens it (a list of commands, with `:`
-/// between them; %s is the file), or xdg-open. Where there is no display, or none of them starts, only the place of the page is printed.
+/// between them; %s is the file, also within a word; without %s it comes last), or xdg-open. Where there is no display, or none of them starts,
+/// only the place of the page is printed.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -97,18 +99,40 @@ fn show(path: &Path) -> Result<String, String> {
     Err(failed.join("; "))
 }
 
-/// The commands of `$BROWSER`, with the file in its place.
+/// The commands of `$BROWSER`, with the file in its place, as xdg-open has it: for every `%s`, also within a word; or at the end, where there is none.
 fn browsers(list: Option<&OsStr>, path: &Path) -> Vec<Vec<OsString>> {
-    let list = list.and_then(OsStr::to_str).unwrap_or_default();
-    let command = |text: &str| {
-        let mut words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
-        let places = words.iter_mut().filter(|word| *word == "%s").map(|word| *word = path.into()).count();
-        if places == 0 && !words.is_empty() {
+    let command = |text: &[u8]| {
+        let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        if text.windows(2).any(|two| two == b"%s") {
+            return words.map(|word| placed(word, path)).collect();
+        }
+        let mut words: Vec<OsString> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+        if !words.is_empty() {
             words.push(path.into());
         }
         words
     };
-    list.split(':').map(command).filter(|words| !words.is_empty()).collect()
+    let list = list.map(OsStr::as_bytes).unwrap_or_default();
+    list.split(|&byte| byte == b':').map(command).filter(|words: &Vec<OsString>| !words.is_empty()).collect()
+}
+
+/// A word with the file for `%s`, and a percent sign for `%%`.
+fn placed(word: &[u8], path: &Path) -> OsString {
+    let mut out = Vec::new();
+    let mut rest = word;
+    while let Some((&first, after)) = rest.split_first() {
+        match (first, after.first()) {
+            (b'%', Some(b's')) => out.extend_from_slice(path.as_os_str().as_bytes()),
+            (b'%', Some(b'%')) => out.push(b'%'),
+            _ => {
+                out.push(first);
+                rest = after;
+                continue;
+            }
+        }
+        rest = &after[1..];
+    }
+    OsString::from_vec(out)
 }
 
 #[cfg(test)]
@@ -117,8 +141,21 @@ mod tests {
 
     #[test]
     fn browsers_as_the_variable_lists_them() {
-        let found = browsers(Some(OsStr::new("firefox -P locks:w3m %s -dump: ")), Path::new("/tmp/a b.html"));
-        assert_eq!(found, [vec!["firefox", "-P", "locks", "/tmp/a b.html"], vec!["w3m", "/tmp/a b.html", "-dump"]]);
-        assert!(browsers(None, Path::new("x")).is_empty());
+        let list = OsStr::new("firefox -P locks:w3m %s -dump: :chromium --app=%s --name=100%%:links -d%%");
+        let found = browsers(Some(list), Path::new("/tmp/a b.html"));
+        assert_eq!(
+            found,
+            [
+                vec!["firefox", "-P", "locks", "/tmp/a b.html"],
+                vec!["w3m", "/tmp/a b.html", "-dump"],
+                vec!["chromium", "--app=/tmp/a b.html", "--name=100%"],
+                vec!["links", "-d%%", "/tmp/a b.html"]
+            ]
+        );
+        assert!(browsers(None, Path::new("x")).is_empty() && browsers(Some(OsStr::new(" : ")), Path::new("x")).is_empty());
+        // Neither the list nor the path need be UTF-8, and what a path says is not looked at again.
+        let found = browsers(Some(OsStr::from_bytes(b"\xff:%s%")), Path::new(OsStr::from_bytes(b"/%s\xfe")));
+        let of = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        assert_eq!(found, [vec![of(b"\xff"), of(b"/%s\xfe")], vec![of(b"/%s\xfe%")]]);
     }
 }

@@ -31,7 +31,7 @@ fn open_shows_the_page() {
     let script = format!("#!/bin/sh\nprintf %s \"$*\" > '{0}' && mv '{0}' '{1}'\n", seen_part.display(), seen.display());
     fs::write(&browser, script).unwrap();
     fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).unwrap();
-    let list = format!("/no/such/browser:{} --new %s", browser.display());
+    let list = format!("/no/such/browser:{} --new --app=%s", browser.display());
     let said = good(open().env("BROWSER", list).output().unwrap());
     assert!(said.contains(&format!("; {} opens it", browser.display())), "{said}");
     // It is not waited for: it is here soon.
@@ -39,7 +39,7 @@ fn open_shows_the_page() {
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::read_to_string(&seen).ok()
     });
-    assert_eq!(found.unwrap(), format!("--new {}", between(&said, "The page is in ", ";")));
+    assert_eq!(found.unwrap(), format!("--new --app={}", between(&said, "The page is in ", ";")));
 
     // None starts.
     let said = good(open().env("BROWSER", "/no/such/browser").env("PATH", "/nowhere").output().unwrap());
