@@ -5,6 +5,7 @@
 mod beside;
 #[path = "../common/mod.rs"]
 mod common;
+mod fleet;
 #[path = "../place/mod.rs"]
 mod place;
 #[path = "../sample/mod.rs"]

@@ -1,0 +1,76 @@
+//! Five hundred processes that live, each with a log: all of them are there at the first look.
+//!
+//! `LOCKTRACE_FLEET_SECONDS=20 cargo test --release --test top fleet -- --nocapture` says what looking at them costs for so long.
+
+use crate::common::Process;
+use crate::place::lines::Lines;
+use crate::place::{PYTHON, Place, text};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const PROCESSES: usize = 500;
+
+/// The processes, and what keeps them alive.
+struct Fleet {
+    lines: Lines,
+    place: Place,
+}
+
+/// Each has one connection to one of fifty databases; one process in ten is in a write transaction.
+fn fleet() -> Fleet {
+    let place = Place::new();
+    std::fs::create_dir(place.path("trace")).unwrap();
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/fleet.py");
+    let mut command = Command::new(PYTHON);
+    command.arg(program).arg(place.path("trace")).arg(PROCESSES.to_string());
+    let mut lines = Lines::of(command.stdin(Stdio::piped()));
+    let numbers = lines.until("the numbers of the processes", |line| line.split(' ').count() == PROCESSES);
+    for (index, pid) in numbers.split(' ').enumerate() {
+        let mut process = Process::new(pid.parse().unwrap());
+        let database = index % 50;
+        process.names.pop();
+        process.database(1, &format!("/data/app{database}.db"), database as u64 + 1);
+        match index {
+            0..50 => process.run(&format!("100 c1 open\n200 c1 SHARED\n210 c1 RESERVED -- UPDATE t{index} SET x = 1")),
+            _ => process.run(&format!("100 c1 open\n{} c1 SHARED -- SELECT {index}", 1_000 + index)),
+        };
+        process.write(&place.path("trace"));
+    }
+    let input = lines.child.stdin.as_mut().unwrap();
+    std::io::Write::write_all(input, b"go\n").unwrap();
+    lines.until("that they have mapped their logs", |line| line == "ready");
+    Fleet { lines, place }
+}
+
+#[test]
+fn five_hundred_idle_processes() {
+    let mut fleet = fleet();
+    let start = Instant::now();
+    let output = fleet.place.locktrace(&["top", "trace", "--once"]);
+    let took = start.elapsed();
+    let shown = text(&output.stdout);
+    assert!(shown.contains("500 processes, 500 open connections"), "{shown}");
+    assert!(shown.contains("and 400 more connections"), "{shown}");
+    for (what, count) in [("RESERVED", 50), ("/data/app", 50)] {
+        assert_eq!(shown.lines().filter(|line| line.contains(what)).count(), count, "{what}: {shown}");
+    }
+    if let Some(seconds) = std::env::var("LOCKTRACE_FLEET_SECONDS").ok().and_then(|seconds| seconds.parse::<u32>().ok()) {
+        let before = children();
+        let start = Instant::now();
+        fleet.place.locktrace(&["top", "trace", "--plain", "--interval", "200ms", "--for", &format!("{seconds}s")]);
+        let (cpu, time) = (children() - before, start.elapsed().as_secs_f64());
+        eprintln!(
+            "first look after {took:?}; {seconds} s of looking: {cpu:.2} s of CPU time, {:.1} % of a core",
+            cpu / time * 100.0
+        );
+    }
+    drop(fleet.lines.child.stdin.take());
+    assert_eq!(fleet.lines.rest().1, Some(0));
+}
+
+/// The CPU time of all children that have ended, in seconds: proc_pid_stat(5), in hundredths.
+fn children() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[13..15].iter().map(|field| field.parse::<f64>().unwrap() / 100.0).sum()
+}
