@@ -157,6 +157,25 @@ fn frozen_is_what_it_was() {
     assert!(!text(&terminal).contains("FROZEN") && !text(&terminal).contains("X WRITE"), "{}", text(&terminal));
 }
 
+/// A lock that is taken and given up all the time: what is known of it is a moment old, and says nothing about how long it is held.
+#[test]
+fn what_began_a_moment_ago_has_no_age() {
+    use sqlite_locktrace::cli::top::lines::lasting;
+    let mut a = Process::new(100);
+    a.run("100 c1 open\n 1000 c1 SHARED -- hot\n 1010 c1 RESERVED -- hot");
+    let (_dir, trace) = trace_of(&[&a]);
+    let shown = |us| drawn(&trace, us, (100, 10), &[]);
+    assert!(shown(390_000).contains("< 0.4 s  RESERVED"), "{}", shown(390_000));
+    assert!(shown(401_012).contains(" 400 ms  RESERVED"), "{}", shown(401_012));
+    for (ns, seen, says) in
+        [(Some(0), true, "< 0.4 s"), (Some(0), false, "?"), (None, true, "?"), (Some(5_000_000_000), false, "≥ 5.0 s")]
+    {
+        assert_eq!(lasting(ns, seen), says);
+    }
+    let detail = drawn(&trace, 390_000, (100, 20), &[KeyCode::Enter]);
+    assert!(detail.contains("RESERVED for < 0.4 s"), "{detail}");
+}
+
 #[test]
 fn five_hundred_processes() {
     let mut processes = vec![Process::new(1_000)];

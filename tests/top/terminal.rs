@@ -97,6 +97,38 @@ fn a_contended_program_and_the_keys() {
     waiter.end();
 }
 
+/// What the next test runs in a terminal of its own.
+#[test]
+#[ignore = "it panics, on purpose"]
+fn panics_on_a_terminal() {
+    let _ = sqlite_locktrace::cli::top::terminal::within(|terminal| -> std::io::Result<()> {
+        terminal.draw(|frame| frame.buffer_mut().set_string(0, 0, "drawn over all of it", ratatui::style::Style::new()))?;
+        // The test has seen it.
+        std::io::Read::read_exact(&mut std::io::stdin(), &mut [0])?;
+        panic!("it went wrong");
+    });
+}
+
+#[test]
+fn a_panic_restores_the_terminal_and_is_read() {
+    let place = Place::new();
+    let own = std::env::current_exe().unwrap();
+    let command = format!(
+        "echo before; RUST_BACKTRACE=0 timeout --foreground 120 {} --ignored --exact --nocapture terminal::panics_on_a_terminal; echo ended $?; exec cat",
+        own.display()
+    );
+    let Some(tmux) = Tmux::start(&place, (90, 24), &command) else { return };
+    let screen = tmux.until("what is drawn", |screen| screen.contains("drawn over all of it"));
+    assert!(!screen.contains("before"), "{screen}");
+    tmux.keys(&["Enter"]);
+    let screen = tmux.until("the end", |screen| screen.contains("ended 101"));
+    assert!(screen.contains("before") && screen.contains("it went wrong") && !screen.contains("drawn over"), "{screen}");
+    // Line by line, and what is typed is echoed again.
+    assert!(screen.lines().any(|line| line.starts_with("ended 101")), "{screen}");
+    tmux.keys(&["e", "c", "h", "o", "e", "d"]);
+    tmux.until("an echo", |screen| screen.contains("echoed"));
+}
+
 #[test]
 fn signals_restore_the_terminal_and_no_color_is_heeded() {
     let place = Place::new();

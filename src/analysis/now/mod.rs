@@ -35,8 +35,9 @@ const RECENT: usize = 16;
 /// How many connections that were closed are remembered.
 const CLOSED: usize = 1024;
 
-/// Records reach us this much later than their calls return: they are held back to be sorted, and read now and then.
-const LAG_NS: u64 = 400_000_000;
+/// Records reach us this much later than their calls return: they are held back to be sorted, and read now and then. What is said to be so may have been over
+/// for so long.
+pub const LAG_NS: u64 = 400_000_000;
 
 /// The present, and the names of things.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@
 //! out. Whatever comes from a traced program is shown without control characters.
 #![forbid(unsafe_code)]
 
-use crate::analysis::now::{ProcessRow, Row, Snapshot};
+use crate::analysis::now::{LAG_NS, ProcessRow, Row, Snapshot};
 use crate::analysis::{ConnId, LockId};
 use crate::report::essence;
 use crate::report::human::{count, cut, duration};
@@ -168,11 +168,20 @@ fn line(snapshot: &Snapshot, trace: &Trace, index: usize, depth: usize) -> Line 
     }
 }
 
-/// How long it has held or waited; `≥` where the beginning was not seen.
+/// How long it has held or waited.
 pub fn age(row: &Row) -> String {
-    let Some(ns) = row.age_ns() else { return "?".to_owned() };
-    let least = row.wants.is_none() && row.held.first().is_some_and(|held| !held.seen);
-    format!("{}{}", if least { "≥ " } else { "" }, short(ns))
+    lasting(row.age_ns(), row.wants.is_some() || row.held.first().is_none_or(|held| held.seen))
+}
+
+/// How long something lasts; `≥` where its beginning was not seen. What began a moment ago may be over by now: a connection that takes and gives up a
+/// lock all the time is seen in a state that it was in a moment ago. Of that the exact age would say something that never was.
+pub fn lasting(ns: Option<u64>, seen: bool) -> String {
+    match (ns, seen) {
+        (None, _) | (Some(..LAG_NS), false) => "?".to_owned(),
+        (Some(..LAG_NS), true) => "< 0.4 s".to_owned(),
+        (Some(ns), true) => short(ns),
+        (Some(ns), false) => format!("≥ {}", short(ns)),
+    }
 }
 
 /// A duration without more digits than can be read while they run.

@@ -9,7 +9,7 @@ pub mod lines;
 pub mod live;
 pub mod plain;
 pub mod screen;
-mod terminal;
+pub mod terminal;
 
 use super::follow::wait_while_read;
 use super::{Failure, output, width};
@@ -29,8 +29,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// are read, and nothing is written to them. What is shown is 0.1 to 0.4 s old. Press ? for the keys.
 ///
 /// Of a connection whose latest record has been overwritten in its process's ring, what it holds is not known; of a lock that was
-/// taken before the oldest record, the age is a lower bound (≥). The processes of other containers are read from now on, without what they took before.
-/// Where records were lost, a connection without one since then is marked with a question mark.
+/// taken before the oldest record, the age is a lower bound (≥); what began less than 0.4 s ago may be over by now. The processes of other
+/// containers are read from now on, without what they took before. Where records were lost, a connection without one since then is marked
+/// with a question mark.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:

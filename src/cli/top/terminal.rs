@@ -19,9 +19,17 @@ const FRAME: Duration = Duration::from_millis(200);
 pub(super) fn show(live: &mut Live, until: &Until) -> Result<(), Failure> {
     // Before the terminal is entered: what is wrong with the directory belongs on an ordinary screen.
     live.poll()?;
-    // It restores the terminal when we panic, too.
+    within(|terminal| run(terminal, live, until))
+}
+
+/// Enters the terminal, does this, and leaves it as it was: also where this fails, and before a panic says what went wrong.
+///
+/// # Errors
+/// Those of the terminal, and those of what is done.
+pub fn within<E: From<io::Error>>(does: impl FnOnce(&mut DefaultTerminal) -> Result<(), E>) -> Result<(), E> {
+    // It has a panic restore the terminal, too.
     let mut terminal = ratatui::try_init()?;
-    let done = run(&mut terminal, live, until);
+    let done = does(&mut terminal);
     let left = ratatui::try_restore();
     done?;
     Ok(left?)

@@ -30,8 +30,13 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
     say(&mut out, "database", &lines::path(database.and_then(|database| database.path.as_deref())));
     if let Some(want) = row.wants {
         let how = if want.over { "was refused" } else { "wants" };
-        let text =
-            format!("{} since {}, refused {}, thread {}", want.request, lines::ago(want.age_ns), times(want.attempts), want.tid);
+        let text = format!(
+            "{} for {}, refused {}, thread {}",
+            want.request,
+            lines::lasting(want.age_ns, true),
+            times(want.attempts),
+            want.tid
+        );
         say(&mut out, how, &text);
         say(&mut out, "for", &lines::sql(trace, row.who, want.sql).unwrap_or_else(|| "(no statement)".to_owned()));
         for &blocker in &row.blockers {
@@ -71,9 +76,8 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
 }
 
 fn hold(held: &HeldLock, doubted: bool) -> String {
-    let least = if held.seen { "" } else { "at least " };
     let doubt = if doubted { "; records were lost since, it may be free by now" } else { "" };
-    format!("{} for {least}{}, thread {}{doubt}", held.lock, lines::ago(held.age_ns), held.tid)
+    format!("{} for {}, thread {}{doubt}", held.lock, lines::lasting(held.age_ns, held.seen), held.tid)
 }
 
 fn times(number: u32) -> String {
