@@ -84,6 +84,8 @@ struct Followed {
 pub struct Follow {
     dir: PathBuf,
     from_start: bool,
+    /// New records of a log that are read in one poll.
+    most: u64,
     trace: Trace,
     logs: Vec<Followed>,
     known: BTreeSet<String>,
@@ -108,6 +110,7 @@ impl Follow {
         Follow {
             dir: dir.to_owned(),
             from_start,
+            most: u64::MAX,
             trace: Trace::new(Vec::new(), Vec::new(), Source::Directory),
             logs: Vec::new(),
             known: BTreeSet::new(),
@@ -120,6 +123,13 @@ impl Follow {
             looks: 0,
             turn: 0,
         }
+    }
+
+    /// Reads no more than so many new records of a log in one poll: where there are more, because the reader was held up, the latest ones.
+    /// How many were left out says [`Follow::unseen`]. For who wants to know how things stand now, and not what happened.
+    pub fn at_most(mut self, records: u64) -> Follow {
+        self.most = records;
+        self
     }
 
     /// The names for the numbers in the records so far.
@@ -154,7 +164,12 @@ impl Follow {
         self.logs.get(log.0 as usize).map_or_else(Default::default, |log| (log.tally, log.skipped))
     }
 
-    /// Every record of this log that was lost since it is followed has a number below this.
+    /// Records of this log that did not come: lost, gone over, or left out ([`Follow::at_most`]).
+    pub fn unseen(&self, log: LogId) -> u64 {
+        self.logs.get(log.0 as usize).map_or(0, |log| log.tally.unread() + log.ring.passed_over())
+    }
+
+    /// Every record of this log that did not come since it is followed has a number below this.
     pub fn lost_below(&self, log: LogId) -> u64 {
         self.logs.get(log.0 as usize).map_or(0, |log| log.ring.lost_below())
     }
@@ -185,7 +200,9 @@ impl Follow {
             }
             log.skipped = log.skipped.saturating_sub(MOST_BACK.min(self.trace.logs[index].capacity));
             log.ring.begin_at(log.skipped);
+            log.ring.at_most(u64::MAX);
             self.read(index, now, &mut batch);
+            self.logs[index].ring.at_most(self.most);
             self.held.take_all().iter().for_each(|event| each(&self.trace, event));
         }
         Ok(batch)
@@ -278,8 +295,10 @@ impl Follow {
         let skipped = if from_now { header.head } else { 0 };
         let process = Process::of(header.pid, &path);
         let names = NamesTail::new(self.dir.join(format!("{id}.{NAMES_EXTENSION}")));
+        let mut ring = RingTail::new(&path, &header, skipped);
+        ring.at_most(self.most);
         let followed = Followed {
-            ring: RingTail::new(&path, &header, skipped),
+            ring,
             names,
             path: path.clone(),
             process,

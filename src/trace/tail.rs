@@ -43,6 +43,10 @@ pub(crate) struct RingTail {
     capacity: u64,
     /// The next number to read.
     next: u64,
+    /// New records that are read at one time: of more, the latest.
+    most: u64,
+    /// New records that were left out for that.
+    passed_over: u64,
     holes: Vec<Hole>,
     tally: Tally,
     /// Every number that did not come is below this.
@@ -58,6 +62,8 @@ impl RingTail {
             path: path.to_owned(),
             capacity: header.capacity,
             next: from,
+            most: u64::MAX,
+            passed_over: 0,
             holes: Vec::new(),
             tally: Tally::default(),
             lost_below: 0,
@@ -69,6 +75,11 @@ impl RingTail {
     /// Goes on with this record, before anything was read.
     pub(crate) fn begin_at(&mut self, number: u64) {
         self.next = number;
+    }
+
+    /// From now on reads no more than so many new records at one time, the latest.
+    pub(crate) fn at_most(&mut self, records: u64) {
+        self.most = records;
     }
 
     /// Hands everything new to `each`. Gives the header, and how many numbers are new.
@@ -91,6 +102,11 @@ impl RingTail {
         if self.next < oldest {
             self.tally.overwritten += oldest - self.next;
             (self.next, self.lost_below) = (oldest, oldest);
+        }
+        let latest = header.head.saturating_sub(self.most);
+        if self.next < latest {
+            self.passed_over += latest - self.next;
+            (self.next, self.lost_below) = (latest, latest);
         }
         while self.next < header.head {
             self.block(&file, header.head, now, each)?;
@@ -166,6 +182,11 @@ impl RingTail {
         }
         self.tally.settle_lost(self.lost_space);
         self.tally
+    }
+
+    /// New records that were not read because there were too many at one time. The tally does not know of them.
+    pub(crate) fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// Every number that did not come, and will not, is below this.
@@ -312,6 +333,25 @@ mod tests {
             assert_eq!(sum(&tally), tally.head);
             assert!((LAPS * CAPACITY - CAPACITY..LAPS * CAPACITY).all(|number| seen.contains(&number)), "the last lap is whole");
         });
+    }
+
+    #[test]
+    fn of_too_many_at_one_time_the_latest_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.ring");
+        let file = create(&path);
+        let mut tail = RingTail::new(&path, &header(0), 0);
+        tail.at_most(16);
+        let mut read = |from: u64, to: u64| {
+            (from..to).for_each(|number| put(&file, number));
+            let mut numbers = Vec::new();
+            tail.read(Instant::now(), &mut |number, _| numbers.push(number)).unwrap();
+            (numbers, tail.passed_over(), tail.lost_below(), tail.tally().unread())
+        };
+        assert_eq!(read(0, 16), ((0..16).collect(), 0, 0, 0));
+        assert_eq!(read(16, 50), ((34..50).collect(), 18, 34, 0));
+        // The ring has gone over some of them: those nobody could have read.
+        assert_eq!(read(50, 50 + 3 * CAPACITY), ((226..242).collect(), 18 + CAPACITY - 16, 226, 2 * CAPACITY));
     }
 
     #[test]

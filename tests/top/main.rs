@@ -6,6 +6,7 @@ mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 mod fleet;
+mod lapped;
 #[path = "../place/mod.rs"]
 mod place;
 #[path = "../sample/mod.rs"]

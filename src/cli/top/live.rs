@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(200);
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 
+/// New records of a log that are taken in at one time. More there are only after we were held up: then it counts how things stand, and not how they came to.
+const MOST: u64 = 1 << 18;
+
 /// See the module.
 pub struct Live {
     dir: PathBuf,
@@ -25,7 +28,7 @@ pub struct Live {
     now: Now,
     boot: [u8; 16],
     caught_up: bool,
-    /// For each log, what was lost when it was first read, before our time; and what has been since.
+    /// For each log, the records that did not come when it was first read, before our time; and those that have not since.
     lost_before: Vec<(u64, u64)>,
     /// Losses that were seen, to be told once the records that were read before them have been.
     losses: VecDeque<(Instant, LogId, u64, u64)>,
@@ -37,7 +40,7 @@ impl Live {
     pub fn new(dir: &Path) -> Live {
         Live {
             dir: dir.to_owned(),
-            follow: Follow::new(dir, false),
+            follow: Follow::new(dir, false).at_most(MOST),
             now: Now::default(),
             boot: boot_id().unwrap_or_default(),
             caught_up: false,
@@ -118,7 +121,7 @@ impl Live {
         let now = Instant::now();
         for index in 0..self.follow.trace().logs().len() {
             let log = LogId(index as u32);
-            let lost = self.follow.tally(log).0.unread();
+            let lost = self.follow.unseen(log);
             if self.lost_before.len() == index {
                 self.lost_before.push((lost, 0));
             }

@@ -30,8 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 ///
 /// Of a connection whose latest record has been overwritten in its process's ring, what it holds is not known; of a lock that was
 /// taken before the oldest record, the age is a lower bound (≥); what began less than 0.4 s ago may be over by now. The processes of other
-/// containers are read from now on, without what they took before. Where records were lost, a connection without one since then is marked
-/// with a question mark.
+/// containers are read from now on, without what they took before. Where programs write more than is read, the latest records are shown, how
+/// many were not seen is said, and a connection without one since then is marked with a question mark.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -25,7 +25,7 @@ pub fn summary(snapshot: &Snapshot) -> (String, String) {
     let first =
         format!("{running} process{es}{ended}, {} open connection{}", count(snapshot.connections as u64), s(snapshot.connections));
     let (one, ten) = snapshot.refused_in;
-    let lost = if snapshot.lost > 0 { format!(", {} records lost", count(snapshot.lost)) } else { String::new() };
+    let lost = if snapshot.lost > 0 { format!(", {} records not seen", count(snapshot.lost)) } else { String::new() };
     let second =
         format!("refused {one}/s (10 s: {:.1}/s), {waiting} waiting, {} gave up{lost}", ten as f64 / 10.0, count(snapshot.gave_up));
     (first, second)

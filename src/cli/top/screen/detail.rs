@@ -76,7 +76,7 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
 }
 
 fn hold(held: &HeldLock, doubted: bool) -> String {
-    let doubt = if doubted { "; records were lost since, it may be free by now" } else { "" };
+    let doubt = if doubted { "; records of its process were not seen since, it may be free by now" } else { "" };
     format!("{} for {}, thread {}{doubt}", held.lock, lines::lasting(held.age_ns, held.seen), held.tid)
 }
 
@@ -111,7 +111,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 
 /// The names of the columns of [`process`].
 pub(super) fn process_header(width: usize) -> String {
-    row(["pid", "conns", "holding", "waiting", "records/s", "lost", "state", "command"], width)
+    row(["pid", "conns", "holding", "waiting", "records/s", "unseen", "state", "command"], width)
 }
 
 /// One process in columns.

@@ -27,7 +27,7 @@ const HELP: &[&str] = &[
     "for 4711 c2     connection 2 of process 4711 is in the way; └ shows it as a tree",
     "≥ 5.0 s         it was taken before the oldest record that was read",
     "< 0.4 s         a moment ago: it may be over by now",
-    "X WRITE?        records were lost since: it may be free by now",
+    "X WRITE?        records were not seen since: it may be free by now",
     "writer          the time there was one writer: X WRITE, or RESERVED and above",
     "The SHARED that every connection of a WAL database has is shown only where it is in somebody's way.",
 ];
