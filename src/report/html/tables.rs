@@ -14,6 +14,8 @@ use crate::report::text::many;
 use crate::report::{essence, losses, words};
 use maud::{Markup, html};
 
+/// Incidents that are laid out before the timeline is drawn.
+const AT_ONCE: usize = 50;
 /// Statements on each side of the matrix.
 const MATRIX: usize = 10;
 /// Databases with a table of their own.
@@ -54,7 +56,10 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
                             th scope="col" { "#" } th scope="col" { "when" } th scope="col" { "why" } th scope="col" { "lock" }
                             th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "in the way" }
                         } }
-                        tbody { @for listed in &choice.incidents { (incident(page, listed)) } }
+                        // What nobody sees at first is laid out after the timeline (timeline/model.js).
+                        @let (first, later) = choice.incidents.split_at(choice.incidents.len().min(AT_ONCE));
+                        tbody { @for listed in first { (incident(page, listed)) } }
+                        @if !later.is_empty() { tbody.later { @for listed in later { (incident(page, listed)) } } }
                     }
                 }
             }

@@ -1,3 +1,8 @@
+// A long list is laid out after the first picture. First of all, so that it appears whatever goes wrong below.
+requestAnimationFrame(() => setTimeout(() => {
+  for (const part of document.querySelectorAll(".later")) part.classList.remove("later");
+}));
+
 // The data of the page as the rest of the script uses it: pieces, rows in groups, incidents. In comes the JSON object that data.rs writes.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -24,9 +29,9 @@ const unpack = (row) => {
   const pieces = [];
   let from = 0;
   for (let i = 0; i < row.pieces.length; i += FIELDS) {
-    const [what, after, length, flags, tid, sql, number, end] = row.pieces.slice(i, i + FIELDS);
-    from += after;
-    pieces.push({ row, what, kind: kindOf(what), from, to: from + length, flags, tid, sql, number, end: end - 1 });
+    const of = row.pieces;
+    from += of[i + 1];
+    pieces.push({ row, what: of[i], kind: kindOf(of[i]), from, to: from + of[i + 2], flags: of[i + 3], tid: of[i + 4], sql: of[i + 5], number: of[i + 6], end: of[i + 7] - 1 });
   }
   return pieces;
 };
@@ -60,12 +65,15 @@ incidents.forEach((incident, index) => {
 const incidentOf = new Map(incidents.map((incident) => [incident.id, incident]));
 
 // A hold that stood in the way is drawn even where there was no room for all holds.
-const known = new Set(rows.flatMap((row, index) => row.pieces.map((piece) => `${index}:${piece.what}:${piece.number}`)));
+const known = new Map();
+const isKnown = (row, { what, number }) => {
+  if (!known.has(row)) known.set(row, new Set(row.pieces.map((piece) => piece.number * 64 + piece.what)));
+  const of = known.get(row), key = number * 64 + what;
+  return of.has(key) || !of.add(key);
+};
 for (const incident of incidents) {
   for (const blocker of incident.blockers) {
-    const key = `${blocker.row}:${blocker.what}:${blocker.number}`;
-    if (blocker.from === null || known.has(key)) continue;
-    known.add(key);
+    if (blocker.from === null || isKnown(blocker.held, blocker)) continue;
     blocker.held.pieces.push({
       row: blocker.held, what: blocker.what, kind: kindOf(blocker.what), from: blocker.from, to: blocker.until ?? data.length,
       flags: blocker.until === null ? OPEN : 0, tid: 0, sql: blocker.sql, number: blocker.number, end: -1,
