@@ -223,6 +223,10 @@ impl NamesTail {
 
     /// Hands every whole line that is new to `each`.
     pub(crate) fn read(&mut self, each: &mut impl FnMut(Result<Object, Problem>)) {
+        // Nothing is new, most of the time: that costs one system call.
+        if std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.offset) {
+            return;
+        }
         // It may not be there: names are then unknown, and the records still say what they can.
         let Ok(mut file) = File::open(&self.path) else { return };
         if file.seek(SeekFrom::Start(self.offset)).is_err() {

@@ -1,6 +1,7 @@
 //! Five hundred processes that live, each with a log: all of them are there at the first look.
 //!
-//! `LOCKTRACE_FLEET_SECONDS=20 cargo test --release --test top fleet -- --nocapture` says what looking at them costs for so long.
+//! `LOCKTRACE_FLEET_SECONDS=20 LOCKTRACE_FLEET_COMMAND=target/release/locktrace cargo test --test top fleet -- --nocapture` says what
+//! looking at them costs for so long.
 
 use crate::common::Process;
 use crate::place::lines::Lines;
@@ -45,9 +46,7 @@ fn fleet() -> Fleet {
 #[test]
 fn five_hundred_idle_processes() {
     let mut fleet = fleet();
-    let start = Instant::now();
     let output = fleet.place.locktrace(&["top", "trace", "--once"]);
-    let took = start.elapsed();
     let shown = text(&output.stdout);
     assert!(shown.contains("500 processes, 500 open connections"), "{shown}");
     assert!(shown.contains("and 400 more connections"), "{shown}");
@@ -55,14 +54,17 @@ fn five_hundred_idle_processes() {
         assert_eq!(shown.lines().filter(|line| line.contains(what)).count(), count, "{what}: {shown}");
     }
     if let Some(seconds) = std::env::var("LOCKTRACE_FLEET_SECONDS").ok().and_then(|seconds| seconds.parse::<u32>().ok()) {
-        let before = children();
-        let start = Instant::now();
-        fleet.place.locktrace(&["top", "trace", "--plain", "--interval", "200ms", "--for", &format!("{seconds}s")]);
-        let (cpu, time) = (children() - before, start.elapsed().as_secs_f64());
-        eprintln!(
-            "first look after {took:?}; {seconds} s of looking: {cpu:.2} s of CPU time, {:.1} % of a core",
-            cpu / time * 100.0
-        );
+        let command = std::env::var("LOCKTRACE_FLEET_COMMAND").unwrap_or_else(|_| env!("CARGO_BIN_EXE_locktrace").to_owned());
+        let run = |arguments: &[&str]| {
+            let (before, start) = (children(), Instant::now());
+            let mut command = fleet.place.command(&command);
+            assert!(command.args(["top", "trace", "--plain"]).args(arguments).stdout(Stdio::null()).status().unwrap().success());
+            (children() - before, start.elapsed())
+        };
+        let (first, took) = run(&["--once"]);
+        let (cpu, time) = run(&["--interval", "200ms", "--for", &format!("{seconds}s")]);
+        let share = (cpu - first) / (time.saturating_sub(took)).as_secs_f64() * 100.0;
+        eprintln!("the first look takes {took:?}, {first:.2} s of CPU time; from then on {share:.1} % of a core");
     }
     drop(fleet.lines.child.stdin.take());
     assert_eq!(fleet.lines.rest().1, Some(0));
