@@ -1,4 +1,4 @@
-//! Five hundred processes that live, each with a log: all of them are there at the first look.
+//! Five hundred processes that live, each with a log, and a hundred thousand statements: all of them are there at the first look.
 //!
 //! `LOCKTRACE_FLEET_SECONDS=20 LOCKTRACE_FLEET_COMMAND=target/release/locktrace cargo test --test top fleet -- --nocapture` says what
 //! looking at them costs for so long.
@@ -6,10 +6,14 @@
 use crate::common::Process;
 use crate::place::lines::Lines;
 use crate::place::{PYTHON, Place, text};
+use locktrace::format::sql_hash;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const PROCESSES: usize = 500;
+
+/// Statements of each process, none of them another's.
+const STATEMENTS: usize = 200;
 
 /// The processes, and what keeps them alive.
 struct Fleet {
@@ -35,6 +39,12 @@ fn fleet() -> Fleet {
             0..50 => process.run(&format!("100 c1 open\n200 c1 SHARED\n210 c1 RESERVED -- UPDATE t{index} SET x = 1")),
             _ => process.run(&format!("100 c1 open\n{} c1 SHARED -- SELECT {index}", 1_000 + index)),
         };
+        for number in 0..STATEMENTS {
+            let text =
+                format!("SELECT a, b, c FROM t{number} WHERE id = {index} AND state = 'open' ORDER BY created DESC LIMIT 20");
+            let (hash, len) = (sql_hash(text.as_bytes()), text.len());
+            process.name(format!(r#"{{"t":"sql","sql":"{hash:016x}","text":"{text}","len":{len}}}"#));
+        }
         process.write(&place.path("trace"));
     }
     let input = lines.child.stdin.as_mut().unwrap();
