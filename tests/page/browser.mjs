@@ -192,12 +192,20 @@ const contended = async () => {
   await page.fill("#search", "");
   await page.selectOption("#by-cause", "unexplained");
   check((await listed()) === 2, "the filter by cause does not work");
+  await page.selectOption("#by-cause", "idle-in-transaction");
+  check((await listed()) === 1, "the filter by cause does not find what contributes");
   await page.selectOption("#by-cause", "");
+  await page.fill("#search", "begin immediate");
+  check((await text(page, "#found")).startsWith("2 holds"), `search finds ${await text(page, "#found")}`);
   await page.selectOption("#by-database", { label: "other.db" });
+  check((await text(page, "#found")).startsWith("0 holds"), `search finds ${await text(page, "#found")} in another database`);
+  await page.fill("#search", "");
   check((await listed()) === 1, "the filter by database does not work");
   await page.selectOption("#by-database", "");
-  await page.selectOption("#by-process", { index: 2 });
-  check((await listed()) >= 1, "the filter by process hides all");
+  for (const [process, incidents] of [["pid 100 app --serve", 1], ["pid 200 app --serve", 3]]) {
+    await page.selectOption("#by-process", { label: process });
+    check((await listed()) === incidents, `the filter by process finds ${await listed()} of ${process}`);
+  }
   await page.close();
 
   const linked = await open("contended", { hash: "#incident-2" });

@@ -14,9 +14,9 @@ export const extremes = async ({ open, check, text, settled, spied }) => {
     empty: { ...all(nothing), verdict: "locktrace doctor -- COMMAND", losses: "there was no record" },
     lost: { ...all(gone), verdict: "Every record of this trace is lost", losses: "2 missing from the file" },
     idle: { verdict: "No attempt to take a lock was refused", incidents: "No refusal that an application could see.", matrix: "No statement was in the way of another.", distributions: "2 holds", losses: "every record was read" },
-    processes: { verdict: "1 refusal", timeline: "Not every hold is drawn one by one", about: "700 connections" },
+    processes: { verdict: "1 refusal", timeline: "Not every hold is drawn one by one", about: "702 connections" },
     incidents: { verdict: "6,666 refusals", timeline: "Of 10,000 incidents the 1,000 worst are drawn.", incidents: "9,000 more are in the sums above" },
-    statements: { verdict: "9,999 refusals", matrix: "more pairs", about: "are cut short" },
+    statements: { verdict: "19,999 refusals", matrix: "not told apart", about: "are cut short" },
   })) {
     const page = await open(name);
     await saysEach(page, wanted);
@@ -27,7 +27,7 @@ export const extremes = async ({ open, check, text, settled, spied }) => {
   // The rows of an incident say whose they are, where they stand apart from their process.
   const processes = await open("processes");
   const { texts } = await spied(processes, () => processes.click("#whole"));
-  for (const row of ["499 c1", "250 c1", "In incident 1"]) check(texts.includes(row), `no row "${row}": ${texts.slice(0, 20)}`);
+  for (const row of ["499 c3", "250 c3", "In incident 1"]) check(texts.includes(row), `no row "${row}": ${texts.slice(0, 20)}`);
   check(texts.indexOf("app.db › pid 2 app --serve") < texts.indexOf("app.db › pid 10 app --serve"), "processes stand in the order of their digits");
   await processes.close();
 

@@ -18,6 +18,7 @@ fn every_trace_gives_a_true_page() {
     traces::lost(dir.path());
     let found = page(dir.path());
     assert!(says(&found, "Every record of this trace is lost") && says(&found, "2 missing from the file"), "{found}");
+    assert!(says(&found, "No record is left that could tell."), "{found}");
     assert!(!says(&found, "was held") && !says(&found, "was in the way"), "nobody knows: {found}");
 
     // A clock that nobody can read, and no names at all.
@@ -43,7 +44,7 @@ fn five_hundred_processes_make_a_page_that_shows_the_two_that_fight() {
     let data = data(&found);
     let rows = data["rows"].as_array().unwrap();
     assert!((300..=403).contains(&rows.len()), "{}", rows.len());
-    assert_eq!(rows.iter().map(|row| row["connections"].as_u64().unwrap()).sum::<u64>(), 1000, "every connection is in some row");
+    assert_eq!(rows.iter().map(|row| row["connections"].as_u64().unwrap()).sum::<u64>(), 1002, "every connection is in some row");
     assert_eq!(rows.iter().map(|row| row["holds"].as_u64().unwrap()).sum::<u64>(), 1001);
     let incident = &data["incidents"][0];
     let process = |row: &Value| {
@@ -51,8 +52,10 @@ fn five_hundred_processes_make_a_page_that_shows_the_two_that_fight() {
         data["processes"][row["process"].as_u64().unwrap() as usize].as_str().unwrap().to_owned()
     };
     assert_eq!(process(&incident["row"]), "pid 499 app --serve");
-    assert_eq!(process(&incident["blockers"][0]["row"]), "pid 250 app --serve");
-    assert!(says(&found, "are drawn together") && says(&found, "700 connections"), "{found}");
+    let blocker = &incident["blockers"][0]["row"];
+    assert_eq!(process(blocker), "pid 250 app --serve");
+    assert_eq!(rows[blocker.as_u64().unwrap() as usize]["name"], "c3", "it has a row of its own, however little it did");
+    assert!(says(&found, "are drawn together") && says(&found, "702 connections"), "{found}");
 }
 
 #[test]
@@ -89,6 +92,24 @@ fn a_long_trace_makes_a_short_page() {
         (turns.saturating_sub(52)..=turns).contains(&inside) && inside > 10,
         "{inside} of {turns} turns, 50 of which are the fight"
     );
+}
+
+#[test]
+fn of_ten_thousand_incidents_the_worst_are_listed_and_some_of_each_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    traces::incidents(dir.path(), 10_000);
+    let found = page(dir.path());
+    let data = data(&found);
+    assert_eq!(data["incidents"].as_array().unwrap().len(), 1_000);
+    assert!(says(&found, "Of 10,000 incidents the 1,000 worst are drawn.") && says(&found, "9,000 more are in the sums above"));
+    let of = |cause: &str| data["incidents"].as_array().unwrap().iter().filter(|incident| incident["cause"] == cause).count();
+    let causes = ["hold-exceeds-timeout", "no-busy-timeout", "unexplained"];
+    assert!(causes.iter().all(|cause| of(cause) >= 25), "{:?}", causes.map(of));
+    assert_eq!(causes.iter().map(|cause| of(cause)).sum::<usize>(), 1_000);
+    // All of them show where they were: there is no bin without one, to the end.
+    let (bins, refused) = (&data["bins"], data["refused"].as_str().unwrap());
+    let last = (data["length"].as_u64().unwrap() - bins[0].as_u64().unwrap()) / bins[1].as_u64().unwrap();
+    assert!(refused.len() as u64 >= last && !refused.contains('A'), "{} bins of {last}: {refused}", refused.len());
 }
 
 #[test]

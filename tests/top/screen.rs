@@ -124,6 +124,8 @@ fn keys_order_filter_and_tell_more() {
     let filter = |text: &str| [vec![Char('/')], text.chars().map(Char).collect(), vec![Enter]].concat();
     for (text, found) in [
         ("insert", vec!["INSERT"]),
+        ("INSERT", vec!["INSERT"]),
+        ("--serve", vec!["UPDATE", "INSERT", "PRAGMA", "SELECT"]),
         ("other.db", vec!["SELECT"]),
         ("200 ", vec!["INSERT", "PRAGMA", "SELECT"]),
         ("web-1", vec!["UPDATE"]),

@@ -73,3 +73,79 @@ impl Watch for Detail<'_, '_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::overview::What;
+    use super::*;
+    use crate::trace::{LogId, Trace};
+    use locktrace::format::header::{Anchor, ClockKind, Header};
+
+    const WHO: ConnId = ConnId { log: LogId(0), conn: 1, forked: false };
+
+    /// The ends of what is kept of these stretches, round these windows.
+    fn kept(windows: &[Window], stretches: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let dir = tempfile::tempdir().unwrap();
+        let header = Header {
+            clock: ClockKind::Monotonic,
+            capacity: 64,
+            pid: 1,
+            boot_id: [1; 16],
+            first: Anchor::default(),
+            head: 0,
+            lost_space: 0,
+            lost_names: 0,
+            last: None,
+        };
+        std::fs::write(dir.path().join("1-1.ring"), &header.encode()[..]).unwrap();
+        let trace = Trace::open(dir.path()).unwrap();
+        let mut overview = Overview::new(&trace, &|| ());
+        overview.own_row(WHO, None, 1);
+        let mut detail = Detail::new(&overview, windows);
+        for (number, (since, until)) in (0..).zip(stretches) {
+            let piece =
+                |row, since, until| Piece { row, since, until, what: What(0), flags: 0, tid: 1, sql: 0, number, end_number: None };
+            detail.keep(WHO, since, until, piece);
+        }
+        let mut kept: Vec<_> = detail.finish().iter().map(|piece| (piece.since, piece.until)).collect();
+        kept.sort_unstable();
+        kept
+    }
+
+    fn window(from: u64, until: u64, incidents: u64) -> Window {
+        Window { from, until, incidents }
+    }
+
+    #[test]
+    fn what_reaches_into_a_window_is_kept_once() {
+        let windows = [window(100, 200, 1), window(300, 400, 1)];
+        let stretches = [
+            (10, 99),
+            (10, 100),
+            (50, 150),
+            (120, 130),
+            (150, 350),
+            (200, 250),
+            (201, 299),
+            (201, 300),
+            (10, 900),
+            (400, 500),
+            (401, 402),
+        ];
+        let found = kept(&windows, stretches);
+        assert_eq!(found, [(10, 100), (10, 900), (50, 150), (120, 130), (150, 350), (200, 250), (201, 300), (400, 500)]);
+    }
+
+    #[test]
+    fn of_more_than_there_is_room_for_the_longest_are_kept() {
+        // A quarter of the room is the first one's.
+        let windows = [window(0, 1_000_000, 1), window(2_000_000, 3_000_000, 3)];
+        let room = PIECES as u64 / 4;
+        let lengths = |most: u64| (0..most).map(move |i| 1 + (i * 7_919) % most);
+        let found = kept(&windows, lengths(2 * room).map(|length| (1_000, 1_000 + length)));
+        assert_eq!(found.len() as u64, room);
+        assert_eq!((found[0].1 - 1_000, found[found.len() - 1].1 - 1_000), (room + 1, 2 * room));
+        let found = kept(&windows, lengths(2 * room).map(|length| (2_000_000, 2_000_000 + length)));
+        assert_eq!(found.len() as u64, 2 * room, "there is room for all of them");
+    }
+}
