@@ -75,7 +75,7 @@ pub(crate) struct Locks {
     pub exclusive: u8,
     by_level: [Taken; 4],
     by_slot: [Taken; 8],
-    /// When its last record ended.
+    /// When its last record ended that tells all this. (A sleep tells nothing: what it held before may be gone by then.)
     pub last: Instant,
 }
 
@@ -146,14 +146,15 @@ impl Locks {
     /// Follows one record, whose call began and ended then. The changes are added to `out`.
     #[inline]
     pub(crate) fn apply(&mut self, (start, end): (Instant, Instant), number: u64, record: &Record, out: &mut Vec<Change>) {
-        if tells_state(record) {
-            let told = Told::by(record);
-            // Taking what it seems to have already: the call that gave it up in between was not recorded.
-            let again = told.takes & (self.shared | self.exclusive);
-            let slots = (told.shared ^ self.shared) | (told.exclusive ^ self.exclusive) | again;
-            if slots != 0 || told.before != self.level.0 || told.after != self.level.0 {
-                self.moved(&told, slots, (start, end), number, record, out);
-            }
+        if !tells_state(record) {
+            return;
+        }
+        let told = Told::by(record);
+        // Taking what it seems to have already: the call that gave it up in between was not recorded.
+        let again = told.takes & (self.shared | self.exclusive);
+        let slots = (told.shared ^ self.shared) | (told.exclusive ^ self.exclusive) | again;
+        if slots != 0 || told.before != self.level.0 || told.after != self.level.0 {
+            self.moved(&told, slots, (start, end), number, record, out);
         }
         self.last = self.last.max(end);
     }

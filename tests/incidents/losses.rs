@@ -3,6 +3,8 @@
 
 use crate::common::Process;
 use crate::judge::{START, WAL, attempts, judged, judged_in};
+use sqlite_locktrace::analysis::{Analysis, Options};
+use sqlite_locktrace::trace::Trace;
 
 /// Scenarios with one cause, for what losses make of them.
 fn single_causes() -> Vec<(&'static str, String)> {
@@ -114,4 +116,31 @@ fn losses_never_make_another_cause() {
         }
     }
     assert!(unexplained > 0, "losses make a difference");
+}
+
+#[test]
+fn a_sleep_proves_no_lock() {
+    // c1 has given SHARED up, and that is lost; then it sleeps. c2 wants to commit meanwhile, and a reader of another process is in its way.
+    let (mut reader, mut other, mut writer) = (Process::new(100), Process::new(200), Process::new(300));
+    reader.run("50 c1 SHARED -- SELECT a\n60000 c1 U(NONE)\n");
+    other.run(
+        "5 c1 open\n100 c1 SHARED -- UPDATE b\n110 c1 RESERVED=BUSY -- UPDATE b\n120 c1 U(NONE)\n130+5000 c1 sleep 5000\n5200 c1 SHARED -- UPDATE b\n5210 c1 RESERVED -- UPDATE b\n5220 c1 U(NONE)\n",
+    );
+    writer.run("80 c1 SHARED -- UPDATE c\n90 c1 RESERVED -- UPDATE c\n1000 c1 EXCLUSIVE=PENDING -- UPDATE c\n4000 c1 U(NONE)\n");
+    let expected = "reader-blocks-commit gave-up +rollback-journal <- SELECT a (running)";
+    let found = |processes: &[&Process]| -> Vec<String> {
+        judged(processes).into_iter().filter(|line| line.starts_with("reader")).collect()
+    };
+    assert_eq!(found(&[&reader, &other, &writer]), [expected]);
+    let dir = tempfile::tempdir().unwrap();
+    [&reader, &other, &writer].iter().for_each(|process| process.write(dir.path()));
+    let path = dir.path().join(format!("{}.ring", other.id));
+    let mut ring = std::fs::read(&path).unwrap();
+    ring[4096 + 64 * 3 + 9] ^= 1;
+    std::fs::write(&path, ring).unwrap();
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let certain = analysis.refusals.iter().flat_map(|refusal| &refusal.holders).filter(|holder| holder.certain);
+    let pids: Vec<u32> = certain.map(|holder| trace.log(holder.who.log).pid).collect();
+    assert_eq!(pids, [300, 100], "the first one is the refused RESERVED's");
 }
