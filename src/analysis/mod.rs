@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activity;
+mod asleep;
 pub mod attempts;
 pub mod audit;
 mod blockers;

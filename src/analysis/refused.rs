@@ -138,6 +138,8 @@ impl Run<'_, '_> {
         let wal = conn.mode.wal || matches!(request, Request::Shm { .. });
         let reading = reading(conn, before.lifetime);
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
+        let asleep = |(before, kind)| (before, if self.asleep.since(log, record.tid, before) { Kind::SLEEP } else { kind });
+        let earlier = earlier.map(asleep);
         let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
         let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::activity::Alone;
+use super::asleep::Asleep;
 use super::blockers::Blockers;
 use super::connections::{self, Connections, Index, NO_DATABASE, id_of};
 use super::database::{Database, Databases};
@@ -54,6 +55,7 @@ pub(super) struct Run<'t, 'w> {
     pub(super) conns: Connections,
     pub(super) blockers: Blockers<'t>,
     pub(super) runs: Runs,
+    pub(super) asleep: Asleep,
     pub(super) holdings: Holdings,
     pub(super) commits: Commits,
     pub(super) signs: Signs,
@@ -79,6 +81,7 @@ impl<'t, 'w> Run<'t, 'w> {
             conns: Connections::default(),
             blockers: Blockers::new(times, options.listed),
             runs: Runs::new(options.listed),
+            asleep: Asleep::default(),
             holdings: Holdings::default(),
             commits: Commits::default(),
             signs: Signs::default(),
@@ -101,7 +104,12 @@ impl<'t, 'w> Run<'t, 'w> {
         self.seen[log.0 as usize].record(&call);
 
         let index = match id_of(log, record) {
-            None => None,
+            None => {
+                if record.kind == Kind::SLEEP {
+                    self.asleep.slept(log, record.tid, number);
+                }
+                None
+            }
             Some(id) => match self.conns.find(id) {
                 connections::Found::Live(index) => Some(index),
                 connections::Found::New if record.kind != Kind::SLEEP => Some(self.conns.add(id)),

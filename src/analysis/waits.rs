@@ -84,7 +84,7 @@ pub struct Before {
     /// Its call before was `xCheckReservedLock`.
     pub checked: bool,
     /// The kind of the record of this connection before it began to read (or before the attempt, where it does not read), and from which
-    /// number on that is understood: what a lock was given up for, the record before tells.
+    /// number on that is understood: what a lock was given up for, the record before tells. `SLEEP` also where its thread slept since.
     pub earlier: Option<(u64, Kind)>,
     /// The lock it read under. The lifetime SHARED of WAL mode is none.
     pub reading: Option<Reading>,

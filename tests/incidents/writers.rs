@@ -83,6 +83,32 @@ fn a_writer_does_not_wait() {
 }
 
 #[test]
+fn who_slept_for_nobody_knows_whom_has_a_busy_handler() {
+    // It gets WRITE after a sleep, and somebody has committed meanwhile: it begins anew by itself, with a sleep that no refused call comes before. Then it
+    // is refused, and its time is over.
+    let writer = |at: u64, until: u64| {
+        format!(
+            "{at} c1 S READ1 -- INSERT a\n{} c1 X WRITE -- INSERT a\n{until} c1 wrote wal 4120\n{until} c1 U WRITE\n{} c1 U READ1\n",
+            at + 5,
+            until + 5
+        )
+    };
+    let first = attempts(300, "c2", &START, &[]) + "330+1000 c2 sleep 1000\n1400 c2 S READ1 -- INSERT b\n";
+    let anew = "1500 c2 X WRITE -- INSERT b\n1510 c2 U WRITE\n1520 c2 U READ1\n";
+    let again = attempts(3_000, "c2", &START, &[]);
+    let last = "9000 c2 S READ1 -- SELECT b\n9010 c2 U READ1\n";
+    let story = |sleep: &str| wal(&format!("{}{first}{anew}{sleep}{}{again}{last}", writer(100, 1_450), writer(2_000, 8_000)));
+    let waited = "hold-exceeds-timeout succeeded-after-wait <- INSERT a (running)";
+    assert_eq!(story("1530+1000 c0@102 sleep 1000\n"), [waited, "unexplained gave-up <- INSERT a (running)"]);
+    // The application tries again by itself, without any timeout; another thread's sleep is another matter.
+    let without = attempts(3_000, "c2", &START, &[]).replace("INSERT b", "INSERT c");
+    let other = |sleep: &str| wal(&format!("1400 c2 S READ1 -- INSERT b\n{anew}{sleep}{}{without}{last}", writer(2_000, 8_000)));
+    assert_eq!(other(""), ["no-busy-timeout gave-up <- INSERT a (running)"]);
+    assert_eq!(other("1530+1000 c0@103 sleep 1000\n"), ["no-busy-timeout gave-up <- INSERT a (running)"]);
+    assert_eq!(other("1530+1000 c0@102 sleep 1000\n"), ["unexplained gave-up <- INSERT a (running)"]);
+}
+
+#[test]
 fn a_snapshot_gets_stale() {
     let reads = "100 c2 S READ1 -- SELECT b\n";
     let commit = "200 c1 S READ1 -- INSERT a\n210 c1 X WRITE -- INSERT a\n220 c1 wrote wal 4120\n230 c1 U WRITE\n240 c1 U READ1\n";

@@ -7,6 +7,8 @@
 use super::plan::Story;
 use super::world::{Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
+use locktrace::event::{FileKind, Flags, Kind};
+use locktrace::format::record::Record;
 use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
 
 /// A hold this long can be somebody's habit; some more than the analysis asks for.
@@ -77,7 +79,6 @@ impl Truth<'_> {
     fn is_last(&self, wait: &Wait) -> bool {
         let process = &self.story.processes[self.world().conns[wait.conn].process];
         let number = self.world().conns[wait.conn].number;
-        use locktrace::event::{Flags, Kind};
         !process.records.iter().any(|record| {
             let waits = matches!(record.kind, Kind::UNLOCK | Kind::SLEEP) || record.flags.has(Flags::SHM_UNLOCK);
             record.conn == number && record.start - EPOCH.ticks > wait.span.1 && !waits
@@ -91,7 +92,9 @@ impl Truth<'_> {
         match wait.why {
             Why::StartsToWrite if waited => vec!["hold-exceeds-timeout"],
             Why::StartsToWrite if wait.slept_before => vec!["hold-exceeds-timeout", "unexplained"],
-            Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) => vec!["no-busy-timeout", "unexplained"],
+            Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) || self.slept_aside(wait) => {
+                vec!["no-busy-timeout", "unexplained"]
+            }
             Why::StartsToWrite => vec!["no-busy-timeout"],
             Why::Upgrades => vec!["upgrade-refused"],
             Why::Commits => vec!["reader-blocks-commit"],
@@ -120,6 +123,18 @@ impl Truth<'_> {
             Why::Closes if self.is_last(wait) => vec!["unexplained", ""],
             Why::Copies(false) | Why::Checkpoints(false) | Why::Spares | Why::Closes => vec![],
         }
+    }
+
+    /// Its thread slept shortly before, and the recorder could not tell for whom.
+    fn slept_aside(&self, wait: &Wait) -> bool {
+        let process = &self.story.processes[self.world().conns[wait.conn].process];
+        let number = self.world().conns[wait.conn].number;
+        let before = |record: &&Record| record.start - EPOCH.ticks < wait.span.0;
+        let mut own: Vec<u64> = process.records.iter().filter(before).filter(|it| it.conn == number).map(|it| it.start).collect();
+        own.sort_unstable();
+        let since = own.iter().rev().nth(5).copied().unwrap_or(0);
+        let aside = |it: &Record| it.kind == Kind::SLEEP && it.conn == 0 && it.tid == wait.tid && it.start > since;
+        process.records.iter().filter(before).any(aside)
     }
 
     fn recovery(&self, wait: &Wait) -> Vec<&'static str> {
@@ -347,7 +362,6 @@ impl Truth<'_> {
     fn starved(&self) -> Result<(), String> {
         let world = self.world();
         let grown = |until: u64| -> u64 {
-            use locktrace::event::{FileKind, Kind};
             let written = |record: &&super::world::Written| record.2.kind == Kind::WROTE && record.2.file_kind == FileKind::WAL;
             let before = |record: &&super::world::Written| record.2.start - EPOCH.ticks <= until;
             world.records.iter().filter(written).filter(before).map(|record| record.2.arg).sum()
