@@ -9,7 +9,7 @@ mod play;
 use common::Process;
 use locktrace::event::Kind;
 use place::{PYTHON, Place, parts};
-use play::{play, step};
+use play::{Played, play, step};
 use proptest::prelude::*;
 use serde_json::Value;
 use sqlite_locktrace::analysis::audit::Audit;
@@ -101,7 +101,7 @@ fn doubt_is_no_violation() {
 }
 
 fn lawful(steps: &[play::Step], wal: bool, lose: &[usize], cut: usize, offset: u64) -> Result<(), TestCaseError> {
-    let (records, ..) = play(steps, wal);
+    let Played { records, .. } = play(steps, wal);
     let mut processes = [Process::new(1), Process::new(2), Process::new(3)];
     for (_, record) in &records {
         let mut record = *record;

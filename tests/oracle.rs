@@ -3,21 +3,22 @@
 //! A simulated set of connections takes and gives up locks one call at a time; each call has a true instant somewhere between its start and its end,
 //! at which it was granted or refused. The oracle knows every connection's locks at every true instant. The analysis sees the records alone, in
 //! the order of claims, and must never contradict that truth: every certain holder really held a conflicting lock at the instant of
-//! the refusal, and every real holder is named, as certain or as possible.
+//! the refusal, and every real holder is named, as certain or as possible. How often and how long each lock was held it must know exactly.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 mod play;
 
 use common::Process;
-use play::{Refused, Step, play, step};
+use locktrace::format::record::Record;
+use play::{Held, Played, Refused, Step, play, step};
 use proptest::prelude::*;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options};
-use sqlite_locktrace::trace::{Trace, is_release};
+use sqlite_locktrace::trace::{LogId, Trace, is_release};
 use std::collections::BTreeSet;
 
 fn check(steps: &[Step], wal: bool, split: bool, lose: Option<usize>) -> Result<(), TestCaseError> {
-    let (records, refusals, acquired) = play(steps, wal);
+    let Played { records, refusals, acquired, holds } = play(steps, wal);
     // Connections of one process, or every second one in another.
     let mut processes = [Process::new(1), Process::new(2)];
     for (_, record) in &records {
@@ -75,7 +76,31 @@ fn check(steps: &[Step], wal: bool, split: bool, lose: Option<usize>) -> Result<
         let counted: Vec<u64> = LockId::all().map(|lock| db.lock(lock).acquired).collect();
         // Falling back from EXCLUSIVE to SHARED after SHARED was jumped over never happens here, so every hold begins with its call.
         prop_assert_eq!(counted, acquired);
-        prop_assert!(LockId::all().all(|lock| db.lock(lock).acquired >= db.lock(lock).held.count));
+    }
+    lengths(&analysis, &holds, lost)
+}
+
+/// How many holds of each lock there were, and how long they were together: exactly; with a record lost, no more than there were, and no fewer than it can
+/// have hidden.
+fn lengths(analysis: &Analysis<'_>, holds: &[Held], lost: Option<Record>) -> Result<(), TestCaseError> {
+    let Some(db) = analysis.databases.first() else { return Ok(()) };
+    for (place, lock) in LockId::all().enumerate() {
+        let of_it = holds.iter().filter(|hold| hold.lock == place);
+        let ended: Vec<u64> = of_it.clone().filter_map(|hold| Some(hold.until? - hold.from)).collect();
+        let open = of_it.count() - ended.len();
+        let ns = |ticks: u64| analysis.ns(LogId(0), 0, ticks).unwrap();
+        let (sum, longest) = (ended.iter().map(|&ticks| u128::from(ns(ticks))).sum(), ended.iter().map(|&ticks| ns(ticks)).max());
+        let stats = db.lock(lock);
+        let found = (stats.held.count, stats.held.sum_ns, stats.held.max_ns, stats.open, stats.unknown);
+        let truth = (ended.len() as u64, sum, longest.unwrap_or(0), open as u64, 0);
+        if lost.is_none() {
+            prop_assert_eq!(found, truth, "{}", lock);
+            continue;
+        }
+        prop_assert!(found.0 <= truth.0 && found.1 <= truth.1 && found.2 <= truth.2, "{}: {:?}, not {:?}", lock, found, truth);
+        let (all, real) = (found.0 + found.3 + found.4, truth.0 + truth.3);
+        prop_assert!(all <= real && all + 1 >= real, "{}: {} holds, not {}", lock, all, real);
+        prop_assert!(found.0 + 1 >= truth.0 && found.3 <= truth.3 + 1, "{}: {:?}, not {:?}", lock, found, truth);
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ pub struct Step {
 #[derive(Clone, Copy, Default, Debug)]
 struct State {
     level: u8,
+    /// Bit *i*: it holds level *i*, and did not only pass it on its way up.
+    stops: u8,
     shared: u8,
     exclusive: u8,
     /// The end of its last call: the next one starts later.
@@ -56,11 +58,38 @@ pub struct Refused {
     pub holders: BTreeSet<u32>,
 }
 
-/// Plays the steps. Gives each connection's records with the instants of their claims, the refusals with the truth, and the locks taken.
-pub fn play(steps: &[Step], wal: bool) -> (Vec<(u64, Record)>, Vec<Refused>, Vec<u64>) {
+/// A hold: of the lock with this place in [`LockId::all`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    pub conn: u32,
+    pub lock: usize,
+    /// The call that took it had returned.
+    pub from: u64,
+    /// The call that gave it up began; `None` where none did.
+    pub until: Option<u64>,
+}
+
+/// What this state holds, by place in [`LockId::all`]: each level up to its own that was stopped at, and slots.
+fn places(state: &State) -> Vec<usize> {
+    let levels = (1..=4u8).filter(|level| state.stops & (1 << level) != 0).map(|level| usize::from(level) - 1);
+    let slots = |mask: u8, mode: usize| (0..8).filter(move |slot| mask & (1 << slot) != 0).map(move |slot| 4 + slot * 2 + mode);
+    levels.chain(slots(state.exclusive, 0)).chain(slots(state.shared, 1)).collect()
+}
+
+/// What comes of it: each connection's records with the instants of their claims, the refusals with the truth, the locks taken, and every hold.
+pub struct Played {
+    pub records: Vec<(u64, Record)>,
+    pub refusals: Vec<Refused>,
+    pub acquired: Vec<u64>,
+    pub holds: Vec<Held>,
+}
+
+/// Plays the steps.
+pub fn play(steps: &[Step], wal: bool) -> Played {
     let mut states = [State::default(); 6];
     let mut now = 10_000u64;
     let (mut records, mut refusals, mut acquired) = (Vec::new(), Vec::new(), vec![0u64; LockId::COUNT]);
+    let mut holds: Vec<Held> = Vec::new();
     for step in steps {
         let me = usize::from(step.conn);
         let mut state = states[me];
@@ -113,6 +142,15 @@ pub fn play(steps: &[Step], wal: bool) -> (Vec<(u64, Record)>, Vec<Refused>, Vec
                 record.duration = 0;
             }
         }
+        // Levels above its own are given up; its own it stops at, if it has not been there.
+        state.stops &= (2 << state.level) - 1;
+        state.stops |= 1 << state.level;
+        let (had, has) = (places(&states[me]), places(&state));
+        for hold in holds.iter_mut().filter(|hold| hold.conn == record.conn && hold.until.is_none() && !has.contains(&hold.lock)) {
+            hold.until = Some(start);
+        }
+        let fresh = has.into_iter().filter(|lock| !had.contains(lock));
+        holds.extend(fresh.map(|lock| Held { conn: record.conn, lock, from: end, until: None }));
         record.after = Level(state.level);
         (record.shm_shared, record.shm_exclusive) = (state.shared, state.exclusive);
         state.end = end;
@@ -120,7 +158,7 @@ pub fn play(steps: &[Step], wal: bool) -> (Vec<(u64, Record)>, Vec<Refused>, Vec
         records.push((end + u64::from(step.claim), record));
     }
     records.sort_by_key(|(claim, _)| *claim);
-    (records, refusals, acquired)
+    Played { records, refusals, acquired, holds }
 }
 
 /// Fills in a call that makes sense in this state. Taking a lock gives what it asks for.
