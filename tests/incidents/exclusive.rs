@@ -1,6 +1,7 @@
 //! Who keeps others out of the database file: readers and commits, and those who have it to themselves.
 
-use crate::judge::{alone, attempts, wal};
+use crate::common::{Process, anchor_at};
+use crate::judge::{alone, attempts, judged, wal, without};
 
 #[test]
 fn readers_and_commits_exclude_each_other() {
@@ -106,4 +107,128 @@ fn a_hold_that_has_just_ended_is_what_it_was() {
         alone(&format!("{commits}{reads}")),
         ["commit-blocks-reader gave-up +rollback-journal <- BEGIN IMMEDIATE (running)"]
     );
+}
+
+/// A commit that has EXCLUSIVE from 30 on.
+const COMMIT: &str = "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n";
+const EXCLUSIVE_MODE: &str = "exclusive-mode gave-up <- UPDATE a (running)";
+const A_COMMIT: &str = "commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)";
+
+#[test]
+fn how_long_a_commit_may_take_to_end() {
+    let cases = [
+        // Its database file is synced, and 50 ms later it has nothing done: EXCLUSIVE outlives it, however it ends.
+        ("40+10 c1 sync database\n50049 c1 U(SHARED)\n", A_COMMIT),
+        ("40+10 c1 sync database\n50050 c1 U(SHARED)\n", EXCLUSIVE_MODE),
+        ("40+10 c1 sync database\n50049 c1 U(NONE)\n", A_COMMIT),
+        ("40+10 c1 sync database\n50050 c1 U(NONE)\n", EXCLUSIVE_MODE),
+        // The same where its work took half as long; then, how it ends tells.
+        (
+            "40+30000 c1 sync database\n90040 c1 U(SHARED)\n",
+            &EXCLUSIVE_MODE.replace("<-", "+slow-sync <-").replace("running", "syncing"),
+        ),
+        (
+            "40+30000 c1 sync database\n90039 c1 U(SHARED)\n",
+            &A_COMMIT.replace("+roll", "+slow-sync +roll").replace("running", "syncing"),
+        ),
+        (
+            "40+30000 c1 sync database\n80040 c1 U(NONE)\n",
+            &EXCLUSIVE_MODE.replace("<-", "+slow-sync <-").replace("running", "syncing"),
+        ),
+        (
+            "40+30000 c1 sync database\n80039 c1 U(NONE)\n",
+            &A_COMMIT.replace("+roll", "+slow-sync +roll").replace("running", "syncing"),
+        ),
+        // What it did before it synced the database is no time after it.
+        ("40+10 c1 sync journal\n49000+10 c1 sync database\n49100 c1 U(SHARED)\n49110 c1 U(NONE)\n", A_COMMIT),
+        // Two commits.
+        ("40+10 c1 sync database\n30000+10 c1 sync database\n49000 c1 U(SHARED)\n", EXCLUSIVE_MODE),
+    ];
+    for (ends, expected) in cases {
+        assert_eq!(beside(&format!("{COMMIT}{ends}")), [expected], "{ends}");
+    }
+    // It is still held, and its process has been seen 85 ms after it began: it may go on to end its journal.
+    let mut process = Process::new(7);
+    process.run(&format!(
+        "{COMMIT}40+30000 c1 sync database\n{}44000 c9 U(NONE)\n",
+        attempts(40_000, "c9", &["SHARED=BUSY -- SELECT v"], &[1_000, 2_000])
+    ));
+    process.header.last = Some(anchor_at(85_000));
+    assert_eq!(judged(&[&process]), ["unexplained open +slow-sync <- UPDATE a (syncing)"]);
+}
+
+#[test]
+fn what_a_commit_did_is_not_known_throughout() {
+    let lost = |ends: &str| {
+        let reader = attempts(40_000, "c9", &["SHARED=BUSY -- SELECT v"], &[1_000, 2_000]);
+        without(&format!("{COMMIT}{ends}{reader}44000 c9 U(NONE)\n"), &[4])
+    };
+    // A short one is a commit; or two, of which the end of the first is lost.
+    assert_eq!(lost("40+10 c1 sync journal\n45 c1 sync journal\n50029 c1 U(NONE)\n"), [A_COMMIT]);
+    assert_eq!(lost("40+10 c1 sync database\n45 c1 sync journal\n30000+10 c1 sync database\n49000 c1 U(NONE)\n"), [A_COMMIT]);
+    // Of one that lasts 50 ms nobody knows.
+    let unknown = A_COMMIT.replace("commit-blocks-reader gave-up +rollback-journal", "unexplained gave-up");
+    assert_eq!(lost("40+10 c1 sync journal\n45 c1 sync journal\n50030 c1 U(NONE)\n"), [unknown]);
+}
+
+#[test]
+fn a_silent_hold_is_a_commit_for_a_second() {
+    let unknown = "unexplained gave-up <- UPDATE a (running)";
+    let begun = |text: &str, ends: &str| format!("{}{ends}", COMMIT.replace("UPDATE a", text));
+    let cases = [
+        (format!("{COMMIT}1000029 c1 U(SHARED)\n"), A_COMMIT),
+        (format!("{COMMIT}1000030 c1 U(SHARED)\n"), unknown),
+        // Something was done; or it was begun, and left open; or it waits for readers, with PENDING.
+        (format!("{COMMIT}40 c1 sync journal\n1000030 c1 U(SHARED)\n"), A_COMMIT),
+        (
+            begun("BEGIN IMMEDIATE", "1000030 c1 U(SHARED)\n"),
+            &A_COMMIT
+                .replace("UPDATE a", "BEGIN IMMEDIATE")
+                .replace("running", "idle-in-transaction")
+                .replace("+roll", "+idle-in-transaction +roll"),
+        ),
+        (
+            format!("{COMMIT}1000030 c1 U(SHARED) -- COMMIT\n"),
+            &A_COMMIT.replace("running", "idle-in-transaction").replace("+roll", "+idle-in-transaction +roll"),
+        ),
+        (
+            format!(
+                "5 c3 SHARED -- SELECT c\n{}1000030 c1 U(SHARED)\n1000040 c3 U(NONE)\n",
+                COMMIT.replace("EXCLUSIVE", "EXCLUSIVE=PENDING")
+            ),
+            A_COMMIT,
+        ),
+    ];
+    for (holder, expected) in cases {
+        assert!(beside(&holder).contains(&expected.to_owned()), "{holder}\n{:?}", beside(&holder));
+    }
+}
+
+#[test]
+fn who_takes_exclusive_from_shared() {
+    let in_wal = "1 c1 open\n2 c1 SHARED\n3 c1 open wal\n4 c1 map\n";
+    let cases = [
+        // It opens the WAL under EXCLUSIVE: in exclusive mode it needs no wal-index.
+        ("1 c1 open\n10 c1 SHARED\n20 c1 EXCLUSIVE\n30 c1 open wal\n60000 c1 U(NONE)\n", "exclusive-mode gave-up <- ? (running)"),
+        // WAL mode is left, or not in the end: it stays, where a last close goes.
+        (&format!("{in_wal}10 c1 EXCLUSIVE\n60000 c1 U(SHARED)\n"), "journal-mode-switch gave-up <- ? (running)"),
+        (&format!("{in_wal}10 c1 EXCLUSIVE\n60000 c1 U(NONE)\n"), "last-close gave-up <- ? (running)"),
+        (&format!("{in_wal}10 c1 EXCLUSIVE\n12 c1 EXCLUSIVE\n60000 c1 U(NONE)\n"), "journal-mode-switch gave-up <- ? (running)"),
+        // How it goes on is not in the trace; that it looked for a journal as it opened the database says nothing in WAL mode.
+        (&format!("{in_wal}10 c1 EXCLUSIVE\n"), "unexplained gave-up <- ? (running)"),
+        (&format!("{in_wal}10 c1 check\n20 c1 EXCLUSIVE\n"), "unexplained gave-up <- ? (running)"),
+        // A journal is looked at and played back; without a look it is none.
+        ("10 c1 SHARED\n20 c1 check\n30 c1 EXCLUSIVE\n35 c1 EXCLUSIVE\n60000 c1 U(NONE)\n", "hot-journal gave-up <- ? (running)"),
+        ("10 c1 SHARED\n30 c1 EXCLUSIVE\n60000 c1 U(NONE)\n", "unexplained gave-up <- ? (running)"),
+    ];
+    for (holder, expected) in cases {
+        assert_eq!(beside(holder), [expected], "{holder}");
+    }
+    // To WAL mode it goes as a writer: the text tells, at the beginning or at the end.
+    let to_wal = COMMIT.replace("UPDATE a", "PRAGMA journal_mode = wal");
+    let expected = "journal-mode-switch gave-up <- PRAGMA journal_mode = wal (running)";
+    assert_eq!(beside(&format!("{to_wal}60000 c1 U(NONE)\n")), [expected]);
+    let unknown = COMMIT.replace(" -- UPDATE a", "");
+    let found = beside(&format!("{unknown}60000 c1 U(NONE) -- PRAGMA journal_mode = wal\n"));
+    assert_eq!(found, [expected.replace("<- PRAGMA journal_mode = wal (running)", "<- ? (running)")]);
 }

@@ -71,3 +71,21 @@ pub fn attempts(from: u64, conn: &str, lines: &[&str], sleeps: &[u64]) -> String
 }
 
 pub const START: [&str; 3] = ["S READ1 -- INSERT b", "X WRITE=BUSY -- INSERT b", "U READ1"];
+
+/// What is found in one process's log without the records with these numbers.
+pub fn without(scenario: &str, torn: &[usize]) -> Vec<String> {
+    let mut process = Process::new(7);
+    process.run(scenario);
+    damaged(&process, torn)
+}
+
+/// The same of a process that is there already.
+pub fn damaged(process: &Process, torn: &[usize]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let path = dir.path().join(format!("{}.ring", process.id));
+    let mut ring = std::fs::read(&path).unwrap();
+    torn.iter().for_each(|at| ring[4096 + at * 64 + 9] ^= 1);
+    std::fs::write(&path, ring).unwrap();
+    judged_in(dir.path())
+}

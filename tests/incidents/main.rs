@@ -5,6 +5,7 @@
 //! | `judge` | what is found in a scenario, a line an incident |
 //! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
 //! | `exclusive` | who keeps others out of the database file |
+//! | `worse` | what made it worse, up to each threshold |
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
 //! | `mixed` | traces of several hosts, holders outside the trace, hazards |
 //! | `losses` | what becomes of a cause when records are missing |
@@ -19,4 +20,5 @@ mod exclusive;
 mod judge;
 mod losses;
 mod mixed;
+mod worse;
 mod writers;

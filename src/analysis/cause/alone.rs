@@ -58,13 +58,13 @@ fn tail(case: &Case<'_>, holding: &Holding) -> Tail {
     match holding.level_after {
         _ if longest < TAIL_NS => Tail::None,
         Level::NONE if released => Tail::Outlived,
-        Level::SHARED if released => Tail::None,
+        Level::SHARED => Tail::None,
         _ => Tail::Unclear,
     }
 }
 
 pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
-    let Some(level) = holding.lock.level().filter(|&level| level >= Level::PENDING) else { return Nature::Unknown };
+    let Some(level) = holding.lock.level() else { return Nature::Unknown };
     let alone = &holding.alone;
     let text = |hash| case.trace.log(holding.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
     let released = matches!(holding.ending, Ending::Released(_, Some(_)));
@@ -73,7 +73,7 @@ pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
     }
     if alone.from_shared {
         return match alone {
-            _ if alone.outlived || (alone.wal && alone.reading) => Nature::ExclusiveMode,
+            _ if alone.outlived || alone.reading => Nature::ExclusiveMode,
             // It has the WAL to itself: to delete it, and either stay or go.
             _ if alone.wal && alone.again => Nature::ModeSwitch,
             _ if alone.wal && released && holding.level_after == Level::NONE => Nature::LastClose,

@@ -54,7 +54,7 @@ fn same_statement(case: &Case<'_>, holding: &Holding) -> bool {
 /// A writer's hold: WRITE, or RESERVED and what comes after it.
 fn writes(holding: &Holding) -> bool {
     let shared = holding.lock == LockId::file(Level::SHARED);
-    (holding.lock.level().is_some() && !shared) || (holding.lock.slot() == Some(Slot::WRITE) && holding.lock.is_exclusive_slot())
+    (holding.lock.level().is_some() && !shared) || holding.lock == LockId::shm(Slot::WRITE.0, true)
 }
 
 /// A transaction was open, and most of the time no call was made: not by the statement that took the lock, and for longer than what was
@@ -65,8 +65,8 @@ pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
     let pages = holding.did.wrote.iter().sum::<u64>() / PAGE;
     let text = |hash| case.trace.log(holding.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
     let begun = text(holding.sql).is_some_and(sql::is_begin) || text(holding.release_sql).is_some_and(sql::is_end);
-    let another = holding.release_sql != 0 && holding.release_sql != holding.sql;
-    let transaction = begun || another || (holding.release_sql == 0 && holding.other_statement);
+    let another = holding.sql != 0 && holding.release_sql != 0;
+    let transaction = begun || another || holding.other_statement;
     let idle = met.length >= SHORT_NS && quiet >= met.length / 10 * 8 && quiet / 2 >= pages.saturating_mul(PAGE_NS);
     idle && transaction && case.is_whole(holding) && !same_statement(case, holding)
 }
@@ -85,7 +85,7 @@ enum Statement {
 /// One statement held the lock from its taking to its release.
 fn statement(case: &Case<'_>, holding: &Holding) -> Statement {
     let text = case.trace.log(holding.who.log).names.sql(holding.sql).map(|sql| sql.text.text.as_str());
-    match text.filter(|text| same_statement(case, holding) && !sql::is_begin(text) && !sql::is_end(text)) {
+    match text.filter(|_| same_statement(case, holding)) {
         None => Statement::Unknown,
         Some(text) if sql::has_rows(text) => Statement::Rows,
         Some(text) if sql::changes(text) => Statement::Step,
