@@ -5,6 +5,7 @@
 //! | `judge` | what is found in a scenario, a line an incident |
 //! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
 //! | `exclusive` | who keeps others out of the database file |
+//! | `victims` | what the victim asked for, held and kept |
 //! | `worse` | what made it worse, up to each threshold |
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
 //! | `mixed` | traces of several hosts, holders outside the trace, hazards |
@@ -20,5 +21,6 @@ mod exclusive;
 mod judge;
 mod losses;
 mod mixed;
+mod victims;
 mod worse;
 mod writers;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::alone::{Nature, nature};
-use super::{Case, Cause, Role, Verdict};
+use super::{Case, Cause, Verdict};
 use crate::analysis::lock::Request;
 use crate::analysis::sql;
 use locktrace::event::Level;
@@ -23,19 +23,15 @@ pub(super) fn journal_mode_switch(case: &Case<'_>) -> Option<Verdict> {
     let asks =
         matches!(wait.request, Request::File(level) if level >= Level::RESERVED) && case.sql.is_some_and(sql::is_journal_mode);
     let leaves = from_shared(case) && wait.before.wal && wait.before.reading.is_none() && wait.before.exclusive == 0;
-    let leaves = leaves && !wait.closing && !case.gap_from(wait.numbers.0);
-    match wait.next {
-        Some(next) if leaves && !asks => {
-            Some(Verdict { cause: Cause::JournalModeSwitch, evidence: vec![case.own(next, Role::Next)] })
-        }
-        _ => (asks || refused_by(case, Nature::ModeSwitch)).then_some(()).and_then(|()| case.verdict(Cause::JournalModeSwitch)),
-    }
+    // (Who closes next is no incident.)
+    let leaves = leaves && wait.next.is_some() && !case.gap_from(wait.numbers.0);
+    (asks || leaves || refused_by(case, Nature::ModeSwitch)).then_some(())?;
+    case.verdict(Cause::JournalModeSwitch)
 }
 
 /// A connection in exclusive locking mode was in the way; or one that wanted to get there: in WAL mode it asks for EXCLUSIVE under its reader's slot.
 pub(super) fn exclusive_mode(case: &Case<'_>) -> Option<Verdict> {
-    let before = &case.wait.before;
-    let enters = from_shared(case) && before.wal && before.reading.is_some_and(|reading| reading.lock.slot().is_some());
+    let enters = from_shared(case) && case.wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
     (enters || refused_by(case, Nature::ExclusiveMode)).then_some(())?;
     case.verdict(Cause::ExclusiveMode)
 }

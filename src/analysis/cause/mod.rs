@@ -204,9 +204,8 @@ impl Case<'_> {
 
     /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &Suspect<'_>> {
-        let certain = self.suspects.iter().any(|suspect| suspect.certain);
         let single = self.suspects.len() == 1 && !self.losses;
-        self.suspects.iter().filter(move |suspect| suspect.certain || (!certain && single))
+        self.suspects.iter().filter(move |suspect| suspect.certain || single)
     }
 
     /// How long a hold lasted, as far as it is known, in nanoseconds.
@@ -230,7 +229,7 @@ impl Case<'_> {
         let ns = |from, to| self.times.ns(log, from, to).unwrap_or(0);
         let mut met = Met { length: ns(holding.since, until), ..Met::default() };
         for &(work, from, to) in &holding.work {
-            let part = if from < until { ns(from, to.min(until)) } else { 0 };
+            let part = ns(from, to.min(until));
             match work {
                 Work::Sync | Work::SyncDatabase => met.syncs += part,
                 Work::Copy => met.copies += part,

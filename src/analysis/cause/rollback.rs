@@ -8,8 +8,8 @@ use locktrace::event::Level;
 
 /// A writer that has RESERVED wants EXCLUSIVE: only readers can refuse it.
 pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {
-    let wait = case.wait;
-    let commits = matches!(wait.request, Request::File(Level::EXCLUSIVE)) && wait.before.level >= Level::RESERVED;
+    let commits = case.wait.before.level >= Level::RESERVED;
+    // Nothing but EXCLUSIVE is refused by SHARED.
     let readers = case.suspects.iter().any(|suspect| suspect.holding.lock == LockId::file(Level::SHARED));
     (commits && readers).then_some(())?;
     case.verdict(Cause::ReaderBlocksCommit)

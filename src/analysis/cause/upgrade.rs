@@ -6,7 +6,6 @@
 
 use super::{Case, Cause, Role, Verdict};
 use crate::analysis::lock::Request;
-use crate::analysis::sql;
 use locktrace::event::{Level, Slot};
 
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
@@ -19,10 +18,7 @@ pub(super) fn wants_to_write(case: &Case<'_>) -> bool {
 /// The read lock was kept after a refusal; or another statement had taken it before, and no sleep was made.
 pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
-    let reading = wait.before.reading.filter(|_| wants_to_write(case) && wait.before.exclusive == 0)?;
-    if case.sql.is_some_and(sql::is_journal_mode) {
-        return None;
-    }
+    let reading = wait.before.reading.filter(|_| wants_to_write(case))?;
     let kept = wait.kept > 0 && !case.gap_from(wait.numbers.0);
     let another = reading.tid != wait.tid || (reading.sql != 0 && wait.sql != 0 && reading.sql != wait.sql);
     let earlier = another && reading.seen && wait.sleeps == 0 && wait.attempts == 1 && !case.gap_from(reading.number);
