@@ -122,7 +122,8 @@ fn every_example_of_the_help_works() {
     contended(&dir.path().join("trace"));
     let path = format!("{}:/usr/bin:/bin", Path::new(env!("CARGO_BIN_EXE_locktrace")).parent().unwrap().display());
     let mut made = Vec::new();
-    for line in help.lines().map(str::trim).filter(|line| line.contains("locktrace ") && line.contains(" trace")) {
+    let formats = help.lines().take_while(|line| *line != "Examples:");
+    for line in formats.map(str::trim).filter(|line| line.contains("locktrace ") && line.contains(" trace")) {
         if !line.starts_with("locktrace ") && !line.starts_with("zcat ") {
             continue;
         }
