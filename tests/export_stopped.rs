@@ -14,22 +14,34 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A file that may not grow beyond this, as on a full disk: the export says so, and takes the part it wrote away.
+/// Files that may not grow beyond this, as on a full disk: the export says so, and takes what it wrote away.
 #[test]
 fn a_full_disk_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    many(dir.path(), 20_000);
-    let file = dir.path().join("out.csv");
-    let limited = format!(
-        "trap '' XFSZ; ulimit -f 64; exec {} export {} --table events -o {}",
-        env!("CARGO_BIN_EXE_locktrace"),
-        dir.path().display(),
-        file.display()
-    );
-    let output = Command::new("bash").args(["-c", &limited]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("out.csv: cannot be written: File too large"), "{}", said(&output));
-    assert!(!file.exists() && !dir.path().join("out.csv.partial").exists());
+    let trace = dir.path().join("trace");
+    fs::create_dir(&trace).unwrap();
+    many(&trace, 20_000);
+    let formats = [
+        ("perfetto", "out"),
+        ("chrome", "out"),
+        ("firefox", "out"),
+        ("jsonl", "out"),
+        ("csv --table events", "out"),
+        ("sqlite", "out"),
+        ("parquet", "new/fleet"),
+    ];
+    for (format, to) in formats {
+        let binary = env!("CARGO_BIN_EXE_locktrace");
+        let limited = format!("trap '' XFSZ; ulimit -f 8; exec {binary} export trace --format {format} -o {to}");
+        let output =
+            Command::new("bash").args(["-c", &limited]).current_dir(dir.path()).env("TMPDIR", dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{format}: {}", said(&output));
+        let why = if format == "sqlite" { "disk" } else { "File too large" };
+        assert!(said(&output).contains(&format!("{to}: cannot be written: ")), "{format}: {}", said(&output));
+        assert!(said(&output).contains(why), "{format}: {}", said(&output));
+        let left: Vec<PathBuf> = below(dir.path()).into_iter().filter(|path| !path.starts_with(&trace)).collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "{format}");
+    }
 }
 
 #[test]
