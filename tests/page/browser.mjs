@@ -124,6 +124,13 @@ const contended = async () => {
   await settled(page);
   check((await range(page)) === whole, "the whole trace is not the whole trace again");
 
+  // One cannot lose sight of it.
+  await page.focus("#canvas");
+  for (const key of ["+", "+", ...new Array(30).fill("ArrowLeft")]) await page.keyboard.press(key);
+  const [, from, to] = /locks, \+([0-9.]+) s to \+([0-9.]+) s/.exec(await range(page)) ?? [];
+  check(Number(from) === 0 && Number(to) > 0.001, `far to the left there is ${await range(page)}`);
+  await page.keyboard.press("Home");
+
   // Wheel: the page scrolls until somebody clicked on the timeline.
   const box = await page.locator("#canvas").boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + 100);
@@ -177,7 +184,7 @@ const contended = async () => {
   check(spot !== null, "no hold is under any point");
   if (spot) {
     await page.mouse.click(spot.x, spot.y);
-    check((await text(page, "#details")).includes("X WRITE held for 8.80 ms"), `a click tells ${await text(page, "#details h3")}`);
+    check((await text(page, "#details")).includes("X WRITE held for 8.80 ms") && (await text(page, "#details")).includes("+0.000110 s"), `a click tells ${await text(page, "#details h3")}`);
     check((await text(page, "#details")).includes("web-1"), "no thread in what is told");
     check((await page.locator("#details a[href='#incident-1']").count()) === 1, "a hold does not lead to the incident it made");
   }
@@ -194,6 +201,8 @@ const contended = async () => {
   check((await listed()) === 2, "the filter by cause does not work");
   await page.selectOption("#by-cause", "idle-in-transaction");
   check((await listed()) === 1, "the filter by cause does not find what contributes");
+  for (let i = 0; i < 2; i++) await page.click("#next");
+  check((await text(page, "#details h3")).startsWith("Incident 1"), "the next incident is one that the filter hides");
   await page.selectOption("#by-cause", "");
   await page.fill("#search", "begin immediate");
   check((await text(page, "#found")).startsWith("2 holds"), `search finds ${await text(page, "#found")}`);
