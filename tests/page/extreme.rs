@@ -46,6 +46,11 @@ fn five_hundred_processes_make_a_page_that_shows_the_two_that_fight() {
     assert!((300..=403).contains(&rows.len()), "{}", rows.len());
     assert_eq!(rows.iter().map(|row| row["connections"].as_u64().unwrap()).sum::<u64>(), 1002, "every connection is in some row");
     assert_eq!(rows.iter().map(|row| row["holds"].as_u64().unwrap()).sum::<u64>(), 1001);
+    // In the row that stands for most of them first connections read, of one half of the processes second ones then, and of the other half last.
+    let most = rows.iter().max_by_key(|row| row["connections"].as_u64().unwrap()).unwrap();
+    let reading = most["density"][0][1].as_str().unwrap();
+    let stretches = reading.split('A').filter(|held| !held.is_empty()).count();
+    assert_eq!((&most["density"][0][0], stretches), (&Value::from(0), 3), "{reading}");
     let incident = &data["incidents"][0];
     let process = |row: &Value| {
         let row = &rows[row.as_u64().unwrap() as usize];

@@ -66,7 +66,8 @@ pub fn processes(dir: &Path, count: u32) {
     for pid in 1..=count {
         let mut process = Process::new(pid);
         process.header.capacity = 64;
-        process.run("100 c1 S READ1 -- SELECT 1\n300 c1 U READ1\n400 c2 S READ1\n500 c2 U READ1");
+        let at = 400 + pid % 2 * 200;
+        process.run(&format!("100 c1 S READ1 -- SELECT 1\n300 c1 U READ1\n{at} c2 S READ1\n{} c2 U READ1", at + 100));
         if pid == count / 2 {
             // It does less than any other connection.
             process.run("1990 c3 X WRITE -- BEGIN IMMEDIATE\n2050 c3 U WRITE");
