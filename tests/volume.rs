@@ -167,3 +167,63 @@ fn what_turns_out_to_be_missing_later_counts_for_what_was_decided_before() {
         assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", early.attempts));
     }
 }
+
+/// That decided early is what is decided in the end; gives that.
+fn early_and_late<'t>(trace: &'t Trace, at_hand: &[usize]) -> Analysis<'t> {
+    let whole = Analysis::of(trace, Options::default()).unwrap();
+    for &at_hand in at_hand {
+        let early = Analysis::of(trace, options(usize::MAX, at_hand)).unwrap();
+        assert_eq!(whole.refusals, early.refusals, "{at_hand}");
+        assert_eq!((&whole.incidents, &whole.holdings), (&early.incidents, &early.holdings), "{at_hand}");
+        assert_eq!(format!("{:?}", whole.totals), format!("{:?}", early.totals), "{at_hand}");
+        assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", early.attempts), "{at_hand}");
+    }
+    whole
+}
+
+/// One attempt without a timeout.
+fn refused(at: u64) -> String {
+    format!("{at} c1 S READ2 -- INSERT b\n{} c1 X WRITE=BUSY -- INSERT b\n{} c1 U READ2\n", at + 5, at + 10)
+}
+
+#[test]
+fn who_may_have_died_is_no_certain_holder_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut a, mut b) = (Process::new(100), Process::new(200));
+    // It was seen last at 50012, and has WRITE: nobody saw it give that up.
+    a.run("100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n50010 c1 X READ3 -- INSERT a\n");
+    a.header.last = None;
+    for at in 1..=100 {
+        b.run(&refused(at * 1_000));
+    }
+    [&a, &b].iter().for_each(|process| process.write(dir.path()));
+    let trace = Trace::open(dir.path()).unwrap();
+    let whole = early_and_late(&trace, &[1, 3, 40]);
+    let (certain, possible) = (whole.attempts.certain, whole.attempts.possible);
+    assert_eq!((certain, possible), (50, 50));
+}
+
+#[test]
+fn readers_that_starve_checkpoints_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut readers, mut writer) = (Process::new(100), Process::new(200));
+    // More readers than are looked after at a time, in turns of two that overlap; every third one meets one checkpoint only.
+    for turn in 0..2_600 {
+        let (at, conn) = (1_000 + turn * 200, 1 + turn % 2);
+        readers.run(&format!("{at} c{conn} S READ{conn} -- SELECT {conn}\n{} c{conn} U READ{conn}\n", at + 195));
+        let checkpoint = |at: u64| format!("{at} c9 X CKPT\n{} c9 X READ{conn}=BUSY\n{} c9 U CKPT\n", at + 2, at + 6);
+        writer.run(&checkpoint(at + 50));
+        writer.run(&format!("{} c8 X WRITE -- INSERT a\n{} c8 wrote wal 4120\n{} c8 U WRITE\n", at + 80, at + 83, at + 84));
+        if turn % 3 > 0 {
+            writer.run(&checkpoint(at + 100));
+        }
+    }
+    [&readers, &writer].iter().for_each(|process| process.write(dir.path()));
+    let trace = Trace::open(dir.path()).unwrap();
+    let whole = early_and_late(&trace, &[1, 40]);
+    assert_eq!(
+        whole.totals.causes.iter().map(|(cause, found)| (*cause, found.count)).collect::<Vec<_>>(),
+        [(Cause::CheckpointStarved, 1_733)]
+    );
+    assert!(whole.incidents.iter().all(|incident| incident.attempts == 2 && incident.ended == Ended::SucceededAfterWait));
+}

@@ -90,9 +90,6 @@ impl Signs {
     #[cold]
     pub(crate) fn flagged(&mut self, db: u32, event: &Event) {
         let Event { log, number, ref record } = *event;
-        if db == super::connections::NO_DATABASE {
-            return;
-        }
         if record.flags.has(Flags::SHARED_CACHE) {
             self.shared.entry(db).or_insert((log, number));
         }

@@ -1,6 +1,6 @@
 //! Checkpoints, recovery, and what no application sees.
 
-use crate::judge::{attempts, wal};
+use crate::judge::{alone, attempts, wal};
 
 #[test]
 fn checkpoints_and_recovery() {
@@ -29,6 +29,9 @@ fn checkpoints_and_recovery() {
     let grows = format!("{reader}{}300 c2 wrote wal 9000\n{}{gone}", passive(200), passive(400));
     assert_eq!(wal(&grows), ["checkpoint-starved succeeded-after-wait <- SELECT a (running)"]);
     assert!(wal(&grows.replace("wrote wal", "wrote journal")).is_empty(), "nothing grows");
+    // A slot that is taken to move its mark, or to restart the log, is no reader's.
+    let moves = grows.replace("100 c1 S READ1 -- SELECT a", "100 c1 X READ1").replace("90000 c1", "900 c1");
+    assert!(wal(&moves).is_empty());
     // Somebody else checkpoints: a PRAGMA is told so, an automatic checkpoint does not mind.
     let other = "100 c1 X CKPT -- PRAGMA wal_checkpoint\n200 c2 X CKPT=BUSY -- PRAGMA wal_checkpoint\n300 c1 U CKPT\n400 c2 S READ1 -- SELECT b\n410 c2 U READ1\n";
     assert_eq!(wal(other), ["checkpoint-contended gave-up <- PRAGMA wal_checkpoint (checkpointing)"]);
@@ -65,4 +68,18 @@ fn what_no_application_sees_is_no_incident() {
     for scenario in quiet {
         assert_eq!(wal(scenario), Vec::<String>::new(), "{scenario}");
     }
+    // What looks like one of these, and is seen by an application, or by nobody knows whom.
+    let index = "100 c1 S RECOVER\n120 c2 X CKPT..RECOVER=BUSY\n130 c2 U(SHARED)\n140 c1 U RECOVER\n";
+    assert_eq!(wal(index), ["unexplained gave-up <- ? (running)"], "without WRITE");
+    let looks = "100 c1 X WRITE -- INSERT a\n200 c2 X WRITE=BUSY\n210 c2 S RECOVER\n220 c2 U RECOVER\n230+1000 c2 sleep 1000\n1300 c2 S READ1 -- SELECT b\n1310 c2 U READ1\n2000 c1 U WRITE\n";
+    assert_eq!(wal(looks), ["wal-protocol-retry succeeded-after-wait <- INSERT a (running)"], "it slept");
+    let owner = "100 c1 X WRITE\n110 c1 X CKPT..RECOVER\n250 c1 U CKPT..RECOVER\n260 c1 U WRITE\n";
+    let own = "200 c2 X WRITE=BUSY\n210 c2 S RECOVER=BUSY\n300 c2 S READ1 -- SELECT b\n310 c2 U READ1\n";
+    assert_eq!(wal(&format!("{owner}{own}")), ["wal-recovery succeeded-after-wait <- ? (running)"], "RECOVER was refused");
+    // Its attempt at WRITE is not in the trace.
+    let begun = own.replace("200 c2 X WRITE=BUSY\n", "");
+    assert_eq!(wal(&format!("{owner}{begun}")), ["wal-recovery succeeded-after-wait <- ? (running)"]);
+    // A writer closes, and what it gave up before is not in the trace: it wanted to commit all the same.
+    let commits = "10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n30 c2 RESERVED -- UPDATE b\n40 c2 EXCLUSIVE=PENDING -- UPDATE b\n50 c2 close\n90 c1 U(NONE)\n";
+    assert_eq!(alone(commits), ["reader-blocks-commit gave-up +rollback-journal <- SELECT a (running)"]);
 }

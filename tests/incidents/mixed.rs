@@ -5,8 +5,10 @@ use crate::common::{EPOCH, Process, TICKS_PER_US};
 use crate::judge::{START, attempts, judged};
 use locktrace::event::Flags;
 use locktrace::format::header::ClockKind;
+use sqlite_locktrace::analysis::hazard::Hazard;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
+use std::collections::BTreeSet;
 
 const OPEN: &str = "1 c1 open\n2 c1 SHARED\n3 c1 open wal\n4 c1 map\n";
 
@@ -100,8 +102,8 @@ fn a_holder_outside_the_trace() {
     assert_eq!(with(&by(4711, false), &[&holder]), ["hold-exceeds-timeout gave-up <- INSERT a (running)"]);
 }
 
-/// The hazards of these processes, by name.
-fn hazards(processes: &[&Process]) -> Vec<&'static str> {
+/// The hazards of these processes: name, what was seen, and how many records show it.
+fn told(processes: &[&Process]) -> Vec<(&'static str, String, usize)> {
     let dir = tempfile::tempdir().unwrap();
     processes.iter().for_each(|process| process.write(dir.path()));
     let trace = Trace::open(dir.path()).unwrap();
@@ -109,7 +111,13 @@ fn hazards(processes: &[&Process]) -> Vec<&'static str> {
     for hazard in &analysis.hazards {
         assert!(!hazard.evidence.is_empty() && !hazard.what.is_empty(), "{hazard:?}");
     }
-    analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect()
+    let records = |hazard: &Hazard| hazard.evidence.iter().collect::<BTreeSet<_>>().len();
+    analysis.hazards.iter().map(|hazard| (hazard.kind.id(), hazard.what.clone(), records(hazard))).collect()
+}
+
+/// Their names.
+fn hazards(processes: &[&Process]) -> Vec<&'static str> {
+    told(processes).into_iter().map(|hazard| hazard.0).collect()
 }
 
 fn process(pid: u32, scenario: &str) -> Process {
@@ -157,7 +165,9 @@ fn two_libraries_in_one_process() {
             (record.file, record.conn, record.start) = (2, 2, record.start + 30 * TICKS_PER_US);
             process.records.push(record);
         }
-        hazards(&[&process])
+        let told = told(&[&process]);
+        assert!(told.iter().all(|hazard| hazard.2 == 2), "a record of each library: {told:?}");
+        told.into_iter().map(|hazard| hazard.0).collect::<Vec<_>>()
     };
     assert_eq!(second(true, 42), ["two-sqlite-libraries"]);
     assert!(second(false, 42).is_empty(), "a name alone is no connection");
@@ -191,8 +201,23 @@ fn writers_on_an_sqlite_that_loses_the_wal() {
         let long = format!("{open}50 c2 S READ2 -- SELECT b\n{}{} c2 U READ2\n", write("c1", 100), 50 + length);
         hazards(&[&process(7, &long)])
     };
-    assert_eq!(read(1_000_010), ["long-read-transaction"]);
-    assert!(read(900_000).is_empty());
+    assert_eq!(read(1_000_002), ["long-read-transaction"]);
+    assert!(read(1_000_001).is_empty());
+    // Of several, the longest is told, with its records.
+    let reads = |lengths: [u64; 2]| {
+        let mut at = 50;
+        let mut long = open.clone();
+        for length in lengths {
+            long += &format!("{at} c2 S READ2 -- SELECT b\n{}{} c2 U READ2\n", write("c1", at + 50), at + 2 + length);
+            at += length + 1_000;
+        }
+        told(&[&process(7, &long)]).remove(0).1
+    };
+    let both = "2 read transactions of 1 s or more while the WAL grew, the longest 3.0 s";
+    assert_eq!((reads([1_500_000, 3_000_000]).as_str(), reads([3_000_000, 1_500_000]).as_str()), (both, both));
+    // A third writer changes nothing.
+    let three = format!("{open}{}{}{}{}", OPEN.replace("c1", "c3"), write("c1", 100), write("c2", 200), write("c3", 300));
+    assert_eq!(hazards(&[&process(7, &three)]), ["wal-reset-exposure"]);
     let still = format!("{open}50 c2 S READ2 -- SELECT b\n1500000 c2 U READ2\n");
     assert!(hazards(&[&process(7, &still)]).is_empty(), "nothing grew");
 }
@@ -202,6 +227,10 @@ fn a_lock_that_was_lost_is_a_hazard() {
     let writer = "100 c1 open\n110 c1 SHARED\n120 c1 RESERVED -- BEGIN IMMEDIATE\n90000 c1 U(SHARED)\n90010 c1 U(NONE)\n";
     let other = writer.replace("120 c1", "300 c1").replace("90000 c1", "80000 c1").replace("90010 c1", "80010 c1");
     assert_eq!(hazards(&[&process(100, writer), &process(200, &other)]), ["posix-lock-lost"]);
+    // On another host, where the database has the same path, nothing was lost.
+    let mut elsewhere = process(300, writer);
+    elsewhere.header.boot_id = *b"another boot id!";
+    assert_eq!(hazards(&[&process(100, writer), &process(200, &other), &elsewhere]), ["posix-lock-lost"]);
     let refused = other.replace("RESERVED --", "RESERVED=BUSY --");
     assert!(hazards(&[&process(100, writer), &process(200, &refused)]).is_empty());
 }
