@@ -175,12 +175,10 @@ pub(super) fn add_holds(found: &Found<'_>, incident: &mut Incident) {
 
 /// What a holder was doing.
 fn state(case: &Case<'_>, holding: &Holding, waits: bool) -> State {
-    let died =
-        holding.ending == Ending::Open && case.alive.get(holding.who.log.0 as usize).is_some_and(|&alive| alive < case.wait.from);
     let met = case.met(holding);
     let copying = holding.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);
     match () {
-        () if matches!(holding.ending, Ending::Unseen(_)) || died => State::Gone,
+        () if matches!(holding.ending, Ending::Unseen(_)) || case.died(holding) => State::Gone,
         () if waits => State::Waiting,
         () if copying => State::Checkpointing,
         () if contributing::is_slow_sync(case, holding) => State::Syncing,

@@ -41,7 +41,10 @@ impl Harmless {
 pub fn harmless(wait: &Wait) -> Option<Harmless> {
     let held = |slot: Slot| wait.before.exclusive & (1 << slot.0) != 0;
     match wait.request {
-        Request::File(Level::EXCLUSIVE) if wait.closing && wait.before.level <= Level::SHARED => Some(Harmless::Closing),
+        // (Who wanted to enter exclusive mode in WAL keeps PENDING.)
+        Request::File(Level::EXCLUSIVE) if wait.closing && (wait.before.wal || wait.before.level <= Level::SHARED) => {
+            Some(Harmless::Closing)
+        }
         Request::Shm { mask, exclusive: true } if mask != 0 && mask & 0b111 == 0 => match (held(Slot::CKPT), held(Slot::WRITE)) {
             (false, _) => Some(Harmless::ReaderSlot),
             (true, false) => Some(Harmless::PassiveCheckpoint),

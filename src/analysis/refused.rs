@@ -103,6 +103,8 @@ impl Run<'_, '_> {
                         // It has to begin anew for its lock, and did not get so far.
                         waiting.again(end, number);
                         self.runs.went_on(waiting);
+                    } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
+                        waiting.shared = Some((end, number));
                     } else {
                         // A reader's slot that it does without, whoever has it, is another matter.
                         beside = record.kind == Kind::SHM_LOCK && record.rc.is_busy();
@@ -123,6 +125,12 @@ impl Run<'_, '_> {
                     conn.granted = matches!(waiting.wait.request, Request::File(_)).then_some(number);
                     self.end_wait(index, Outcome::Acquired);
                     return 0;
+                }
+                Meaning::Reads => {
+                    if let Some((at, number)) = waiting.shared {
+                        (waiting.wait.until, waiting.wait.next) = (at, Some(number));
+                    }
+                    self.end_wait(index, Outcome::Acquired);
                 }
                 Meaning::Over => {
                     waiting.wait.over = Some(number);

@@ -204,6 +204,8 @@ pub(crate) struct Waiting {
     pub undecided: bool,
     /// It slept since its last attempt.
     pub slept: bool,
+    /// It got SHARED since its last attempt: when, by which record.
+    pub shared: Option<(Instant, u64)>,
 }
 
 /// What a record means for a run of attempts.
@@ -215,6 +217,8 @@ pub(crate) enum Meaning {
     Refused,
     /// The lock was granted.
     Granted,
+    /// It has no need of the lock any more, and goes on.
+    Reads,
     /// Something else: the run is over.
     Over,
 }
@@ -222,14 +226,14 @@ pub(crate) enum Meaning {
 impl Waiting {
     /// A run that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> Waiting {
-        Waiting { wait, index, undecided: true, slept: false }
+        Waiting { wait, index, undecided: true, slept: false, shared: None }
     }
 
     /// Another attempt was refused.
     pub(crate) fn again(&mut self, end: Instant, number: u64) {
         self.wait.attempts += 1;
         (self.wait.until, self.wait.numbers.1) = (end, number);
-        (self.undecided, self.slept) = (true, false);
+        (self.undecided, self.slept, self.shared) = (true, false, None);
     }
 
     /// Notes what the record after a refused attempt tells of the lock it reads under.
@@ -271,6 +275,13 @@ impl Waiting {
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
+        let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
+        let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
+        let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
+        if plays_back && self.shared.is_some() && !shares && !looks {
+            // Somebody else has played the journal back. Without a sleep before it, it is the application's next statement that reads.
+            return if self.slept { Meaning::Reads } else { Meaning::Over };
+        }
         match record.kind {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
             // Between two attempts at EXCLUSIVE nothing is given up, but by who plays a journal back, and begins anew each time.
@@ -290,9 +301,11 @@ impl Waiting {
                     // It reads: somebody else has put the wal-index in order.
                     return Meaning::Granted;
                 }
+                // Who asks for EXCLUSIVE from SHARED tells no statement, but told it for the lock it reads under.
+                let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
                 // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
-                let unknown = (record.sql == 0 || wait.sql == 0) && wait.request != CHECKPOINT;
-                let same = record.tid == wait.tid && (record.sql == wait.sql || unknown);
+                let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
+                let same = record.tid == wait.tid && (record.sql == sql || unknown);
                 if request == Some(wait.request) {
                     let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {

@@ -94,7 +94,7 @@ fn after(run: Option<Run>, event: &Event) -> Option<Run> {
                 granted(event, &run.waiting.wait);
                 return None;
             }
-            Meaning::Over => {}
+            Meaning::Reads | Meaning::Over => {}
         }
     }
     let request = Request::of(record).filter(|request| record.rc.is_busy() && !request.is_optional())?;

@@ -144,3 +144,17 @@ fn a_sleep_proves_no_lock() {
     let pids: Vec<u32> = certain.map(|holder| trace.log(holder.who.log).pid).collect();
     assert_eq!(pids, [300, 100], "the first one is the refused RESERVED's");
 }
+
+#[test]
+fn who_may_have_died_did_not_refuse() {
+    // It has EXCLUSIVE, and was seen for the last time before the reader was refused; or, by its other connection, after it.
+    let story = |seen: u64| {
+        let (mut writer, mut reader) = (Process::new(100), Process::new(200));
+        writer.run(&format!("10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n{seen} c2 open\n"));
+        writer.header.last = None;
+        reader.run(&(attempts(40_000, "c9", &["SHARED=BUSY -- SELECT v"], &[1_000]) + "42000 c9 U(NONE)\n"));
+        judged(&[&writer, &reader])
+    };
+    assert_eq!(story(50_000), ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
+    assert_eq!(story(39_000), ["unexplained gave-up <- UPDATE a (gone)"]);
+}

@@ -27,6 +27,14 @@ fn exclusive_from_shared_in_wal_mode() {
     // Under a reader's slot: to stay in exclusive mode.
     let enters = "100 c2 S READ1 -- INSERT b\n110 c2 EXCLUSIVE=BUSY\n120 c2 U READ1\n";
     assert_eq!(wal(&format!("{reader}{enters}")), ["exclusive-mode gave-up <- ? (running)"]);
+    // PENDING may stay from an earlier attempt; who closes then is no writer that wants to commit.
+    let pending = enters
+        .replace("EXCLUSIVE=BUSY", "EXCLUSIVE=PENDING")
+        .replace("120 c2 U READ1", "115 c2 U READ1\n120 c2 X CKPT\n125 c2 U CKPT");
+    let again = "200 c2 S READ1 -- INSERT c\n210 c2 EXCLUSIVE=PENDING -- INSERT c\n220 c2 U READ1\n";
+    let closes = "300 c2 X CKPT\n310 c2 U CKPT\n400 c2 EXCLUSIVE=PENDING\n410 c2 unmap 0\n420 c2 U(NONE)\n430 c2 close\n";
+    let expected = "exclusive-mode gave-up <- ? (running)";
+    assert_eq!(wal(&format!("{reader}{pending}{again}{closes}")), [expected; 2]);
     // With another slot, nobody does that.
     let other = "100 c2 X CKPT\n110 c2 EXCLUSIVE=BUSY\n120 c2 U CKPT\n";
     assert_eq!(wal(&format!("{reader}{other}")), ["unexplained gave-up <- ? (running)"]);
@@ -44,6 +52,13 @@ fn a_victim_that_looked_at_a_journal() {
     // It wants to play it back, and others read; or do the same.
     let plays = "10 c2 SHARED\n20 c2 check\n30 c2 EXCLUSIVE=BUSY\n40 c2 U(NONE)\n";
     assert_eq!(alone(&format!("{reader}{plays}90000 c1 U(NONE)\n")), ["hot-journal gave-up <- SELECT a (running)"]);
+    // Somebody else has played it back while it slept: it reads, and nobody sees an error.
+    let slept = "45+1000 c2 sleep 1000\n1100 c2 SHARED -- UPDATE b\n";
+    let goes_on = |how: &str, then: &str| alone(&format!("{reader}{plays}{how}{then}90000 c1 U(NONE)\n"));
+    let (done, gave_up) = ("hot-journal succeeded-after-wait <- SELECT a (running)", "hot-journal gave-up <- SELECT a (running)");
+    assert_eq!(goes_on(slept, "1110 c2 U(NONE)\n"), [done]);
+    assert_eq!(goes_on(slept, "1110 c2 check\n1115 c2 RESERVED -- UPDATE b\n1120 c2 U(NONE)\n"), [done]);
+    assert_eq!(goes_on(&slept.replace("45+1000 c2 sleep 1000\n", ""), "1110 c2 U(NONE)\n"), [gave_up], "the next statement's");
     // It was cold (`journal_mode=PERSIST` leaves one): the statement goes on as any other.
     let writes = "4 c2 open\n10 c2 SHARED -- UPDATE b\n20 c2 check\n";
     let holder = "6 c1 RESERVED -- UPDATE a\n";
@@ -149,10 +164,26 @@ fn a_wait_is_proven_by_what_is_given_back() {
     process.run(&format!("{WAL}{WRITER}{}{NEXT}{DONE}", tries.replace("220 c2", "215 c1 wrote wal 4120\n220 c2")));
     assert_eq!(judged(&[&process]), ["hold-exceeds-timeout gave-up <- INSERT a (running)"]);
     assert_eq!(damaged(&process, &[12]), ["unexplained gave-up <- INSERT a (running)"]);
-    // The read lock is kept over both attempts: no busy handler was called. With a record missing in between, nobody can tell.
-    let kept = "200 c2 S READ1 -- INSERT b\n210 c2 X WRITE=BUSY -- INSERT b\n215 c1 wrote wal 4120\n220 c2 X WRITE=BUSY -- INSERT b\n230 c2 U READ1\n";
+    // The read lock is kept over both attempts, and another statement had taken it: no busy handler was called. With a record missing in between,
+    // nobody can tell.
+    let kept = "200 c2 S READ1 -- SELECT b\n210 c2 X WRITE=BUSY -- INSERT b\n215 c1 wrote wal 4120\n220 c2 X WRITE=BUSY -- INSERT b\n230 c2 U READ1\n";
     process = Process::new(7);
     process.run(&format!("{WAL}{WRITER}{kept}{NEXT}{DONE}"));
     assert_eq!(judged(&[&process]), ["upgrade-refused gave-up <- INSERT a (running)"]);
     assert_eq!(damaged(&process, &[12]), ["unexplained gave-up <- INSERT a (running)"]);
+}
+
+#[test]
+fn in_exclusive_mode_a_reader_that_writes_waits() {
+    let writer = "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n90000 c1 U(NONE) -- UPDATE a\n";
+    let refused = attempts(200, "c2", &["RESERVED=BUSY -- UPDATE b"], &[1_000, 2_000]);
+    let once = attempts(200, "c2", &["RESERVED=BUSY -- UPDATE b"], &[]);
+    let later = "91000 c2 RESERVED -- UPDATE c\n91010 c2 U(NONE)\n";
+    let story = |reads: &str, tries: &str| alone(&format!("5 c2 open\n{writer}30 c2 SHARED -- {reads}\n{tries}{later}"));
+    // SHARED is kept, as in a transaction; but a transaction would not have slept.
+    assert_eq!(story("UPDATE b", &refused), ["hold-exceeds-timeout gave-up <- UPDATE a (running)"]);
+    assert_eq!(story("SELECT b", &refused), ["unexplained gave-up <- UPDATE a (running)"]);
+    // Without a sleep, the same statement has no timeout, and another one is taken for a transaction.
+    assert_eq!(story("UPDATE b", &once), ["no-busy-timeout gave-up <- UPDATE a (running)"]);
+    assert_eq!(story("SELECT b", &once), ["upgrade-refused gave-up <- UPDATE a (running)"]);
 }

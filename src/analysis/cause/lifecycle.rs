@@ -31,7 +31,9 @@ pub(super) fn journal_mode_switch(case: &Case<'_>) -> Option<Verdict> {
 
 /// A connection in exclusive locking mode was in the way; or one that wanted to get there: in WAL mode it asks for EXCLUSIVE under its reader's slot.
 pub(super) fn exclusive_mode(case: &Case<'_>) -> Option<Verdict> {
-    let enters = from_shared(case) && case.wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
+    // (PENDING may have stayed from an earlier attempt.)
+    let asks = case.wait.request == Request::File(Level::EXCLUSIVE);
+    let enters = asks && case.wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
     (enters || refused_by(case, Nature::ExclusiveMode)).then_some(())?;
     case.verdict(Cause::ExclusiveMode)
 }

@@ -202,9 +202,15 @@ impl Case<'_> {
         self.gaps.between(from, last.unwrap_or(u64::MAX))
     }
 
+    /// Whether its process was not seen any more when the victim was refused: it may have died, and the lock with it.
+    pub(crate) fn died(&self, holding: &Holding) -> bool {
+        let alive = self.alive.get(holding.who.log.0 as usize);
+        holding.ending == Ending::Open && alive.is_some_and(|&alive| alive < self.wait.from)
+    }
+
     /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &Suspect<'_>> {
-        let single = self.suspects.len() == 1 && !self.losses;
+        let single = self.suspects.len() == 1 && !self.losses && !self.suspects.iter().any(|suspect| self.died(suspect.holding));
         self.suspects.iter().filter(move |suspect| suspect.certain || single)
     }
 

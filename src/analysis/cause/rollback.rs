@@ -8,7 +8,7 @@ use locktrace::event::Level;
 
 /// A writer that has RESERVED wants EXCLUSIVE: only readers can refuse it.
 pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {
-    let commits = case.wait.before.level >= Level::RESERVED;
+    let commits = case.wait.before.level >= Level::RESERVED && !case.wait.before.wal;
     // Nothing but EXCLUSIVE is refused by SHARED.
     let readers = case.suspects.iter().any(|suspect| suspect.holding.lock == LockId::file(Level::SHARED));
     (commits && readers).then_some(())?;

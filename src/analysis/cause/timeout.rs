@@ -42,7 +42,8 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
 pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.outcome == Outcome::Acquired;
-    let start = wait.kept == 0 && (at_start(case) || (wait.released > 0 && !case.gap_in_run(wait.numbers.0)));
+    let given_back = wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
+    let start = at_start(case) || given_back;
     (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;
     case.verdict(Cause::HoldExceedsTimeout)
 }

@@ -19,8 +19,11 @@ pub(super) fn wants_to_write(case: &Case<'_>) -> bool {
 pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let reading = wait.before.reading.filter(|_| wants_to_write(case))?;
-    let kept = wait.kept > 0 && !case.gap_from(wait.numbers.0);
+    // In exclusive mode the read lock outlives its transactions: the same statement keeps it, and the busy handler is called.
+    let same = reading.tid == wait.tid && reading.sql != 0 && reading.sql == wait.sql;
+    let kept = wait.kept > 0 && !same && !case.gap_from(wait.numbers.0);
     let another = reading.tid != wait.tid || (reading.sql != 0 && wait.sql != 0 && reading.sql != wait.sql);
-    let earlier = another && reading.seen && wait.sleeps == 0 && wait.attempts == 1 && !case.gap_from(reading.number);
-    (kept || earlier).then(|| Verdict { cause: Cause::UpgradeRefused, evidence: vec![case.own(reading.number, Role::Reading)] })
+    let earlier = another && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
+    (wait.sleeps == 0 && (kept || earlier))
+        .then(|| Verdict { cause: Cause::UpgradeRefused, evidence: vec![case.own(reading.number, Role::Reading)] })
 }

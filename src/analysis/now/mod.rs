@@ -319,9 +319,12 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
                 } else if record.kind == Kind::LOCK && record.rc.is_busy() {
                     // It has to begin anew for its lock, and did not get so far.
                     waiting.again(record.end(), number);
+                } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
+                    waiting.shared = Some((record.end(), number));
                 }
                 return false;
             }
+            Meaning::Reads => conn.waiting = None,
             Meaning::Refused => {
                 waiting.again(record.end(), number);
                 return false;
