@@ -6,7 +6,7 @@ use super::busy::Handler;
 use super::conn::Client;
 use super::plan::{After, Program, Step, What};
 use super::wal::{Mode, Snapshot};
-use super::world::{Ask, Lock, Outcome, US, Why};
+use super::world::{Ask, Lock, Nature, Outcome, US, Why};
 use locktrace::event::FileKind;
 
 impl Client {
@@ -28,11 +28,7 @@ impl Client {
             match (step.what, wal) {
                 (What::Reopen, _) => {
                     self.begins("").await;
-                    if wal {
-                        self.closes_wal().await
-                    } else {
-                        self.close(FileKind::DATABASE).await
-                    }
+                    self.closes(wal).await;
                     self.ends();
                     open = false;
                 }
@@ -42,17 +38,24 @@ impl Client {
         }
         if open && program.closes {
             self.begins("").await;
-            if wal {
-                self.closes_wal().await
-            } else {
-                self.close(FileKind::DATABASE).await
-            }
+            self.closes(wal).await;
             self.ends();
         }
     }
 
+    async fn closes(&self, wal: bool) {
+        if wal {
+            return self.closes_wal().await;
+        }
+        if self.exclusive {
+            self.unlock(0).await;
+        }
+        self.close(FileKind::DATABASE).await;
+    }
+
     async fn opens_journal(&self) -> bool {
         self.opens();
+        self.nature.set(if self.exclusive { Nature::Exclusive } else { Nature::Commit });
         self.open(FileKind::DATABASE).await;
         true
     }
@@ -109,6 +112,10 @@ impl Client {
                 self.begins(if mode == Mode::Automatic { "" } else { &text }).await;
                 self.checkpoints(mode, step.work * US).await;
             }
+            What::Switch => {
+                self.begins(&format!("PRAGMA journal_mode=DELETE -- {name}")).await;
+                self.leaves_wal().await;
+            }
             What::Reopen => {}
         }
         self.ends();
@@ -150,7 +157,7 @@ impl Client {
                 self.begins(&format!("SELECT a FROM {name}")).await;
                 if self.shares(&mut Handler::default()).await {
                     self.stays(step).await;
-                    self.unlock(0).await;
+                    self.lets_go().await;
                 }
                 self.ends();
             }
@@ -182,7 +189,7 @@ impl Client {
                 let mut may = false;
                 for _ in 0..if after == After::TriesAgain { 3 } else { 1 } {
                     self.begins(&format!("INSERT INTO {name}")).await;
-                    may = self.take(Ask::File(2), Why::Upgrades, &Handler::default()).await;
+                    may = self.has_reserved() || self.take(Ask::File(2), Why::Upgrades, &Handler::default()).await;
                     self.ends();
                     if may {
                         break;
@@ -205,22 +212,28 @@ impl Client {
                 if self.reserves().await {
                     self.stays(step).await;
                     if !self.commits(1, sync).await {
-                        self.unlock(1).await;
-                        self.unlock(0).await;
+                        self.lets_go().await;
                     }
                 }
+                self.ends();
+            }
+            What::Switch => {
+                self.begins(&format!("PRAGMA journal_mode=WAL -- {name}")).await;
+                self.switches().await;
                 self.ends();
             }
             What::Reopen => {}
         }
     }
 
+    /// In exclusive mode, from an earlier transaction.
+    fn has_reserved(&self) -> bool {
+        self.world.get().state(self.me.get()).0 >= 2
+    }
+
     async fn rolls_back(&self, name: &str) {
         self.begins(&format!("ROLLBACK -- {name}")).await;
-        if self.world.get().state(self.me.get()).0 > 1 {
-            self.unlock(1).await;
-        }
-        self.unlock(0).await;
+        self.lets_go().await;
         self.ends();
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::busy::Handler;
+use super::plan::Program;
 use super::truth::PATIENCE;
 use super::world::{Ask, Conn, Hold, Lock, Nature, Outcome, Refusal, Shared, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
@@ -27,24 +28,34 @@ pub struct Client {
     pub timeout: u64,
     /// The application has a busy handler of its own, which sleeps by itself.
     pub own_handler: bool,
+    /// It keeps its locks.
+    pub exclusive: bool,
     /// The statement that runs.
     pub statement: RefCell<Option<Rc<str>>>,
     pub nature: Cell<Nature>,
 }
 
 impl Client {
-    pub fn new(world: &Shared, process: usize, tid: u32, timeout: u64, own_handler: bool) -> Client {
-        let (statement, nature) = (RefCell::new(None), Cell::new(Nature::Commit));
+    pub fn new(world: &Shared, program: &Program) -> Client {
         Client {
             world: world.clone(),
             me: Cell::new(usize::MAX),
-            process,
-            tid: Cell::new(tid),
-            timeout,
-            own_handler,
-            statement,
-            nature,
+            process: program.process,
+            tid: Cell::new(program.thread),
+            timeout: program.timeout,
+            own_handler: program.own_handler,
+            exclusive: program.exclusive,
+            statement: RefCell::new(None),
+            nature: Cell::new(Nature::Commit),
         }
+    }
+
+    /// Does this as somebody who has the database file to himself for another reason than a commit.
+    pub async fn as_for(&self, nature: Nature, what: impl Future<Output = bool>) -> bool {
+        let before = self.nature.replace(nature);
+        let done = what.await;
+        self.nature.set(before);
+        done
     }
 
     /// The application makes a statement; one at a time on a thread.
@@ -71,7 +82,15 @@ impl Client {
         let mut world = self.world.get();
         let number = world.numbers.entry(self.process).or_default();
         *number += 1;
-        let conn = Conn { process: self.process, number: *number, wal: false, last_tid: 0, last_end: 0, wait: None };
+        let conn = Conn {
+            process: self.process,
+            number: *number,
+            wal: false,
+            exclusive: self.exclusive,
+            last_tid: 0,
+            last_end: 0,
+            wait: None,
+        };
         world.conns.push(conn);
         self.me.set(world.conns.len() - 1);
     }
@@ -189,6 +208,7 @@ impl Client {
         let mut world = self.world.get();
         for hold in world.held(self.me.get()) {
             world.holds[hold].work.push((work, span.0, span.1));
+            world.holds[hold].commits += u32::from(work == Work::Sync && file == FileKind::DATABASE);
         }
     }
 
@@ -242,6 +262,7 @@ impl Client {
                 nature: self.nature.get(),
                 idle: false,
                 work: Vec::new(),
+                commits: 0,
             };
             self.world.get().holds.push(hold);
         }
@@ -285,7 +306,7 @@ impl Client {
             let wait = &world.waits[wait];
             let next = why == Why::Upgrades && start - wait.span.1 > PATIENCE;
             // A writer that has to begin anew may be refused SHARED, too: it still waits to write.
-            let anew = wait.why == Why::StartsToWrite && why == Why::Reads;
+            let anew = matches!(wait.why, Why::StartsToWrite | Why::PlaysBack) && why == Why::Reads;
             anew || (wait.why == why && (wait.ask == ask || why == Why::Recovers) && !next)
         });
         let wait = open.unwrap_or_else(|| {

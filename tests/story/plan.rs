@@ -25,6 +25,8 @@ pub enum What {
     Checkpoint(Mode),
     /// It closes, and opens a new connection.
     Reopen,
+    /// `PRAGMA journal_mode`, where somebody else is in the way.
+    Switch,
 }
 
 /// What an application does after an error inside a transaction.
@@ -54,6 +56,8 @@ pub struct Program {
     /// In milliseconds.
     pub timeout: u64,
     pub own_handler: bool,
+    /// `PRAGMA locking_mode=EXCLUSIVE`; only with SQLite's own busy handler.
+    pub exclusive: bool,
     pub steps: Vec<Step>,
     pub closes: bool,
 }
@@ -66,6 +70,8 @@ pub struct Plan {
     pub programs: Vec<Program>,
     /// When it is cut off, in microseconds.
     pub until: u64,
+    /// With a rollback journal: a process that is not there any more has left one.
+    pub hot: bool,
     /// A process that is killed, and when.
     pub kill: Option<(usize, u64)>,
 }
@@ -84,6 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => after.prop_map(What::Upgrade),
         2 => mode.prop_map(What::Checkpoint),
         1 => Just(What::Reopen),
+        1 => Just(What::Switch),
     ];
     (what, time(), time(), time()).prop_map(|(what, pause, stays, work)| Step { what, pause, stays, work })
 }
@@ -97,10 +104,12 @@ fn program() -> impl Strategy<Value = Program> {
         prop_oneof![6 => Just(false), 1 => Just(true)],
         proptest::collection::vec(step(), 1..7),
         any::<bool>(),
+        prop_oneof![8 => Just(false), 1 => Just(true)],
     )
-        .prop_map(|(process, thread, timeout, own_handler, steps, closes)| {
+        .prop_map(|(process, thread, timeout, own_handler, steps, closes, exclusive)| {
             let thread = 100 * (process as u32 + 1) + thread;
-            Program { process, thread, timeout, own_handler, steps, closes }
+            let exclusive = exclusive && timeout > 0 && !own_handler;
+            Program { process, thread, timeout, own_handler, exclusive, steps, closes }
         })
 }
 
@@ -108,8 +117,9 @@ fn program() -> impl Strategy<Value = Program> {
 pub fn plan() -> impl Strategy<Value = Plan> {
     let until = prop_oneof![3 => Just(20_000_000u64), 1 => 1_000u64..400_000];
     let kill = proptest::option::weighted(0.2, (0usize..3, 1_000u64..300_000));
-    (any::<bool>(), any::<u64>(), proptest::collection::vec(program(), 2..6), until, kill)
-        .prop_map(|(wal, seed, programs, until, kill)| Plan { wal, seed, programs, until, kill })
+    let hot = prop_oneof![4 => Just(false), 1 => Just(true)];
+    (any::<bool>(), any::<u64>(), proptest::collection::vec(program(), 2..6), until, hot, kill)
+        .prop_map(|(wal, seed, programs, until, hot, kill)| Plan { wal, seed, programs, until, hot: hot && !wal, kill })
 }
 
 /// What came of a plan.
@@ -122,13 +132,13 @@ pub struct Story {
 impl Plan {
     /// Runs it.
     pub fn play(&self) -> Story {
-        let world = Shared::new(self.seed);
+        let world = Shared::new(self.seed, self.hot);
         let start = world.get().now;
         let tasks = self.programs.iter().enumerate().map(|(number, program)| {
             let (world, program, wal) = (world.clone(), program.clone(), self.wal);
             let process = program.process;
             let task = async move {
-                let client = Client::new(&world, program.process, program.thread, program.timeout, program.own_handler);
+                let client = Client::new(&world, &program);
                 client.lives(number, &program, wal).await;
             };
             (process, Box::pin(task) as std::pin::Pin<Box<dyn Future<Output = ()>>>)

@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::plan::Story;
-use super::world::{Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
+use super::world::{Ask, Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
 use locktrace::event::{FileKind, Flags, Kind};
 use locktrace::format::record::Record;
+use sqlite_locktrace::analysis::incident::chain;
 use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
 
 /// A hold this long can be somebody's habit; some more than the analysis asks for.
@@ -90,6 +91,11 @@ impl Truth<'_> {
         let world = self.world();
         let waited = wait.refusals.len() > 1 || wait.sleeps > 0 || wait.outcome == Outcome::Succeeded;
         match wait.why {
+            // It kept SHARED from an earlier statement, as a transaction does.
+            Why::StartsToWrite if world.conns[wait.conn].exclusive && (wait.sleeps == 0 || self.damaged) => {
+                vec!["hold-exceeds-timeout", "no-busy-timeout", "upgrade-refused", "unexplained"]
+            }
+            Why::StartsToWrite if world.conns[wait.conn].exclusive => vec!["hold-exceeds-timeout", "unexplained"],
             Why::StartsToWrite if waited => vec!["hold-exceeds-timeout"],
             Why::StartsToWrite if wait.slept_before => vec!["hold-exceeds-timeout", "unexplained"],
             Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) || self.slept_aside(wait) => {
@@ -102,6 +108,11 @@ impl Truth<'_> {
             Why::Copies(true) => vec!["checkpoint-starved"],
             Why::Checkpoints(true) => vec!["checkpoint-contended"],
             Why::Recovers => self.recovery(wait),
+            Why::PlaysBack => vec!["hot-journal"],
+            // Without a sleep, the next one that asks for EXCLUSIVE may be the same statement: another writer, or the close.
+            Why::Enters if wait.sleeps == 0 => vec!["exclusive-mode", ""],
+            Why::Enters => vec!["exclusive-mode"],
+            Why::Switches => vec!["journal-mode-switch"],
             Why::Reads => {
                 let proven = self.proven_of(wait);
                 let real: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
@@ -109,8 +120,14 @@ impl Truth<'_> {
                 let name = |&hold: &usize| match world.holds[hold].nature {
                     Nature::Commit => "commit-blocks-reader",
                     Nature::LastClose => "last-close",
+                    Nature::HotJournal => "hot-journal",
+                    Nature::Exclusive => "exclusive-mode",
+                    Nature::Switch => "journal-mode-switch",
                 };
                 let mut names: Vec<&str> = of.iter().map(name).collect();
+                if of.iter().any(|&hold| self.looks_like_a_commit(&world.holds[hold])) {
+                    names.extend(["commit-blocks-reader", "unexplained"]);
+                }
                 // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
                 let open =
                     of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
@@ -134,7 +151,18 @@ impl Truth<'_> {
         own.sort_unstable();
         let since = own.iter().rev().nth(5).copied().unwrap_or(0);
         let aside = |it: &Record| it.kind == Kind::SLEEP && it.conn == 0 && it.tid == wait.tid && it.start > since;
-        process.records.iter().filter(before).any(aside)
+        // Or while it found the wal-index out of order, which is no busy handler's sleep.
+        let found = |other: &Wait| other.conn == wait.conn && other.why == Why::Recovers && other.sql == wait.sql;
+        process.records.iter().filter(before).any(aside) || self.world().waits.iter().any(found)
+    }
+
+    /// In exclusive mode, but it ended, or the trace did, soon after the only commit that can be seen; which one that is, losses decide.
+    fn looks_like_a_commit(&self, hold: &Hold) -> bool {
+        let until = hold.released.map_or_else(|| self.alive(self.world().conns[hold.conn].process), |released| released.0);
+        let worked: u64 = hold.work.iter().map(|work| work.2 - work.1).sum();
+        let rest = until.saturating_sub(hold.work.last().map_or(hold.taken.0, |last| last.2));
+        let one = hold.commits == 0 || (hold.commits == 1 && rest < (60_000 * US).max(3 * worked));
+        hold.nature == Nature::Exclusive && (one || self.damaged)
     }
 
     fn recovery(&self, wait: &Wait) -> Vec<&'static str> {
@@ -187,6 +215,7 @@ impl Truth<'_> {
         }
         self.stale()?;
         self.starved()?;
+        (0..self.analysis.incidents.len() as u32).try_for_each(|index| self.chain(index))?;
         let hazards: Vec<_> = self.analysis.hazards.iter().filter(|hazard| !is_true(hazard)).collect();
         ensure!(hazards.is_empty(), "no such hazard: {hazards:?}");
         Ok(())
@@ -235,20 +264,41 @@ impl Truth<'_> {
         let said = self.text(incident.who, incident.sql);
         ensure!(said == wait.sql.as_deref(), "the statement is not {said:?}");
         ensure!(incident.tid == wait.tid, "the thread is not {}", incident.tid);
+        if wait.why == Why::Enters && wait.sleeps == 0 {
+            return self.culprits(incident, wait);
+        }
         if wait.why != Why::Recovers {
             ensure!(incident.attempts as usize == wait.refusals.len(), "{} attempts", incident.attempts);
         }
         ensure!(incident.sleeps == wait.sleeps, "{} sleeps", incident.sleeps);
         let outcomes: &[&str] = match wait.outcome {
             _ if wait.why == Why::Upgrades => &["gave-up"],
+            // Its own busy handler, or its next statement: nobody can tell.
+            Outcome::Succeeded if wait.why == Why::PlaysBack && wait.sleeps == 0 => &["succeeded-after-wait", "gave-up"],
             Outcome::Succeeded => &["succeeded-after-wait"],
-            Outcome::GaveUp if self.is_last(wait) => &["gave-up", "open"],
+            // Which statement asks for EXCLUSIVE from SHARED is not known, so a later one's read may belong to it.
+            Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],
             Outcome::GaveUp => &["gave-up"],
-            Outcome::Open if wait.exhausted => &["gave-up", "open"],
+            // (Where the wal-index has to be made anew before it can ask again, that looks like another thing.)
+            Outcome::Open if wait.exhausted || wait.why == Why::Enters => &["gave-up", "open"],
             Outcome::Open => &["open"],
         };
         ensure!(outcomes.contains(&incident.ended.id()), "{} is none of {outcomes:?}", incident.ended.id());
         self.culprits(incident, wait)
+    }
+
+    /// Who waits for whom, and for whom that one waits: each is in the way of the one before, and the last one's culprits wait for nobody but who was
+    /// passed already.
+    fn chain(&self, index: u32) -> Result<(), String> {
+        let passed = chain(&self.analysis.incidents, index);
+        let of = |index: &u32| &self.analysis.incidents[*index as usize];
+        for pair in passed.windows(2) {
+            let in_the_way = |blocker: &Blocker| self.analysis.holdings[blocker.holding as usize].who == of(&pair[1]).who;
+            ensure!(of(&pair[0]).blockers.iter().any(in_the_way), "{:#?} is not in the way of {:#?}", of(&pair[1]), of(&pair[0]));
+        }
+        let root = of(passed.last().unwrap()).blockers.iter().find_map(|blocker| blocker.waits_in);
+        ensure!(root.is_none_or(|root| passed.contains(&root)) || passed.len() == 8, "{passed:?} goes on with {root:?}");
+        Ok(())
     }
 
     /// Who was in the way, and what it did.
@@ -299,6 +349,11 @@ impl Truth<'_> {
         });
         ensure!(killed || waits == (id == "waiting"), "{hold:?}: waits {waits}, not {id}");
         ensure!(waits == blocker.waits_in.is_some() || killed, "{hold:?} waits in {:?}", blocker.waits_in);
+        if let Some(other) = blocker.waits_in {
+            let other = &self.analysis.incidents[other as usize];
+            let meanwhile = self.at(other.first) <= span.1.min(until) && self.at(other.until) >= span.0.max(hold.taken.0);
+            ensure!(self.conn(other.who) == hold.conn && meanwhile, "{hold:?} waits in {other:#?}");
+        }
         let met = until.min(span.1).saturating_sub(hold.taken.0);
         let synced: u64 = hold
             .work
@@ -318,7 +373,9 @@ impl Truth<'_> {
                 "{hold:?} was idle, not {id}, {ids:?}"
             );
         }
-        ensure!(hold.released.is_none() || id != "idle-in-transaction" || self.was_begun(hold), "{hold:?} was not idle");
+        // In exclusive mode the lock outlives its transaction: as if that had been left open.
+        let stays = hold.nature == Nature::Exclusive;
+        ensure!(hold.released.is_none() || id != "idle-in-transaction" || self.was_begun(hold) || stays, "{hold:?} was not idle");
         let threads = |refusal: &usize| {
             let refusal = &world.refusals[*refusal];
             let at = refusal.holders.iter().position(|&holder| holder == index)?;
@@ -326,9 +383,11 @@ impl Truth<'_> {
         };
         let threads: Vec<(u32, u32)> = wait.refusals.iter().filter_map(threads).collect();
         let surely = threads.contains(&(wait.tid, wait.tid));
+        // Who wants the WAL to itself is refused by all who have it open: that is no transaction of anybody's.
+        let leaves = world.conns[wait.conn].wal && matches!(wait.ask, Ask::File(_));
         let never = !threads.iter().any(|tids| tids.0 == wait.tid || tids.1 == wait.tid);
         ensure!(
-            !surely || killed || (blocker.same_thread && ids.contains(&"same-thread-holder")),
+            !surely || killed || (blocker.same_thread && (leaves || ids.contains(&"same-thread-holder"))),
             "{hold:?} is of the same thread"
         );
         ensure!(!never || !blocker.same_thread, "{hold:?} is of another thread");

@@ -182,7 +182,9 @@ impl Client {
         let mut handler = Handler::default();
         loop {
             let snapshot = self.reads(&mut handler).await?;
-            if self.take(WRITE, Why::StartsToWrite, &handler).await {
+            if self.exclusive {
+                self.enters().await;
+            } else if self.take(WRITE, Why::StartsToWrite, &handler).await {
                 if self.world.get().wal.commits.len() == snapshot.commits {
                     return Some(snapshot);
                 }
@@ -195,6 +197,26 @@ impl Client {
                 return None;
             }
         }
+    }
+
+    /// A writer in exclusive mode wants the WAL to itself, before it writes. Where it gets it, it goes back to the normal mode; otherwise PENDING
+    /// may stay (`sqlite3PagerBegin`).
+    async fn enters(&self) {
+        if self.as_for(Nature::Exclusive, self.take(Ask::File(4), Why::Enters, &Handler::default())).await {
+            self.works(Work::Sync, FileKind::WAL, 100 * US).await;
+            self.unlock(1).await;
+        }
+    }
+
+    /// `PRAGMA journal_mode=DELETE`, where it will not be let: without the busy handler.
+    pub async fn leaves_wal(&self) {
+        let me = self.me.get();
+        if self.world.get().state(me).0 > 1 || self.world.get().in_the_way(me, Ask::File(4)).is_empty() {
+            return;
+        }
+        self.as_for(Nature::Switch, self.take(Ask::File(4), Why::Switches, &Handler::default())).await;
+        self.gives_up(Outcome::GaveUp);
+        self.unlock(1).await;
     }
 
     /// A transaction that reads wants to write. Whether it may.

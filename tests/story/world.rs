@@ -80,6 +80,12 @@ pub enum Work {
 pub enum Nature {
     Commit,
     LastClose,
+    /// A journal that somebody left is played back.
+    HotJournal,
+    /// It stays there in exclusive mode.
+    Exclusive,
+    /// The journal mode is changed.
+    Switch,
 }
 
 /// A hold, from the call that took it to the call that gave it up; in ticks.
@@ -101,6 +107,8 @@ pub struct Hold {
     /// Its transaction was opened by a statement of its own, waits for nothing, and does nothing for most of the time.
     pub idle: bool,
     pub work: Vec<(Work, u64, u64)>,
+    /// Syncs of the database file among that.
+    pub commits: u32,
 }
 
 /// A refused attempt.
@@ -137,6 +145,12 @@ pub enum Why {
     Closes,
     /// Recovery of the wal-index.
     Recovers,
+    /// A journal that somebody left is to be played back.
+    PlaysBack,
+    /// A writer in exclusive mode wants the WAL to itself.
+    Enters,
+    /// The journal mode is to be changed.
+    Switches,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,6 +196,8 @@ pub struct Conn {
     /// Its number in its process.
     pub number: u32,
     pub wal: bool,
+    /// It is in exclusive mode.
+    pub exclusive: bool,
     /// The thread that made its last call.
     pub last_tid: u32,
     /// The end of its last record.
@@ -207,6 +223,8 @@ pub type Written = (u64, usize, Record);
 #[derive(Default)]
 pub struct World {
     pub now: u64,
+    /// Somebody who is not there any more has left a journal.
+    pub hot: bool,
     /// When the task that runs wants to go on.
     wake: u64,
     random: u64,
@@ -296,8 +314,8 @@ pub struct Shared(pub Rc<RefCell<World>>);
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Shared {
-    pub fn new(seed: u64) -> Shared {
-        Shared(Rc::new(RefCell::new(World { random: seed, now: 10_000 * US, ..World::default() })))
+    pub fn new(seed: u64, hot: bool) -> Shared {
+        Shared(Rc::new(RefCell::new(World { random: seed, hot, now: 10_000 * US, ..World::default() })))
     }
 
     pub fn get(&self) -> RefMut<'_, World> {
