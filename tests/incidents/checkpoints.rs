@@ -36,6 +36,11 @@ fn checkpoints_and_recovery() {
     let other = "100 c1 X CKPT -- PRAGMA wal_checkpoint\n200 c2 X CKPT=BUSY -- PRAGMA wal_checkpoint\n300 c1 U CKPT\n400 c2 S READ1 -- SELECT b\n410 c2 U READ1\n";
     assert_eq!(wal(other), ["checkpoint-contended gave-up <- PRAGMA wal_checkpoint (checkpointing)"]);
     assert!(wal(&other.replace("=BUSY -- PRAGMA wal_checkpoint", "=BUSY")).is_empty());
+    // Who has CKPT makes the wal-index anew: that is no checkpoint.
+    let recovers = other
+        .replace("100 c1 X CKPT -- PRAGMA wal_checkpoint", "90 c1 X WRITE\n100 c1 X CKPT..RECOVER")
+        .replace("U CKPT", "U CKPT..RECOVER");
+    assert_eq!(wal(&recovers), ["unexplained gave-up <- ? (checkpointing)"]);
     // First the one, then the other: the statement is refused all the same.
     let both = other.replace("200 c2", "190 c2 X CKPT=BUSY\n200 c2");
     assert_eq!(wal(&both), ["checkpoint-contended gave-up <- PRAGMA wal_checkpoint (checkpointing)"]);

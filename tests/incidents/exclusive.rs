@@ -101,6 +101,13 @@ fn a_hold_that_has_just_ended_is_what_it_was() {
     let closes = "1 c1 open\n2 c1 SHARED\n3 c1 open wal\n4 c1 map\n100 c1 EXCLUSIVE=PENDING\n110 c1 unmap 0\n120 c1 close wal\n130+50 c1 U(NONE)\n190 c1 close\n";
     let reads = "135 c9 SHARED=BUSY -- SELECT v\n140 c9 U(NONE)\n";
     assert_eq!(alone(&format!("{closes}{reads}")), ["last-close gave-up <- ? (running)"]);
+    // What a longer one did is not known: it was over when it was found.
+    let long =
+        "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n60000+50 c1 U(NONE)\n60190 c1 close\n";
+    assert_eq!(
+        alone(&format!("{long}60010 c9 SHARED=BUSY -- SELECT v\n60020 c9 U(NONE)\n")),
+        ["unexplained gave-up <- UPDATE a (running)"]
+    );
     // A commit is known by the statement that took RESERVED.
     let commits = "10 c1 SHARED -- BEGIN IMMEDIATE\n20 c1 RESERVED -- BEGIN IMMEDIATE\n100 c1 EXCLUSIVE -- COMMIT\n130+50 c1 U(SHARED)\n190 c1 U(NONE)\n300 c1 close\n";
     assert_eq!(

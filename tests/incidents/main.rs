@@ -6,6 +6,7 @@
 //! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
 //! | `exclusive` | who keeps others out of the database file |
 //! | `victims` | what the victim asked for, held and kept |
+//! | `proof` | how it ended, the records that prove it, who was in the way |
 //! | `worse` | what made it worse, up to each threshold |
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
 //! | `mixed` | traces of several hosts, holders outside the trace, hazards |
@@ -21,6 +22,7 @@ mod exclusive;
 mod judge;
 mod losses;
 mod mixed;
+mod proof;
 mod victims;
 mod worse;
 mod writers;

@@ -47,6 +47,14 @@ fn idle_is_who_does_nothing_for_most_of_a_transaction() {
     };
     assert_eq!(unknown(COMMIT), ["no-busy-timeout gave-up +idle-in-transaction <- ? (idle-in-transaction)"]);
     assert_eq!(unknown(OVER), ["no-busy-timeout gave-up <- ? (running)"]);
+    // A text that is not known is another one all the same.
+    let mut process = Process::new(7);
+    process.run(&format!(
+        "{WAL}100 c1 S READ1 -- UPDATE a\n110 c1 X WRITE -- UPDATE a\n{}{COMMIT}",
+        attempts(20_100, "c2", &START, &[1_000])
+    ));
+    process.names.retain(|line| !line.contains("COMMIT"));
+    assert_eq!(judged(&[&process]), ["hold-exceeds-timeout gave-up +idle-in-transaction <- UPDATE a (idle-in-transaction)"]);
     // Another statement took a lock meanwhile.
     let other = format!("30000 c1 X READ2 -- UPDATE z\n30010 c1 U READ2\n{SILENT}");
     assert!(idle(20_108, &other) && !idle(20_108, &other.replace("UPDATE z", "UPDATE a")));
@@ -109,6 +117,8 @@ fn a_statement_is_slow_that_fills_the_hold() {
     // Half of it was a checkpoint's.
     let copies = |until: u64| format!("1000 c1 ckpt start\n{until} c1 ckpt done\n{OVER}");
     assert!(slow(20_108, &copies(11_001)) && !slow(20_108, &copies(11_002)));
+    let copying = |until: u64| met("UPDATE a", 20_108, &copies(until)).ends_with("(checkpointing)");
+    assert!(copying(11_002) && !copying(11_001));
     // Nobody was asked when it ended: the statement that was seen last, late enough, fills the hold, too.
     let seen = |at: u64, sql: &str| format!("{at} c1 X READ2 -- {sql}\n{} c1 U READ2\n{SILENT}", at + 1);
     assert!(slow(20_108, &seen(81_011, "UPDATE a")) && !slow(20_108, &seen(81_010, "UPDATE a")), "nine tenths of 89890");

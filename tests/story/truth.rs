@@ -338,7 +338,10 @@ impl Truth<'_> {
         let killed = world.dead.contains(&world.conns[hold.conn].process);
         let (until, span) = (hold.released.map_or(alive, |released| released.0), wait.span);
         let waits = world.waits.iter().any(|other| {
-            let long = other.refusals.len() > 1 || other.sleeps > 0;
+            // (That RECOVER was refused, too, makes no second attempt.)
+            let tries =
+                other.refusals.iter().filter(|&&refusal| world.refusals[refusal].ask == other.ask || other.why != Why::Recovers);
+            let long = tries.count() > 1 || other.sleeps > 0;
             let causes = self.causes(other);
             other.conn == hold.conn
                 && long

@@ -9,7 +9,6 @@ use crate::analysis::lock::Request;
 use locktrace::event::Slot;
 
 const CKPT: u8 = 1 << Slot::CKPT.0;
-const WRITE: u8 = 1 << Slot::WRITE.0;
 
 /// CKPT was refused: another checkpoint runs. SQLite waits for CKPT with no busy handler unless it is told to.
 pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
@@ -19,12 +18,10 @@ pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
     case.verdict(Cause::CheckpointContended)
 }
 
-/// With CKPT, a reader's slot was refused: again and again with WRITE held, it is a convoy.
+/// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. (What is refused to others is no incident.)
 pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let Request::Shm { mask, exclusive: true } = wait.request else { return None };
-    let reader = mask != 0 && mask & 0b111 == 0 && wait.before.exclusive & CKPT != 0;
-    let convoy = wait.before.exclusive & WRITE != 0 && wait.attempts > 1;
-    reader.then_some(())?;
-    case.verdict(if convoy { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
+    (mask != 0 && mask & 0b111 == 0).then_some(())?;
+    case.verdict(if wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
 }

@@ -302,7 +302,7 @@ const RULES: &[Rule] = &[
 
 /// No traced connection held what was asked for, and the kernel named a process outside the trace that did.
 fn untraced_holder(case: &Case<'_>) -> Option<Verdict> {
-    (case.outside && case.suspects.is_empty()).then_some(())?;
+    case.outside.then_some(())?;
     case.verdict(Cause::UntracedHolder)
 }
 
