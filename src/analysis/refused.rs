@@ -129,10 +129,14 @@ impl Run<'_, '_> {
                 Meaning::Reads => {
                     if let Some((at, number)) = waiting.shared {
                         (waiting.wait.until, waiting.wait.next) = (at, Some(number));
+                        conn.granted = Some(number);
                     }
                     self.end_wait(index, Outcome::Acquired);
                 }
                 Meaning::Over => {
+                    // It could not play a journal back, and the same statement reads now: it, or its own busy handler, tried again.
+                    let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
+                    conn.granted = waiting.shared.filter(|_| tried).map(|shared| shared.1).or(conn.granted);
                     waiting.wait.over = Some(number);
                     self.end_wait(index, Outcome::GaveUp);
                 }

@@ -59,6 +59,10 @@ fn a_victim_that_looked_at_a_journal() {
     assert_eq!(goes_on(slept, "1110 c2 U(NONE)\n"), [done]);
     assert_eq!(goes_on(slept, "1110 c2 check\n1115 c2 RESERVED -- UPDATE b\n1120 c2 U(NONE)\n"), [done]);
     assert_eq!(goes_on(&slept.replace("45+1000 c2 sleep 1000\n", ""), "1110 c2 U(NONE)\n"), [gave_up], "the next statement's");
+    // Its own busy handler calls no xSleep: what it is refused then, it has waited for, too.
+    let anew = "5 c2 open\n10 c2 SHARED -- UPDATE b\n20 c2 check\n30 c2 EXCLUSIVE=BUSY\n40 c2 U(NONE)\n1100 c2 SHARED -- UPDATE b\n1110 c2 RESERVED=BUSY -- UPDATE b\n1120 c2 U(NONE)\n95000 c2 SHARED -- SELECT\n95010 c2 U(NONE)\n";
+    let found = alone(&format!("4 c1 SHARED -- SELECT a\n1000 c1 RESERVED -- UPDATE a\n{anew}90000 c1 U(NONE)\n"));
+    assert_eq!(found, ["hot-journal gave-up <- SELECT a (running)", "hold-exceeds-timeout gave-up <- UPDATE a (running)"]);
     // It was cold (`journal_mode=PERSIST` leaves one): the statement goes on as any other.
     let writes = "4 c2 open\n10 c2 SHARED -- UPDATE b\n20 c2 check\n";
     let holder = "6 c1 RESERVED -- UPDATE a\n";

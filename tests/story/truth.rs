@@ -365,7 +365,8 @@ impl Truth<'_> {
             .map(|work| work.2.min(until).min(span.1).saturating_sub(work.1))
             .sum();
         let copied = hold.work.iter().any(|work| work.0 == Work::Copy) || hold.lock == Lock::Slot(1, true);
-        if blocker.certain && !waits && !killed && !copied && met >= LONG {
+        // (Of very much work in one hold the latest is remembered.)
+        if blocker.certain && !waits && !killed && !copied && met >= LONG && hold.work.len() <= 12 {
             let (mostly, hardly) = (synced >= met / 10 * 6, synced <= met / 10);
             ensure!(!mostly || (id == "syncing" && ids.contains(&"slow-sync")), "{hold:?} was syncing, not {id}, {ids:?}");
             ensure!(!hardly || id != "syncing", "{hold:?} was not syncing");
