@@ -371,7 +371,7 @@ impl Truth<'_> {
             ensure!(!mostly || (id == "syncing" && ids.contains(&"slow-sync")), "{hold:?} was syncing, not {id}, {ids:?}");
             ensure!(!hardly || id != "syncing", "{hold:?} was not syncing");
             // It wrote seven pages at most in the end: too little for so much time.
-            let quiet = hold.idle && hardly && met >= 4 * LONG;
+            let quiet = hold.idle && hold.nature != Nature::Exclusive && hardly && met >= 4 * LONG;
             ensure!(
                 !quiet || (id == "idle-in-transaction" && ids.contains(&"idle-in-transaction")),
                 "{hold:?} was idle, not {id}, {ids:?}"
