@@ -246,6 +246,8 @@ impl Waiting {
         let wait = &mut self.wait;
         wait.next = Some(number);
         wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
+        // (Where the beginning of the connection is missing, this shows it.)
+        wait.before.wal |= record.kind == Kind::SHM_UNMAP;
         let Some(reading) = wait.before.reading else { return };
         let (still, here) = match reading.lock.slot() {
             Some(slot) => {

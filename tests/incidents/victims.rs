@@ -35,6 +35,10 @@ fn exclusive_from_shared_in_wal_mode() {
     let closes = "300 c2 X CKPT\n310 c2 U CKPT\n400 c2 EXCLUSIVE=PENDING\n410 c2 unmap 0\n420 c2 U(NONE)\n430 c2 close\n";
     let expected = "exclusive-mode gave-up <- ? (running)";
     assert_eq!(wal(&format!("{reader}{pending}{again}{closes}")), [expected; 2]);
+    // Nothing else of it is in the trace: who unmaps a wal-index is in WAL mode.
+    let last = "1 c1 SHARED -- SELECT a\n2 c2 SHARED\n4 c2 EXCLUSIVE=PENDING\n400 c2 EXCLUSIVE=PENDING\n410 c2 unmap 0\n420 c2 U(NONE)\n430 c2 close\n90000 c1 U(NONE)\n";
+    let found = without(last, &[1, 2]);
+    assert!(found.iter().all(|line| !line.starts_with("reader-blocks-commit")), "{found:?}");
     // With another slot, nobody does that.
     let other = "100 c2 X CKPT\n110 c2 EXCLUSIVE=BUSY\n120 c2 U CKPT\n";
     assert_eq!(wal(&format!("{reader}{other}")), ["unexplained gave-up <- ? (running)"]);
