@@ -134,6 +134,19 @@ impl Truth<'_> {
                 if proven.is_empty() || open {
                     names.push("unexplained");
                 }
+                if proven.is_empty() {
+                    // Of several holds of one connection in the time of one attempt, one is named.
+                    let spans: Vec<(u64, u64)> =
+                        wait.refusals.iter().map(|&at| (world.refusals[at].start, world.refusals[at].end)).collect();
+                    let near = |hold: &&Hold| {
+                        let until = hold.released.map_or(u64::MAX, |released| released.1);
+                        matches!(hold.lock, Lock::File(3..))
+                            && real.iter().any(|&other| world.holds[other].conn == hold.conn)
+                            && spans.iter().any(|span| hold.taken.0 < span.1 && until > span.0)
+                    };
+                    let all = (0..world.holds.len()).filter(|&at| near(&&world.holds[at]));
+                    names.extend(all.map(|at| name(&at)));
+                }
                 names
             }
             // Nothing shows that it closes.
