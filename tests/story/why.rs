@@ -1,0 +1,113 @@
+//! Why a lock was refused: the causes that an analysis may name for a run of attempts, by what really happened.
+//!
+//! The part of [`super::truth`] that knows the causes' names.
+#![allow(clippy::indexing_slicing)]
+
+use super::truth::Truth;
+use super::world::{Hold, Lock, Nature, Outcome, US, Wait, Why};
+use crate::common::EPOCH;
+use locktrace::event::Kind;
+use locktrace::format::record::Record;
+
+impl Truth<'_> {
+    /// The causes that a run can have; none where it is nothing that an application sees.
+    pub(super) fn causes(&self, wait: &Wait) -> Vec<&'static str> {
+        let world = self.world();
+        let waited = wait.refusals.len() > 1 || wait.sleeps > 0 || wait.outcome == Outcome::Succeeded;
+        match wait.why {
+            // It kept SHARED from an earlier statement, as a transaction does.
+            Why::StartsToWrite if world.conns[wait.conn].exclusive && (wait.sleeps == 0 || self.damaged) => {
+                vec!["hold-exceeds-timeout", "no-busy-timeout", "upgrade-refused", "unexplained"]
+            }
+            Why::StartsToWrite if world.conns[wait.conn].exclusive => vec!["hold-exceeds-timeout", "unexplained"],
+            Why::StartsToWrite if waited => vec!["hold-exceeds-timeout"],
+            Why::StartsToWrite if wait.slept_before => vec!["hold-exceeds-timeout", "unexplained"],
+            Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) || self.slept_aside(wait) => {
+                vec!["no-busy-timeout", "unexplained"]
+            }
+            Why::StartsToWrite => vec!["no-busy-timeout"],
+            Why::Upgrades => vec!["upgrade-refused"],
+            Why::Commits => vec!["reader-blocks-commit"],
+            Why::Copies(true) if wait.refusals.len() > 1 => vec!["checkpoint-convoy"],
+            Why::Copies(true) => vec!["checkpoint-starved"],
+            Why::Checkpoints(true) => vec!["checkpoint-contended"],
+            Why::Recovers => self.recovery(wait),
+            Why::PlaysBack => vec!["hot-journal"],
+            // Without a sleep, the next one that asks for EXCLUSIVE may be the same statement: another writer, or the close.
+            Why::Enters if wait.sleeps == 0 => vec!["exclusive-mode", ""],
+            Why::Enters => vec!["exclusive-mode"],
+            Why::Switches => vec!["journal-mode-switch"],
+            Why::Reads => {
+                let proven = self.proven_of(wait);
+                let real: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
+                let of = if proven.is_empty() { &real } else { &proven };
+                let name = |&hold: &usize| match world.holds[hold].nature {
+                    Nature::Commit => "commit-blocks-reader",
+                    Nature::LastClose => "last-close",
+                    Nature::HotJournal => "hot-journal",
+                    Nature::Exclusive => "exclusive-mode",
+                    Nature::Switch => "journal-mode-switch",
+                };
+                let mut names: Vec<&str> = of.iter().map(name).collect();
+                if of.iter().any(|&hold| self.looks_like_a_commit(&world.holds[hold])) {
+                    names.extend(["commit-blocks-reader", "unexplained"]);
+                }
+                // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
+                let open =
+                    of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
+                if proven.is_empty() || open {
+                    names.push("unexplained");
+                }
+                if proven.is_empty() {
+                    // Of several holds of one connection in the time of one attempt, one is named.
+                    let spans: Vec<(u64, u64)> =
+                        wait.refusals.iter().map(|&at| (world.refusals[at].start, world.refusals[at].end)).collect();
+                    let near = |hold: &&Hold| {
+                        let until = hold.released.map_or(u64::MAX, |released| released.1);
+                        matches!(hold.lock, Lock::File(3..))
+                            && real.iter().any(|&other| world.holds[other].conn == hold.conn)
+                            && spans.iter().any(|span| hold.taken.0 < span.1 && until > span.0)
+                    };
+                    let all = (0..world.holds.len()).filter(|&at| near(&&world.holds[at]));
+                    names.extend(all.map(|at| name(&at)));
+                }
+                names
+            }
+            // Nothing shows that it closes.
+            Why::Closes if self.is_last(wait) => vec!["unexplained", ""],
+            Why::Copies(false) | Why::Checkpoints(false) | Why::Spares | Why::Closes => vec![],
+        }
+    }
+
+    /// Its thread slept shortly before, and the recorder could not tell for whom.
+    fn slept_aside(&self, wait: &Wait) -> bool {
+        let process = &self.story.processes[self.world().conns[wait.conn].process];
+        let number = self.world().conns[wait.conn].number;
+        let before = |record: &&Record| record.start - EPOCH.ticks < wait.span.0;
+        let mut own: Vec<u64> = process.records.iter().filter(before).filter(|it| it.conn == number).map(|it| it.start).collect();
+        own.sort_unstable();
+        let since = own.iter().rev().nth(5).copied().unwrap_or(0);
+        let aside = |it: &Record| it.kind == Kind::SLEEP && it.conn == 0 && it.tid == wait.tid && it.start > since;
+        // Or while it found the wal-index out of order, which is no busy handler's sleep.
+        let found = |other: &Wait| other.conn == wait.conn && other.why == Why::Recovers && other.sql == wait.sql;
+        process.records.iter().filter(before).any(aside) || self.world().waits.iter().any(found)
+    }
+
+    /// In exclusive mode, but it ended, or the trace did, soon after the only commit that can be seen; which one that is, losses decide.
+    fn looks_like_a_commit(&self, hold: &Hold) -> bool {
+        let until = hold.released.map_or_else(|| self.alive(self.world().conns[hold.conn].process), |released| released.0);
+        let worked: u64 = hold.work.iter().map(|work| work.2 - work.1).sum();
+        let rest = until.saturating_sub(hold.work.last().map_or(hold.taken.0, |last| last.2));
+        let one = hold.commits == 0 || (hold.commits == 1 && rest < (60_000 * US).max(3 * worked));
+        hold.nature == Nature::Exclusive && (one || self.damaged)
+    }
+
+    fn recovery(&self, wait: &Wait) -> Vec<&'static str> {
+        let asked = wait.refusals.iter().any(|&refusal| self.world().refusals[refusal].ask != wait.ask);
+        match wait.outcome {
+            _ if asked => vec!["wal-recovery"],
+            Outcome::Succeeded if wait.sleeps == 0 => vec![],
+            _ => vec!["wal-recovery", "wal-protocol-retry", "unexplained", ""],
+        }
+    }
+}
