@@ -93,7 +93,7 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         suspects: &suspects,
         gaps: &found.gaps[wait.who.log.0 as usize],
         all_gaps: found.gaps,
-        losses: found.losses,
+        losses: found.losses || run.incomplete,
         alive: found.alive,
         rollback: wait.db.is_some_and(|db| !found.databases[db as usize].modes.wal),
     };

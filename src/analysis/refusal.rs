@@ -41,7 +41,7 @@ pub struct Refusal {
     pub in_process: bool,
     /// When the kernel was asked who has the lock; see [`super::Analysis::outside`].
     pub asked: Option<Asked>,
-    /// Holds that ended before it were forgotten: a possible holder may be missing.
+    /// A possible holder may be missing: holds that ended before it were forgotten, or the one that was certain, so that nobody looked for others, is not any more.
     pub forgotten: bool,
     /// It is in the sums: nothing about it changes any more.
     pub(crate) counted: bool,
@@ -55,9 +55,11 @@ impl Refusal {
 
     /// These holders are no more than possible.
     pub(crate) fn doubt(&mut self, whom: impl Fn(&Holder) -> bool) {
+        let certain = self.has_certain();
         for holder in self.holders.iter_mut().filter(|holder| whom(holder)) {
             holder.certain = false;
         }
+        self.forgotten |= certain && !self.has_certain();
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     pub named: Vec<Named>,
     /// Holders of one attempt that were not named.
     pub more: u32,
+    /// A possible holder may be missing.
+    pub incomplete: bool,
     /// The ticks at which the attempt began about which the kernel named a process outside the trace.
     pub outside: Option<u64>,
 }
@@ -90,7 +92,15 @@ impl Runs {
 
     fn push(&mut self, wait: Wait, live: bool) -> u32 {
         let number = self.base + self.entries.len() as u32;
-        self.entries.push_back(Entry { wait, live, refusals: VecDeque::new(), named: Vec::new(), more: 0, outside: None });
+        self.entries.push_back(Entry {
+            wait,
+            live,
+            refusals: VecDeque::new(),
+            named: Vec::new(),
+            more: 0,
+            incomplete: false,
+            outside: None,
+        });
         number
     }
 
@@ -149,7 +159,7 @@ impl Runs {
             self.first.push(entry.wait);
         }
         let (wait, live) = (entry.wait, entry.live);
-        let gone = Entry { wait, live, refusals: VecDeque::new(), named: Vec::new(), more: 0, outside: None };
+        let gone = Entry { wait, live, refusals: VecDeque::new(), named: Vec::new(), more: 0, incomplete: false, outside: None };
         self.standing.insert(number, std::mem::replace(entry, gone));
         self.front += 1;
         (!live).then_some(number)

@@ -172,6 +172,7 @@ impl Run<'_, '_> {
             run.refusals.pop_front();
         }
         run.more = run.more.max(refusal.more_holders);
+        run.incomplete |= refusal.forgotten && !refusal.has_certain();
         for holder in &refusal.holders {
             let Some(holding) = self.holdings.find(holder.who, holder.lock, holder.since) else { continue };
             let (tid, certain, same_thread) = (holder.tid, holder.certain, holder.same_thread);

@@ -158,3 +158,29 @@ fn who_may_have_died_did_not_refuse() {
     assert_eq!(story(50_000), ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
     assert_eq!(story(39_000), ["unexplained gave-up <- UPDATE a (gone)"]);
 }
+
+#[test]
+fn where_the_certain_one_is_in_doubt_nobody_has_looked_for_others() {
+    // The first process has WRITE, so it seems; but its lock is lost (another library closed the file, say): the second process gets WRITE while the third one
+    // asks for it. Of the second one nothing was known when the attempt was refused, and nobody looked further, since there was a certain one.
+    let forgotten = |second: &str| {
+        let (mut first, mut other, mut victim) = (Process::new(100), Process::new(200), Process::new(300));
+        first.run("10 c1 S READ1 -- UPDATE a\n20 c1 X WRITE -- UPDATE a\n90000 c2 open\n");
+        other.run(second);
+        victim.run(
+            "30 c1 S READ1 -- UPDATE c\n1000+50 c1 X WRITE=BUSY -- UPDATE c\n1060 c1 U READ1\n1070 c1 sleep 1000\n5000 c2 open\n",
+        );
+        let dir = tempfile::tempdir().unwrap();
+        [&first, &other, &victim].iter().for_each(|process| process.write(dir.path()));
+        let trace = Trace::open(dir.path()).unwrap();
+        let analysis = Analysis::of(&trace, Options::default()).unwrap();
+        let [refusal] = &analysis.refusals[..] else { panic!("one attempt was refused") };
+        assert_eq!(refusal.holders.len(), 1);
+        (refusal.holders[0].certain, refusal.forgotten)
+    };
+    assert_eq!(forgotten("5 c1 S READ1 -- SELECT b\n60000 c1 U READ1\n"), (true, false));
+    assert_eq!(
+        forgotten("5 c1 S READ1 -- UPDATE b\n1010+60 c1 X WRITE -- UPDATE b\n60000 c1 U WRITE\n60010 c1 U READ1\n"),
+        (false, true)
+    );
+}

@@ -172,7 +172,7 @@ pub(crate) struct Case<'a> {
     pub gaps: &'a Gaps,
     /// Of each log.
     pub all_gaps: &'a [Gaps],
-    /// Records are missing somewhere, so that a holder can be missing, too.
+    /// Records are missing somewhere, or holders were not looked for or were forgotten: another one can be missing.
     pub losses: bool,
     /// The latest sign of life of each log.
     pub alive: &'a [Instant],
