@@ -188,6 +188,8 @@ impl Truth<'_> {
             _ if wait.why == Why::Upgrades => &["gave-up"],
             // Its own busy handler, or its next statement: nobody can tell.
             Outcome::Succeeded if wait.why == Why::PlaysBack && wait.sleeps == 0 => &["succeeded-after-wait", "gave-up"],
+            // It has SHARED again, and what it does next would tell.
+            Outcome::Succeeded if wait.why == Why::PlaysBack && self.is_last(wait) => &["succeeded-after-wait", "open"],
             Outcome::Succeeded => &["succeeded-after-wait"],
             // Which statement asks for EXCLUSIVE from SHARED is not known, so a later one's read may belong to it.
             Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],
