@@ -144,12 +144,12 @@ impl<'t> Stream<'t> {
         let entry = self.order.entries.pop_front()?;
         let number = entry.number();
         (event.log, event.number) = (self.log, number);
-        event.record = if self.apart.is_empty() { self.room.record(number) } else { self.from_apart(number) };
+        event.record = if self.apart.is_empty() { self.room.record(number) } else { self.stood_apart(number) };
         Some(entry.key)
     }
 
     #[cold]
-    fn from_apart(&mut self, number: u64) -> Record {
+    fn stood_apart(&mut self, number: u64) -> Record {
         self.apart.remove(&number).unwrap_or_else(|| self.room.record(number))
     }
 
