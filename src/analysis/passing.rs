@@ -6,11 +6,12 @@
 use super::connections::Index;
 use super::holding::Ending;
 use super::lock::LockId;
-use super::refused::{Earlier, as_writer, reading};
+use super::refused::{Earlier, as_writer};
 use super::run::Run;
 use super::snapshot::{Commit, Stale};
 use super::timeline::{End, NEVER, Taken};
 use super::times::Call;
+use super::waits::Reading;
 use crate::trace::Event;
 use locktrace::event::{Level, Slot};
 
@@ -55,7 +56,7 @@ impl Run<'_, '_> {
     /// It took WRITE while it was reading: that fails if somebody has committed since.
     fn upgrades(&mut self, index: Index, call: &Call<'_>, db: u32, earlier: Earlier) {
         let Some(conn) = self.conns.get(index) else { return };
-        let Some(reading) = reading(conn, earlier.lifetime) else { return };
+        let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
         let event = call.event;
         if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &self.times) {
             conn.stale = Some(Box::new(Stale {

@@ -148,7 +148,7 @@ impl Run<'_, '_> {
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
         let wal = conn.mode.wal || matches!(request, Request::Shm { .. });
-        let reading = reading(conn, before.lifetime);
+        let reading = Reading::under(&mut conn.locks, before.lifetime);
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let asleep = |(before, kind)| (before, if self.asleep.since(log, record.tid, before) { Kind::SLEEP } else { kind });
         let earlier = earlier.map(asleep);
@@ -216,14 +216,4 @@ pub(super) fn as_writer(conn: &mut super::connections::Conn, lock: LockId) -> Ta
     }
     let sql = conn.locks.taken(reserved).sql;
     Taken { sql: if sql == 0 { taken.sql } else { sql }, ..taken }
-}
-
-/// The lock a connection reads under; of several readers' slots (a log restart), the one taken last.
-pub(super) fn reading(conn: &mut super::connections::Conn, lifetime: bool) -> Option<Reading> {
-    let held = conn.locks.shared;
-    let slots = (Slot::READ0.0..Slot::COUNT).filter(|slot| held & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
-    let latest = slots.max_by_key(|&lock| conn.locks.taken(lock).number);
-    let shared = LockId::file(Level::SHARED);
-    let lock = latest.or_else(|| (conn.locks.level.0 >= Level::SHARED && !lifetime).then_some(shared))?;
-    Some(Reading::of(lock, conn.locks.taken(lock)))
 }

@@ -180,7 +180,9 @@ impl Locks {
             self.set_level(told.before, &began_unseen, unseen, out);
         }
         if told.after != self.level.0 {
-            self.set_level(told.after, &taken, released, out);
+            // A level to which it falls was there before: nobody saw it taken.
+            let how = if told.after < self.level.0 { &began_unseen } else { &taken };
+            self.set_level(told.after, how, released, out);
         }
 
         let mut left = slots;

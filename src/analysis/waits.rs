@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::{LockId, Request};
-use super::timeline::{ConnId, Taken};
+use super::timeline::{ConnId, Locks, Taken};
 use super::times::Instant;
 use locktrace::event::{Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
@@ -63,6 +63,16 @@ pub(crate) fn is_cut(number: u32, us: u64) -> bool {
 impl Reading {
     pub(crate) fn of(lock: LockId, taken: &Taken) -> Reading {
         Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
+    }
+
+    /// The lock a connection with these reads under; of several readers' slots (a log restart), the one taken last. `lifetime`: its SHARED is that of WAL mode.
+    pub(crate) fn under(locks: &mut Locks, lifetime: bool) -> Option<Reading> {
+        let held = locks.shared;
+        let slots = (Slot::READ0.0..Slot::COUNT).filter(|slot| held & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
+        let latest = slots.max_by_key(|&lock| locks.taken(lock).number);
+        let shared = LockId::file(Level::SHARED);
+        let lock = latest.or_else(|| (locks.level.0 >= Level::SHARED && !lifetime).then_some(shared))?;
+        Some(Reading::of(lock, locks.taken(lock)))
     }
 
     /// The reader's slot that this record shows to be held, of which nothing else is known. (SHARED may be the lifetime lock of WAL mode.)

@@ -184,10 +184,11 @@ proptest! {
         calls in proptest::collection::vec((0usize..2, 1u32..3, 0usize..CALLS.len(), 0usize..3), 1..50),
     ) {
         let mut processes = [Process::new(100), Process::new(200)];
-        let mut us = 100;
+        let (mut us, mut told) = (100, String::new());
         for (process, conn, call, sql) in calls {
             us += 10;
             let sql = ["", " -- a", " -- b"][sql];
+            told += &format!("{process}: {us} c{conn} {}{sql}\n", CALLS[call]);
             processes[process].run(&format!("{us} c{conn} {}{sql}", CALLS[call]));
         }
         let (_dir, trace) = trace_of(&[&processes[0], &processes[1]]);
@@ -208,7 +209,7 @@ proptest! {
             .collect();
         let found: BTreeSet<_> =
             snapshot.rows.iter().filter_map(|row| row.wants.map(|want| (row.who, want.request, want.since, want.attempts))).collect();
-        prop_assert_eq!(found, waits);
+        prop_assert_eq!(found, waits, "{}", told);
         // Whoever is named as in the way holds what refuses it.
         for waiter in snapshot.rows.iter().filter(|row| row.waits()) {
             for &blocker in &waiter.blockers {

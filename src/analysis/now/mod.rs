@@ -343,11 +343,8 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     if let Some(request) = Request::of(record).filter(|_| record.rc.is_busy()) {
         let span = (record.start, record.end());
         let mut wait = Wait::new(conn.id, conn.db, request, number, record, span);
-        let shared = LockId::file(Level::SHARED);
-        let reads = conn.locks.level.0 >= Level::SHARED && !conn.mode.lifetime;
-        let reading = reads.then(|| Reading::of(shared, conn.locks.taken(shared)));
         (wait.before.wal, wait.before.checked) = (wait.before.wal || conn.mode.wal, conn.checked);
-        wait.before.reading = wait.before.reading.or(reading);
+        wait.before.reading = Reading::under(&mut conn.locks, conn.mode.lifetime);
         conn.waiting = Some(Waiting::new(wait, 0));
     }
     gave_up
