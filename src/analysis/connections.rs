@@ -47,6 +47,8 @@ pub(crate) struct Conn {
     pub released: Option<u32>,
     /// It took WRITE with its last record while its snapshot was stale.
     pub stale: Option<Box<Stale>>,
+    /// The statement of its last WRITE, where nothing was put into the WAL under it; 0 = none, or not known.
+    pub in_vain: u64,
     /// Bytes that had gone into the WAL when it began to read.
     pub wal_at_read: u64,
 }
@@ -115,6 +117,7 @@ impl Connections {
             watched: 0,
             released: None,
             stale: None,
+            in_vain: 0,
             wal_at_read: 0,
         };
         let index = self.free.pop().unwrap_or_else(|| {

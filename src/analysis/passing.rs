@@ -81,8 +81,10 @@ impl Run<'_, '_> {
             self.signs.wrote(db, who, event);
         }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
+            let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
+            conn.in_vain = if wrote { 0 } else { taken.sql };
             if let End::Released(at, _) = end
-                && conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2]
+                && wrote
             {
                 self.signs.wrote(db, who, event);
                 let commit = Commit {

@@ -158,7 +158,8 @@ impl Run<'_, '_> {
         let waited = reading.is_some_and(|reading| {
             conn.granted == Some(reading.number) && (reading.tid, reading.sql) == (record.tid, record.sql) && reading.sql != 0
         });
-        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, ..wait.before };
+        let in_vain = record.sql != 0 && conn.in_vain == record.sql;
+        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, in_vain, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {

@@ -100,6 +100,9 @@ pub struct Before {
     pub reading: Option<Reading>,
     /// Its statement had to wait for that lock already.
     pub waited: bool,
+    /// The same statement had WRITE last, and put nothing into the WAL: its snapshot may have been stale, and its busy handler, of which nothing is seen where it is
+    /// the application's own, was called then (btree.c: `sqlite3BtreeBeginTrans`).
+    pub in_vain: bool,
 }
 
 /// A run of refused attempts of one connection for one lock.
@@ -184,6 +187,7 @@ impl Wait {
                 earlier: None,
                 reading: Reading::unseen(record, number),
                 waited: false,
+                in_vain: false,
             },
             kept: 0,
             released: 0,

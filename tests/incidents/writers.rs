@@ -106,6 +106,13 @@ fn who_slept_for_nobody_knows_whom_has_a_busy_handler() {
     assert_eq!(other(""), ["no-busy-timeout gave-up <- INSERT a (running)"]);
     assert_eq!(other("1530+1000 c0@103 sleep 1000\n"), ["no-busy-timeout gave-up <- INSERT a (running)"]);
     assert_eq!(other("1530+1000 c0@102 sleep 1000\n"), ["unexplained gave-up <- INSERT a (running)"]);
+    // An application's own busy handler sleeps unseen: the same statement again may be another attempt of it. Unless it had written.
+    let same = |wrote: &str| {
+        let begin = format!("1400 c2 S READ1 -- INSERT b\n1500 c2 X WRITE -- INSERT b\n{wrote}1510 c2 U WRITE\n1520 c2 U READ1\n");
+        wal(&format!("{begin}{}{again}{last}", writer(2_000, 8_000)))
+    };
+    assert_eq!(same(""), ["unexplained gave-up <- INSERT a (running)"]);
+    assert_eq!(same("1505 c2 wrote wal 4120\n"), ["no-busy-timeout gave-up <- INSERT a (running)"]);
 }
 
 #[test]

@@ -77,12 +77,18 @@ impl Truth<'_> {
 
     /// Whether its connection did nothing after it that shows how it went on.
     pub(super) fn is_last(&self, wait: &Wait) -> bool {
+        self.later(wait) == 0
+    }
+
+    /// What its connection did after it, but give up locks and sleep.
+    fn later(&self, wait: &Wait) -> usize {
         let process = &self.story.processes[self.world().conns[wait.conn].process];
         let number = self.world().conns[wait.conn].number;
-        !process.records.iter().any(|record| {
+        let of_it = process.records.iter().filter(|record| {
             let waits = matches!(record.kind, Kind::UNLOCK | Kind::SLEEP) || record.flags.has(Flags::SHM_UNLOCK);
             record.conn == number && record.start - EPOCH.ticks > wait.span.1 && !waits
-        })
+        });
+        of_it.count()
     }
 
     /// The run that an incident is about.
@@ -189,7 +195,7 @@ impl Truth<'_> {
             // Its own busy handler, or its next statement: nobody can tell.
             Outcome::Succeeded if wait.why == Why::PlaysBack && wait.sleeps == 0 => &["succeeded-after-wait", "gave-up"],
             // It has SHARED again, and what it does next would tell.
-            Outcome::Succeeded if wait.why == Why::PlaysBack && self.is_last(wait) => &["succeeded-after-wait", "open"],
+            Outcome::Succeeded if wait.why == Why::PlaysBack && self.later(wait) <= 1 => &["succeeded-after-wait", "open"],
             Outcome::Succeeded => &["succeeded-after-wait"],
             // Which statement asks for EXCLUSIVE from SHARED is not known, so a later one's read may belong to it.
             Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],

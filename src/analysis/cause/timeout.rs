@@ -26,7 +26,7 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.outcome == Outcome::GaveUp;
     // A sleep before it makes it the last of several attempts, one after it the first; so that there was none has to be seen.
     let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_run(number));
-    if !wants_to_write(case) || !once || !at_start(case) || !awake {
+    if !wants_to_write(case) || !once || !at_start(case) || !awake || wait.before.in_vain {
         return None;
     }
     // A change of journal mode is refused like this, too, whatever the timeout: without the text it cannot be excluded.
