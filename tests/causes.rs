@@ -12,6 +12,7 @@ use story::plan::{Plan, Story, plan};
 use story::truth::Truth;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use sqlite_locktrace::analysis::audit::Audit;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::{Trace, jsonl};
@@ -130,8 +131,13 @@ fn partly(plan: &Plan, losses: &[(usize, Loss)]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The same stories in every ordinary run, so that a change is what turns it red; others each time where somebody asks for more of them (`PROPTEST_CASES=10000`).
+fn seed() -> RngSeed {
+    if std::env::var_os("PROPTEST_CASES").is_some() { RngSeed::Random } else { RngSeed::Fixed(3) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, rng_seed: seed(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whole_traces_tell_the_truth(plan in plan(), export in prop_oneof![3 => Just(false), 1 => Just(true)]) {

@@ -202,6 +202,8 @@ impl Truth<'_> {
             Outcome::GaveUp => &["gave-up"],
             // (Where the wal-index has to be made anew before it can ask again, that looks like another thing.)
             Outcome::Open if wait.exhausted || wait.why == Why::Enters => &["gave-up", "open"],
+            // In exclusive mode the read lock is kept, as by an upgrade; a sleep, which is still to come, tells them apart.
+            Outcome::Open if self.world().conns[wait.conn].exclusive && wait.sleeps == 0 => &["gave-up", "open"],
             Outcome::Open => &["open"],
         };
         ensure!(outcomes.contains(&incident.ended.id()), "{} is none of {outcomes:?}", incident.ended.id());

@@ -24,6 +24,8 @@ pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
     let kept = wait.kept > 0 && !same && !case.gap_from(wait.numbers.0);
     let another = reading.tid != wait.tid || (reading.sql != 0 && wait.sql != 0 && reading.sql != wait.sql);
     let earlier = another && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
-    (wait.sleeps == 0 && (kept || earlier))
+    // In exclusive mode a change of journal mode is refused like this: without the text it cannot be excluded.
+    let switch = wait.request == Request::File(Level::RESERVED) && wait.sql != 0 && case.sql.is_none();
+    (wait.sleeps == 0 && (kept || earlier) && !switch)
         .then(|| Verdict { cause: Cause::UpgradeRefused, evidence: vec![case.own(reading.number, Role::Reading)] })
 }
