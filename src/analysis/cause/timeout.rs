@@ -20,6 +20,11 @@ fn at_start(case: &Case<'_>) -> bool {
     }
 }
 
+/// A change of journal mode is refused once, too, whatever the timeout: without the text it cannot be excluded.
+fn may_change_mode(case: &Case<'_>) -> bool {
+    case.wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode)
+}
+
 /// One attempt, no sleep, the read lock given back, and that was all.
 pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
@@ -29,8 +34,7 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     if !wants_to_write(case) || !once || !at_start(case) || !awake || wait.before.in_vain {
         return None;
     }
-    // A change of journal mode is refused like this, too, whatever the timeout: without the text it cannot be excluded.
-    if wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode) {
+    if may_change_mode(case) {
         return None;
     }
     // Its next call gives the read lock back; without one it is a checkpoint. It shows that it did not wait.
@@ -44,6 +48,7 @@ pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.outcome == Outcome::Acquired;
     let given_back = wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
     let start = at_start(case) || given_back;
+    let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.outcome != Outcome::Acquired && may_change_mode(case));
     (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;
     case.verdict(Cause::HoldExceedsTimeout)
 }
