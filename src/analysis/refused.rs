@@ -107,7 +107,9 @@ impl Run<'_, '_> {
                         waiting.shared = Some((end, number));
                     } else {
                         // A reader's slot that it does without, whoever has it, is another matter.
-                        beside = record.kind == Kind::SHM_LOCK && record.rc.is_busy();
+                        beside = record.kind == Kind::SHM_LOCK
+                            && record.rc.is_busy()
+                            && Request::of(record) != Some(waiting.wait.request);
                     }
                     if !beside {
                         return waiting.index;

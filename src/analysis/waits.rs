@@ -32,6 +32,7 @@ pub enum Outcome {
 pub(crate) const PATIENCE_NS: u64 = 200_000_000;
 
 /// A checkpoint begins.
+const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
 const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
 
 /// The read lock under which a connection asked for more.
@@ -322,6 +323,14 @@ impl Waiting {
                 // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
                 let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
                 let same = record.tid == wait.tid && (record.sql == sql || unknown);
+                // Who wants to write reads first. Without that it wants to put a header in order that a writer, stopped in the midst of it, has left
+                // half written, and tries again at once (wal.c: `walIndexReadHdr`).
+                let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
+                let header = (request == Some(WRITE) && record.shm_shared == 0)
+                    || (record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0);
+                if writes && header && same {
+                    return Meaning::Waits;
+                }
                 if request == Some(wait.request) {
                     let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {

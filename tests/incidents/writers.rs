@@ -116,6 +116,22 @@ fn who_slept_for_nobody_knows_whom_has_a_busy_handler() {
 }
 
 #[test]
+fn a_header_half_written_is_read_again_at_once() {
+    // A writer is stopped while it writes the wal-index's header: who comes to read asks for WRITE to put it in order, in vain, and tries again without a sleep.
+    let writer =
+        "100 c1 S READ1 -- INSERT a\n105 c1 X WRITE -- INSERT a\n9000 c1 wrote wal 4120\n9000 c1 U WRITE\n9005 c1 U READ1\n";
+    let first = attempts(300, "c2", &START, &[]) + "330+1000 c2 sleep 1000\n";
+    let header = "1400 c2 X WRITE=BUSY -- INSERT b\n1410 c2 S RECOVER -- INSERT b\n1420 c2 U RECOVER\n";
+    let granted =
+        "9100 c2 S READ1 -- INSERT b\n9110 c2 X WRITE -- INSERT b\n9120 c2 wrote wal 4120\n9130 c2 U WRITE\n9140 c2 U READ1\n";
+    let waited = ["hold-exceeds-timeout succeeded-after-wait <- INSERT a (running)"];
+    assert_eq!(wal(&format!("{writer}{first}{granted}")), waited);
+    let again = attempts(1_500, "c2", &START, &[]) + "1530+7500 c2 sleep 7500\n";
+    assert_eq!(wal(&format!("{writer}{first}{header}{again}{granted}")), waited);
+    assert_eq!(wal(&format!("{writer}{first}{header}{}{granted}", header.replace("14", "15"))), waited);
+}
+
+#[test]
 fn a_snapshot_gets_stale() {
     let reads = "100 c2 S READ1 -- SELECT b\n";
     let commit = "200 c1 S READ1 -- INSERT a\n210 c1 X WRITE -- INSERT a\n220 c1 wrote wal 4120\n230 c1 U WRITE\n240 c1 U READ1\n";

@@ -1,6 +1,7 @@
 //! Four threads of a rusqlite program that all write, with BEGIN IMMEDIATE and a timeout that always is enough.
 //: {"clean": true}
 //: {"may": "hold-exceeds-timeout", "outcome": "succeeded-after-wait"}
+//: {"may": "wal-protocol-retry", "outcome": "succeeded-after-wait"}
 
 use rusqlite::{Connection, TransactionBehavior};
 use std::time::Duration;
