@@ -328,6 +328,8 @@ impl Waiting {
                 let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
                 let header = (request == Some(WRITE) && record.shm_shared == 0)
                     || (record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0);
+                // (Where it got WRITE for that, it gives it up again.)
+                let header = header || (record.kind == Kind::SHM_LOCK && request.is_none() && slots == 1 << Slot::WRITE.0);
                 if writes && header && same {
                     return Meaning::Waits;
                 }

@@ -129,6 +129,8 @@ fn a_header_half_written_is_read_again_at_once() {
     let again = attempts(1_500, "c2", &START, &[]) + "1530+7500 c2 sleep 7500\n";
     assert_eq!(wal(&format!("{writer}{first}{header}{again}{granted}")), waited);
     assert_eq!(wal(&format!("{writer}{first}{header}{}{granted}", header.replace("14", "15"))), waited);
+    let own = "9050 c2 X WRITE -- INSERT b\n9060 c2 U WRITE\n";
+    assert_eq!(wal(&format!("{writer}{first}{own}{granted}")), waited);
 }
 
 #[test]
