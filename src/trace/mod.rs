@@ -93,17 +93,7 @@ impl Log {
     /// One that says nothing but these names.
     #[cfg(test)]
     pub(crate) fn with_names(names: Names) -> Log {
-        let header = Header {
-            clock: ClockKind::Monotonic,
-            capacity: 1,
-            pid: 1,
-            boot_id: [1; 16],
-            first: Anchor::default(),
-            head: 0,
-            lost_space: 0,
-            lost_names: 0,
-            last: None,
-        };
+        let header = Header::new(ClockKind::Monotonic, 1, 1, [1; 16], Anchor::default());
         Log::new("1-1".to_owned(), PathBuf::new(), &header, names)
     }
 }

@@ -284,17 +284,7 @@ mod tests {
 
     /// A ring of `capacity` records whose writer has claimed `head`.
     fn write(path: &Path, capacity: u64, head: u64) {
-        let header = Header {
-            clock: ClockKind::Monotonic,
-            capacity,
-            pid: 1,
-            boot_id: [1; 16],
-            first: Anchor::default(),
-            head,
-            lost_space: 0,
-            lost_names: 0,
-            last: None,
-        };
+        let header = Header { head, ..Header::new(ClockKind::Monotonic, capacity, 1, [1; 16], Anchor::default()) };
         let mut file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
         file.write_all(&header.encode()[..]).unwrap();
         for number in head.saturating_sub(capacity)..head {

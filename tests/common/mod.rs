@@ -67,17 +67,8 @@ pub struct Process {
 impl Process {
     /// A process whose connections all open `/data/app.db`.
     pub fn new(pid: u32) -> Process {
-        let header = Header {
-            clock: ClockKind::Tsc,
-            capacity: 0,
-            pid,
-            boot_id: *b"0123456789abcdef",
-            first: EPOCH,
-            head: 0,
-            lost_space: 0,
-            lost_names: 0,
-            last: Some(anchor_at(10_000_000)),
-        };
+        let header = Header::new(ClockKind::Tsc, 0, pid, *b"0123456789abcdef", EPOCH);
+        let header = Header { last: Some(anchor_at(10_000_000)), ..header };
         let mut process = Process {
             id: format!("{pid}-17979cfe362a0000"),
             header,

@@ -182,6 +182,11 @@ fn fixed_check(bytes: &[u8]) -> u64 {
 }
 
 impl Header {
+    /// The header of a ring that nothing was written to.
+    pub const fn new(clock: ClockKind, capacity: u64, pid: u32, boot_id: [u8; 16], first: Anchor) -> Header {
+        Header { clock, capacity, pid, boot_id, first, head: 0, lost_space: 0, lost_names: 0, last: None }
+    }
+
     /// The header's 4096 bytes.
     pub fn encode(&self) -> Box<[u8; SIZE]> {
         let mut bytes = Box::new([0; SIZE]);

@@ -44,17 +44,7 @@ impl Log {
         let id = format!("{}-{:016x}", std::process::id(), first.real_ns);
         let names_path = config.dir.join(format!("{id}.{NAMES_EXTENSION}"));
         let names = Names::create(&names_path, first.real_ns, forked, config.sql)?;
-        let header = Header {
-            clock: clock::kind(),
-            capacity: config.capacity(),
-            pid: std::process::id(),
-            boot_id: boot_id(),
-            first,
-            head: 0,
-            lost_space: 0,
-            lost_names: 0,
-            last: None,
-        };
+        let header = Header::new(clock::kind(), config.capacity(), std::process::id(), boot_id(), first);
         let map = Map::create(&config.dir.join(format!("{id}.{RING_EXTENSION}")), &header).inspect_err(|_| {
             let _ = std::fs::remove_file(&names_path);
         })?;

@@ -86,17 +86,7 @@ mod tests {
     /// The ends of what is kept of these stretches, round these windows.
     fn kept(windows: &[Window], stretches: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
         let dir = tempfile::tempdir().unwrap();
-        let header = Header {
-            clock: ClockKind::Monotonic,
-            capacity: 64,
-            pid: 1,
-            boot_id: [1; 16],
-            first: Anchor::default(),
-            head: 0,
-            lost_space: 0,
-            lost_names: 0,
-            last: None,
-        };
+        let header = Header::new(ClockKind::Monotonic, 64, 1, [1; 16], Anchor::default());
         std::fs::write(dir.path().join("1-1.ring"), &header.encode()[..]).unwrap();
         let trace = Trace::open(dir.path()).unwrap();
         let mut overview = Overview::new(&trace, &|| ());
