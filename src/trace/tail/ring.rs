@@ -1,34 +1,24 @@
-//! One log while it is being written: what is new in its ring and in its names, each time it is asked.
+//! The end of a ring that grows.
 //!
-//! In come the paths of the two files; out go records, each once, and lines of names; and a [`Tally`] of every number that did not come.
 //! A number is read when the header says that it was claimed. If its slot does not hold it yet, its writer is still at it: the slot is
-//! looked at again until it does, or until [`PATIENCE`] has passed or the ring has gone over it. Nothing is mapped, and nothing is
-//! written: the traced process cannot tell. Called by [`super::follow`].
-#![forbid(unsafe_code)]
-
-use super::directory::parse;
-use super::error::{Error, Place, Problem};
-use super::names::Object;
-use super::ring::{self, Tally, read_up_to};
+//! looked at again until it does, or until [`PATIENCE`] has passed or the ring has gone over it.
+use crate::trace::error::{Error, Place};
+use crate::trace::ring::{self, Tally, read_up_to};
 use locktrace::format::header::{self, Header};
 use locktrace::format::record::{self, Record, Slot};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a claimed record may take to be written before it is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time.
 const BLOCK: usize = 1 << 18;
 
 /// Claimed numbers that are waited for; more than these are given up at once.
 const MOST_HOLES: usize = 4096;
-
-/// A longer line is no line of names.
-const LONGEST_LINE: usize = 16 << 20;
 
 /// A number that was claimed and not there yet.
 struct Hole {
@@ -207,52 +197,6 @@ fn give_up(tally: &mut Tally, slot: Slot) {
     }
 }
 
-/// The end of a names file that grows.
-pub(crate) struct NamesTail {
-    path: PathBuf,
-    offset: u64,
-    line: u64,
-    /// The beginning of a line whose end was not there yet.
-    partial: Vec<u8>,
-}
-
-impl NamesTail {
-    pub(crate) fn new(path: PathBuf) -> NamesTail {
-        NamesTail { path, offset: 0, line: 0, partial: Vec::new() }
-    }
-
-    /// Hands every whole line that is new to `each`.
-    pub(crate) fn read(&mut self, each: &mut impl FnMut(Result<Object, Problem>)) {
-        // Nothing is new, most of the time: that costs one system call.
-        if std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.offset) {
-            return;
-        }
-        // It may not be there: names are then unknown, and the records still say what they can.
-        let Ok(mut file) = File::open(&self.path) else { return };
-        if file.seek(SeekFrom::Start(self.offset)).is_err() {
-            return;
-        }
-        let before = self.partial.len();
-        if file.take(LONGEST_LINE as u64).read_to_end(&mut self.partial).is_err() {
-            self.partial.truncate(before);
-            return;
-        }
-        self.offset += (self.partial.len() - before) as u64;
-        let mut rest = 0;
-        while let Some(end) = self.partial.get(rest..).and_then(|bytes| bytes.iter().position(|&byte| byte == b'\n')) {
-            self.line += 1;
-            let line = self.partial.get(rest..rest + end).unwrap_or_default();
-            let what = |what| Problem::unusable(&self.path, Place::Line(self.line), format!("{what}; the line is skipped"));
-            each(parse(line).map_err(what));
-            rest += end + 1;
-        }
-        self.partial.drain(..rest);
-        if self.partial.len() >= LONGEST_LINE {
-            self.partial.clear();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,17 +208,7 @@ mod tests {
     const CAPACITY: u64 = 64;
 
     fn header(head: u64) -> Header {
-        Header {
-            clock: ClockKind::Monotonic,
-            capacity: CAPACITY,
-            pid: 1,
-            boot_id: [1; 16],
-            first: Anchor::default(),
-            head,
-            lost_space: 0,
-            lost_names: 0,
-            last: None,
-        }
+        Header { head, ..Header::new(ClockKind::Monotonic, CAPACITY, 1, [1; 16], Anchor::default()) }
     }
 
     /// Puts one record where its number belongs, after having claimed it.
@@ -390,23 +324,5 @@ mod tests {
         }
         assert_eq!(read(&mut tail, PATIENCE * 2).len() as u64, CAPACITY);
         assert_eq!(tail.finish(), Tally { head: 5 + CAPACITY, read: 3 + CAPACITY, empty: 1, overwritten: 1, ..Tally::default() });
-    }
-
-    #[test]
-    fn a_line_of_names_comes_when_it_is_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("1-1.names");
-        let mut tail = NamesTail::new(path.clone());
-        let read = |tail: &mut NamesTail| {
-            let mut lines = Vec::new();
-            tail.read(&mut |line| lines.push(line.map(|line| line.len()).map_err(|problem| problem.place)));
-            lines
-        };
-        assert_eq!(read(&mut tail), []);
-        std::fs::write(&path, "{\"a\":1}\n{\"a\":1,").unwrap();
-        assert_eq!(read(&mut tail), [Ok(1)]);
-        assert_eq!(read(&mut tail), []);
-        std::fs::write(&path, "{\"a\":1}\n{\"a\":1,\"b\":2}\nno\n").unwrap();
-        assert_eq!(read(&mut tail), [Ok(2), Err(Place::Line(3))]);
     }
 }
