@@ -4,6 +4,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)] // tests call SQLite's C interface throughout; each call is SQLite's documented one
 
 pub mod probe;
+pub mod sql;
 
 use locktrace::api::Api;
 use locktrace::event::Kind;
