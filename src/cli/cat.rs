@@ -1,10 +1,10 @@
 //! `locktrace cat`: every record, one line each, for people or as JSON lines.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, width};
+use super::{Failure, open, output, plain, width};
 use crate::report::record::Lines;
 use crate::trace::{Severity, jsonl};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Print every record of a trace, in time order.
@@ -39,14 +39,13 @@ impl Cat {
     pub(super) fn run(self) -> Result<(), Failure> {
         let trace = open(self.trace.as_deref())?;
         let mut events = trace.events()?;
-        let mut out = output();
         if self.json {
-            // No colours in there, so no need for a stream that looks for them.
-            let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+            let mut out = plain();
             jsonl::write(&trace, events, &mut out)?;
             out.flush()?;
             return Ok(());
         }
+        let mut out = output();
         let mut lines = Lines::new(width()).of(&trace);
         for event in &mut events {
             lines.write(&trace, &event, &mut out)?;

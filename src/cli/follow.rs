@@ -4,7 +4,7 @@
 //! the time that was asked for. What reads the logs is [`crate::trace::follow`].
 #![forbid(unsafe_code)]
 
-use super::{Failure, output, width};
+use super::{Failure, output, plain, width};
 use crate::report::losses;
 use crate::report::record::Lines;
 use crate::trace::follow::{Batch, Follow, News};
@@ -77,8 +77,11 @@ impl FollowVerb {
         }
         let until = self.time.and_then(|time| Instant::now().checked_add(time));
         let mut follow = Follow::new(&dir, self.from_start);
-        let mut shown: Box<dyn Show> = if self.json { Box::new(Json) } else { Box::new(People { lines: Lines::new(width()) }) };
-        let mut out = output();
+        let (mut shown, mut out): (Box<dyn Show>, Box<dyn Write>) = if self.json {
+            (Box::new(Json), Box::new(plain()))
+        } else {
+            (Box::new(People { lines: Lines::new(width()) }), Box::new(output()))
+        };
         let boot = boot_id();
         let mut told = false;
         loop {

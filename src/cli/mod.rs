@@ -229,3 +229,8 @@ fn width() -> usize {
 fn output() -> impl Write {
     io::BufWriter::with_capacity(1 << 16, anstream::stdout())
 }
+
+/// Standard output, buffered, for what has no colours in it: nobody need look for them.
+fn plain() -> impl Write {
+    io::BufWriter::with_capacity(1 << 16, io::stdout())
+}

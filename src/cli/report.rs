@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::destination::{Destination, Shape};
-use super::{Again, Failure, open, output, page, width};
+use super::{Again, Failure, open, output, page, plain, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::html::Page;
 use crate::report::human::bytes;
@@ -63,15 +63,15 @@ impl Report {
         }
         let trace = open(self.trace.as_deref())?;
         let analysis = Analysis::of(&trace, options)?;
-        let mut out = output();
         if self.json {
+            let mut out = plain();
             json::write(&analysis, &mut out)?;
-        } else {
-            let refusals = if self.all { usize::MAX } else { text::Style::default().refusals };
-            text::write(&analysis, text::Style { width: width(), refusals }, &mut out)?;
+            return Ok(out.flush()?);
         }
-        out.flush()?;
-        Ok(())
+        let refusals = if self.all { usize::MAX } else { text::Style::default().refusals };
+        let mut out = output();
+        text::write(&analysis, text::Style { width: width(), refusals }, &mut out)?;
+        Ok(out.flush()?)
     }
 }
 
