@@ -40,17 +40,6 @@ fn script(place: &Place, name: &str, content: &str) {
     std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Compiles `int main` into `./main`; `false`, with a printed line, where that is not possible.
-fn built(place: &Place, main: &str, flags: &[&str]) -> bool {
-    std::fs::write(place.path("main.c"), main).unwrap();
-    let output = place.command("gcc").args(["-o", "main", "main.c"]).args(flags).output();
-    let built = output.is_ok_and(|output| output.status.success());
-    if !built {
-        println!("skipped: gcc cannot build a program with {flags:?} here");
-    }
-    built
-}
-
 #[test]
 fn the_systems_python_both_ways() {
     let place = Place::new();
@@ -86,10 +75,8 @@ fn an_interpreter_that_records_nothing_is_no_way_in() {
 #[test]
 fn a_python_without_extensions() {
     let place = Place::new();
-    let probe = "import sqlite3; print(hasattr(sqlite3.Connection, 'enable_load_extension'))";
-    match place.command("python3").args(["-c", probe]).output() {
-        Ok(output) if text(&output.stdout) == "False\n" => {}
-        _ => return println!("skipped: the python3 on PATH has enable_load_extension, or is not there"),
+    if !place.has_plain_python() {
+        return;
     }
     let (code, found) = ask(&place, &["--", "python3", "app.py"]);
     assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "no"), "{found}");
@@ -139,7 +126,7 @@ fn what_cannot_be_started() {
 #[test]
 fn programs_into_which_nothing_gets() {
     let place = Place::new();
-    if !built(&place, "int main(void) { return 0; }", &["-static"]) {
+    if !place.built("int main(void) { return 0; }", &["-static"]) {
         return;
     }
     let (code, found) = ask(&place, &["--", "./main"]);
@@ -155,7 +142,7 @@ fn programs_into_which_nothing_gets() {
     // And one that names musl's loader (a link: the name is what counts).
     let loader = place.path("ld-musl-x86_64.so.1");
     symlink("/lib64/ld-linux-x86-64.so.2", &loader).unwrap();
-    if built(&place, "int main(void) { return 0; }", &[&format!("-Wl,--dynamic-linker={}", loader.display())]) {
+    if place.built("int main(void) { return 0; }", &[&format!("-Wl,--dynamic-linker={}", loader.display())]) {
         let (code, found) = ask(&place, &["--", "./main"]);
         assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (1, "no", "no"), "{found}");
         assert!(ids(&found).contains(&"musl"));
@@ -181,7 +168,7 @@ fn a_program_is_judged_by_how_it_is_linked() {
     let place = Place::new();
     let main = "int sqlite3_libversion_number(void); int sqlite3_open_v2(); \n\
                 int main(void) { return sqlite3_open_v2 == 0 || sqlite3_libversion_number() == 0; }";
-    if built(&place, main, &["-l:libsqlite3.so.0"]) {
+    if place.built(main, &["-l:libsqlite3.so.0"]) {
         let (code, found) = ask(&place, &["--", "./main"]);
         assert_eq!((code, way(&found, "run").0), (0, "works"), "{found}");
         assert_eq!(way(&found, "run").1["tried"], false);
@@ -191,7 +178,7 @@ fn a_program_is_judged_by_how_it_is_linked() {
     std::fs::write(place.path("gone.c"), "int gone(void) { return 0; }").unwrap();
     let library = place.command("gcc").args(["-shared", "-fPIC", "-o", "libgone.so", "gone.c"]).status();
     if library.is_ok_and(|status| status.success())
-        && built(&place, "int gone(void); int main(void) { return gone(); }", &["-L.", "-lgone"])
+        && place.built("int gone(void); int main(void) { return gone(); }", &["-L.", "-lgone"])
     {
         let (_, found) = ask(&place, &["--", "./main"]);
         assert!(ids(&found).contains(&"library-missing") && found.to_string().contains("libgone.so"), "{found}");

@@ -14,17 +14,6 @@ use std::process::Command;
 const MAIN: &str = "#include <stdio.h>\n#include <stdlib.h>\n\
     int main(void) { const char *l = getenv(\"LD_PRELOAD\"); puts(l && *l ? \"preloaded\" : \"alone\"); return 5; }\n";
 
-/// Builds `./main` with these flags; `false`, with a printed line, where no compiler can.
-fn built(place: &Place, flags: &[&str]) -> bool {
-    std::fs::write(place.path("main.c"), MAIN).unwrap();
-    let output = place.command("gcc").args(["-o", "main", "main.c"]).args(flags).output();
-    let built = output.is_ok_and(|output| output.status.success());
-    if !built {
-        println!("skipped: gcc cannot build a program with {flags:?} here");
-    }
-    built
-}
-
 /// musl's loader, unlike glibc's, gives up where a preloaded library cannot be loaded: there must be none.
 #[test]
 fn a_program_on_musl_starts_without_the_library() {
@@ -32,7 +21,7 @@ fn a_program_on_musl_starts_without_the_library() {
     // By its name it is musl's; that it is glibc's in truth lets the program run on a machine without musl.
     let loader = place.path("ld-musl-x86_64.so.1");
     symlink("/lib64/ld-linux-x86-64.so.2", &loader).unwrap();
-    if !loader.exists() || !built(&place, &[&format!("-Wl,--dynamic-linker={}", loader.display())]) {
+    if !loader.exists() || !place.built(MAIN, &[&format!("-Wl,--dynamic-linker={}", loader.display())]) {
         return println!("skipped: no /lib64/ld-linux-x86-64.so.2, or no compiler");
     }
     let (code, out, err) = parts(&place.run(&["./main"]));
@@ -43,7 +32,7 @@ fn a_program_on_musl_starts_without_the_library() {
 #[test]
 fn a_setuid_program_is_told_apart() {
     let place = Place::new();
-    if !built(&place, &[]) {
+    if !place.built(MAIN, &[]) {
         return;
     }
     let file = place.path("main");
@@ -61,7 +50,7 @@ fn a_setuid_program_is_told_apart() {
 #[test]
 fn a_script_is_its_interpreter() {
     let place = Place::new();
-    if !built(&place, &["-static"]) {
+    if !place.built(MAIN, &["-static"]) {
         return;
     }
     std::fs::write(place.path("script"), format!("#! {} with arguments\n", place.path("main").display())).unwrap();

@@ -38,6 +38,27 @@ impl Place {
         command.args(["60", env!("CARGO_BIN_EXE_locktrace")]).args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
+    /// Compiles this program into `./main`; `false`, with a printed line, where that is not possible.
+    pub fn built(&self, main: &str, flags: &[&str]) -> bool {
+        std::fs::write(self.path("main.c"), main).unwrap();
+        let output = self.command("gcc").args(["-o", "main", "main.c"]).args(flags).output();
+        let built = output.is_ok_and(|output| output.status.success());
+        if !built {
+            println!("skipped: gcc cannot build a program with {flags:?} here");
+        }
+        built
+    }
+
+    /// Whether `python3` on the path cannot load extensions; `false`, with a printed line, where it can or is not there.
+    pub fn has_plain_python(&self) -> bool {
+        let probe = "import sqlite3; print(hasattr(sqlite3.Connection, 'enable_load_extension'))";
+        let plain = self.command("python3").args(["-c", probe]).output().is_ok_and(|output| text(&output.stdout) == "False\n");
+        if !plain {
+            println!("skipped: the python3 on PATH has enable_load_extension, or is not there");
+        }
+        plain
+    }
+
     /// The path of the loadable extension, as `locktrace extension` prints it.
     pub fn extension(&self) -> String {
         let (code, out, err) = parts(&self.locktrace(&["extension"]));

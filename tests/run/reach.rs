@@ -1,6 +1,6 @@
 //! Which programs are recorded, and by which of their ways to SQLite.
 
-use super::place::{PYTHON, Place, parts, text};
+use super::place::{PYTHON, Place, parts};
 use super::{Seen, WRITES, seen};
 use std::path::Path;
 
@@ -21,10 +21,8 @@ fn the_systems_python() {
 #[test]
 fn a_python_without_extensions() {
     let place = Place::new();
-    let probe = "import sqlite3; print(hasattr(sqlite3.Connection, 'enable_load_extension'))";
-    match place.command("python3").args(["-c", probe]).output() {
-        Ok(output) if text(&output.stdout) == "False\n" => {}
-        _ => return println!("skipped: the python3 on the path can load extensions, or there is none"),
+    if !place.has_plain_python() {
+        return;
     }
     let (code, out, err) = parts(&place.run(&["python3", "-c", WRITES, "a.db"]));
     assert_eq!((code, &*out), (Some(0), "1\n"), "{err}");
@@ -145,10 +143,8 @@ fn a_plugin_reaches_the_sqlite_its_program_links() {
 #[test]
 fn a_static_program_runs_untraced_and_is_told_so() {
     let place = Place::new();
-    std::fs::write(place.path("main.c"), "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 5; }\n").unwrap();
-    let built = place.command("gcc").args(["-static", "-o", "main", "main.c"]).output();
-    if !built.is_ok_and(|output| output.status.success()) {
-        return println!("skipped: no static program can be built here");
+    if !place.built("#include <stdio.h>\nint main(void) { puts(\"hello\"); return 5; }\n", &["-static"]) {
+        return;
     }
     let (code, out, err) = parts(&place.run(&["./main"]));
     assert_eq!((code, &*out), (Some(5), "hello\n"));
