@@ -31,6 +31,7 @@ pub mod refusal;
 mod refused;
 mod run;
 mod runs;
+mod seen;
 mod settle;
 pub mod snapshot;
 pub mod sql;

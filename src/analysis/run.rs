@@ -14,6 +14,7 @@ use super::holding::{Ending, Holdings, Past};
 use super::lock::{LockId, Request};
 use super::refused::Earlier;
 use super::runs::Runs;
+use super::seen::Seen;
 use super::settle::{Facts, Settled, number_anew};
 use super::snapshot::Commits;
 use super::timeline::{Change, ConnId, End, NEVER};
@@ -23,30 +24,6 @@ use super::watch::{self, Span, SpanEnd, WalSizes, Watch};
 use super::{Analysis, Options};
 use crate::trace::{Event, LogId, Summary, Trace};
 use locktrace::event::{FileKind, Flags, Kind, Level};
-
-/// What is known of a log's record numbers, to tell losses in between.
-#[derive(Clone, Copy)]
-struct Seen {
-    count: u64,
-    first: u64,
-    last: u64,
-    latest: Instant,
-    /// The ticks of its first start and its last end.
-    ticks: (u64, u64),
-}
-
-impl Seen {
-    const NOTHING: Seen = Seen { count: 0, first: u64::MAX, last: 0, latest: 0, ticks: (u64::MAX, 0) };
-
-    #[inline]
-    fn record(&mut self, call: &Call<'_>) {
-        let Event { number, ref record, .. } = *call.event;
-        self.count += 1;
-        (self.first, self.last) = (self.first.min(number), self.last.max(number));
-        self.latest = self.latest.max(call.end);
-        self.ticks = (self.ticks.0.min(record.start), self.ticks.1.max(record.end()));
-    }
-}
 
 pub(super) struct Run<'t, 'w> {
     pub(super) trace: &'t Trace,
@@ -344,14 +321,8 @@ impl<'t, 'w> Run<'t, 'w> {
             }
         }
         let mut span: Option<(u64, u64)> = None;
-        for (log, seen) in (0..).map(LogId).zip(&self.seen) {
-            let (from, to) = seen.ticks;
-            if seen.count == 0 {
-                continue;
-            }
-            if let (Some(from), Some(to)) = (self.trace.real_ns(log, from), self.trace.real_ns(log, to)) {
-                span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
-            }
+        for (from, to) in (0..).map(LogId).zip(&self.seen).filter_map(|(log, seen)| seen.span(self.trace, log)) {
+            span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
         }
         for (gaps, log) in self.gaps.iter_mut().zip(self.trace.logs()) {
             gaps.finish(log.head);
@@ -393,11 +364,6 @@ impl<'t, 'w> Run<'t, 'w> {
 
     /// For each log: whether more than one record is lost between others; whether any is lost that could have ended a hold.
     fn gaps(&self, summary: &Summary) -> Vec<(bool, bool)> {
-        let gap = |(seen, tally): (&Seen, &crate::trace::Tally)| {
-            let inside = if seen.count == 0 { 0 } else { seen.last - seen.first + 1 - seen.count.min(seen.last - seen.first + 1) };
-            let bad = tally.lost + tally.empty + tally.torn + tally.missing;
-            (inside > 1, inside > 0 || bad > 0 || seen.last + 1 < tally.head)
-        };
-        self.seen.iter().zip(&summary.tallies).map(gap).collect()
+        self.seen.iter().zip(&summary.tallies).map(|(seen, tally)| seen.lost(tally)).collect()
     }
 }
