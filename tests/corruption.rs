@@ -27,6 +27,32 @@ const SCENARIO: &str = "
     1400 c1 unmap
     1410 c1 close";
 
+/// A commit with all that belongs to one in a rollback journal, with readers and another writer in its way.
+const COMMIT: &str = "
+    100 c1 open
+    110 c2 open
+    200 c1 SHARED          -- INSERT INTO t VALUES (1)
+    210 c1 RESERVED        -- INSERT INTO t VALUES (1)
+    220 c2 SHARED          -- INSERT INTO t VALUES (2)
+    230 c2 RESERVED=BUSY   -- INSERT INTO t VALUES (2)
+    240 c2 U(NONE)
+    250+1000 c2 sleep 1000
+    300+400 c1 wrote journal 8192
+    800+9000 c1 sync journal
+    9900 c2 SHARED         -- INSERT INTO t VALUES (2)
+    9910 c2 RESERVED=BUSY  -- INSERT INTO t VALUES (2)
+    10000 c1 EXCLUSIVE=BUSY
+    10010+1000 c1 sleep 1000
+    10020 c2 U(NONE)
+    11100 c1 EXCLUSIVE
+    11200 c2 SHARED=BUSY   -- SELECT * FROM t
+    11210 c1 wrote database 4096
+    11300+9000 c1 sync database
+    20400 c1 delete journal
+    20500 c1 U(SHARED)     -- COMMIT
+    20510 c1 U(NONE)
+    20600 c1 close";
+
 /// Everything that can be done with a trace.
 fn use_all(open: impl Fn() -> Option<Trace>) -> Result<(), TestCaseError> {
     let Some(trace) = open() else { return Ok(()) };
@@ -94,6 +120,36 @@ proptest! {
             }
             record
         }).collect();
+        process.write(dir.path());
+        use_all(|| Trace::open(dir.path()).ok())?;
+    }
+
+    /// A true trace, some of whose words say something wild: one of one record, or the same of all.
+    #[test]
+    fn of_records_gone_wild(
+        what in proptest::collection::vec((any::<prop::sample::Index>(), 0..7usize, 0..8usize, any::<u64>(), any::<bool>()), 1..6),
+        commit in any::<bool>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::new(1);
+        process.run(if commit { COMMIT } else { SCENARIO });
+        for (at, word, wild, random, all) in what {
+            let at = at.index(process.records.len());
+            for (place, record) in process.records.iter_mut().enumerate().filter(|(place, _)| all || *place == at) {
+                let mut words = record.to_words();
+                words[word] = match wild {
+                    0 => 0,
+                    1 => u64::MAX,
+                    2 => 1 << 63,
+                    3 => words[word].wrapping_sub(1),
+                    4 => words[word].wrapping_add(random << 32),
+                    5 => words[word] ^ 1 << (random % 64),
+                    6 => random.wrapping_mul(place as u64 + 1),
+                    _ => u64::MAX / 2 + random % 3,
+                };
+                *record = locktrace::format::record::Record::from_words(&words);
+            }
+        }
         process.write(dir.path());
         use_all(|| Trace::open(dir.path()).ok())?;
     }

@@ -13,7 +13,7 @@ use crate::export::{
     self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite,
 };
 use crate::report::human::{bytes, count};
-use crate::trace::Trace;
+use crate::trace::{Tally, Trace, total};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl ExportVerb {
         for what in left_out {
             let _ = writeln!(errors, "locktrace: left out: {what}");
         }
-        let unread: u64 = analysis.summary.tallies.iter().map(crate::trace::Tally::unread).sum();
+        let unread = total(analysis.summary.tallies.iter().map(Tally::unread));
         if unread > 0 {
             let _ = writeln!(
                 errors,

@@ -8,7 +8,7 @@ use crate::analysis::watch::{Span, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Watch};
 use crate::export::Export;
 use crate::report::human::count;
-use crate::trace::{Event, Trace};
+use crate::trace::{Event, Trace, total};
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
@@ -33,7 +33,7 @@ pub(super) struct Meter {
 impl Meter {
     /// For one pass over this trace, or several one after the other.
     pub(super) fn over(trace: &Trace) -> Meter {
-        let total = trace.logs().iter().map(|log| log.head.min(log.capacity.max(1))).sum();
+        let total = total(trace.logs().iter().map(|log| log.head.min(log.capacity.max(1))));
         let terminal = io::stderr().is_terminal();
         Meter { records: Rc::default(), total, terminal, began: Now::now(), shown: Cell::new(None) }
     }

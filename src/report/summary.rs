@@ -7,6 +7,7 @@
 use super::human::{count, cut, duration};
 use super::{essence, harm, words};
 use crate::analysis::{Analysis, Incident};
+use crate::trace::total;
 use std::io::{self, Write};
 
 /// Columns of a statement.
@@ -92,8 +93,8 @@ fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
 /// What of the records is not there, in a few words.
 fn missing(analysis: &Analysis<'_>) -> Option<String> {
     let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
-    let unread: u64 = lossy().map(|tally| tally.unread()).sum();
-    let overwritten: u64 = lossy().map(|tally| tally.overwritten).sum();
+    let unread = total(lossy().map(|tally| tally.unread()));
+    let overwritten = total(lossy().map(|tally| tally.overwritten));
     let lost = unread - overwritten;
     let mut parts = Vec::new();
     if overwritten > 0 {

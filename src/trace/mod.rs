@@ -29,6 +29,7 @@ pub(crate) use names::object;
 pub use names::{FileName, Names, SqlText};
 pub use outside::{Outside, OutsideHolder};
 pub use ring::Tally;
+pub(crate) use ring::total;
 
 use locktrace::event::{Flags, Kind};
 use locktrace::format::header::{Anchor, ClockKind, Header, MAGIC};

@@ -35,6 +35,11 @@ pub struct Tally {
     pub missing: u64,
 }
 
+/// The sum of numbers that a damaged trace may say anything about: no more than there is room for.
+pub(crate) fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
 impl Tally {
     /// Records that are not there to read, for whatever reason.
     pub fn unread(&self) -> u64 {

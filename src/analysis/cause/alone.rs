@@ -8,6 +8,7 @@ use super::Case;
 use crate::analysis::activity::Work;
 use crate::analysis::holding::{Ending, Holding};
 use crate::analysis::sql;
+use crate::trace::total;
 use locktrace::event::Level;
 
 /// See the module.
@@ -44,7 +45,7 @@ enum Tail {
 fn tail(case: &Case<'_>, holding: &Holding) -> Tail {
     let commits = holding.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
     let ns = |from, to| case.times.ns(holding.who.log, from, to).unwrap_or(0);
-    let worked: u64 = holding.work.iter().map(|stretch| ns(stretch.1, stretch.2)).sum();
+    let worked = total(holding.work.iter().map(|stretch| ns(stretch.1, stretch.2)));
     let after = holding.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
     let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(holding));
     let longest = after.zip(starts).map(|(stretch, next)| ns(stretch.2, next)).max().unwrap_or(0);

@@ -7,6 +7,7 @@ use super::{Case, Cause, Contributing};
 use crate::analysis::holding::Holding;
 use crate::analysis::lock::{LockId, Request};
 use crate::analysis::sql;
+use crate::trace::total;
 use locktrace::event::{Level, Slot};
 
 /// Shorter holds are nobody's habit.
@@ -61,8 +62,8 @@ fn writes(holding: &Holding) -> bool {
 /// written can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
     let met = case.met(holding);
-    let quiet = met.length.saturating_sub(met.syncs + met.copies + met.others);
-    let pages = holding.did.wrote.iter().sum::<u64>() / PAGE;
+    let quiet = met.length.saturating_sub(total([met.syncs, met.copies, met.others].into_iter()));
+    let pages = total(holding.did.wrote.iter().copied()) / PAGE;
     let text = |hash| case.trace.log(holding.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
     let begun = text(holding.sql).is_some_and(sql::is_begin) || text(holding.release_sql).is_some_and(sql::is_end);
     let another = holding.sql != 0 && holding.release_sql != 0;

@@ -236,11 +236,12 @@ impl Case<'_> {
         let mut met = Met { length: ns(holding.since, until), ..Met::default() };
         for &(work, from, to) in &holding.work {
             let part = ns(from, to.min(until));
-            match work {
-                Work::Sync | Work::SyncDatabase => met.syncs += part,
-                Work::Copy => met.copies += part,
-                Work::Delete => met.others += part,
-            }
+            let sum = match work {
+                Work::Sync | Work::SyncDatabase => &mut met.syncs,
+                Work::Copy => &mut met.copies,
+                Work::Delete => &mut met.others,
+            };
+            *sum = sum.saturating_add(part);
         }
         met
     }

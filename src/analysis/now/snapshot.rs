@@ -7,7 +7,7 @@
 use super::{Conn, Now, When, by_weight};
 use crate::analysis::lock::{LockId, Request};
 use crate::analysis::timeline::{ConnId, NEVER, Taken};
-use crate::trace::LogId;
+use crate::trace::{LogId, total};
 use locktrace::event::Level;
 use locktrace::format::record::Record;
 use std::collections::HashMap;
@@ -219,7 +219,7 @@ impl Now {
             connections: self.conns.len(),
             refused: self.refused,
             gave_up: self.gave_up + if self.counting { silent } else { 0 },
-            lost: self.processes.iter().map(|process| process.lost).sum(),
+            lost: total(self.processes.iter().map(|process| process.lost)),
             databases: self.databases(when, &rows),
             processes: self.processes(known, &rows),
             rows,

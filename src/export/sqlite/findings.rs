@@ -10,7 +10,7 @@ use crate::export::facts::{self, integer, mode};
 use crate::report::host::Hosts;
 use crate::report::{essence, fix, harm};
 use crate::trace::text::to_hex;
-use crate::trace::{Log, OutsideHolder, Severity, Tally};
+use crate::trace::{Log, OutsideHolder, Severity, Tally, total};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ fn about(to: &Connection, analysis: &Analysis<'_>, events: bool) -> Result<()> {
         ("events", text(if events { "all" } else { "none: locktrace export --format sqlite --events writes them" })),
         ("incidents", number(Some(all.max(listed)))),
         ("incidents_not_listed", number(Some(all.saturating_sub(listed)))),
-        ("records_not_read", number(Some(analysis.summary.tallies.iter().map(Tally::unread).sum()))),
+        ("records_not_read", number(Some(total(analysis.summary.tallies.iter().map(Tally::unread))))),
         ("clocks", number(Some(analysis.trace.clocks().len() as u64))),
     ];
     for (key, value) in pairs {

@@ -8,7 +8,7 @@ use crate::report::essence;
 use crate::report::fix;
 use crate::report::harm;
 use crate::report::host::Hosts;
-use crate::trace::{Log, OutsideHolder, Tally};
+use crate::trace::{Log, OutsideHolder, Tally, total};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -145,11 +145,11 @@ fn process(log: &Log) -> Value {
 }
 
 fn losses(analysis: &Analysis<'_>) -> Value {
-    let sum = |of: fn(&Tally) -> u64| analysis.summary.tallies.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Tally) -> u64| total(analysis.summary.tallies.iter().map(of));
     json!({
         "lossless": !analysis.has_losses(),
         "overwritten": sum(|tally| tally.overwritten), "lost": sum(|tally| tally.lost), "empty": sum(|tally| tally.empty),
         "torn": sum(|tally| tally.torn), "missing": sum(|tally| tally.missing),
-        "lost_names": analysis.trace.logs().iter().map(|log| log.lost_names).sum::<u64>(),
+        "lost_names": total(analysis.trace.logs().iter().map(|log| log.lost_names)),
     })
 }
