@@ -65,6 +65,13 @@ fn use_all(open: impl Fn() -> Option<Trace>) -> Result<(), TestCaseError> {
     json::write(&analysis, &mut out).unwrap();
     prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
     text::write(&analysis, text::Style::default(), &mut out).unwrap();
+    #[cfg(feature = "cli")]
+    {
+        use sqlite_locktrace::report::html::Page;
+        let Some(trace) = open() else { return Ok(()) };
+        let again = || Ok::<_, sqlite_locktrace::trace::Error>(open().expect("it could be opened before"));
+        Page::read(&trace, &again, Options::default(), &|| ()).unwrap().write(&mut out).unwrap();
+    }
     let Some(trace) = open() else { return Ok(()) };
     let mut lines = Lines::new(100).of(&trace);
     for event in trace.events().unwrap().take(1000) {

@@ -105,8 +105,10 @@ fn windows(worst: &[Listed]) -> Vec<Window> {
     let mut all: Vec<Window> = Vec::new();
     for listed in worst.iter().take(WINDOWS) {
         let Some((from, until)) = listed.from.zip(listed.until) else { continue };
+        // (A damaged record may say that it ended before it began.)
+        let until = until.max(from);
         // What led to it and what came of it: half as long again on each side, within what a person looks at.
-        let room = ((until.saturating_sub(from)) / 2).clamp(500_000, 100_000_000);
+        let room = ((until - from) / 2).clamp(500_000, 100_000_000);
         all.push(Window { from: from.saturating_sub(room), until: until.saturating_add(room), incidents: 1 });
     }
     all.sort_by_key(|window| (window.from, window.until));

@@ -146,9 +146,13 @@ pub(super) fn of(
         threads: make.threads,
         sql: make.sqls.all,
         refused: if choice.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
-        bins: (scale.origin as i64 - origin as i64, scale.width),
+        bins: (scale.origin.wrapping_sub(origin) as i64, scale.width),
         complete: counts.complete,
-        windows: choice.windows.iter().map(|window| (window.from as i64 - origin as i64, window.until - window.from)).collect(),
+        windows: choice
+            .windows
+            .iter()
+            .map(|window| (window.from.wrapping_sub(origin) as i64, window.until - window.from))
+            .collect(),
         rows,
         incidents,
         causes: causes(analysis),
