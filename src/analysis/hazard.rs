@@ -8,7 +8,7 @@ use super::audit::{Audit, Violation};
 use super::database::Database;
 use super::timeline::{ConnId, Taken};
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{Flags, Kind};
+use locktrace::event::{Flags, Kind, Level};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What can go wrong; the names are those of the reports.
@@ -97,7 +97,9 @@ impl Signs {
         if record.flags.has(Flags::FORKED) && matches!(record.kind, Kind::LOCK | Kind::SHM_LOCK | Kind::SHM_MAP) {
             self.forked.entry(db).or_insert((log, number));
         }
-        if record.rc.primary() == 10 && matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
+        // What a read-only connection is always answered when it closes, and asks whether it is the last: a file that is open for reading takes no write lock.
+        let read_only = record.kind == Kind::LOCK && record.requested == Level::EXCLUSIVE && record.before == Level::SHARED;
+        if record.rc.primary() == 10 && !read_only && matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
             self.io_errors.entry(db).or_insert((log, number));
         }
     }

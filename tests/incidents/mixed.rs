@@ -142,6 +142,12 @@ fn hazards_and_what_is_none() {
     assert_eq!(hazards(&[&process(7, &reads.replace("SHARED", "SHARED=3850"))]), ["network-filesystem"]);
     assert_eq!(hazards(&[&process(7, &reads.replace("U(NONE)", "U(NONE)=2058"))]), ["network-filesystem"]);
     assert!(hazards(&[&process(7, &reads.replace("20 c1 SHARED", "20 c1 sync database=10"))]).is_empty());
+    // A read-only connection closes: no file that is open for reading takes a write lock. (Any other lock that fails so counts.)
+    let closes =
+        "10 c1 open\n20 c1 SHARED\n30 c1 open wal\n40 c1 map\n50 c1 EXCLUSIVE=3850\n60 c1 unmap 0\n70 c1 U(NONE)\n80 c1 close\n";
+    assert!(hazards(&[&process(7, closes)]).is_empty());
+    let commits = "10 c1 SHARED\n20 c1 RESERVED\n30 c1 EXCLUSIVE=3850\n40 c1 U(NONE)\n";
+    assert_eq!(hazards(&[&process(7, commits)]), ["network-filesystem"]);
     let fs = |name: &str| {
         let mut process = process(7, reads);
         process.names.iter_mut().for_each(|line| *line = line.replace("\"ext4\"", &format!("\"{name}\"")));
