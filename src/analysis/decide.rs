@@ -109,7 +109,7 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
     let ended = match case.outcome {
         // Refused inside a transaction: the application saw it at once, however it went on.
         _ if verdict.cause == Cause::UpgradeRefused => Ended::GaveUp,
-        Outcome::Acquired => Ended::SucceededAfterWait,
+        Outcome::Acquired | Outcome::WentOn => Ended::SucceededAfterWait,
         Outcome::GaveUp => Ended::GaveUp,
         Outcome::TraceEnd => Ended::Open,
     };
@@ -120,7 +120,7 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         evidence.push(own(wait.numbers.1, Role::LastRefused));
     }
     if let Some(next) = wait.next {
-        evidence.push(own(next, if ended == Ended::SucceededAfterWait { Role::Granted } else { Role::Next }));
+        evidence.push(own(next, if case.outcome == Outcome::Acquired { Role::Granted } else { Role::Next }));
     }
     let mut incident = Incident {
         db: wait.db,
@@ -137,6 +137,7 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         sleeps: wait.sleeps,
         slept_us: wait.slept_us,
         ended,
+        went_on: case.outcome == Outcome::WentOn,
         cause: verdict.cause,
         contributing,
         evidence,
@@ -154,6 +155,8 @@ fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
     let alive = found.alive.get(log).filter(|_| !found.gaps[log].after(wait.numbers.1));
     let alive = alive.and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
     match wait.outcome {
+        // (Who fails to commit gives its locks up at once.)
+        Outcome::TraceEnd if wait.before.early => Outcome::TraceEnd,
         Outcome::TraceEnd if !slept && (wait.last_sleep_cut || alive.is_some_and(|ns| ns > PATIENCE_NS)) => Outcome::GaveUp,
         outcome => outcome,
     }
@@ -225,6 +228,7 @@ pub(super) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) ->
         sleeps: 0,
         slept_us: 0,
         ended: Ended::GaveUp,
+        went_on: false,
         cause: Cause::StaleSnapshot,
         contributing: Vec::new(),
         evidence,

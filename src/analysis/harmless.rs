@@ -22,6 +22,8 @@ pub enum Harmless {
     /// sixth look on; wal.c: `walTryBeginRead`.) Or it wanted to make the index anew, and met such a reader, which looks whether
     /// somebody does.
     HeaderChanging,
+    /// A transaction whose page cache was full wanted to write to the database file before its commit, and went on in memory.
+    CacheSpill,
 }
 
 impl Harmless {
@@ -33,6 +35,7 @@ impl Harmless {
             Harmless::PassiveCheckpoint => "passive-checkpoint",
             Harmless::AutomaticCheckpoint => "automatic-checkpoint",
             Harmless::HeaderChanging => "header-changing",
+            Harmless::CacheSpill => "cache-spill",
         }
     }
 }
@@ -52,6 +55,7 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         },
         Request::Shm { mask, exclusive: false } if mask != 0 && mask & 0b111 == 0 => Some(Harmless::ReaderSlot),
         Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
+        _ if wait.outcome == Outcome::WentOn && wait.sleeps == 0 => Some(Harmless::CacheSpill),
         Request::Shm { mask: 0b110, exclusive: true } if wait.before.exclusive == 1 << Slot::WRITE.0 => {
             Some(Harmless::HeaderChanging)
         }

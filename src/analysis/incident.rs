@@ -50,7 +50,7 @@ impl State {
 /// How an incident ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ended {
-    /// The lock was granted in the end.
+    /// The lock was granted in the end; or the statement went on without it ([`Incident::went_on`]).
     SucceededAfterWait,
     /// The application saw an error.
     GaveUp,
@@ -124,6 +124,8 @@ pub struct Incident {
     pub slept_us: u64,
     /// How it ended.
     pub ended: Ended,
+    /// Its statement went on without the lock ([`super::waits::Outcome::WentOn`]).
+    pub went_on: bool,
     /// Why.
     pub cause: Cause,
     /// What made it worse.

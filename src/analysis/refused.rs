@@ -8,6 +8,7 @@ use super::connections::{Found, Index, NO_DATABASE};
 use super::lock::{LockId, Request};
 use super::refusal::{Asked, Refusal};
 use super::run::Run;
+use super::sql;
 use super::timeline::Taken;
 use super::times::Call;
 use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting, is_cut};
@@ -139,8 +140,10 @@ impl Run<'_, '_> {
                     // It could not play a journal back, and the same statement reads now: it, or its own busy handler, tried again.
                     let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
                     conn.granted = waiting.shared.filter(|_| tried).map(|shared| shared.1).or(conn.granted);
+                    let sure = !self.gaps[log.0 as usize].between(waiting.wait.numbers.1, number);
                     waiting.wait.over = Some(number);
-                    self.end_wait(index, Outcome::GaveUp);
+                    let goes_on = waiting.goes_on(record) && sure;
+                    self.end_wait(index, if goes_on { Outcome::WentOn } else { Outcome::GaveUp });
                 }
             }
         }
@@ -161,7 +164,12 @@ impl Run<'_, '_> {
             conn.granted == Some(reading.number) && (reading.tid, reading.sql) == (record.tid, record.sql) && reading.sql != 0
         });
         let in_vain = record.sql != 0 && conn.in_vain == record.sql;
-        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, in_vain, ..wait.before };
+        let text = self.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
+        let early = request == Request::File(Level::EXCLUSIVE)
+            && !wal
+            && record.before >= Level::RESERVED
+            && text.is_some_and(sql::changes);
+        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, in_vain, early, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {
@@ -186,7 +194,7 @@ impl Run<'_, '_> {
         let ns = self.times.ns(wait.who.log, wait.from, wait.until);
         let stats = self.databases.all[db as usize].stats(wait.request.lock());
         match outcome {
-            Outcome::Acquired => {
+            Outcome::Acquired | Outcome::WentOn => {
                 if let Some(ns) = ns {
                     stats.waited.add(ns);
                 }

@@ -23,6 +23,8 @@ pub enum Outcome {
     Acquired,
     /// The connection went on to something else.
     GaveUp,
+    /// The statement goes on without it: see [`Before::early`].
+    WentOn,
     /// The trace ended before anything else happened.
     TraceEnd,
 }
@@ -104,6 +106,10 @@ pub struct Before {
     /// The same statement had WRITE last, and put nothing into the WAL: its snapshot may have been stale, and its busy handler, of which nothing is seen where it is
     /// the application's own, was called then (btree.c: `sqlite3BtreeBeginTrans`).
     pub in_vain: bool,
+    /// A statement that changes something asked for EXCLUSIVE in a rollback journal's transaction: to commit by itself, or early, because the page cache is full. That
+    /// is tried again for every further page, and no statement fails by it (pcache.c: `sqlite3PcacheFetchStress` lets SQLITE_BUSY pass). One that fails to
+    /// commit is rolled back at once, and what it held is given up.
+    pub early: bool,
 }
 
 /// A run of refused attempts of one connection for one lock.
@@ -189,6 +195,7 @@ impl Wait {
                 reading: Reading::unseen(record, number),
                 waited: false,
                 in_vain: false,
+                early: false,
             },
             kept: 0,
             released: 0,
@@ -289,6 +296,12 @@ impl Waiting {
         meaning
     }
 
+    /// The run is over with this record: whether its statement goes on without the lock, and no application saw that.
+    pub(crate) fn goes_on(&self, record: &Record) -> bool {
+        let rolled_back = record.kind == Kind::UNLOCK && (record.sql == 0 || record.sql == self.wait.sql);
+        self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
+    }
+
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
@@ -302,10 +315,15 @@ impl Waiting {
         match record.kind {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
             // Between two attempts at EXCLUSIVE nothing is given up, but by who plays a journal back, and begins anew each time.
-            Kind::UNLOCK if wait.request == Request::File(Level::EXCLUSIVE) && (wait.before.wal || !wait.before.checked) => {
+            Kind::UNLOCK
+                if wait.request == Request::File(Level::EXCLUSIVE)
+                    && (wait.before.wal || !wait.before.checked || wait.before.early) =>
+            {
                 Meaning::Over
             }
             Kind::UNLOCK => Meaning::Waits,
+            // What is rolled back gives the lock up next; that tells.
+            Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
                 let request = Request::of(record);
                 let recovery = wait.is_recovery();
@@ -334,7 +352,7 @@ impl Waiting {
                     return Meaning::Waits;
                 }
                 if request == Some(wait.request) {
-                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery;
+                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery && !wait.before.early;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
                         (true, _, true) => Meaning::Granted,
                         (_, true, true) => Meaning::Refused,

@@ -227,6 +227,7 @@ impl<W: Write> Text<'_, '_, W> {
             match wait.outcome {
                 Outcome::Acquired => format!(" (got it after {ns}{attempts})"),
                 Outcome::GaveUp => format!(" (gave up after {ns}{attempts})"),
+                Outcome::WentOn => format!(" (went on without it after {ns}{attempts})"),
                 Outcome::TraceEnd => format!(" (the trace ends after {ns}{attempts})"),
             }
         });

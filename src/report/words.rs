@@ -53,6 +53,7 @@ pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
 pub fn ended(incident: &Incident) -> &'static str {
     use crate::analysis::Ended;
     match incident.ended {
+        Ended::SucceededAfterWait if incident.went_on => "went on without it",
         Ended::SucceededAfterWait => "got it in the end",
         Ended::GaveUp => "the application saw an error",
         Ended::Open => "the trace ends first",

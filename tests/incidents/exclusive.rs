@@ -1,7 +1,7 @@
 //! Who keeps others out of the database file: readers and commits, and those who have it to themselves.
 
 use crate::common::{Process, anchor_at};
-use crate::judge::{alone, attempts, judged, wal, without};
+use crate::judge::{alone, attempts, judged, wal, with_attempts, without};
 
 #[test]
 fn readers_and_commits_exclude_each_other() {
@@ -82,6 +82,36 @@ fn who_has_the_database_to_himself() {
         let found = beside(holder);
         assert_eq!(found, [expected], "{holder}");
     }
+}
+
+#[test]
+fn a_full_cache_is_no_error() {
+    let open = "10 c1 SHARED -- SELECT a\n20 c2 SHARED -- INSERT b\n30 c2 RESERVED -- INSERT b\n";
+    let spills = |sleeps: &[u64]| attempts(100, "c2", &["EXCLUSIVE=PENDING -- UPDATE b"], sleeps);
+    let read = "60000 c1 U(NONE)\n";
+    let commits =
+        "70000 c2 EXCLUSIVE -- COMMIT\n70010 c2 sync database\n70020 c2 delete journal\n70030 c2 U(SHARED)\n70040 c2 U(NONE)\n";
+    // Inside a transaction: it waited, and went on in memory. What is tried for the next pages, with no sleep, is the same run.
+    let waited = format!("{open}{}", spills(&[1_000, 2_000]));
+    let more = "3300 c2 EXCLUSIVE=PENDING -- UPDATE b\n3400 c2 EXCLUSIVE=PENDING -- UPDATE b\n";
+    let expected = "reader-blocks-commit succeeded-after-wait +rollback-journal <- SELECT a (running)";
+    assert_eq!(with_attempts(&format!("{waited}{more}{read}{commits}")), (vec![expected.to_owned()], vec![(5, 1)]));
+    // Without a busy timeout nobody notices; nor in a transaction that is rolled back later.
+    let rolls_back = "70000 c2 delete journal\n70010 c2 U(SHARED) -- ROLLBACK\n70020 c2 U(NONE) -- ROLLBACK\n";
+    for end in [commits, rolls_back] {
+        assert!(alone(&format!("{open}{}{more}{read}{end}", spills(&[]))).is_empty(), "{end}");
+    }
+    // A statement that commits by itself and cannot is rolled back at once: one error, however often it had been in want of room.
+    let error = "reader-blocks-commit gave-up +rollback-journal <- SELECT a (running)";
+    for end in ["3500 c2 delete journal\n3510 c2 U(SHARED) -- UPDATE b\n", "3500 c2 wrote journal 512\n3510 c2 U(NONE)\n"] {
+        assert_eq!(with_attempts(&format!("{waited}{more}{end}{read}")), (vec![error.to_owned()], vec![(5, 1)]), "{end}");
+    }
+    // COMMIT fails each time it is tried, and the transaction stays.
+    let tries = waited.replace("UPDATE b", "COMMIT");
+    assert_eq!(alone(&format!("{tries}{read}{commits}")), [error]);
+    // The record that would tell is lost.
+    let lost = format!("{open}{}3500 c2 U(NONE) -- UPDATE b\n5000 c2 SHARED -- SELECT b\n5010 c2 U(NONE)\n{read}", spills(&[]));
+    assert_eq!(without(&lost, &[4]), [error]);
 }
 
 #[test]

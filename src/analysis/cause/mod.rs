@@ -197,7 +197,7 @@ impl Case<'_> {
     pub(crate) fn gap_in_run(&self, from: u64) -> bool {
         let last = match self.wait.outcome {
             Outcome::Acquired => self.wait.next,
-            Outcome::GaveUp | Outcome::TraceEnd => self.wait.over,
+            Outcome::GaveUp | Outcome::WentOn | Outcome::TraceEnd => self.wait.over,
         };
         self.gaps.between(from, last.unwrap_or(u64::MAX))
     }

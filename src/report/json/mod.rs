@@ -13,14 +13,14 @@
 //! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (those of closing connections too), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
 //! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
 //! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
-//! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `trace_end`) |
+//! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `went_on`: without it, `trace_end`) |
 //! | `incidents` | array, in time order (all of them, up to 10,000): what [the table of an incident](#incidents) says |
 //! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `fix` |
 //! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
 //! | `other_statements` | where there are very many pairs of them: `count`, `gave_up`, `waited_ns` of those that did least harm, which are not told apart in `statements`. Left out when there are none |
 //! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums and not in the array, which has the first ones, and of incidents the worst of each kind (`--incidents`, `--all`). Left out when 0 |
 //! | `hazards` | array: `id`, `database` (index), `what`, `evidence` (array of `log`, `n`) |
-//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`) |
+//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`, `cache-spill`) |
 //! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
 //! | `losses` | `lossless`, and the sums over all logs of what `logs` says of each: `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
@@ -247,6 +247,7 @@ fn wait(analysis: &Analysis<'_>, wait: &Wait) -> Value {
     let outcome = match wait.outcome {
         Outcome::Acquired => "acquired",
         Outcome::GaveUp => "gave_up",
+        Outcome::WentOn => "went_on",
         Outcome::TraceEnd => "trace_end",
     };
     value.insert("outcome".into(), outcome.into());
