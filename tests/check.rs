@@ -238,3 +238,30 @@ fn two_short_holds_are_not_one_long_one() {
     tear(dir.path(), &process, first + 4..first + 5);
     says(dir.path(), &["--max-hold", "300ms"], 2, "or several shorter ones: records in between are missing");
 }
+
+/// Twelve attempts without a sleep of SQLite's, and the lock in the end.
+#[test]
+fn attempts_without_a_sleep_may_all_be_errors() {
+    let tries = |program: &str| {
+        let mut process = Process::new(7);
+        process.names.iter_mut().for_each(|line| *line = line.replace("/usr/bin/app", program));
+        process.run("10 c1 open\n20 c2 open\n100 c1 SHARED -- UPDATE a\n110 c1 RESERVED -- UPDATE a\n");
+        for at in (0..12).map(|n| 1_000 + n * 50_000) {
+            process.run(&format!("{at} c2 SHARED -- UPDATE b\n{} c2 RESERVED=BUSY -- UPDATE b\n{} c2 U(NONE)", at + 10, at + 20));
+        }
+        process.run("590000 c1 U(NONE)\n601000 c2 SHARED -- UPDATE b\n601010 c2 RESERVED -- UPDATE b\n601100 c2 U(NONE)");
+        let dir = tempfile::tempdir().unwrap();
+        process.write(dir.path());
+        dir
+    };
+    // It may have a busy handler of its own.
+    let (code, said) = check(tries("/usr/bin/app").path(), &[]);
+    assert!(code == 0 && said.starts_with("notice: incident 1: pid 7 thread 102 c2 made 12 attempts"), "{said}");
+    // The shell has none: somebody tried again.
+    let shell = tries("/usr/bin/sqlite3");
+    let (code, said) = check(shell.path(), &[]);
+    assert!(code == 2 && said.starts_with("cannot be told: incident 1: pid 7 thread 102 c2 made 12 attempts"), "{said}");
+    for limits in [&["--no-gave-up", "--allow", "hold-exceeds-timeout"][..], &["--max-wait", "10s"]] {
+        assert_eq!(check(shell.path(), limits), (0, "within all limits\n".to_owned()), "{limits:?}");
+    }
+}

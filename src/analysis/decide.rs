@@ -12,6 +12,7 @@ use super::incident::{Blocker, Ended, Incident, KEPT, State};
 use super::lock::{LockId, Request};
 use super::runs::{Entry, Named, Runs};
 use super::snapshot::Stale;
+use super::sql;
 use super::times::{Instant, Times};
 use super::waits::{Outcome, PATIENCE_NS, Wait};
 use crate::trace::Trace;
@@ -137,6 +138,9 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         sleeps: wait.sleeps,
         slept_us: wait.slept_us,
         ended,
+        told_busy: ended == Ended::GaveUp
+            && matches!(wait.request, Request::Shm { .. })
+            && case.sql.is_some_and(sql::is_checkpoint),
         went_on: case.outcome == Outcome::WentOn,
         cause: verdict.cause,
         contributing,
@@ -228,6 +232,7 @@ pub(super) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) ->
         sleeps: 0,
         slept_us: 0,
         ended: Ended::GaveUp,
+        told_busy: false,
         went_on: false,
         cause: Cause::StaleSnapshot,
         contributing: Vec::new(),

@@ -124,6 +124,8 @@ pub struct Incident {
     pub slept_us: u64,
     /// How it ended.
     pub ended: Ended,
+    /// It gave up, and no statement failed by that: `PRAGMA wal_checkpoint` gives a row whose first column says that it was busy.
+    pub told_busy: bool,
     /// Its statement went on without the lock ([`super::waits::Outcome::WentOn`]).
     pub went_on: bool,
     /// Why.

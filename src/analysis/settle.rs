@@ -77,7 +77,7 @@ impl Settled<'_> {
         let blocker = incident.blockers.first().map(|blocker| &holdings.all[blocker.holding as usize]);
         self.totals.add(&incident, waited, blocker.map(|holding| (holding.who, holding.sql)));
         let sql = blocker.map_or(0, |holding| holding.sql);
-        self.listed.add(incident.ended == Ended::GaveUp, waited, sql, incident);
+        self.listed.add(incident.ended == Ended::GaveUp && !incident.told_busy, waited, sql, incident);
     }
 }
 

@@ -103,6 +103,7 @@ fn incident(found: &Found<'_>, reader: &Reader) -> Option<Incident> {
             Ending::Released(..) => Ended::SucceededAfterWait,
             _ => Ended::Open,
         },
+        told_busy: false,
         went_on: false,
         cause: Cause::CheckpointStarved,
         contributing: Vec::new(),

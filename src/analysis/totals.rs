@@ -20,8 +20,10 @@ const PAIRS: usize = 16_384;
 pub struct Count {
     /// Incidents.
     pub count: u64,
-    /// Of them, those the application saw as an error.
+    /// Of them, those that gave up.
     pub gave_up: u64,
+    /// Of those that gave up, those that no statement failed by ([`Incident::told_busy`]).
+    pub told_busy: u64,
     /// Of them, those the trace ended before.
     pub open: u64,
     /// Time waited in all of them, in nanoseconds, as far as it is known.
@@ -29,16 +31,23 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, ended: Ended, waited_ns: u64) {
+    /// Of them, those the application saw as an error.
+    pub fn errors(&self) -> u64 {
+        self.gave_up - self.told_busy
+    }
+
+    fn add(&mut self, incident: &Incident, waited_ns: u64) {
         self.count += 1;
-        self.gave_up += u64::from(ended == Ended::GaveUp);
-        self.open += u64::from(ended == Ended::Open);
+        self.gave_up += u64::from(incident.ended == Ended::GaveUp);
+        self.told_busy += u64::from(incident.told_busy);
+        self.open += u64::from(incident.ended == Ended::Open);
         self.waited_ns = self.waited_ns.saturating_add(waited_ns);
     }
 
     fn join(&mut self, other: &Count) {
         self.count += other.count;
         self.gave_up += other.gave_up;
+        self.told_busy += other.told_busy;
         self.open += other.open;
         self.waited_ns = self.waited_ns.saturating_add(other.waited_ns);
     }
@@ -81,14 +90,14 @@ pub struct Totals {
 impl Totals {
     /// Adds an incident; `blocker` is the connection that was most in its way, and its statement.
     pub(crate) fn add(&mut self, incident: &Incident, waited_ns: u64, blocker: Option<(ConnId, u64)>) {
-        self.incidents.add(incident.ended, waited_ns);
-        self.causes.entry(incident.cause).or_default().add(incident.ended, waited_ns);
-        self.by_database.entry((incident.cause, incident.db)).or_default().add(incident.ended, waited_ns);
+        self.incidents.add(incident, waited_ns);
+        self.causes.entry(incident.cause).or_default().add(incident, waited_ns);
+        self.by_database.entry((incident.cause, incident.db)).or_default().add(incident, waited_ns);
         let Some(blocker) = blocker else { return };
         let victim = (incident.who, incident.sql);
         let fresh = || Pair { victim, blocker, harm: Count::default(), first: incident.first };
         let pair = self.pairs.entry((victim.1, blocker.1)).or_insert_with(fresh);
-        pair.harm.add(incident.ended, waited_ns);
+        pair.harm.add(incident, waited_ns);
         if (incident.first, victim.0) < (pair.first, pair.victim.0) {
             (pair.first, pair.victim, pair.blocker) = (incident.first, victim, blocker);
         }

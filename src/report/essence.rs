@@ -3,7 +3,7 @@
 //! In come an [`Analysis`] and parts of it; out go texts.
 #![forbid(unsafe_code)]
 
-use crate::analysis::{Analysis, ConnId, Incident, Refusal, incident};
+use crate::analysis::{Analysis, Cause, ConnId, Incident, Refusal, incident};
 use crate::trace::{OutsideHolder, Trace};
 
 /// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.
@@ -47,6 +47,21 @@ pub fn strangers<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl It
     let names = &analysis.trace.log(incident.who.log).names;
     let answer = incident.outside.and_then(|start| names.outside(incident.who.conn, start));
     answer.into_iter().flat_map(|answer| incident::untraced(analysis.trace, answer))
+}
+
+/// Whether its attempts may each have been an error that the application saw: SQLite's own busy handler sleeps between two, and here it did not. So a busy handler of
+/// the application's own called for the next one; or the application did, with the same statement again.
+pub fn unslept(incident: &Incident) -> bool {
+    let waits = matches!(
+        incident.cause,
+        Cause::HoldExceedsTimeout
+            | Cause::CommitBlocksReader
+            | Cause::ExclusiveMode
+            | Cause::HotJournal
+            | Cause::LastClose
+            | Cause::UntracedHolder
+    );
+    waits && incident.attempts > 1 && incident.sleeps == 0 && !incident.told_busy
 }
 
 /// Why no holder is named for a refused attempt.

@@ -13,6 +13,7 @@ use crate::analysis::{Analysis, Cause, Ended};
 use crate::trace::{Event, LogId};
 use std::collections::HashMap;
 use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr;
 
 /// The records that these incidents (indices) rest on, out of all events of their trace: a list for each, in time order.
 pub fn proofs(analysis: &Analysis<'_>, indices: &[u32], events: impl Iterator<Item = Event>) -> Vec<Vec<Event>> {
@@ -54,6 +55,7 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
             pad_left(&waited, 8),
             match incident.ended {
                 Ended::SucceededAfterWait => "got it",
+                Ended::GaveUp if incident.told_busy => "busy",
                 Ended::GaveUp => "error",
                 Ended::Open => "open",
             },
@@ -99,17 +101,29 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     if let Some(sql) = words::sql(analysis, incident.who, incident.sql) {
         line(&format!("            {sql}"))?;
     }
+    if essence::unslept(incident) {
+        line("            a busy handler of its own called for each; or the application did, and then it")?;
+        line("            saw an error each time")?;
+    }
     for blocker in &incident.blockers {
         let holding = &analysis.holdings[blocker.holding as usize];
         let sure = if blocker.certain { "" } else { "possibly " };
-        let after = blocker.held_after_ns.map_or_else(String::new, |ns| format!(", and {} after", duration(ns)));
-        line(&format!(
-            "  holder    {}, {sure}holding {} for {} before{after}: {}",
-            words::who(analysis, holding.who, blocker.tid),
-            holding.lock,
-            known(blocker.held_before_ns),
-            blocker.state.id()
-        ))?;
+        let before = blocker
+            .held_before_ns
+            .map_or_else(|| "since when is not known".to_owned(), |ns| format!("since {} before the wait", duration(ns)));
+        let after = blocker.held_after_ns.map_or_else(String::new, |ns| match ns {
+            0 => ", until its end".to_owned(),
+            ns => format!(", until {} after it", duration(ns)),
+        });
+        let who = format!("  holder    {}, {sure}holding {}:", words::who(analysis, holding.who, blocker.tid), holding.lock);
+        let long = format!("{}, {before}{after}", blocker.state.id());
+        // What it was doing is not to be cut off.
+        if who.width() + 1 + long.width() <= width {
+            line(&format!("{who} {long}"))?;
+        } else {
+            line(&who)?;
+            line(&format!("            {long}"))?;
+        }
         if let Some(sql) = words::sql(analysis, holding.who, holding.sql) {
             line(&format!("            {sql}"))?;
         }
@@ -156,13 +170,13 @@ pub(super) fn paragraph(out: &mut impl Write, head: &str, text: &str, width: usi
     let mut line = head.to_owned();
     for word in text.split_whitespace() {
         if line.len() > head.len() && line.chars().count() + word.chars().count() >= width {
-            writeln!(out, "{}", line.trim_end())?;
+            writeln!(out, "{}", cut(line.trim_end(), width))?;
             line = " ".repeat(head.len());
         }
         line.push_str(word);
         line.push(' ');
     }
-    writeln!(out, "{}", line.trim_end())
+    writeln!(out, "{}", cut(line.trim_end(), width))
 }
 
 /// What a cause means, for somebody who has not read SQLite's source.
@@ -186,10 +200,12 @@ pub fn meaning(cause: Cause) -> &'static str {
         }
         Cause::ReaderBlocksCommit => {
             "Without a WAL, a commit has to write into the database file itself, and can do so only when nobody reads. The victim had prepared its \
-             transaction (RESERVED) and wanted the file to itself (EXCLUSIVE), while the holder was reading (SHARED)."
+             transaction (RESERVED) and wanted the file to itself (EXCLUSIVE), while the holder was reading (SHARED). So does BEGIN EXCLUSIVE; and a \
+             transaction that outgrows its page cache, which goes on in memory where it is refused."
         }
         Cause::CommitBlocksReader => {
-            "Without a WAL, nobody can begin to read while a commit writes into the database file, or waits for the last readers to leave."
+            "Without a WAL, nobody can begin to read while a commit writes into the database file, or waits for the last readers to leave. BEGIN EXCLUSIVE keeps \
+             readers out from its beginning, and a large transaction from the moment at which it outgrows its page cache."
         }
         Cause::CheckpointStarved => {
             "A checkpoint copies the WAL into the database, but never past what somebody still reads. The holder's read transaction stood in its way, and \

@@ -5,33 +5,122 @@
 
 use super::host::Hosts;
 use super::setting::{self, Remedy};
-use crate::analysis::{Analysis, Cause, Contributing, Incident, Role};
+use super::words;
+use crate::analysis::{Analysis, Cause, Contributing, HazardKind, Incident, Role, State};
 
 /// What to change.
 pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String {
     let mut text = Vec::new();
     let remedy = Remedy::of(incident.cause);
-    // Whoever waits for himself waits in vain.
+    let holder = incident.blockers.first().map(|blocker| &analysis.holdings[blocker.holding as usize]);
+    let worse = || incident.contributing.iter().filter_map(|item| worse(*item));
+    // Whoever waits for himself waits in vain, also for a lock that he asks for at the beginning.
     if incident.contributing.contains(&Contributing::SameThreadHolder) {
         text.push(SAME_THREAD);
-        if remedy != Some(Remedy::Timeout) {
+        if !matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)) {
             text.push(general(incident.cause));
         }
+        text.extend(worse());
     } else {
         text.push(general(incident.cause));
+        text.extend(worse());
+        text.extend(is_silent(analysis, incident).then_some(SILENT));
         let words = remedy.and_then(|remedy| setting::of(hosts.host(incident.who)?, remedy));
         text.extend(words);
     }
     if remedy == Some(Remedy::Wal) {
         text.push(WAL_LIMITS);
     }
-    let in_the_way = incident.blockers.first().map(|blocker| analysis.holdings[blocker.holding as usize].who);
-    text.extend(in_the_way.and_then(|who| setting::let_go(hosts.host(who)?)));
+    if let Some(holding) = holder {
+        let taken = words::sql(analysis, holding.who, holding.sql);
+        if incident.cause == Cause::CommitBlocksReader && taken.is_some_and(|sql| is_begin_exclusive(&sql)) {
+            text.push(BEGIN_EXCLUSIVE);
+        }
+        text.extend(hosts.host(holding.who).and_then(setting::let_go));
+    }
     text.join(" ")
 }
 
 const SAME_THREAD: &str = "Holder and victim are the same thread: while it waits it cannot let go, so that no timeout can help. Use one connection for one unit of \
                            work, await nothing inside a transaction, and open no second connection in it.";
+
+const SILENT: &str = "What the holder did meanwhile the trace does not tell: its statement ran on, or its transaction was left open, without COMMIT or ROLLBACK (one that \
+                      was forgotten, or that an exception passed by).";
+
+/// Shorter holds need no explanation.
+const SILENT_NS: u64 = 100_000_000;
+
+/// A writer stood in the way for long, and nothing is known of it but that it held the lock.
+fn is_silent(analysis: &Analysis<'_>, incident: &Incident) -> bool {
+    let Some(blocker) = incident.blockers.first().filter(|blocker| blocker.certain && blocker.state == State::Running) else {
+        return false;
+    };
+    let writes = matches!(incident.cause, Cause::HoldExceedsTimeout | Cause::NoBusyTimeout | Cause::UpgradeRefused);
+    let waited = analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0);
+    let long = blocker.held_before_ns.is_some_and(|before| before + waited >= SILENT_NS);
+    writes
+        && long
+        && incident.contributing.is_empty()
+        && analysis.holdings[blocker.holding as usize].work.iter().all(|stretch| stretch.1 >= incident.until)
+}
+
+const BEGIN_EXCLUSIVE: &str = "The holder began with BEGIN EXCLUSIVE, which keeps readers out from its beginning: BEGIN IMMEDIATE lets them in until the commit.";
+
+fn is_begin_exclusive(sql: &str) -> bool {
+    let mut words = sql.split([' ', ';', '\n', '\t']).filter(|word| !word.is_empty());
+    ["begin", "exclusive"].iter().all(|wanted| words.next().is_some_and(|word| word.eq_ignore_ascii_case(wanted)))
+}
+
+/// What is to be done about what made it worse; nothing where the cause's own words say it.
+fn worse(contributing: Contributing) -> Option<&'static str> {
+    Some(match contributing {
+        Contributing::IdleInTransaction => {
+            "The holder's transaction stood open while nothing was done in it: commit or roll back right after its last statement, also when an exception \
+             ends it, and wait for nothing else (network, user, await) in between."
+        }
+        Contributing::UnfinishedStatement => {
+            "The holder's statement was begun and not ended: read all its rows, or reset, finalize or close it."
+        }
+        Contributing::SlowSync => {
+            "Most of the hold was waiting for the disk (fsync): write more rows in one transaction, on a local disk; in WAL mode PRAGMA synchronous=NORMAL spares \
+             the sync of each commit (the latest ones can be lost when the power fails)."
+        }
+        Contributing::SlowStatement => {
+            "One statement filled the hold: make it faster (an index for what it looks for), or have it change fewer rows at a time."
+        }
+        Contributing::WriterConvoy => {
+            "Several writers took turns while it waited: let one connection, with a queue, do the writing."
+        }
+        Contributing::CheckpointInCommit => {
+            "An automatic checkpoint ran in that hold: raise PRAGMA wal_autocheckpoint, and checkpoint where nobody waits for it."
+        }
+        Contributing::CheckpointConvoy => {
+            "The holder was a checkpoint that waited for a reader and kept writers out meanwhile: checkpoint with PASSIVE, or shorten that reader."
+        }
+        Contributing::RollbackJournal | Contributing::SameThreadHolder => return None,
+    })
+}
+
+/// What removes a hazard.
+pub fn of_hazard(kind: HazardKind) -> &'static str {
+    match kind {
+        HazardKind::SharedCache => {
+            "Open without cache=shared: its table locks answer SQLITE_LOCKED, for which no busy timeout applies."
+        }
+        HazardKind::PosixLockLost => {
+            "Never open and close the database file beside SQLite (a copy, a checksum, another SQLite in the same process): closing it drops every lock the process has."
+        }
+        HazardKind::TwoSqliteLibraries => "Link one SQLite only, or open this database with one of them.",
+        HazardKind::ForkedConnection => {
+            "Open connections after the fork, in each process its own (gunicorn: post_fork, or no preload; multiprocessing: the spawn method, or in the initializer)."
+        }
+        HazardKind::NetworkFilesystem => "Put the database on a local disk.",
+        HazardKind::WalResetExposure => "Use SQLite 3.51.3 or later; until then set no mmap_size, which makes it worse.",
+        HazardKind::LongReadTransaction => {
+            "End read transactions soon, and leave moments without any: the WAL cannot be begun anew while one reads from it."
+        }
+    }
+}
 
 /// What WAL asks for, and what it does not do.
 const WAL_LIMITS: &str = "(WAL is kept in the file, so that it is set once. All processes must then be on one host, not on a network file system; writers still take \
@@ -52,7 +141,8 @@ fn general(cause: Cause) -> &'static str {
              does not help writers against writers."
         }
         Cause::NoBusyTimeout => {
-            "Set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) on every connection of every pool, before its first statement."
+            "Set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) on every connection of every pool, before its first statement. It helps where the \
+             hold that is named is shorter than it."
         }
         Cause::ReaderBlocksCommit => {
             "Finish or reset the reader's statements and end its transaction; or switch to WAL, where readers and the writer do not keep each other out."
@@ -81,7 +171,7 @@ fn general(cause: Cause) -> &'static str {
              covers the moment otherwise."
         }
         Cause::HotJournal => {
-            "A writer died in a commit, and its journal is played back: set a busy timeout for that moment, and find out why it died."
+            "A writer died while it was writing, and its journal is played back: set a busy timeout for that moment, and find out why it died."
         }
         Cause::ExclusiveMode => {
             "Set PRAGMA locking_mode=NORMAL on the connection that is named, and read once, so that it lets go; or use one connection only. A connection \

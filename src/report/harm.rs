@@ -16,8 +16,10 @@ pub struct Harm {
     pub cause: Cause,
     /// Incidents.
     pub count: u64,
-    /// Of them, those the application saw as an error.
+    /// Of them, those that gave up.
     pub gave_up: u64,
+    /// Of them, those the application saw as an error: all that gave up but checkpoints that were told busy.
+    pub errors: u64,
     /// Time waited in all of them, in nanoseconds, as far as it is known.
     pub waited_ns: u64,
     /// What removes most of them.
@@ -28,7 +30,10 @@ pub struct Harm {
 
 /// How much an incident hurts: an error hurts more than any wait.
 pub fn weight(analysis: &Analysis<'_>, incident: &Incident) -> (bool, u64) {
-    (incident.ended == Ended::GaveUp, analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0))
+    (
+        incident.ended == Ended::GaveUp && !incident.told_busy,
+        analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0),
+    )
 }
 
 /// The incident that hurts most, the first of those that hurt as much: an index into [`Analysis::incidents`].
@@ -51,10 +56,18 @@ pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
     let harm = |(cause, count): (&Cause, &Count)| {
         let worst = *worst.get(cause)?;
         let fix = fix::of(analysis, &hosts, &analysis.incidents[worst as usize]);
-        Some(Harm { cause: *cause, count: count.count, gave_up: count.gave_up, waited_ns: count.waited_ns, fix, worst })
+        Some(Harm {
+            cause: *cause,
+            count: count.count,
+            gave_up: count.gave_up,
+            errors: count.errors(),
+            waited_ns: count.waited_ns,
+            fix,
+            worst,
+        })
     };
     let mut all: Vec<Harm> = analysis.totals.causes.iter().filter_map(harm).collect();
-    all.sort_by_key(|harm| (std::cmp::Reverse((harm.gave_up, harm.waited_ns, harm.count)), harm.cause));
+    all.sort_by_key(|harm| (std::cmp::Reverse((harm.errors, harm.waited_ns, harm.count)), harm.cause));
     all
 }
 
@@ -67,8 +80,10 @@ pub struct Pair {
     pub blocker: Option<String>,
     /// Incidents.
     pub count: u64,
-    /// Of them, those the application saw as an error.
+    /// Of them, those that gave up.
     pub gave_up: u64,
+    /// Of them, those the application saw as an error.
+    pub errors: u64,
     /// Time waited in all of them, in nanoseconds, as far as it is known.
     pub waited_ns: u64,
 }
@@ -78,11 +93,12 @@ pub fn statements(analysis: &Analysis<'_>) -> Vec<Pair> {
     let text = |(who, hash)| essence::sql(analysis.trace, who, hash).map(str::to_owned);
     let pair = |pair: &totals::Pair| {
         let Count { count, gave_up, waited_ns, .. } = pair.harm;
-        Pair { victim: text(pair.victim), blocker: text(pair.blocker), count, gave_up, waited_ns }
+        let errors = pair.harm.errors();
+        Pair { victim: text(pair.victim), blocker: text(pair.blocker), count, gave_up, errors, waited_ns }
     };
     let mut all: Vec<Pair> = analysis.totals.pairs.values().map(pair).collect();
     all.sort_by(|a, b| {
-        (b.gave_up, b.waited_ns, b.count).cmp(&(a.gave_up, a.waited_ns, a.count)).then_with(|| a.victim.cmp(&b.victim))
+        (b.errors, b.waited_ns, b.count).cmp(&(a.errors, a.waited_ns, a.count)).then_with(|| a.victim.cmp(&b.victim))
     });
     all
 }

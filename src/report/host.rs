@@ -41,6 +41,23 @@ pub enum Host {
     DbBrowser,
 }
 
+impl Host {
+    /// Whether programs have a way to set a busy handler of their own there, beside SQLite's, which a timeout sets.
+    pub fn takes_busy_handlers(self) -> bool {
+        match self {
+            Host::Django
+            | Host::SqlAlchemy
+            | Host::Python
+            | Host::BetterSqlite3
+            | Host::NodeSqlite3
+            | Host::NodeSqlite
+            | Host::Shell
+            | Host::DbBrowser => false,
+            Host::Rails | Host::Ruby | Host::Sqlx | Host::Diesel | Host::Rusqlite | Host::Rust => true,
+        }
+    }
+}
+
 /// The host of each log. Finding it reads every statement of a log, so that it is done once for a report.
 pub struct Hosts(Vec<Option<Host>>);
 

@@ -29,15 +29,22 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         return writeln!(out, "locktrace: no lock was refused that an application could see: {size}{lost}; the trace is in {dir}");
     };
     let all = analysis.totals.incidents;
-    let (errors, waited, open) = (all.gave_up, all.count - all.gave_up - all.open, all.open);
+    let (errors, waited, open) = (all.errors(), all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if errors > 0 {
         parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));
     } else {
-        parts.push("the application saw no error".to_owned());
+        let unslept = analysis.incidents.iter().any(essence::unslept);
+        parts.push(
+            if unslept { "the application may have seen errors (see the report)" } else { "the application saw no error" }
+                .to_owned(),
+        );
     }
     if waited > 0 {
         parts.push(format!("{} after a wait", many(waited, "was granted", "were granted")));
+    }
+    if all.told_busy > 0 {
+        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint was", "checkpoints were")));
     }
     if open > 0 {
         parts.push(format!("{} not granted at the end", many(open, "was", "were")));
@@ -47,8 +54,8 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         writeln!(out, "locktrace: {missing}")?;
     }
     let mut what = many(worst.count, "time", "times");
-    if worst.gave_up > 0 {
-        what += &format!(", {}", many(worst.gave_up, "error", "errors"));
+    if worst.errors > 0 {
+        what += &format!(", {}", many(worst.errors, "error", "errors"));
     }
     if worst.waited_ns > 0 {
         what += &format!(", {} waited", duration(worst.waited_ns));

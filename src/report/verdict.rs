@@ -6,9 +6,11 @@
 use super::harm::{self, Harm};
 use super::human::{count, cut, duration, pad_left};
 use super::text::{BOLD, PLAIN, RED, many};
-use super::{essence, words};
+use super::{essence, fix, words};
 use crate::analysis::Analysis;
+use crate::trace::text::Clean;
 use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr;
 
 /// Pairs of statements that are listed.
 const PAIRS: usize = 10;
@@ -18,6 +20,9 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     let Some((head, failed)) = headline(analysis) else { return Ok(()) };
     let colour = if failed > 0 { RED } else { BOLD };
     writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
+    if let Some(text) = unslept(analysis) {
+        super::explain::paragraph(out, "  ", &text, width)?;
+    }
     for harm in harm::causes(analysis) {
         cause(analysis, &harm, width, out)?;
     }
@@ -44,29 +49,57 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
         return None;
     }
     let all = analysis.totals.incidents;
-    let (failed, waited, open) = (all.gave_up, all.count - all.gave_up - all.open, all.open);
+    let (failed, waited, open) = (all.errors(), all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if waited > 0 {
         parts.push(format!("{} got the lock after a wait", count(waited)));
+    }
+    if all.told_busy > 0 {
+        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint")));
     }
     if open > 0 {
         parts.push(format!("{} open at the end of the trace", count(open)));
     }
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
+        0 if analysis.incidents.iter().any(essence::unslept) => {
+            format!("No refusal that the application certainly saw as an error{rest}")
+        }
         0 => format!("No refusal that the application saw as an error{rest}"),
         _ => format!("{} that the application saw as an error{rest}", many(failed, "refusal")),
     };
     Some((head, failed))
 }
 
+/// Waits of which nobody can tell whether the application saw errors in them.
+pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
+    let all = || analysis.incidents.iter().filter(|incident| essence::unslept(incident));
+    let attempts: u64 = all().map(|incident| u64::from(incident.attempts)).sum();
+    let (which, these) = match all().count() {
+        0 => return None,
+        1 => ("one of these".to_owned(), "it"),
+        more => (format!("{} of these", count(more as u64)), "them"),
+    };
+    Some(format!(
+        "In {which} SQLite did not sleep between the attempts, {} in {these}: a busy handler of the application's own called for the next one, or the application tried \
+         again by itself, and then saw an error each time.",
+        count(attempts)
+    ))
+}
+
 fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Write) -> io::Result<()> {
     let incident = &analysis.incidents[harm.worst as usize];
-    let mut also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
-    also.insert(0, harm.cause.id());
-    let errors = if harm.gave_up > 0 { format!(", {}", many(harm.gave_up, "error")) } else { String::new() };
-    let head = format!("  {}: {}{errors}, {} waited in all", also.join(" + "), many(harm.count, "time"), duration(harm.waited_ns));
-    writeln!(out, "{BOLD}{}{PLAIN}", cut(&head, width))?;
+    let also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
+    let errors = if harm.errors > 0 { format!(", {}", many(harm.errors, "error")) } else { String::new() };
+    let sums = format!("{}{errors}, {} waited in all", many(harm.count, "time"), duration(harm.waited_ns));
+    let head = format!("  {}: {sums}", [&[harm.cause.id()], &also[..]].concat().join(" + "));
+    // The numbers are not to be cut off.
+    if head.width() <= width {
+        writeln!(out, "{BOLD}{head}{PLAIN}")?;
+    } else {
+        writeln!(out, "{BOLD}{}{PLAIN}", cut(&format!("  {}: {sums}", harm.cause.id()), width))?;
+        super::explain::paragraph(out, "    with     ", &also.join(" + "), width)?;
+    }
     let mut line = |text: String| writeln!(out, "{}", cut(&text, width).trim_end());
     let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
     line(format!("    refused  {}", statement(incident.who, incident.sql)))?;
@@ -98,7 +131,7 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
         let line = format!(
             "  {}{}{}  {} <- {}",
             pad_left(&count(pair.count), 8),
-            pad_left(&count(pair.gave_up), 8),
+            pad_left(&count(pair.errors), 8),
             pad_left(&duration(pair.waited_ns), 11),
             text(&pair.victim),
             text(&pair.blocker)
@@ -113,7 +146,7 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
         let text = format!(
             "  … and other statements, not told apart: {}, {}, {} waited in all",
             many(other.count, "time"),
-            many(other.gave_up, "error"),
+            many(other.errors(), "error"),
             duration(other.waited_ns)
         );
         writeln!(out, "{}", cut(&text, width))?;
@@ -130,8 +163,9 @@ pub(super) fn hazards(analysis: &Analysis<'_>, width: usize, out: &mut impl Writ
     writeln!(out, "{BOLD}Hazards{PLAIN}")?;
     for hazard in &analysis.hazards {
         let path = analysis.databases.get(hazard.db as usize).and_then(|db| db.paths.first()).map_or("", String::as_str);
-        writeln!(out, "{}", cut(&format!("  {}: {}", hazard.kind.id(), hazard.what), width))?;
+        super::explain::paragraph(out, "  ", &format!("{}: {}", hazard.kind.id(), Clean(&hazard.what)), width)?;
         writeln!(out, "{}", cut(&format!("    {path}"), width).trim_end())?;
+        super::explain::paragraph(out, "    fix      ", fix::of_hazard(hazard.kind), width)?;
     }
     Ok(())
 }

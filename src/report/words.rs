@@ -55,6 +55,7 @@ pub fn ended(incident: &Incident) -> &'static str {
     match incident.ended {
         Ended::SucceededAfterWait if incident.went_on => "went on without it",
         Ended::SucceededAfterWait => "got it in the end",
+        Ended::GaveUp if incident.told_busy => "its row says busy",
         Ended::GaveUp => "the application saw an error",
         Ended::Open => "the trace ends first",
     }

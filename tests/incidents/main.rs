@@ -11,6 +11,7 @@
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
 //! | `mixed` | traces of several hosts, holders outside the trace, hazards |
 //! | `losses` | what becomes of a cause when records are missing |
+//! | `told` | what the report says of all that, and what to change |
 //!
 //! What happened is known because the scenario was written so; random ones are in `tests/causes.rs`, real programs in `tests/scenarios`.
 
@@ -23,6 +24,7 @@ mod judge;
 mod losses;
 mod mixed;
 mod proof;
+mod told;
 mod victims;
 mod worse;
 mod writers;

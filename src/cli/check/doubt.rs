@@ -6,9 +6,10 @@
 #![forbid(unsafe_code)]
 
 use super::{Check, nanoseconds};
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, Ended, Incident};
+use crate::report::host::Hosts;
 use crate::report::human::{count, duration};
-use crate::report::{losses, words};
+use crate::report::{essence, losses, words};
 use crate::trace::losses::Loss;
 use crate::trace::{Log, LogId, Severity, Tally};
 use std::collections::HashSet;
@@ -45,11 +46,40 @@ impl Doubts {
         let counts = analysis.totals.by_database.iter();
         let counts = counts.filter(|((cause, db), _)| !check.allow.contains(cause) && check.is_about(analysis, *db));
         let open: u64 = counts.map(|(_, count)| count.open).sum();
+        if check.no_gave_up {
+            doubts.unslept(check, analysis);
+        }
         if check.no_gave_up && open > 0 {
             let who = if open == 1 { "a connection waits" } else { "connections wait" };
             doubts.unknown.push(format!("the trace ends while {who} for a lock ({open})"));
         }
         doubts
+    }
+
+    /// Waits without a sleep of SQLite's: an application that tries again by itself has seen an error each time, a busy handler of its own none.
+    fn unslept(&mut self, check: &Check, analysis: &Analysis<'_>) {
+        let (mut unknown, mut notices) = (Vec::new(), Vec::new());
+        let hosts = Hosts::of(analysis);
+        let asked = |incident: &Incident| !check.allow.contains(&incident.cause) && check.is_about(analysis, incident.db);
+        for (number, incident) in
+            (1..).zip(&analysis.incidents).filter(|(_, incident)| essence::unslept(incident) && asked(incident))
+        {
+            if incident.ended == Ended::GaveUp {
+                continue;
+            }
+            let who = words::who(analysis, incident.who, incident.tid);
+            let said =
+                format!("incident {number}: {who} made {} attempts, and SQLite did not sleep between them", incident.attempts);
+            if hosts.host(incident.who).is_some_and(|host| !host.takes_busy_handlers()) {
+                unknown.push(format!("{said}: it seems that the application tried again by itself, and saw an error each time"));
+            } else {
+                notices.push(format!(
+                    "{said}: if it was no busy handler of its own, but tried again by itself, it saw an error each time"
+                ));
+            }
+        }
+        self.unknown.extend(some_of(unknown));
+        self.notices.extend(some_of(notices));
     }
 
     fn lost(&mut self, check: &Check, analysis: &Analysis<'_>, missing: &[Loss], grown: &HashSet<LogId>) {

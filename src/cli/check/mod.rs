@@ -56,7 +56,7 @@ pub(super) struct Check {
     /// No connection may be refused a lock, but where no application sees it
     #[arg(long)]
     no_refusals: bool,
-    /// The application may not see an error for a refused lock
+    /// The application may not see an error for a refused lock (the row of a PRAGMA wal_checkpoint that says busy is none)
     #[arg(long)]
     no_gave_up: bool,
     /// Incidents of this cause are no breach; several times for several causes
@@ -189,7 +189,7 @@ impl Check {
             return None;
         }
         let waited = analysis.ns(incident.who.log, incident.first, incident.until);
-        let limit = if incident.ended == Ended::GaveUp && self.no_gave_up {
+        let limit = if incident.ended == Ended::GaveUp && !incident.told_busy && self.no_gave_up {
             "no-gave-up"
         } else if self.max_wait.map(nanoseconds).is_some_and(|limit| waited.is_some_and(|ns| ns > limit)) {
             "max-wait"

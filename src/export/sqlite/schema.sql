@@ -176,7 +176,7 @@ CREATE TABLE incidents (
   attempts INTEGER NOT NULL,
   sleeps INTEGER NOT NULL,            -- of SQLite's own, between the attempts
   slept_us INTEGER NOT NULL,          -- what they asked for
-  outcome TEXT NOT NULL,              -- succeeded-after-wait, gave-up (the application saw an error), open (the trace ended)
+  outcome TEXT NOT NULL,              -- succeeded-after-wait, gave-up (the application saw an error; of PRAGMA wal_checkpoint, a row), open (the trace ended)
   cause TEXT NOT NULL,
   fix TEXT NOT NULL,                  -- what removes it
   more_blockers INTEGER NOT NULL,     -- not listed in blockers

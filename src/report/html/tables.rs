@@ -123,6 +123,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
         Some(found.fold(first, |sum, pair| Pair {
             count: sum.count + pair.count,
             gave_up: sum.gave_up + pair.gave_up,
+            errors: sum.errors + pair.errors,
             waited_ns: sum.waited_ns.saturating_add(pair.waited_ns),
             ..sum
         }))
@@ -140,7 +141,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
                 p.note {
                     "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
                     @if shown < pairs.len() { " " (many((pairs.len() - shown) as u64, "more pair")) " of statements: " code { "locktrace report --json" } "." }
-                    @if other.count > 0 { " Statements that are not told apart, because there are so many: " (many(other.count, "time")) ", " (many(other.gave_up, "error")) ", " (duration(other.waited_ns)) "." }
+                    @if other.count > 0 { " Statements that are not told apart, because there are so many: " (many(other.count, "time")) ", " (many(other.errors(), "error")) ", " (duration(other.waited_ns)) "." }
                 }
                 div.scroll tabindex="0" role="region" aria-label="Table of statements" {
                     table.matrix {
@@ -153,7 +154,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
                                         @match cell(victim, blocker) {
                                             Some(pair) => td.heat.{ "h" (1 + pair.count * 4 / most) } {
                                                 strong { (count(pair.count)) }
-                                                @if pair.gave_up > 0 { div.bad { (many(pair.gave_up, "error")) } }
+                                                @if pair.errors > 0 { div.bad { (many(pair.errors, "error")) } }
                                                 div.dim { (duration(pair.waited_ns)) }
                                             },
                                             None => td { span.dim { "–" } },

@@ -8,7 +8,7 @@ use crate::analysis::Analysis;
 use crate::report::harm::{self, Harm};
 use crate::report::human::{count, duration};
 use crate::report::text::many;
-use crate::report::{essence, verdict, words};
+use crate::report::{essence, fix, verdict, words};
 use maud::{Markup, html};
 
 /// Characters of a statement in the verdict.
@@ -41,6 +41,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
             } @else if analysis.records == 0 {
                 p.note { "A program leaves records once it opens a database. Whether yours can be traced, and how: " code { "locktrace doctor -- COMMAND" } "." }
             }
+            @if let Some(text) = verdict::unslept(analysis) { p.note { (text) } }
             div.causes { @for harm in harm::causes(analysis) { (cause(page, &harm)) } }
             @if !analysis.hazards.is_empty() {
                 h3 { "Hazards, without any refusal" }
@@ -49,6 +50,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                         li {
                             strong { (hazard.kind.id()) } ": " bdi { (line(&hazard.what, 400)) }
                             @if let Some(db) = analysis.databases.get(hazard.db as usize) { " " span.dim { bdi { (super::data::database(db)) } } }
+                            " " (fix::of_hazard(hazard.kind))
                         }
                     }
                 }
@@ -70,7 +72,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
             }
             p.sum {
                 (many(harm.count, "time"))
-                @if harm.gave_up > 0 { ", " strong.bad { (many(harm.gave_up, "error")) } }
+                @if harm.errors > 0 { ", " strong.bad { (many(harm.errors, "error")) } }
                 ", " (duration(harm.waited_ns)) " waited in all"
             }
             dl {

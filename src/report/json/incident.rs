@@ -119,6 +119,8 @@ fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incid
     value.insert("attempts".into(), incident.attempts.into());
     value.insert("sleeps".into(), incident.sleeps.into());
     value.insert("outcome".into(), incident.ended.id().into());
+    value.insert("told_busy".into(), incident.told_busy.into());
+    value.insert("went_on".into(), incident.went_on.into());
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     value.insert("contributing".into(), contributing.into());
@@ -134,7 +136,7 @@ fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incid
 fn hazard(analysis: &Analysis<'_>, hazard: &Hazard) -> Value {
     let evidence: Vec<Value> =
         hazard.evidence.iter().map(|(log, number)| json!({"log": analysis.trace.log(*log).id, "n": number})).collect();
-    json!({"id": hazard.kind.id(), "database": hazard.db, "what": hazard.what, "evidence": evidence})
+    json!({"id": hazard.kind.id(), "database": hazard.db, "what": hazard.what, "fix": fix::of_hazard(hazard.kind), "evidence": evidence})
 }
 
 fn process(log: &Log) -> Value {

@@ -19,7 +19,7 @@
 //! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
 //! | `other_statements` | where there are very many pairs of them: `count`, `gave_up`, `waited_ns` of those that did least harm, which are not told apart in `statements`. Left out when there are none |
 //! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums and not in the array, which has the first ones, and of incidents the worst of each kind (`--incidents`, `--all`). Left out when 0 |
-//! | `hazards` | array: `id`, `database` (index), `what`, `evidence` (array of `log`, `n`) |
+//! | `hazards` | array: `id`, `database` (index), `what`, `fix`, `evidence` (array of `log`, `n`) |
 //! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`, `cache-spill`) |
 //! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
 //! | `losses` | `lossless`, and the sums over all logs of what `logs` says of each: `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
@@ -49,6 +49,8 @@
 //! | `waited_ns` | from then to the success, or to the end of the last attempt |
 //! | `attempts`, `sleeps` | refused attempts; sleeps of SQLite's own between them |
 //! | `outcome` | `succeeded-after-wait`, `gave-up` (the application saw an error), `open` (the trace ended) |
+//! | `told_busy` | it gave up, and no statement failed by that: `PRAGMA wal_checkpoint` said so in its row |
+//! | `went_on` | its statement went on without the lock, which is `succeeded-after-wait` |
 //! | `cause`, `contributing` | identifiers |
 //! | `fix` | what removes it, in one or two sentences |
 //! | `evidence` | array of `log`, `n` (the record's number in it), `shows` |

@@ -1,0 +1,122 @@
+//! What the report tells of incidents: how many errors the application saw, what it cannot tell, and what to change.
+
+use crate::common::Process;
+use crate::judge::{START, WAL, attempts};
+use sqlite_locktrace::analysis::{Analysis, Options};
+use sqlite_locktrace::report::{explain, text};
+use sqlite_locktrace::trace::Trace;
+
+/// The report on one process, in lines of this width, and the steps of its first incident; words are parted by one blank.
+fn told(scenario: &str, width: usize) -> (String, String) {
+    let mut process = Process::new(7);
+    process.run(&format!("{WAL}{scenario}"));
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let (mut report, mut steps) = (Vec::new(), Vec::new());
+    text::write(&analysis, text::Style { width, ..text::Style::default() }, &mut report).unwrap();
+    explain::write(&analysis, 0, &[], width, &mut steps).unwrap();
+    let plain = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap().replace("\x1b[1;31m", "").replace("\x1b[1m", "").replace("\x1b[0m", "");
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    (plain(report), plain(steps))
+}
+
+const HELD: &str = "100 c1 S READ1 -- BEGIN\n110 c1 X WRITE -- INSERT a\n";
+const COMMITS: &str = "900000 c1 wrote wal 4120\n900010 c1 U WRITE\n900020 c1 U READ1 -- COMMIT\n";
+
+#[test]
+fn what_made_it_worse_is_to_be_changed() {
+    let tries = attempts(200, "c2", &START, &[1_000, 2_000, 5_000, 10_000, 15_000, 17_000]);
+    let (report, steps) = told(&format!("{HELD}{tries}{COMMITS}"), 66);
+    assert!(report.contains("1 refusal that the application saw as an error hold-exceeds-timeout: 1 time, 1 error,"), "{report}");
+    assert!(report.contains("waited in all with idle-in-transaction refused INSERT b"), "{report}");
+    assert!(report.contains("commit or roll back right after its last statement"), "{report}");
+    assert!(steps.contains("holding X WRITE: idle-in-transaction, since 100 µs before the wait"), "{steps}");
+    // The same thread waits for itself: nothing that it sets at the beginning of a transaction helps.
+    let reads = "120 c2@101 S READ1 -- SELECT b\n200 c2@101 X WRITE=BUSY -- INSERT b\n300 c2@101 U READ1 -- ROLLBACK\n";
+    let (report, _) = told(&format!("{HELD}{reads}{COMMITS}"), 100);
+    assert!(report.contains("upgrade-refused + same-thread-holder"), "{report}");
+    assert!(report.contains("no timeout can help") && !report.contains("BEGIN IMMEDIATE"), "{report}");
+}
+
+#[test]
+fn a_silent_holder_is_not_said_to_have_run() {
+    let silent = "did meanwhile the trace does not tell";
+    let tries = attempts(200, "c2", &START, &[1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 25_000, 7_000]);
+    for (end, expected) in [
+        // Nobody gives it up.
+        ("", true),
+        // It is rolled back when its connection closes, which tells no statement.
+        ("900010 c1 U WRITE\n900020 c1 U READ1\n900030 c1 close\n", true),
+        // The statement ran all the time.
+        ("900010 c1 U WRITE\n900020 c1 U READ1 -- INSERT a\n", false),
+    ] {
+        let held = "100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n";
+        let (report, _) = told(&format!("{held}{tries}{end}"), 100);
+        assert!(report.contains("hold-exceeds-timeout"), "{report}");
+        assert_eq!(report.contains(silent), expected, "{end}: {report}");
+    }
+    let short = attempts(200, "c2", &START, &[1_000, 2_000, 3_000]);
+    assert!(!told(&format!("100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n{short}"), 100).0.contains(silent));
+}
+
+#[test]
+fn a_checkpoint_that_is_told_busy_is_no_error() {
+    let lines = ["X CKPT -- PRAGMA wal_checkpoint(FULL)", "X WRITE=BUSY -- PRAGMA wal_checkpoint(FULL)"];
+    let tries = attempts(200, "c2", &lines[1..], &[1_000, 2_000, 3_000]);
+    let checkpoint = format!("190 c2 {}\n{tries}9000 c2 U CKPT -- PRAGMA wal_checkpoint(FULL)\n", lines[0]);
+    let (report, steps) = told(&format!("{HELD}{checkpoint}{COMMITS}"), 100);
+    let head = "No refusal that the application saw as an error; 1 checkpoint told busy hold-exceeds-timeout + idle-in-transaction: 1 time, 6";
+    assert!(report.starts_with(head), "{report}");
+    assert!(steps.starts_with("Incident 1 of 1: hold-exceeds-timeout; its row says busy"), "{steps}");
+    // Another statement that gives up so has failed.
+    let (report, _) = told(&format!("{HELD}{}{COMMITS}", checkpoint.replace("PRAGMA wal_checkpoint(FULL)", "VACUUM")), 100);
+    assert!(report.starts_with("1 refusal that the application saw as an error hold-exceeds-timeout"), "{report}");
+}
+
+#[test]
+fn attempts_without_a_sleep_may_all_be_errors() {
+    let lines: String = (0..12)
+        .map(|n| 200 + n * 80_000)
+        .map(|at| format!("{at} c2 S READ1 -- INSERT b\n{} c2 X WRITE=BUSY -- INSERT b\n{} c2 U READ1\n", at + 10, at + 20))
+        .collect();
+    let granted = "950000 c2 S READ1 -- INSERT b\n950010 c2 X WRITE -- INSERT b\n950020 c2 U WRITE\n950030 c2 U READ1\n";
+    let (report, steps) = told(&format!("{HELD}{lines}{COMMITS}{granted}"), 100);
+    assert!(report.starts_with("No refusal that the application certainly saw as an error; 1 got the lock after a wait In one of these SQLite did not sleep between the attempts, 12 in it:"), "{report}");
+    assert!(steps.contains("or the application did, and then it saw an error each time"), "{steps}");
+    // SQLite's own handler sleeps.
+    let tries = attempts(200, "c2", &START, &[1_000, 2_000]) + "3300+5000 c2 sleep 5000\n";
+    let (report, steps) = told(
+        &format!(
+            "{HELD}{tries}4000 c1 U WRITE\n4010 c1 U READ1 -- COMMIT\n9000 c2 S READ1 -- INSERT b\n9010 c2 X WRITE -- INSERT b\n"
+        ),
+        100,
+    );
+    assert!(
+        report.starts_with("No refusal that the application saw as an error; 1 got the lock after a wait hold-exceeds-timeout"),
+        "{report}"
+    );
+    assert!(!steps.contains("saw an error each time"), "{steps}");
+}
+
+#[test]
+fn a_hazard_is_told_whole_and_with_what_removes_it() {
+    let writes = |conn: &str, at: u64| {
+        format!(
+            "{at} {conn} S READ1 -- UPDATE a\n{} {conn} X WRITE -- UPDATE a\n{} {conn} wrote wal 4120\n{} {conn} U WRITE\n{} {conn} U READ1\n",
+            at + 10,
+            at + 20,
+            at + 30,
+            at + 40
+        )
+    };
+    let (report, _) = told(&(writes("c1", 100) + &writes("c2", 200)), 70);
+    assert!(
+        report.contains("SQLite 3.40.1 has the WAL-reset bug (fixed in 3.51.3) /data/app.db fix Use SQLite 3.51.3 or later"),
+        "{report}"
+    );
+}
