@@ -272,3 +272,43 @@ fn json_lines_may_say_more() {
         assert_ne!(run("check", path).0, 0, "cut at {cut}");
     }
 }
+
+/// Lines that somebody turned round: every record is there, and nobody can say what happened.
+#[test]
+fn lines_in_the_wrong_order_are_not_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = refused(7);
+    process.run("2000 c2 U(NONE)\n2005 c2 close\n2010 c1 U(NONE)\n2015 c1 close");
+    process.write(dir.path());
+    let (_, lines, _) = run_cat(dir.path());
+    let (records, others): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| line.starts_with("{\"t\":\"record\""));
+    let turned: Vec<&str> =
+        others.into_iter().filter(|line| !line.contains("\"t\":\"end\"")).chain(records.into_iter().rev()).collect();
+    let end = lines.lines().find(|line| line.starts_with("{\"t\":\"end\"")).unwrap();
+    let export = dir.path().join("turned.jsonl");
+    std::fs::write(&export, turned.join("\n") + "\n" + end + "\n").unwrap();
+    let (code, out, _) = run("check", &export);
+    assert!(code == 2 && out.starts_with("cannot be told: records out of order"), "{code}: {out}");
+    let (_, out, _) = run("report", &export);
+    assert!(out.starts_with("No attempt to take a lock is seen to have been refused; but not everything is seen"), "{out}");
+    // With nothing wrong it says so.
+    let well = tempfile::tempdir().unwrap();
+    quiet(9).write(well.path());
+    assert!(run("report", well.path()).1.starts_with("No attempt to take a lock was refused.\n"));
+}
+
+/// What `follow` did not ask for is missing, and its account is taken as it is.
+#[test]
+fn lines_of_a_follower_that_came_late() {
+    let dir = tempfile::tempdir().unwrap();
+    refused(7).write(dir.path());
+    let (_, lines, _) = run_cat(dir.path());
+    let mut first = true;
+    let late = lines.lines().filter(|line| !line.starts_with("{\"t\":\"record\"") || !std::mem::take(&mut first));
+    let late: Vec<String> = late.map(|line| line.replace("\"read\":18", "\"read\":17,\"skipped\":1")).collect();
+    let export = dir.path().join("late.jsonl");
+    std::fs::write(&export, late.join("\n") + "\n").unwrap();
+    let (code, out, _) = run("report", &export);
+    assert!(code == 0 && out.contains(": 17 of 18 records read; 1 missing from the file\n"), "{out}");
+    assert!(out.contains("no-busy-timeout: 1 time, 1 error") && !out.contains("problem"), "{out}");
+}

@@ -209,4 +209,9 @@ impl<'t> Analysis<'t> {
     pub fn has_losses(&self) -> bool {
         self.summary.tallies.iter().any(|tally| tally.unread() > 0)
     }
+
+    /// Whether every record was read, and in its place.
+    pub fn is_whole(&self) -> bool {
+        !self.has_losses() && self.summary.late == 0
+    }
 }

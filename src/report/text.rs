@@ -79,7 +79,11 @@ impl<W: Write> Text<'_, '_, W> {
     fn essence(&mut self) -> io::Result<()> {
         let essence = &self.analysis.attempts;
         if essence.refused == 0 {
-            self.coloured(BOLD, "No attempt to take a lock was refused.")?;
+            let text = match self.analysis.is_whole() {
+                true => "No attempt to take a lock was refused.",
+                false => "No attempt to take a lock is seen to have been refused; but not everything is seen (see below).",
+            };
+            self.coloured(BOLD, text)?;
         } else {
             let locks: Vec<String> = essence.by_lock.iter().map(|(lock, n)| format!("{lock} {}", count(*n))).collect();
             self.coloured(RED, &format!("{}: {}", many(essence.refused, "refused attempt"), locks.join(", ")))?;

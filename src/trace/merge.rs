@@ -307,7 +307,7 @@ impl<'t> Merge<'t> {
     }
 
     pub(crate) fn finish(self) -> Summary {
-        Summary { tallies: self.tallies, problems: self.problems }
+        Summary { tallies: self.tallies, problems: self.problems, late: 0 }
     }
 }
 

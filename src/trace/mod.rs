@@ -306,6 +306,7 @@ impl Events<'_> {
             Inner::Merge(merge) => merge.finish(),
             Inner::Lines(lines) => lines.finish(self.trace),
         };
+        summary.late = self.late;
         if self.late > 0 {
             let what = match self.late {
                 1 => "1 record came later than the time in it allows to sort it".to_owned(),
@@ -322,8 +323,9 @@ impl Events<'_> {
         for (index, clock) in self.trace.clocks.iter().enumerate() {
             let logs = self.trace.logs.iter().filter(|log| log.clock.0 as usize == index).count();
             if clock.ns_per_tick().is_none() && self.trace.logs.iter().any(|log| log.clock.0 as usize == index && log.head > 0) {
+                let logs = if logs == 1 { "1 log has".to_owned() } else { format!("{logs} logs have") };
                 let what = format!(
-                    "{logs} logs have no usable pair of clock anchors: durations and times in them are unknown, only their order is known"
+                    "{logs} no usable pair of clock anchors: durations and times in them are unknown, only their order is known"
                 );
                 summary.add(Problem::general(what));
             }
@@ -353,6 +355,8 @@ pub struct Summary {
     pub tallies: Vec<Tally>,
     /// Everything that was wrong: found on opening, and found while reading.
     pub problems: Vec<Problem>,
+    /// Records that came later than the time in them allows to sort them.
+    pub late: u64,
 }
 
 impl Summary {

@@ -39,6 +39,10 @@ impl Doubts {
         }
         doubts.lost(check, analysis, missing, grown);
         doubts.unreadable(analysis);
+        if analysis.summary.late > 0 {
+            let late = count(analysis.summary.late);
+            doubts.unknown.push(format!("records out of order, so late that they cannot be sorted: {late}"));
+        }
         let timed = check.max_hold.is_some() || check.max_wait.is_some();
         if timed && analysis.trace.clocks().iter().any(|clock| clock.ns_per_tick().is_none()) && analysis.records > 0 {
             doubts.unknown.push("a log has no usable pair of clock anchors: how long things took is not known".to_owned());

@@ -23,7 +23,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
         }
         None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
         None => {
-            let (left, mood) = if analysis.has_losses() { (", in the records that are left", "fair") } else { ("", "good") };
+            let (left, mood) = if !analysis.is_whole() { (", in the records that are left", "fair") } else { ("", "good") };
             match analysis.attempts.refused {
                 0 => (format!("No attempt to take a lock was refused{left}"), mood),
                 n => (format!("{}, none of which an application sees{left}", many(n, "refused attempt")), mood),

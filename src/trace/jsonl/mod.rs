@@ -260,7 +260,7 @@ impl Lines {
             self.problems.push(Problem::unusable(&self.name, Place::Whole, what));
         }
         self.bad.rest(&self.name, &mut self.problems);
-        Summary { tallies, problems: self.problems }
+        Summary { tallies, problems: self.problems, late: 0 }
     }
 }
 
@@ -315,6 +315,10 @@ fn log(object: &Object, name: &Path) -> Result<Log, String> {
     })
 }
 
+fn optional(object: &Object, key: &str) -> Result<u64, String> {
+    if object.contains_key(key) { number(object, key) } else { Ok(0) }
+}
+
 fn end(object: &Object) -> Result<(String, Tally), String> {
     let tally = Tally {
         head: number(object, "head")?,
@@ -323,7 +327,8 @@ fn end(object: &Object) -> Result<(String, Tally), String> {
         lost: number(object, "lost")?,
         empty: number(object, "empty")?,
         torn: number(object, "torn")?,
-        missing: number(object, "missing")?,
+        // What `follow` did not ask for is not in these lines.
+        missing: number(object, "missing")?.saturating_add(optional(object, "skipped")?),
     };
     let parts = [tally.read, tally.overwritten, tally.lost, tally.empty, tally.torn, tally.missing];
     if parts.iter().try_fold(0u64, |sum, &part| sum.checked_add(part)) != Some(tally.head) {
