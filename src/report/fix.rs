@@ -6,7 +6,8 @@
 use super::host::Hosts;
 use super::setting::{self, Remedy};
 use super::words;
-use crate::analysis::{Analysis, Cause, Contributing, HazardKind, Incident, Role, State};
+use crate::analysis::{Analysis, Cause, Contributing, Ended, HazardKind, Incident, Request, Role, State};
+use locktrace::event::Level;
 
 /// What to change.
 pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String {
@@ -18,11 +19,11 @@ pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String
     if incident.contributing.contains(&Contributing::SameThreadHolder) {
         text.push(SAME_THREAD);
         if !matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)) {
-            text.push(general(incident.cause));
+            text.push(general(incident));
         }
         text.extend(worse());
     } else {
-        text.push(general(incident.cause));
+        text.push(general(incident));
         text.extend(worse());
         text.extend(is_silent(analysis, incident).then_some(SILENT));
         let words = remedy.and_then(|remedy| setting::of(hosts.host(incident.who)?, remedy));
@@ -43,6 +44,15 @@ pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String
 
 const SAME_THREAD: &str = "Holder and victim are the same thread: while it waits it cannot let go, so that no timeout can help. Use one connection for one unit of \
                            work, await nothing inside a transaction, and open no second connection in it.";
+
+const LAST_CALL: &str = "The refused process made no call after that: it had no busy timeout and ended with the error, or it was ended while it waited. Nobody can tell which; either \
+                         way, shorten the hold that is named, and set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) that is longer than what is left.";
+
+/// Who was in the way is known, and nothing follows.
+fn is_last_call(incident: &Incident) -> bool {
+    let writes = matches!(incident.request, Request::File(Level::RESERVED) | Request::Shm { mask: 1, exclusive: true });
+    writes && incident.ended == Ended::Open && incident.blockers.first().is_some_and(|blocker| blocker.certain)
+}
 
 const SILENT: &str = "What the holder did meanwhile the trace does not tell: its statement ran on, or its transaction was left open, without COMMIT or ROLLBACK (one that \
                       was forgotten, or that an exception passed by).";
@@ -126,8 +136,9 @@ pub fn of_hazard(kind: HazardKind) -> &'static str {
 const WAL_LIMITS: &str = "(WAL is kept in the file, so that it is set once. All processes must then be on one host, not on a network file system; writers still take \
                           turns; and before SQLite 3.51.3 it is safer without mmap_size.)";
 
-fn general(cause: Cause) -> &'static str {
-    match cause {
+fn general(incident: &Incident) -> &'static str {
+    match incident.cause {
+        Cause::Unexplained if is_last_call(incident) => LAST_CALL,
         Cause::UpgradeRefused => {
             "Begin transactions that will write with BEGIN IMMEDIATE: the busy timeout applies there. A longer timeout alone cannot help: SQLite does not wait for the \
              write lock once the transaction reads. Whoever meets SQLITE_BUSY inside a transaction has to roll back and try all of it again."

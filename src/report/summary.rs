@@ -34,9 +34,9 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     if errors > 0 {
         parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));
     } else {
-        let unslept = analysis.incidents.iter().any(essence::unslept);
+        let perhaps = open > 0 || analysis.incidents.iter().any(essence::unslept);
         parts.push(
-            if unslept { "the application may have seen errors (see the report)" } else { "the application saw no error" }
+            if perhaps { "the application may have seen errors (see the report)" } else { "the application saw no error" }
                 .to_owned(),
         );
     }

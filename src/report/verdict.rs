@@ -62,7 +62,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     }
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
-        0 if analysis.incidents.iter().any(essence::unslept) => {
+        0 if open > 0 || analysis.incidents.iter().any(essence::unslept) => {
             format!("No refusal that the application certainly saw as an error{rest}")
         }
         0 => format!("No refusal that the application saw as an error{rest}"),

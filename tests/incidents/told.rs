@@ -1,6 +1,6 @@
 //! What the report tells of incidents: how many errors the application saw, what it cannot tell, and what to change.
 
-use crate::common::Process;
+use crate::common::{Process, anchor_at};
 use crate::judge::{START, WAL, attempts};
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::report::{explain, text};
@@ -8,7 +8,13 @@ use sqlite_locktrace::trace::Trace;
 
 /// The report on one process, in lines of this width, and the steps of its first incident; words are parted by one blank.
 fn told(scenario: &str, width: usize) -> (String, String) {
+    told_until(10_000_000, scenario, width)
+}
+
+/// The same of one that was seen last at this time, in microseconds.
+fn told_until(last: u64, scenario: &str, width: usize) -> (String, String) {
     let mut process = Process::new(7);
+    process.header.last = Some(anchor_at(last));
     process.run(&format!("{WAL}{scenario}"));
     let dir = tempfile::tempdir().unwrap();
     process.write(dir.path());
@@ -119,4 +125,26 @@ fn a_hazard_is_told_whole_and_with_what_removes_it() {
         report.contains("SQLite 3.40.1 has the WAL-reset bug (fixed in 3.51.3) /data/app.db fix Use SQLite 3.51.3 or later"),
         "{report}"
     );
+}
+
+#[test]
+fn who_ends_with_the_refusal_may_have_seen_an_error() {
+    // A shell without a timeout: its statement is refused, it gives its read lock back, and ends.
+    let once = attempts(200, "c2", &START, &[]);
+    let (report, _) = told_until(
+        95_000,
+        &format!("100 c1 S READ1 -- BEGIN\n110 c1 X WRITE -- INSERT a\n{once}90000 c1 U WRITE\n90010 c1 U READ1 -- COMMIT\n"),
+        100,
+    );
+    assert!(
+        report.starts_with("No refusal that the application certainly saw as an error; 1 open at the end of the trace unexplained"),
+        "{report}"
+    );
+    assert!(
+        report.contains("fix The refused process made no call after that:") && !report.contains("Trace every process"),
+        "{report}"
+    );
+    // Where nobody is known to have been in the way, more has to be traced.
+    let (report, _) = told_until(95_000, &once, 100);
+    assert!(report.contains("unexplained") && report.contains("Trace every process"), "{report}");
 }
