@@ -3,7 +3,8 @@
 //! In come an [`Analysis`] and parts of it; out go texts.
 #![forbid(unsafe_code)]
 
-use crate::analysis::{Analysis, Cause, ConnId, Incident, Refusal, incident};
+use crate::analysis::sql::is_end;
+use crate::analysis::{Analysis, Cause, ConnId, Ended, Incident, Refusal, incident};
 use crate::trace::{OutsideHolder, Trace};
 
 /// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.
@@ -51,17 +52,20 @@ pub fn strangers<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl It
 
 /// Whether its attempts may each have been an error that the application saw: SQLite's own busy handler sleeps between two, and here it did not. So a busy handler of
 /// the application's own called for the next one; or the application did, with the same statement again.
-pub fn unslept(incident: &Incident) -> bool {
-    let waits = matches!(
-        incident.cause,
+pub fn unslept(analysis: &Analysis<'_>, incident: &Incident) -> bool {
+    let waits = match incident.cause {
         Cause::HoldExceedsTimeout
-            | Cause::CommitBlocksReader
-            | Cause::ExclusiveMode
-            | Cause::HotJournal
-            | Cause::LastClose
-            | Cause::UntracedHolder
-    );
-    waits && incident.attempts > 1 && incident.sleeps == 0 && !incident.told_busy
+        | Cause::CommitBlocksReader
+        | Cause::ExclusiveMode
+        | Cause::HotJournal
+        | Cause::LastClose
+        | Cause::UntracedHolder => true,
+        // What a full page cache asks for again and again fails no statement.
+        Cause::ReaderBlocksCommit => sql(analysis.trace, incident.who, incident.sql).is_some_and(is_end),
+        _ => false,
+    };
+    let again = incident.attempts > 1 || incident.ended == Ended::SucceededAfterWait;
+    waits && again && incident.sleeps == 0 && !incident.told_busy
 }
 
 /// Why no holder is named for a refused attempt.

@@ -101,7 +101,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     if let Some(sql) = words::sql(analysis, incident.who, incident.sql) {
         line(&format!("            {sql}"))?;
     }
-    if essence::unslept(incident) {
+    if essence::unslept(analysis, incident) {
         line("            a busy handler of its own called for each; or the application did, and then it")?;
         line("            saw an error each time")?;
     }
@@ -115,8 +115,13 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
             0 => ", until its end".to_owned(),
             ns => format!(", until {} after it", duration(ns)),
         });
-        let who = format!("  holder    {}, {sure}holding {}:", words::who(analysis, holding.who, blocker.tid), holding.lock);
-        let long = format!("{}, {before}{after}", blocker.state.id());
+        let name = words::who(analysis, holding.who, blocker.tid);
+        let (who, long) = match incident.cause {
+            Cause::StaleSnapshot => (format!("  holder    {name},"), "which committed in between".to_owned()),
+            _ => {
+                (format!("  holder    {name}, {sure}holding {}:", holding.lock), format!("{}, {before}{after}", blocker.state.id()))
+            }
+        };
         // What it was doing is not to be cut off.
         if who.width() + 1 + long.width() <= width {
             line(&format!("{who} {long}"))?;

@@ -211,6 +211,6 @@ pub fn shows(role: Role) -> &'static str {
         Role::GaveUp => "the holder gives it up",
         Role::Committed => "another connection's commit ends",
         Role::TookWrite => "the victim takes WRITE",
-        Role::GaveWriteUp => "the victim gives WRITE up with nothing written",
+        Role::GaveWriteUp => "the victim gives WRITE up, unused",
     }
 }

@@ -34,7 +34,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     if errors > 0 {
         parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));
     } else {
-        let perhaps = open > 0 || analysis.incidents.iter().any(essence::unslept);
+        let perhaps = open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident));
         parts.push(
             if perhaps { "the application may have seen errors (see the report)" } else { "the application saw no error" }
                 .to_owned(),

@@ -80,7 +80,9 @@ impl<W: Write> Text<'_, '_, W> {
         let essence = &self.analysis.attempts;
         if essence.refused == 0 {
             let text = match self.analysis.is_whole() {
-                true => "No attempt to take a lock was refused.",
+                true if self.analysis.incidents.is_empty() => "No attempt to take a lock was refused.",
+                // A stale snapshot fails without a refused call.
+                true => "No attempt to take a lock was refused, beside the upgrades that failed.",
                 false => "No attempt to take a lock is seen to have been refused; but not everything is seen (see below).",
             };
             self.coloured(BOLD, text)?;

@@ -7,7 +7,7 @@ use super::harm::{self, Harm};
 use super::human::{count, cut, duration, pad_left};
 use super::text::{BOLD, PLAIN, RED, many};
 use super::{essence, fix, words};
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, Cause};
 use crate::trace::text::Clean;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
@@ -62,7 +62,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     }
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
-        0 if open > 0 || analysis.incidents.iter().any(essence::unslept) => {
+        0 if open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident)) => {
             format!("No refusal that the application certainly saw as an error{rest}")
         }
         0 => format!("No refusal that the application saw as an error{rest}"),
@@ -73,7 +73,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
 
 /// Waits of which nobody can tell whether the application saw errors in them.
 pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
-    let all = || analysis.incidents.iter().filter(|incident| essence::unslept(incident));
+    let all = || analysis.incidents.iter().filter(|incident| essence::unslept(analysis, incident));
     let attempts: u64 = all().map(|incident| u64::from(incident.attempts)).sum();
     let (which, these) = match all().count() {
         0 => return None,
@@ -107,7 +107,11 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         let holding = &analysis.holdings[blocker.holding as usize];
         let who = words::who(analysis, holding.who, blocker.tid);
         line(format!("    by       {}", statement(holding.who, holding.sql)))?;
-        line(format!("             {who}, holding {}, {}", holding.lock, blocker.state.id()))?;
+        let did = match incident.cause {
+            Cause::StaleSnapshot => "committed in between".to_owned(),
+            _ => format!("holding {}, {}", holding.lock, blocker.state.id()),
+        };
+        line(format!("             {who}, {did}"))?;
     }
     for stranger in essence::strangers(analysis, incident) {
         line(format!("    by       {stranger}, outside the trace, holding {}", stranger.lock()))?;

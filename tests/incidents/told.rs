@@ -148,3 +148,43 @@ fn who_ends_with_the_refusal_may_have_seen_an_error() {
     let (report, _) = told_until(95_000, &once, 100);
     assert!(report.contains("unexplained") && report.contains("Trace every process"), "{report}");
 }
+
+#[test]
+fn who_made_a_snapshot_stale_holds_nothing_any_more() {
+    let stale = "100 c2 S READ1 -- SELECT b\n200 c1 S READ1 -- INSERT a\n210 c1 X WRITE -- INSERT a\n220 c1 wrote wal 4120\n230 c1 U WRITE\n240 c1 U READ1\n\
+                 300 c2 X WRITE -- UPDATE b\n310 c2 U WRITE\n400 c2 U READ1 -- ROLLBACK\n";
+    let (report, steps) = told(stale, 100);
+    assert!(report.contains("by INSERT a pid 7 thread 101 c1, committed in between fix Begin"), "{report}");
+    assert!(report.contains("No attempt to take a lock was refused, beside the upgrades that failed."), "{report}");
+    assert!(steps.contains("holder pid 7 thread 101 c1, which committed in between INSERT a"), "{steps}");
+}
+
+#[test]
+fn commits_that_are_tried_again_are_errors_each_time() {
+    let tell = |sql: &str, times: u64| {
+        let mut process = Process::new(7);
+        process.run("1 c1 open\n2 c2 open\n10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n30 c2 RESERVED -- UPDATE b\n");
+        (0..times).for_each(|n| {
+            process.run(&format!("{} c2 EXCLUSIVE=PENDING -- {sql}", 1_000 + n * 50_000));
+        });
+        process.run(&format!("490000 c1 U(NONE)\n500000 c2 EXCLUSIVE -- {sql}\n500100 c2 U(SHARED)\n500110 c2 U(NONE)"));
+        let dir = tempfile::tempdir().unwrap();
+        process.write(dir.path());
+        let trace = Trace::open(dir.path()).unwrap();
+        let analysis = Analysis::of(&trace, Options::default()).unwrap();
+        let mut report = Vec::new();
+        text::write(&analysis, text::Style::default(), &mut report).unwrap();
+        String::from_utf8(report)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .replace("\x1b[1;31m", "")
+            .replace("\x1b[1m", "")
+            .replace("\x1b[0m", "")
+    };
+    assert_eq!(tell("COMMIT", 8), "No refusal that the application certainly saw as an error; 1 got the lock after a wait");
+    // So long after, it was certainly the application's next try.
+    assert_eq!(tell("COMMIT", 1), "1 refusal that the application saw as an error");
+    assert!(!tell("UPDATE b", 8).contains("certainly"), "a full cache");
+}

@@ -66,7 +66,7 @@ impl Doubts {
         let hosts = Hosts::of(analysis);
         let asked = |incident: &Incident| !check.allow.contains(&incident.cause) && check.is_about(analysis, incident.db);
         for (number, incident) in
-            (1..).zip(&analysis.incidents).filter(|(_, incident)| essence::unslept(incident) && asked(incident))
+            (1..).zip(&analysis.incidents).filter(|(_, incident)| essence::unslept(analysis, incident) && asked(incident))
         {
             if incident.ended == Ended::GaveUp {
                 continue;
