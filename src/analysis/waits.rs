@@ -13,7 +13,7 @@
 use super::lock::{LockId, Request};
 use super::timeline::{ConnId, Locks, Taken};
 use super::times::Instant;
-use locktrace::event::{Flags, Kind, Level, Slot, slot_mask};
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
 
 /// How a run of refused attempts ended.
@@ -228,6 +228,9 @@ pub(crate) struct Waiting {
     pub slept: bool,
     /// It got SHARED since its last attempt: when, by which record.
     pub shared: Option<(Instant, u64)>,
+    /// The journal was synced while it was refused EXCLUSIVE. Before a commit that is done under EXCLUSIVE only (pager.c: `syncJournal`): it was rolled back, in
+    /// exclusive mode, where the locks stay.
+    pub synced: bool,
 }
 
 /// What a record means for a run of attempts.
@@ -248,7 +251,7 @@ pub(crate) enum Meaning {
 impl Waiting {
     /// A run that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> Waiting {
-        Waiting { wait, index, undecided: true, slept: false, shared: None }
+        Waiting { wait, index, undecided: true, slept: false, shared: None, synced: false }
     }
 
     /// Another attempt was refused.
@@ -288,6 +291,7 @@ impl Waiting {
     /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
     pub(crate) fn follow(&mut self, record: &Record, number: u64, pause: impl FnOnce(Instant) -> Option<u64>) -> Meaning {
         self.observe(record, number);
+        self.synced |= record.kind == Kind::SYNC && record.file_kind == FileKind::JOURNAL;
         let meaning = self.meaning(record);
         let again = matches!(meaning, Meaning::Refused | Meaning::Granted) && !self.slept && !self.wait.is_recovery();
         if again && pause(self.wait.until).is_some_and(|pause| pause > PATIENCE_NS) {
@@ -298,13 +302,19 @@ impl Waiting {
 
     /// The run is over with this record: whether its statement goes on without the lock, and no application saw that.
     pub(crate) fn goes_on(&self, record: &Record) -> bool {
-        let rolled_back = record.kind == Kind::UNLOCK && (record.sql == 0 || record.sql == self.wait.sql);
+        let rolled_back = match record.kind {
+            Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
+            _ => self.synced,
+        };
         self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
     }
 
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
+        if wait.before.early && self.synced && record.kind == Kind::LOCK {
+            return Meaning::Over;
+        }
         let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
         let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
         let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);

@@ -106,6 +106,11 @@ fn a_full_cache_is_no_error() {
     for end in ["3500 c2 delete journal\n3510 c2 U(SHARED) -- UPDATE b\n", "3500 c2 wrote journal 512\n3510 c2 U(NONE)\n"] {
         assert_eq!(with_attempts(&format!("{waited}{more}{end}{read}")), (vec![error.to_owned()], vec![(5, 1)]), "{end}");
     }
+    // In exclusive mode the locks stay when it is rolled back; that the journal is synced shows it.
+    for next in ["UPDATE c", "UPDATE b"] {
+        let stays = format!("{waited}3400 c2 sync journal\n3500 c2 EXCLUSIVE=PENDING -- {next}\n3510 c2 sync journal\n");
+        assert_eq!(alone(&format!("{stays}70000 c2 EXCLUSIVE -- UPDATE d\n{read}")), [error; 2], "{next}");
+    }
     // COMMIT fails each time it is tried, and the transaction stays.
     let tries = waited.replace("UPDATE b", "COMMIT");
     assert_eq!(alone(&format!("{tries}{read}{commits}")), [error]);
