@@ -1,7 +1,7 @@
 //! What made it worse: each contributing cause up to its threshold, and what only looks like it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use crate::common::Process;
+use crate::common::{Process, anchor_at};
 use crate::judge::{START, WAL, alone, attempts, damaged, judged, wal};
 
 /// A writer that has WRITE for this statement from 110 on, and one that is refused once at this instant, for 2 µs; the first line that is found.
@@ -123,6 +123,10 @@ fn a_statement_is_slow_that_fills_the_hold() {
     let seen = |at: u64, sql: &str| format!("{at} c1 X READ2 -- {sql}\n{} c1 U READ2\n{SILENT}", at + 1);
     assert!(slow(20_108, &seen(81_011, "UPDATE a")) && !slow(20_108, &seen(81_010, "UPDATE a")), "nine tenths of 89890");
     assert_eq!(contributing("UPDATE a", 20_108, &seen(81_011, "UPDATE z")), "+idle-in-transaction");
+    // Another one ended it, but it was at work until then (it spilled its pages): it did not fill the hold for sure, and nobody was idle.
+    let spilled = |at: u64, sql: &str| seen(at, sql).replace(SILENT, COMMIT);
+    assert_eq!(contributing("UPDATE a", 20_108, &spilled(81_011, "UPDATE a")), "");
+    assert_eq!(contributing("UPDATE a", 20_108, &spilled(81_011, "UPDATE z")), "+idle-in-transaction");
 }
 
 #[test]
@@ -149,6 +153,18 @@ fn a_statement_is_left_unfinished_that_nobody_steps() {
     let elsewhere = |tid: u32| format!("5000 c3@{tid} S READ1 -- SELECT c\n5010 c3@{tid} U READ1\n{ends}");
     assert_eq!(contributing(rows, 20_108, &elsewhere(101)), "+unfinished-statement");
     assert_eq!(contributing(rows, 20_108, &elsewhere(103)), "");
+    // The trace ends with both: the one that was refused by its own thread's other statement.
+    let open = |tid: u32| {
+        let mut process = Process::new(7);
+        let refused =
+            format!("95000 c2@{tid} S READ1 -- INSERT b\n95010 c2@{tid} X WRITE=BUSY -- INSERT b\n95020 c2@{tid} U READ1\n");
+        let taken = format!("100 c1 S READ1 -- {rows}\n110 c1 X WRITE -- {rows}\n90000 c1 X READ2 -- {rows}\n90010 c1 U READ2\n");
+        process.run(&format!("{WAL}{taken}{refused}"));
+        process.header.last = Some(anchor_at(96_000));
+        judged(&[&process]).remove(0)
+    };
+    assert!(open(101).contains("+unfinished-statement"), "{}", open(101));
+    assert!(!open(103).contains("+unfinished-statement"), "{}", open(103));
     // Another statement of its connection took a lock.
     let other = |sql: &str| format!("30000 c1 X READ2 -- {sql}\n30010 c1 U READ2\n{ends}");
     assert_eq!(contributing(rows, 20_108, &other("UPDATE z")), "+unfinished-statement");

@@ -45,11 +45,14 @@ pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
 
 /// The statement that took the lock was the one that ran when it was released; or, where nobody asked then, the one seen last, shortly before.
 fn same_statement(case: &Case<'_>, holding: &Holding) -> bool {
-    let log = holding.who.log;
-    let late = case.times.ns(log, holding.since, holding.last_sql_at).zip(case.length(holding));
-    let late = late.is_some_and(|(seen, length)| length >= SHORT_NS && seen >= length / 10 * 9);
-    holding.sql != 0
-        && (holding.release_sql == holding.sql || (holding.release_sql == 0 && holding.last_sql == holding.sql && late))
+    holding.sql != 0 && (holding.release_sql == holding.sql || (holding.release_sql == 0 && seen_late(case, holding)))
+}
+
+/// The statement that took the lock was the one seen last, shortly before the end.
+fn seen_late(case: &Case<'_>, holding: &Holding) -> bool {
+    let seen = case.times.ns(holding.who.log, holding.since, holding.last_sql_at).zip(case.length(holding));
+    let late = seen.is_some_and(|(seen, length)| length >= SHORT_NS && seen >= length / 10 * 9);
+    holding.sql != 0 && holding.last_sql == holding.sql && late
 }
 
 /// A writer's hold: WRITE, or RESERVED and what comes after it.
@@ -58,8 +61,8 @@ fn writes(holding: &Holding) -> bool {
     (holding.lock.level().is_some() && !shared) || holding.lock == LockId::shm(Slot::WRITE.0, true)
 }
 
-/// A transaction was open, and most of the time no call was made: not by the statement that took the lock, and for longer than what was
-/// written can have taken.
+/// A transaction was open, and most of the time no call was made: not by the statement that took the lock, which was not seen at work at the end of it either,
+/// and for longer than what was written can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
     let met = case.met(holding);
     let quiet = met.length.saturating_sub(total([met.syncs, met.copies, met.others].into_iter()));
@@ -69,7 +72,8 @@ pub(crate) fn is_idle(case: &Case<'_>, holding: &Holding) -> bool {
     let another = holding.sql != 0 && holding.release_sql != 0;
     let transaction = begun || another || holding.other_statement;
     let idle = met.length >= SHORT_NS && quiet >= met.length / 10 * 8 && quiet / 2 >= pages.saturating_mul(PAGE_NS);
-    idle && transaction && case.is_whole(holding) && !same_statement(case, holding)
+    let at_work = same_statement(case, holding) || seen_late(case, holding);
+    idle && transaction && case.is_whole(holding) && !at_work
 }
 
 /// What a statement's own hold says of it.
