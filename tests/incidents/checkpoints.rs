@@ -84,6 +84,8 @@ fn what_no_application_sees_is_no_incident() {
     // Its attempt at WRITE is not in the trace.
     let begun = own.replace("200 c2 X WRITE=BUSY\n", "");
     assert_eq!(wal(&format!("{owner}{begun}")), ["wal-recovery succeeded-after-wait <- ? (running)"]);
+    // So is who makes the index anew.
+    assert_eq!(wal(&begun), ["wal-recovery succeeded-after-wait <- nobody"]);
     // A writer closes, and what it gave up before is not in the trace: it wanted to commit all the same.
     let commits = "10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n30 c2 RESERVED -- UPDATE b\n40 c2 EXCLUSIVE=PENDING -- UPDATE b\n50 c2 close\n90 c1 U(NONE)\n";
     assert_eq!(alone(commits), ["reader-blocks-commit gave-up +rollback-journal <- SELECT a (running)"]);

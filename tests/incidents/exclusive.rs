@@ -1,7 +1,7 @@
 //! Who keeps others out of the database file: readers and commits, and those who have it to themselves.
 
 use crate::common::{Process, anchor_at};
-use crate::judge::{alone, attempts, judged, wal, with_attempts, without};
+use crate::judge::{WAL, alone, attempts, judged, wal, with_attempts, without};
 
 #[test]
 fn readers_and_commits_exclude_each_other() {
@@ -46,6 +46,16 @@ fn who_has_the_database_to_himself() {
         (
             "10 c1 SHARED\n20 c1 check\n30 c1 EXCLUSIVE\n40+60000 c1 sync database\n60100 c1 delete journal\n60200 c1 U(SHARED)\n60210 c1 U(NONE)\n",
             "hot-journal gave-up +slow-sync <- ? (syncing)",
+        ),
+        // What it wrote before says nothing of that.
+        (
+            "1 c1 SHARED -- UPDATE z\n2 c1 RESERVED -- UPDATE z\n3 c1 EXCLUSIVE -- UPDATE z\n4 c1 U(SHARED)\n5 c1 U(NONE)\n10 c1 SHARED\n20 c1 check\n30 c1 EXCLUSIVE\n60200 c1 U(SHARED)\n60210 c1 U(NONE)\n",
+            "hot-journal gave-up <- ? (running)",
+        ),
+        // Which statement took RESERVED was not seen: the one that commits is named.
+        (
+            "10 c1 SHARED\n20 c1 RESERVED\n30 c1 EXCLUSIVE -- COMMIT\n60200 c1 U(SHARED)\n60210 c1 U(NONE)\n",
+            "commit-blocks-reader gave-up +rollback-journal <- COMMIT (running)",
         ),
         // The last one closes, and stays alone for the checkpoint.
         (
@@ -128,6 +138,9 @@ fn wal_mode_is_left_and_closed() {
     let both =
         wal("100 c2 EXCLUSIVE=BUSY\n110 c2 U(SHARED)\n200 c2 EXCLUSIVE=BUSY\n210 c2 unmap 0\n220 c2 U(NONE)\n230 c2 close\n");
     assert_eq!(both, ["journal-mode-switch gave-up <- ? (running)"]);
+    // That it unmaps the wal-index is lost; that it closes the WAL file is not.
+    let closes = format!("{WAL}100 c2 EXCLUSIVE=BUSY\n110 c2 unmap 0\n120 c2 close wal\n130 c2 U(NONE)\n140 c2 close\n");
+    assert!(without(&closes, &[9]).is_empty());
 }
 
 #[test]

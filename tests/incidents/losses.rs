@@ -3,6 +3,7 @@
 
 use crate::common::Process;
 use crate::judge::{START, WAL, attempts, judged, judged_in};
+use locktrace::event::Flags;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 
@@ -157,6 +158,21 @@ fn who_may_have_died_did_not_refuse() {
     };
     assert_eq!(story(50_000), ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
     assert_eq!(story(39_000), ["unexplained gave-up <- UPDATE a (gone)"]);
+    // It died in the midst of its commit, and somebody else has played its journal back since. Whoever refuses a reader later is not in the trace.
+    let (mut writer, mut other, mut reader) = (Process::new(100), Process::new(200), Process::new(300));
+    writer.run("10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n");
+    writer.header.last = None;
+    other.run("1000 c1 SHARED\n1010 c1 check\n1020 c1 EXCLUSIVE\n1050 c1 delete journal\n1060 c1 U(SHARED)\n1070 c1 U(NONE)\n");
+    reader.run(&(attempts(400_000, "c9", &["SHARED=BUSY -- SELECT v"], &[1_000]) + "402000 c9 U(NONE)\n"));
+    let found = judged(&[&writer, &other, &reader]);
+    assert_eq!(found, ["unexplained gave-up <- UPDATE a (gone)"]);
+    // It gave EXCLUSIVE up as the last thing it did, in a call of which the end is not known: that is no death.
+    let (mut writer, mut reader) = (Process::new(100), Process::new(200));
+    writer.run("10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n100+0 c1 U(SHARED)\n");
+    writer.header.last = None;
+    writer.records[3].flags = writer.records[3].flags.with(Flags::ONE_CLOCK);
+    reader.run("110 c9 SHARED=BUSY -- SELECT v\n120 c9 U(NONE)\n");
+    assert_eq!(judged(&[&writer, &reader]), ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
 }
 
 #[test]

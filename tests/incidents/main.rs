@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `judge` | what is found in a scenario, a line an incident |
 //! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
+//! | `retries` | which attempts belong together, and what is the application's next try |
 //! | `exclusive` | who keeps others out of the database file |
 //! | `victims` | what the victim asked for, held and kept |
 //! | `proof` | how it ended, the records that prove it, who was in the way |
@@ -24,6 +25,7 @@ mod judge;
 mod losses;
 mod mixed;
 mod proof;
+mod retries;
 mod told;
 mod victims;
 mod worse;

@@ -194,4 +194,17 @@ fn in_exclusive_mode_a_reader_that_writes_waits() {
     // Without a sleep, the same statement has no timeout, and another one is taken for a transaction.
     assert_eq!(story("UPDATE b", &once), ["no-busy-timeout gave-up <- UPDATE a (running)"]);
     assert_eq!(story("SELECT b", &once), ["upgrade-refused gave-up <- UPDATE a (running)"]);
+    // A change of journal mode is refused like that, whatever the timeout. Without its text nobody can tell; where there is a WAL, it asks for something else.
+    let nameless = |scenario: &str, text: &str| {
+        let mut process = Process::new(7);
+        process.run(scenario).names.retain(|line| !line.contains(text));
+        judged(&[&process])
+    };
+    let switch = once.replace("UPDATE b", "PRAGMA journal_mode=WAL");
+    let switch = format!("5 c2 open\n{writer}30 c2 SHARED -- SELECT b\n{switch}{later}");
+    assert_eq!(alone(&switch), ["journal-mode-switch gave-up <- UPDATE a (running)"]);
+    assert_eq!(nameless(&switch, "PRAGMA"), ["unexplained gave-up <- UPDATE a (running)"]);
+    let upgrade = "120 c2 S READ1 -- SELECT b\n200 c2 X WRITE=BUSY -- UPDATE b\n300 c2 U READ1 -- ROLLBACK\n";
+    let upgrade = format!("{WAL}{WRITER}{upgrade}{DONE}");
+    assert_eq!(nameless(&upgrade, "UPDATE b"), ["upgrade-refused gave-up <- INSERT a (running)"]);
 }

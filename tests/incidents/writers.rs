@@ -1,6 +1,7 @@
 //! Writers that meet writers: upgrades, waits, stale snapshots, and who the holder is.
 
-use crate::judge::{START, WAL, alone, attempts, wal, with_attempts};
+use crate::common::Process;
+use crate::judge::{START, WAL, alone, attempts, judged, wal, with_attempts, without};
 
 #[test]
 fn an_upgrade_is_refused_at_once() {
@@ -152,6 +153,43 @@ fn a_snapshot_gets_stale() {
         commit.replace(" c1 ", " c2 ").replace("S READ1 -- INSERT a\n", "S READ2 -- INSERT a\n").replace("U READ1", "U READ2");
     assert!(wal(&format!("{reads}{own}{upgrade}")).is_empty());
     assert!(wal(&format!("{}{commit}{upgrade}", reads.replace("SELECT b", "UPDATE b"))).is_empty());
+    // Where one of the two statements was not seen, it may be one; but not where another thread began to read.
+    let unseen = reads.replace(" -- SELECT b", "");
+    assert!(wal(&format!("{unseen}{commit}{upgrade}")).is_empty());
+    assert!(wal(&format!("{reads}{commit}{}", upgrade.replace(" -- UPDATE b", ""))).is_empty());
+    let thread = unseen.replace("c2", "c2@104");
+    assert_eq!(wal(&format!("{thread}{commit}{upgrade}")), ["stale-snapshot gave-up <- INSERT a (running)"]);
+    // When it began to read is lost.
+    assert!(without(&format!("{WAL}{reads}150 c2 check\n{commit}{upgrade}"), &[8]).is_empty());
+}
+
+#[test]
+fn a_snapshot_is_of_one_database() {
+    let commit = |conn: &str, at: u64| {
+        format!(
+            "{at} {conn} S READ1 -- INSERT a\n{} {conn} X WRITE -- INSERT a\n{} {conn} wrote wal 4120\n{} {conn} U WRITE\n{} {conn} U READ1\n",
+            at + 10,
+            at + 20,
+            at + 30,
+            at + 40
+        )
+    };
+    let found = |committed_in: u32| {
+        let mut process = Process::new(7);
+        process.run("1 c3 open\n2 c3 SHARED\n3 c3 open wal\n4 c3 map\n");
+        process.database(2, "/data/other.db", 43);
+        process.run("5 c1 open\n6 c1 SHARED\n7 c1 open wal\n8 c1 map\n9 c2 open\n10 c2 SHARED\n11 c2 open wal\n12 c2 map\n100 c2 S READ1 -- SELECT b\n");
+        if committed_in == 2 {
+            process.run(&commit("c1", 200));
+        }
+        process.database(1, "/data/app.db", 42);
+        process.run(&commit("c3", 250));
+        process.database(2, "/data/other.db", 43);
+        process.run("300 c2 X WRITE -- UPDATE b\n310 c2 U WRITE\n400 c2 U READ1 -- ROLLBACK\n");
+        judged(&[&process])
+    };
+    assert_eq!(found(2), ["stale-snapshot gave-up <- INSERT a (running)"]);
+    assert!(found(1).is_empty());
 }
 
 #[test]
