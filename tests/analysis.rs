@@ -1,5 +1,5 @@
 //! What the analysis concludes from scenarios whose answer is known.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -23,6 +23,15 @@ fn analyse(processes: &[&Process], check: impl Fn(&Analysis<'_>)) {
     let exported = Analysis::of(&back, Options::default()).unwrap();
     assert_eq!(json(&direct), json(&exported), "the report on an export is the report on the directory");
     check(&direct);
+}
+
+/// The holders of all refusals.
+fn all_holders(processes: &[&Process]) -> Vec<String> {
+    let found = std::cell::RefCell::new(Vec::new());
+    analyse(processes, |analysis| {
+        found.borrow_mut().extend(analysis.refusals.iter().flat_map(|refusal| holders(analysis, refusal)));
+    });
+    found.into_inner()
 }
 
 fn json(analysis: &Analysis<'_>) -> String {
@@ -317,6 +326,39 @@ fn a_release_with_one_clock_ends_by_the_next_call() {
     analyse(&[&process], |analysis| {
         let all: Vec<_> = analysis.refusals.iter().map(|refusal| holders(analysis, refusal)).collect();
         assert_eq!(all, [vec![], vec!["7/1 X WRITE possible"]]);
+    });
+}
+
+#[test]
+fn a_release_with_one_clock_ends_in_good_time() {
+    use locktrace::event::Flags;
+    let found = |scenario: &str| {
+        let mut process = Process::new(7);
+        process.run(&format!("10 c1 X WRITE\n100+0 c1 U WRITE\n{scenario}"));
+        process.records[1].flags = process.records[1].flags.with(Flags::ONE_CLOCK);
+        all_holders(&[&process])
+    };
+    // Nothing else is heard of its connection: for a tenth of a second the call may go on.
+    assert_eq!(found("100098 c2 X WRITE=BUSY"), ["7/1 X WRITE possible"]);
+    assert!(found("100101 c2 X WRITE=BUSY").is_empty());
+    // But it has returned where its thread is refused on another connection.
+    assert!(found("120 c2@101 X WRITE=BUSY").is_empty());
+}
+
+#[test]
+fn a_connection_is_named_once_with_what_it_took_last() {
+    let mut process = Process::new(7);
+    process.run(
+        "10 c1 X WRITE
+         30+2 c1 U WRITE
+         40 c1 X WRITE
+         50+2 c1 U WRITE
+         20+100 c2 X WRITE=BUSY",
+    );
+    process.records.sort_by_key(|record| record.end());
+    analyse(&[&process], |analysis| {
+        let [holder] = analysis.refusals[0].holders[..] else { panic!("{:?}", analysis.refusals) };
+        assert_eq!(holder.since, process.records[2].start);
     });
 }
 

@@ -127,6 +127,32 @@ mod tests {
         assert!(!of(&[]).between(0, 9), "nothing is known to be missing where nothing was seen");
     }
 
+    #[test]
+    fn what_waits_behind_a_gap_is_known_already() {
+        let mut gaps = Gaps::default();
+        [0, 1, 3, 4, 7].into_iter().for_each(|number| gaps.saw(number));
+        assert!(gaps.between(1, 3) && gaps.between(4, 7) && gaps.between(5, 6) && gaps.between(0, 9));
+        assert!(!gaps.between(0, 1) && !gaps.between(3, 4) && !gaps.between(7, 9) && !gaps.between(8, 9));
+        // It was late.
+        gaps.saw(2);
+        assert!(!gaps.between(0, 4) && gaps.between(0, 5));
+        assert_eq!(gaps.missing(), 0, "nothing is given up yet");
+        gaps.finish(10);
+        assert_eq!(gaps.missing(), 4);
+    }
+
+    #[test]
+    fn a_log_with_very_many_gaps_is_lossy_throughout() {
+        let with = |count: u64| {
+            let mut gaps = Gaps::default();
+            (0..=count).for_each(|number| gaps.saw(number * 2));
+            gaps.finish(0);
+            (gaps.between(0, 0), gaps.between(0, 1))
+        };
+        assert_eq!(with(REMEMBERED as u64 - 1), (false, true));
+        assert_eq!(with(REMEMBERED as u64 + 1), (true, true));
+    }
+
     proptest! {
         #[test]
         fn as_a_list_of_all_numbers_says(kept in proptest::collection::vec(any::<bool>(), 1..60), swaps in proptest::collection::vec(0usize..59, 0..9)) {

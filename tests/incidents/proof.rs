@@ -37,6 +37,22 @@ fn the_proof_is_every_turning_point() {
 }
 
 #[test]
+fn who_waits_for_whom() {
+    // c4 waits for c2, which waits for the reader c1 to commit.
+    let tries = attempts(100, "c2", &["EXCLUSIVE=PENDING -- COMMIT"], &[1_000, 2_000, 5_000]);
+    let late = attempts(300, "c4", &["SHARED=BUSY -- SELECT c"], &[1_000]) + "1900 c4 U(NONE)\n";
+    let mut process = Process::new(7);
+    process.run(&format!("10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n30 c2 RESERVED -- UPDATE b\n{tries}{late}9000 c1 U(NONE)\n9010 c2 U(NONE)\n"));
+    let dir = tempfile::tempdir().unwrap();
+    process.write(dir.path());
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let of = |conn: u32| analysis.incidents.iter().position(|incident| incident.who.conn == conn).unwrap();
+    let link = |conn: u32| analysis.incidents[of(conn)].blockers[0].waits_in;
+    assert_eq!((link(4), link(2)), (Some(of(2) as u32), None));
+}
+
+#[test]
 fn how_long_it_was_held_before_and_after() {
     let once = attempts(200, "c2", &START, &[]);
     let held = |torn: &[usize]| {
