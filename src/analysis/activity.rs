@@ -4,7 +4,7 @@
 //! two of them, at no cost while nobody asks. Called by the pass over the records; read by [`super::holding`].
 #![forbid(unsafe_code)]
 
-use super::lock::LockId;
+use super::lock::{LockId, only_readers};
 use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
 use locktrace::format::record::Record;
 
@@ -152,7 +152,7 @@ impl Activity {
     #[inline]
     fn reads(&mut self, record: &Record, gives_up: bool) {
         let slots = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
-        let of_readers = slots != 0 && slots & 0b111 == 0;
+        let of_readers = only_readers(slots);
         if (of_readers && !gives_up) || (record.kind == Kind::LOCK && record.requested == Level::SHARED) {
             if !self.reading || record.sql == 0 || record.sql != self.reading_sql {
                 (self.before_reading, self.reading_sql) = (self.previous, record.sql);

@@ -117,9 +117,8 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
     let mut evidence = verdict.evidence;
     let own = |number, role| Evidence { log: wait.who.log, number, role };
     evidence.push(own(wait.numbers.0, Role::FirstRefused));
-    if wait.numbers.1 != wait.numbers.0 {
-        evidence.push(own(wait.numbers.1, Role::LastRefused));
-    }
+    // (Of one attempt it is the first and the last one: what is told twice is told once, below.)
+    evidence.push(own(wait.numbers.1, Role::LastRefused));
     if let Some(next) = wait.next {
         evidence.push(own(next, if case.outcome == Outcome::Acquired { Role::Granted } else { Role::Next }));
     }

@@ -3,7 +3,7 @@
 //! In comes a [`Wait`]; out goes a [`Harmless`], or nothing where it is an incident. Pure.
 #![forbid(unsafe_code)]
 
-use super::lock::Request;
+use super::lock::{Request, only_readers};
 use super::waits::{Outcome, Wait};
 use locktrace::event::{Level, Slot};
 
@@ -48,12 +48,12 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         Request::File(Level::EXCLUSIVE) if wait.closing && (wait.before.wal || wait.before.level <= Level::SHARED) => {
             Some(Harmless::Closing)
         }
-        Request::Shm { mask, exclusive: true } if mask != 0 && mask & 0b111 == 0 => match (held(Slot::CKPT), held(Slot::WRITE)) {
+        request if request.is_optional() => match (held(Slot::CKPT), held(Slot::WRITE)) {
             (false, _) => Some(Harmless::ReaderSlot),
             (true, false) => Some(Harmless::PassiveCheckpoint),
             (true, true) => None,
         },
-        Request::Shm { mask, exclusive: false } if mask != 0 && mask & 0b111 == 0 => Some(Harmless::ReaderSlot),
+        Request::Shm { mask, exclusive: false } if only_readers(mask) => Some(Harmless::ReaderSlot),
         Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
         _ if wait.outcome == Outcome::WentOn && wait.sleeps == 0 => Some(Harmless::CacheSpill),
         Request::Shm { mask: 0b110, exclusive: true } if wait.before.exclusive == 1 << Slot::WRITE.0 => {

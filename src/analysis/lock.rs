@@ -102,7 +102,7 @@ impl Request {
     /// checkpoint to write past it. SQLite does without where it is refused (wal.c: `walTryBeginRead`, `walRestartLog`,
     /// `walCheckpoint`), and no statement fails by it; a checkpoint that was asked for may answer that it was busy.
     pub fn is_optional(self) -> bool {
-        matches!(self, Request::Shm { mask, exclusive: true } if mask != 0 && mask & 0b111 == 0)
+        matches!(self, Request::Shm { mask, exclusive: true } if only_readers(mask))
     }
 
     /// What this record asked for; `None` when it is not the taking of a lock.
@@ -155,6 +155,11 @@ impl Request {
             }
         }
     }
+}
+
+/// Whether these slots are readers' and nothing else; none is none.
+pub(crate) fn only_readers(mask: u8) -> bool {
+    mask != 0 && mask & 0b111 == 0
 }
 
 impl fmt::Display for Request {

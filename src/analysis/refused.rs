@@ -152,12 +152,11 @@ impl Run<'_, '_> {
         };
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| self.commits.so_far(db));
-        let wal = conn.mode.wal || matches!(request, Request::Shm { .. });
         let reading = Reading::under(&mut conn.locks, before.lifetime);
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let asleep = |(before, kind)| (before, if self.asleep.since(log, record.tid, before) { Kind::SLEEP } else { kind });
         let earlier = earlier.map(asleep);
-        let recover = request.lock().slot() == Some(Slot::RECOVER) && !record.rc.is_ok();
+        let recover = request.lock().slot() == Some(Slot::RECOVER);
         let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
         let waited = reading.is_some_and(|reading| {
@@ -166,10 +165,11 @@ impl Run<'_, '_> {
         let in_vain = record.sql != 0 && conn.in_vain == record.sql;
         let text = self.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
         let early = request == Request::File(Level::EXCLUSIVE)
-            && !wal
+            && !conn.mode.wal
             && record.before >= Level::RESERVED
             && text.is_some_and(sql::changes);
-        wait.before = Before { wal, checked: before.checked, earlier, reading, waited, in_vain, early, ..wait.before };
+        wait.before =
+            Before { wal: conn.mode.wal, checked: before.checked, earlier, reading, waited, in_vain, early, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {

@@ -59,8 +59,7 @@ struct PerDatabase {
     writer: Option<ConnId>,
     changes: u64,
     wal_bytes: u64,
-    /// The latest commit, and the latest of any other connection.
-    commits: [Option<Commit>; 2],
+    latest: Option<Commit>,
 }
 
 /// See the module.
@@ -103,11 +102,7 @@ impl Commits {
     /// A WRITE hold ended that had put something into the WAL.
     #[inline]
     pub(crate) fn committed(&mut self, db: u32, commit: Commit) {
-        let [latest, other] = &mut self.of(db).commits;
-        if latest.is_some_and(|latest| latest.who != commit.who) {
-            *other = *latest;
-        }
-        *latest = Some(commit);
+        self.of(db).latest = Some(commit);
     }
 
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
@@ -116,8 +111,8 @@ impl Commits {
         if !reading.seen || !another || reading.from == NEVER {
             return None;
         }
-        let commits = self.per.get(db as usize)?.commits;
-        let peer = commits.into_iter().flatten().find(|commit| commit.who != who)?;
+        // Its own commit was made from a snapshot that had nothing before it.
+        let peer = self.per.get(db as usize)?.latest.filter(|commit| commit.who != who)?;
         let after = peer.at > reading.from.saturating_add(times.slack());
         (after && times.comparable(peer.who.log, who.log)).then_some(peer)
     }

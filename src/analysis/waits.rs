@@ -10,7 +10,7 @@
 //! What a cause rests on is noted on the way: what the connection held at first, and whether it kept it.
 #![forbid(unsafe_code)]
 
-use super::lock::{LockId, Request};
+use super::lock::{LockId, Request, only_readers};
 use super::timeline::{ConnId, Locks, Taken};
 use super::times::Instant;
 use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
@@ -278,9 +278,7 @@ impl Waiting {
             Some(slot) => {
                 let bit = 1u8.checked_shl(slot.0.into()).unwrap_or(0);
                 let asked = record.kind == Kind::SHM_LOCK && slot_mask(record.shm_offset, record.shm_n) & bit != 0;
-                // Taking what it seems to have: it was given up, and nobody saw.
-                let again = asked && !record.flags.has(Flags::SHM_UNLOCK) && !record.flags.has(Flags::REDUNDANT);
-                (record.shm_shared & bit != 0 && !again, asked && record.flags.has(Flags::SHM_UNLOCK))
+                (record.shm_shared & bit != 0, asked && record.flags.has(Flags::SHM_UNLOCK))
             }
             None => (record.after >= Level::SHARED && record.before >= Level::SHARED, record.kind == Kind::UNLOCK),
         };
@@ -341,8 +339,7 @@ impl Waiting {
                 if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
                     return Meaning::Waits;
                 }
-                if recovery && record.rc.is_ok() && request.is_some() && slots != 0 && slots & 0b111 == 0 && record.tid == wait.tid
-                {
+                if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && record.tid == wait.tid {
                     // It reads: somebody else has put the wal-index in order.
                     return Meaning::Granted;
                 }
@@ -374,10 +371,7 @@ impl Waiting {
                     (Some(Request::File(_)), _) => false,
                     // READ0..READ4 and nothing else, while it does not wait for one of these itself, and is no checkpoint, which does not read.
                     (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 || wait.before.exclusive != 0 => false,
-                    _ => {
-                        let mask = slot_mask(record.shm_offset, record.shm_n);
-                        mask != 0 && (0..8).all(|slot| mask & (1 << slot) == 0 || Slot(slot).is_read())
-                    }
+                    _ => only_readers(slots),
                 };
                 // A read for another statement: the application has moved on.
                 if reads && same { Meaning::Waits } else { Meaning::Over }

@@ -20,8 +20,6 @@ pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
 
 /// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. (What is refused to others is no incident.)
 pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
-    let wait = case.wait;
-    let Request::Shm { mask, exclusive: true } = wait.request else { return None };
-    (mask != 0 && mask & 0b111 == 0).then_some(())?;
-    case.verdict(if wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
+    case.wait.request.is_optional().then_some(())?;
+    case.verdict(if case.wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
 }

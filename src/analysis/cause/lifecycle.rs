@@ -22,7 +22,8 @@ pub(super) fn journal_mode_switch(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let asks =
         matches!(wait.request, Request::File(level) if level >= Level::RESERVED) && case.sql.is_some_and(sql::is_journal_mode);
-    let leaves = from_shared(case) && wait.before.wal && wait.before.reading.is_none() && wait.before.exclusive == 0;
+    // (Whose SHARED is no reader's has it for life: it is in WAL mode.)
+    let leaves = from_shared(case) && wait.before.reading.is_none() && wait.before.exclusive == 0;
     // (Who closes next is no incident.)
     let leaves = leaves && wait.next.is_some() && !case.gap_from(wait.numbers.0);
     (asks || leaves || refused_by(case, Nature::ModeSwitch)).then_some(())?;
