@@ -107,8 +107,7 @@ impl Commits {
 
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
     pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
-        let another = reading.tid != record.tid || (reading.sql != 0 && record.sql != 0 && reading.sql != record.sql);
-        if !reading.seen || !another || reading.from == NEVER {
+        if !reading.seen || !reading.is_of_another(record.tid, record.sql) || reading.from == NEVER {
             return None;
         }
         // Its own commit was made from a snapshot that had nothing before it.

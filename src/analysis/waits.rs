@@ -68,6 +68,16 @@ impl Reading {
         Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
     }
 
+    /// Whether the statement that asks for more took it. (Its thread does not matter: in exclusive mode it may have been another one's, in an earlier transaction.)
+    pub(crate) fn is_of(&self, sql: u64) -> bool {
+        self.sql != 0 && self.sql == sql
+    }
+
+    /// Whether another statement took it than the one that asks for more. Where one of the two is not known, another thread did.
+    pub(crate) fn is_of_another(&self, tid: u32, sql: u64) -> bool {
+        if self.sql != 0 && sql != 0 { self.sql != sql } else { self.tid != tid }
+    }
+
     /// The lock a connection with these reads under; of several readers' slots (a log restart), the one taken last. `lifetime`: its SHARED is that of WAL mode.
     pub(crate) fn under(locks: &mut Locks, lifetime: bool) -> Option<Reading> {
         let held = locks.shared;

@@ -201,7 +201,9 @@ fn where_the_certain_one_is_in_doubt_nobody_has_looked_for_others() {
     );
     // The same with a commit that seems to have been in a reader's way: it proves no cause.
     let (mut first, mut other, mut victim) = (Process::new(100), Process::new(200), Process::new(300));
-    first.run("10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n9000 c1 U(SHARED)\n9010 c1 U(NONE)\n");
+    first.run(
+        "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n9000 c1 U(SHARED)\n9010 c1 U(NONE)\n",
+    );
     victim.run("1000+50 c1 SHARED=BUSY -- SELECT c\n1060 c1 U(NONE)\n");
     assert_eq!(judged(&[&first, &victim]), ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
     other.run("1010+60 c1 SHARED -- SELECT b\n60000 c1 U(NONE)\n");

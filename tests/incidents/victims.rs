@@ -194,6 +194,10 @@ fn in_exclusive_mode_a_reader_that_writes_waits() {
     // Without a sleep, the same statement has no timeout, and another one is taken for a transaction.
     assert_eq!(story("UPDATE b", &once), ["no-busy-timeout gave-up <- UPDATE a (running)"]);
     assert_eq!(story("SELECT b", &once), ["upgrade-refused gave-up <- UPDATE a (running)"]);
+    // Another thread of the pool runs the same statement on this connection: the first one's SHARED is still there, and no transaction is open.
+    let shared = once.replace("c2", "c2@104");
+    let twice = story("UPDATE b", &format!("{once}{}", shared.replace("200 ", "4000 ")));
+    assert_eq!(twice, ["no-busy-timeout gave-up <- UPDATE a (running)"; 2]);
     // A change of journal mode is refused like that, whatever the timeout. Without its text nobody can tell; where there is a WAL, it asks for something else.
     let nameless = |scenario: &str, text: &str| {
         let mut process = Process::new(7);

@@ -16,7 +16,7 @@ fn at_start(case: &Case<'_>) -> bool {
     let wait = case.wait;
     match wait.before.reading {
         None => wait.before.exclusive != 0,
-        Some(reading) => reading.tid == wait.tid && reading.sql != 0 && reading.sql == wait.sql,
+        Some(reading) => reading.is_of(wait.sql),
     }
 }
 

@@ -20,10 +20,8 @@ pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let reading = wait.before.reading.filter(|_| wants_to_write(case))?;
     // In exclusive mode the read lock outlives its transactions: the same statement keeps it, and the busy handler is called.
-    let same = reading.tid == wait.tid && reading.sql != 0 && reading.sql == wait.sql;
-    let kept = wait.kept > 0 && !same && !case.gap_from(wait.numbers.0);
-    let another = reading.tid != wait.tid || (reading.sql != 0 && wait.sql != 0 && reading.sql != wait.sql);
-    let earlier = another && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
+    let kept = wait.kept > 0 && !reading.is_of(wait.sql) && !case.gap_from(wait.numbers.0);
+    let earlier = reading.is_of_another(wait.tid, wait.sql) && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
     // In exclusive mode a change of journal mode is refused like this: without the text it cannot be excluded.
     let switch = wait.request == Request::File(Level::RESERVED) && wait.sql != 0 && case.sql.is_none();
     (wait.sleeps == 0 && (kept || earlier) && !switch)
