@@ -346,6 +346,17 @@ fn a_release_with_one_clock_ends_in_good_time() {
 }
 
 #[test]
+fn of_very_many_holders_some_are_named() {
+    let mut process = Process::new(7);
+    let readers: String = (1..=9).map(|conn| format!("{conn}0 c{conn} SHARED\n")).collect();
+    process.run(&format!("{readers}200 c10 SHARED\n210 c10 RESERVED\n220 c10 EXCLUSIVE=PENDING\n"));
+    analyse(&[&process], |analysis| {
+        let refusal = &analysis.refusals[0];
+        assert_eq!((refusal.holders.len(), refusal.more_holders), (8, 1));
+    });
+}
+
+#[test]
 fn a_connection_is_named_once_with_what_it_took_last() {
     let mut process = Process::new(7);
     process.run(

@@ -353,3 +353,40 @@ fn name(refusal: &mut Refusal, holder: Holder) {
         refusal.more_holders += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEVELS: [Level; 4] = [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE];
+
+    #[test]
+    fn what_two_connections_cannot_have() {
+        let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
+        assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
+        assert_eq!(table[1], [false, true, true, true]);
+        assert_eq!(table[2], [false, true, true, true], "PENDING is taken while others read");
+        assert_eq!(table[3], [true; 4]);
+        let slots = |a: bool, b: bool| excludes(LockId::shm(3, a), LockId::shm(3, b));
+        assert!(!slots(false, false) && slots(true, false) && slots(false, true) && slots(true, true));
+        assert!(!excludes(LockId::shm(3, true), LockId::shm(4, true)));
+        assert!(!excludes(LockId::shm(3, true), LockId::file(Level::EXCLUSIVE)));
+    }
+
+    /// What is held with this one by the same connection: the levels it came by.
+    fn with(lock: LockId) -> Vec<LockId> {
+        lock.level().map_or_else(|| vec![lock], |top| LEVELS.into_iter().filter(|&level| level <= top).map(LockId::file).collect())
+    }
+
+    #[test]
+    fn no_conflict_is_overlooked() {
+        for (new, old) in LockId::all().flat_map(|new| LockId::all().map(move |old| (new, old))) {
+            let mut around = Around::default();
+            with(new).into_iter().chain(with(old)).for_each(|lock| around.counts[lock.index()] += 1);
+            assert!(around.conflicts(new) || !excludes(new, old), "{new} beside {old}");
+            // Readers, and a writer beside them, are no reason to look.
+            let usual = old == LockId::file(Level::SHARED) && new.level().is_some_and(|level| level <= Level::RESERVED);
+            assert!(!around.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Checkpoints, recovery, and what no application sees.
 
-use crate::judge::{alone, attempts, wal};
+use crate::judge::{WAL, alone, attempts, wal, with_attempts};
 
 #[test]
 fn checkpoints_and_recovery() {
@@ -59,6 +59,13 @@ fn checkpoints_and_recovery() {
         retry.replace("2 c2", "3 c2").replace("200", "230").replace("210", "240").replace("220 c3", "250 c2").replace("c3", "c2");
     let protocol = wal(&format!("100 c1 X WRITE -- INSERT a\n{retry}{again}300 c2 U(NONE)\n400 c2 close\n500 c1 U WRITE\n"));
     assert_eq!(protocol, ["wal-protocol-retry gave-up <- INSERT a (running)"]);
+    // The first looks come without a sleep, the later ones with one (wal.c: `walTryBeginRead`): all of them are one wait.
+    let look = |at: u64| format!("{at} c2 X WRITE=BUSY\n{} c2 S RECOVER\n{} c2 U RECOVER\n", at + 10, at + 20);
+    let looks: String =
+        [200, 240, 280].map(look).concat() + "310+1000 c2 sleep 1000\n" + &look(1_400) + "1430+2000 c2 sleep 2000\n";
+    let reads = "5100 c2 S READ1 -- SELECT b\n5110 c2 U READ1\n";
+    let found = with_attempts(&format!("{WAL}100 c1 X WRITE -- INSERT a\n{looks}5000 c1 U WRITE\n{reads}"));
+    assert_eq!(found, (vec!["wal-protocol-retry succeeded-after-wait <- INSERT a (running)".to_owned()], vec![(4, 1)]));
 }
 
 #[test]

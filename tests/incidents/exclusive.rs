@@ -49,7 +49,7 @@ fn who_has_the_database_to_himself() {
         ),
         // What it wrote before says nothing of that.
         (
-            "1 c1 SHARED -- UPDATE z\n2 c1 RESERVED -- UPDATE z\n3 c1 EXCLUSIVE -- UPDATE z\n4 c1 U(SHARED)\n5 c1 U(NONE)\n10 c1 SHARED\n20 c1 check\n30 c1 EXCLUSIVE\n60200 c1 U(SHARED)\n60210 c1 U(NONE)\n",
+            "10 c1 SHARED -- UPDATE z\n20 c1 RESERVED -- UPDATE z\n30 c1 EXCLUSIVE -- UPDATE z\n40 c1 U(SHARED)\n50 c1 U(NONE)\n110 c1 SHARED\n120 c1 check\n130 c1 EXCLUSIVE\n60200 c1 U(SHARED)\n60210 c1 U(NONE)\n",
             "hot-journal gave-up <- ? (running)",
         ),
         // Which statement took RESERVED was not seen: the one that commits is named.
@@ -141,6 +141,15 @@ fn wal_mode_is_left_and_closed() {
     // That it unmaps the wal-index is lost; that it closes the WAL file is not.
     let closes = format!("{WAL}100 c2 EXCLUSIVE=BUSY\n110 c2 unmap 0\n120 c2 close wal\n130 c2 U(NONE)\n140 c2 close\n");
     assert!(without(&closes, &[9]).is_empty());
+    // Nor is what came before in the trace.
+    let closes = "2 c2 SHARED\n100 c2 EXCLUSIVE=BUSY\n110 c2 unmap 0\n120 c2 close wal\n130 c2 U(NONE)\n140 c2 close\n";
+    assert!(without(closes, &[2]).is_empty());
+    // It has left WAL mode: what it reads under from then on is SHARED.
+    let left =
+        "10 c1 EXCLUSIVE\n12 c1 EXCLUSIVE\n20 c1 unmap 1\n30 c1 close wal\n40 c1 delete wal\n50 c1 U(SHARED)\n60 c1 U(NONE)\n";
+    let reads = "70 c2 SHARED -- UPDATE b\n80 c2 RESERVED -- UPDATE b\n90 c1 SHARED -- SELECT a\n100 c1 RESERVED=BUSY -- UPDATE a\n200 c1 U(NONE)\n900 c2 U(NONE)\n";
+    let in_wal = "1 c1 open\n2 c1 SHARED\n5 c1 open wal\n7 c1 map\n";
+    assert_eq!(alone(&format!("{in_wal}{left}{reads}")), ["upgrade-refused gave-up <- UPDATE b (running)"]);
 }
 
 #[test]

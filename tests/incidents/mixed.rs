@@ -138,7 +138,15 @@ fn hazards_and_what_is_none() {
     assert_eq!(flagged(Flags::SHARED_CACHE, 1), ["shared-cache"]);
     assert_eq!(flagged(Flags::FORKED, 1), ["forked-connection"]);
     assert!(flagged(Flags::FORKED, 3).is_empty(), "a child may close what it inherited");
+    let in_wal = |which: usize| {
+        let mut process = process(7, "10 c1 open\n20 c1 SHARED\n30 c1 open wal\n40 c1 map\n50 c1 S READ1\n60 c1 U READ1\n");
+        process.records[which].flags = process.records[which].flags.with(Flags::FORKED);
+        hazards(&[&process])
+    };
+    assert_eq!((in_wal(3), in_wal(4)), (vec!["forked-connection"], vec!["forked-connection"]));
+    assert!(in_wal(2).is_empty(), "opening the WAL file takes no lock");
     // A lock call answers with an I/O error; a read does not count.
+    assert_eq!(hazards(&[&process(7, &reads.replace("90 c1", "80 c1 X WRITE=5130\n90 c1"))]), ["network-filesystem"]);
     assert_eq!(hazards(&[&process(7, &reads.replace("SHARED", "SHARED=3850"))]), ["network-filesystem"]);
     assert_eq!(hazards(&[&process(7, &reads.replace("U(NONE)", "U(NONE)=2058"))]), ["network-filesystem"]);
     assert!(hazards(&[&process(7, &reads.replace("20 c1 SHARED", "20 c1 sync database=10"))]).is_empty());
@@ -156,6 +164,16 @@ fn hazards_and_what_is_none() {
     assert_eq!(fs("nfs4"), ["network-filesystem"]);
     assert_eq!(fs("fuse.sshfs"), ["network-filesystem"]);
     assert!(fs("fuseless").is_empty() && fs("tmpfs").is_empty());
+    // Of two databases, the records of the one that it is about.
+    let mut two = process(7, reads);
+    two.database(2, "/net/other.db", 43).run("100 c2 open\n110 c2 SHARED\n120 c2 U(NONE)\n");
+    two.names.iter_mut().filter(|line| line.contains("/net/")).for_each(|line| *line = line.replace("\"ext4\"", "\"nfs4\""));
+    let dir = tempfile::tempdir().unwrap();
+    two.write(dir.path());
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let found: Vec<_> = analysis.hazards.iter().map(|hazard| (hazard.kind.id(), hazard.evidence[0].1)).collect();
+    assert_eq!(found, [("network-filesystem", 4)]);
 }
 
 #[test]

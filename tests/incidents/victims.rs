@@ -147,6 +147,8 @@ fn no_timeout_is_proven_by_one_attempt_from_end_to_end() {
     let full = "200 c2 X CKPT -- PRAGMA wal_checkpoint(FULL)\n210 c2 X WRITE=BUSY -- PRAGMA wal_checkpoint(FULL)\n";
     assert_eq!(wal(&format!("{WRITER}{full}{DONE}")), ["unexplained gave-up <- INSERT a (running)"]);
     assert_eq!(wal(&format!("{WRITER}{full}220 c2 U CKPT\n{DONE}")), proven);
+    let called = full.replace(" -- PRAGMA wal_checkpoint(FULL)", "");
+    assert_eq!(wal(&format!("{WRITER}{called}220 c2 U CKPT\n{DONE}")), proven, "by sqlite3_wal_checkpoint_v2, not by a statement");
     // The statements are not in the trace: it may have been an upgrade.
     let silent = once.replace(" -- INSERT b", "");
     assert_eq!(wal(&format!("{WRITER}{silent}{NEXT}{DONE}")), ["unexplained gave-up <- INSERT a (running)"]);
