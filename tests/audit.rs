@@ -7,7 +7,8 @@ mod place;
 mod play;
 
 use common::Process;
-use locktrace::event::Kind;
+use locktrace::event::{Flags, Kind, Level, ResultCode};
+use locktrace::format::record::MAX_DURATION;
 use place::{PYTHON, Place, parts};
 use play::{Played, play, step};
 use proptest::prelude::*;
@@ -78,26 +79,24 @@ fn doubt_is_no_violation() {
             }),
         );
     });
-    // One more record of another connection, lost in between.
-    let lost = |_: &mut Process, b: &mut Process| {
-        let mut record = b.records[2];
+    // One more record of another connection, lost in between: of either process.
+    for which in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut both = [Process::new(100), Process::new(200)];
+        both[0].run(WRITER);
+        both[1].run(other);
+        let mut record = both[which].records[2];
         (record.kind, record.conn) = (Kind::SYNC, 9);
-        b.records.insert(3, record);
-        b.header.capacity = 16;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let (mut one, mut two) = (Process::new(100), Process::new(200));
-    one.run(WRITER);
-    two.run(other);
-    lost(&mut one, &mut two);
-    one.write(dir.path());
-    two.write(dir.path());
-    let path = dir.path().join(format!("{}.ring", two.id));
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[4096 + 3 * 64 + 8] ^= 0x10;
-    std::fs::write(&path, bytes).unwrap();
-    let audit = Audit::of(&Trace::open(dir.path()).unwrap()).unwrap();
-    assert_eq!((audit.violations.len(), audit.doubtful, audit.can_judge()), (0, 1, false));
+        both[which].records.insert(3, record);
+        both[which].header.capacity = 16;
+        both.iter().for_each(|process| process.write(dir.path()));
+        let path = dir.path().join(format!("{}.ring", both[which].id));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096 + 3 * 64 + 8] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        let audit = Audit::of(&Trace::open(dir.path()).unwrap()).unwrap();
+        assert_eq!((audit.violations.len(), audit.doubtful, audit.can_judge()), (0, 1, false));
+    }
 }
 
 fn lawful(steps: &[play::Step], wal: bool, lose: &[usize], cut: usize, offset: u64) -> Result<(), TestCaseError> {
@@ -152,6 +151,89 @@ proptest! {
     ) {
         lawful(&steps, wal, &lose, cut, offset)?;
     }
+}
+
+/// The calls of one process in WAL mode.
+fn in_wal(calls: &str) -> String {
+    format!("100 c1 open\n110 c1 map\n120 c1 SHARED\n{calls}")
+}
+
+#[test]
+fn a_hold_ends_as_it_was_seen_to_end() {
+    let other = |calls: &str| count(WRITER, &format!("101 c1 open\n200 c1 SHARED\n300 c1 RESERVED\n{calls}"));
+    assert_eq!(other("800 c1 close"), 1, "by closing");
+    let wal = |calls: &str| count(&in_wal("200 c1 X WRITE\n900 c1 U WRITE"), &in_wal(&format!("300 c1 X WRITE\n{calls}")));
+    assert_eq!((wal("800 c1 unmap 0"), wal("800 c1 close")), (1, 1));
+    // Closing the WAL file ends nothing.
+    let late = WRITER.replace("120 c1 RESERVED", "410 c1 RESERVED");
+    assert_eq!(count(&late, "101 c1 open\n200 c1 SHARED\n300 c1 RESERVED\n400 c1 close wal\n800 c1 U(SHARED)"), 1);
+    // Taken again: it had been given up in between, and another one could have it.
+    let between = in_wal("320 c1 X WRITE\n470 c1 U WRITE");
+    assert_eq!(count(&between, &in_wal("300 c1 X WRITE\n800 c1 U WRITE")), 1);
+    assert_eq!(count(&between, &in_wal("300 c1 X WRITE\n500 c1 X WRITE\n800 c1 U WRITE")), 0);
+    assert_eq!(count(&between, &in_wal("300 c1 X WRITE\n500 c1 X WRITE=BUSY\n800 c1 U WRITE")), 1, "not by asking in vain");
+}
+
+#[test]
+fn what_a_record_cannot_prove_is_no_violation() {
+    let other = "101 c1 open\n 200 c1 SHARED\n 300 c1 RESERVED\n 800 c1 U(SHARED)\n 1000 c1 U(NONE)";
+    let none = |what: &str, change: &dyn Fn(&mut Process)| {
+        assert_eq!(audit(WRITER, other, |_, b| change(b)).violations, [], "{what}");
+    };
+    none("when the call returned is not known", &|b| b.records[2].flags = b.records[2].flags.with(Flags::ONE_CLOCK));
+    none("nor here", &|b| b.records[2].duration = MAX_DURATION);
+    none("the level before is not known", &|b| b.records[2].flags = b.records[2].flags.with(Flags::ASSUMED));
+    none("no such level", &|b| (b.records[2].after, b.records[3].before) = (Level(5), Level(5)));
+    none("no call took it", &|b| b.records[2].kind = Kind::CHECK_RESERVED);
+    none("no call gave it up", &|b| b.records[3].kind = Kind::CHECK_RESERVED);
+    none("it came through a fork", &|b| b.records.iter_mut().for_each(|record| record.flags = record.flags.with(Flags::FORKED)));
+    none("of no file", &|b| b.records.iter_mut().for_each(|record| record.file = 0));
+    none("of no connection", &|b| b.records.iter_mut().for_each(|record| record.conn = 0));
+    // The same of a slot.
+    let (one, two) = (in_wal("200 c1 X WRITE\n900 c1 U WRITE"), in_wal("300 c1 X WRITE\n800 c1 U WRITE"));
+    assert_eq!(count(&one, &two), 1);
+    let none = |what: &str, change: &dyn Fn(&mut Process)| {
+        assert_eq!(audit(&one, &two, |_, b| change(b)).violations, [], "{what}");
+    };
+    none("when the call returned is not known", &|b| b.records[3].flags = b.records[3].flags.with(Flags::ONE_CLOCK));
+    none("it was refused", &|b| b.records[3].rc = ResultCode::BUSY);
+    none("it gave something up", &|b| b.records[3].flags = b.records[3].flags.with(Flags::SHM_UNLOCK));
+    none("another slot's call took it", &|b| b.records[3].shm_offset = 1);
+    none("another slot's call gave it up", &|b| b.records[4].shm_offset = 1);
+    none("a call that takes gave it up", &|b| b.records[4].flags = Flags::SHM_EXCLUSIVE);
+}
+
+#[test]
+fn what_can_be_judged() {
+    let judged = |a: &str, b: &str| audit(a, b, |_, _| {});
+    let (idle, found) = (judged("100 c1 open", "900 c1 open\n910 c1 close"), judged(WRITER, WRITER));
+    assert!(found.shared == 1 && found.judged > 0 && found.can_judge());
+    assert!(idle.shared == 1 && idle.judged == 0 && !idle.can_judge(), "two processes, and no hold from end to end");
+    let apart =
+        audit(WRITER, "900 c1 open", |_, b| b.names.iter_mut().for_each(|line| *line = line.replace("\"ino\":42", "\"ino\":43")));
+    assert!(apart.shared == 0 && apart.can_judge());
+    let silent = audit("100 c1 open", "900 c1 open", |_, b| {
+        b.names.iter_mut().for_each(|line| *line = line.replace("\"ino\":42", "\"ino\":43"))
+    });
+    assert!(silent.judged == 0 && silent.can_judge(), "each on its own");
+    // How long a tick is nobody knows.
+    let timeless = audit(WRITER, &WRITER.replace("120 c1", "130 c1"), |a, b| (a.header.last, b.header.last) = (None, None));
+    assert!(timeless.shared == 1 && timeless.judged > 0 && timeless.violations.is_empty() && !timeless.can_judge());
+    // Calls that took a lock where nothing can be judged.
+    let foreign = audit(WRITER, &in_wal("300 c1 X WRITE\n310 c1 X CKPT=BUSY\n800 c1 U WRITE"), |_, b| {
+        b.names.iter_mut().for_each(|line| *line = line.replace("\"base\":\"unix\"", "\"base\":\"unix-dotfile\""));
+    });
+    assert_eq!(foreign.other, 2, "SHARED and WRITE");
+}
+
+#[test]
+fn very_many_violations_are_counted() {
+    let hold = |at: u64, until: u64| format!("{at} c1 RESERVED\n{until} c1 U(SHARED)\n");
+    let long = format!("100 c1 open\n110 c1 SHARED\n{}{}", hold(120, 90_000), hold(90_100, 190_000));
+    let short: String = (0..1_200u64).map(|turn| hold(200 + turn * 150, 300 + turn * 150)).collect();
+    let found = audit(&long, &format!("101 c1 open\n111 c1 SHARED\n{short}"), |_, _| {});
+    // One of them comes while the long hold changes.
+    assert!(found.violations.len() == 1_000 && (198..=200).contains(&found.more), "{}", found.more);
 }
 
 /// POSIX locks are lost when the process closes any descriptor of the file: a second process gets in.
