@@ -60,13 +60,17 @@ impl Client {
 
     /// It reads. Who was in its way has played the journal back.
     fn has_not_to_play_back(&self) {
-        let world = self.world.get();
-        let wait = world.conns[self.me.get()].wait;
-        let wanted = wait.is_some_and(|wait| world.waits[wait].why == Why::PlaysBack);
-        drop(world);
-        if wanted {
-            self.gives_up(Outcome::Succeeded);
+        let me = self.me.get();
+        let mut world = self.world.get();
+        let wait = world.conns[me].wait.filter(|&wait| world.waits[wait].why == Why::PlaysBack);
+        let Some(wait) = wait else { return };
+        // It waited until then; without a sleep, that it did is not known.
+        let shared = world.hold(me, Lock::File(1)).map(|hold| hold.taken.1);
+        if let Some(shared) = shared.filter(|_| world.waits[wait].sleeps > 0) {
+            world.waits[wait].span.1 = shared;
         }
+        drop(world);
+        self.gives_up(Outcome::Succeeded);
     }
 
     /// The end of a transaction, but in exclusive mode.
