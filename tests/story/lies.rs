@@ -5,7 +5,7 @@
 #![allow(clippy::indexing_slicing)]
 
 use super::truth::{Truth, ensure, is_true};
-use super::world::{US, Wait, Why};
+use super::world::{Ask, US, Wait, Why};
 use sqlite_locktrace::analysis::Incident;
 
 impl Truth<'_> {
@@ -44,11 +44,12 @@ impl Truth<'_> {
         let passive = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(false));
         let convoy = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(true));
         let possible = of_it.iter().any(|wait| self.causes(wait).contains(&cause));
-        // A writer that begins anew is refused SHARED by a commit.
+        // A writer that begins anew is refused SHARED, as readers are.
         let anew = |wait: &&Wait| {
-            wait.why == Why::StartsToWrite && wait.refusals.iter().any(|&refusal| world.refusals[refusal].ask != wait.ask)
+            let shared = wait.refusals.iter().copied().filter(|&refusal| world.refusals[refusal].ask == Ask::File(1));
+            wait.why == Why::StartsToWrite && self.shut_out(&shared.collect::<Vec<_>>()).contains(&cause)
         };
-        let reads = cause == "commit-blocks-reader" && of_it.iter().any(anew);
+        let reads = of_it.iter().any(anew);
         // Nothing is told of it where all is known that followed, for nobody had to wait.
         let recovers = cause == "wal-recovery" && of_it.iter().any(|wait| wait.why == Why::Recovers);
         ensure!(cause == "unexplained" || possible || passive || convoy || reads || recovers, "{cause} is wrong: {of_it:#?}");

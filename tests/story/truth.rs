@@ -59,7 +59,7 @@ impl Truth<'_> {
     }
 
     /// The holds that refused it beyond doubt: taken before it began, and given up after it was over.
-    fn proven(&self, refusal: &Refusal) -> Vec<usize> {
+    pub(super) fn proven(&self, refusal: &Refusal) -> Vec<usize> {
         let world = self.world();
         let throughout = |hold: &Hold| {
             let until = hold.released.map_or_else(|| self.alive(world.conns[hold.conn].process), |released| released.0);

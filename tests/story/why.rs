@@ -37,46 +37,48 @@ impl Truth<'_> {
             Why::Enters if wait.sleeps == 0 => vec!["exclusive-mode", ""],
             Why::Enters => vec!["exclusive-mode"],
             Why::Switches => vec!["journal-mode-switch"],
-            Why::Reads => {
-                let proven = self.proven_of(wait);
-                let real: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
-                let of = if proven.is_empty() { &real } else { &proven };
-                let name = |&hold: &usize| match world.holds[hold].nature {
-                    Nature::Commit => "commit-blocks-reader",
-                    Nature::LastClose => "last-close",
-                    Nature::HotJournal => "hot-journal",
-                    Nature::Exclusive => "exclusive-mode",
-                    Nature::Switch => "journal-mode-switch",
-                };
-                let mut names: Vec<&str> = of.iter().map(name).collect();
-                if of.iter().any(|&hold| self.looks_like_a_commit(&world.holds[hold])) {
-                    names.extend(["commit-blocks-reader", "unexplained"]);
-                }
-                // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
-                let open =
-                    of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
-                if proven.is_empty() || open {
-                    names.push("unexplained");
-                }
-                if proven.is_empty() {
-                    // Of several holds of one connection in the time of one attempt, one is named.
-                    let spans: Vec<(u64, u64)> =
-                        wait.refusals.iter().map(|&at| (world.refusals[at].start, world.refusals[at].end)).collect();
-                    let near = |hold: &&Hold| {
-                        let until = hold.released.map_or(u64::MAX, |released| released.1);
-                        matches!(hold.lock, Lock::File(3..))
-                            && real.iter().any(|&other| world.holds[other].conn == hold.conn)
-                            && spans.iter().any(|span| hold.taken.0 < span.1 && until > span.0)
-                    };
-                    let all = (0..world.holds.len()).filter(|&at| near(&&world.holds[at]));
-                    names.extend(all.map(|at| name(&at)));
-                }
-                names
-            }
+            Why::Reads => self.shut_out(&wait.refusals),
             // Nothing shows that it closes.
             Why::Closes if self.is_last(wait) => vec!["unexplained", ""],
             Why::Copies(false) | Why::Checkpoints(false) | Why::Spares | Why::Closes => vec![],
         }
+    }
+
+    /// The causes that these refusals of SHARED can have: by what the holders had the database file to themselves for.
+    pub(super) fn shut_out(&self, refusals: &[usize]) -> Vec<&'static str> {
+        let world = self.world();
+        let proven: Vec<usize> = refusals.iter().flat_map(|&refusal| self.proven(&world.refusals[refusal])).collect();
+        let real: Vec<usize> = refusals.iter().flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
+        let of = if proven.is_empty() { &real } else { &proven };
+        let name = |&hold: &usize| match world.holds[hold].nature {
+            Nature::Commit => "commit-blocks-reader",
+            Nature::LastClose => "last-close",
+            Nature::HotJournal => "hot-journal",
+            Nature::Exclusive => "exclusive-mode",
+            Nature::Switch => "journal-mode-switch",
+        };
+        let mut names: Vec<&str> = of.iter().map(name).collect();
+        if of.iter().any(|&hold| self.looks_like_a_commit(&world.holds[hold])) {
+            names.extend(["commit-blocks-reader", "unexplained"]);
+        }
+        // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
+        let open = of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
+        if proven.is_empty() || open {
+            names.push("unexplained");
+        }
+        if proven.is_empty() {
+            // Of several holds of one connection in the time of one attempt, one is named.
+            let spans: Vec<(u64, u64)> = refusals.iter().map(|&at| (world.refusals[at].start, world.refusals[at].end)).collect();
+            let near = |hold: &&Hold| {
+                let until = hold.released.map_or(u64::MAX, |released| released.1);
+                matches!(hold.lock, Lock::File(3..))
+                    && real.iter().any(|&other| world.holds[other].conn == hold.conn)
+                    && spans.iter().any(|span| hold.taken.0 < span.1 && until > span.0)
+            };
+            let all = (0..world.holds.len()).filter(|&at| near(&&world.holds[at]));
+            names.extend(all.map(|at| name(&at)));
+        }
+        names
     }
 
     /// Its thread slept shortly before, and the recorder could not tell for whom.
