@@ -143,14 +143,14 @@ impl<'t> Blockers<'t> {
                     && times.comparable(who.log, refusal.who.log);
                 if certain {
                     conn.locks.taken(lock).refused = if taken.refused == 0 { number + 1 } else { taken.refused };
-                    name(&mut refusal, holder(who, lock, &taken, true));
+                    name(&mut refusal, holder(who, lock, &taken, true), true);
                 } else if taken.asked < refusal.end {
                     possible.push(holder(who, lock, &taken, false));
                 }
             }
             if refusal.holders.is_empty() {
                 for other in possible {
-                    name(&mut refusal, other);
+                    name(&mut refusal, other, true);
                 }
                 around.look_back(&times, &mut refusal, &mut looked_back);
                 while around.pending.front().is_some_and(|&first| first < at_hand) {
@@ -174,12 +174,17 @@ impl<'t> Blockers<'t> {
             self.contradiction = true;
             self.contradicted(conns, db, me, who, lock, taken);
         }
-        !settle && self.arrived_late(db, who, lock, taken)
+        !settle && {
+            let held = |other: &Holder| {
+                conns.get(me).is_some_and(|conn| conn.locks.has(other.lock) && conn.locks.taken(other.lock).asked == other.since)
+            };
+            self.arrived_late(db, who, lock, taken, held)
+        }
     }
 
     /// An acquisition that overlaps attempts which have no certain holder.
     #[cold]
-    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken) -> bool {
+    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, mut held: impl FnMut(&Holder) -> bool) -> bool {
         let now = if taken.from == NEVER { taken.asked } else { taken.from };
         let settled = self.times.distance(who.log, SETTLE_NS);
         let refusals = &mut self.refusals;
@@ -194,7 +199,8 @@ impl<'t> Blockers<'t> {
         for &number in around.pending.iter().rev() {
             let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > taken.asked) else { break };
             if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
-                name(refusal, holder(who, lock, taken, false));
+                let stays = refusal.holders.iter().find(|other| other.who == who).is_none_or(&mut held);
+                name(refusal, holder(who, lock, taken, false), stays);
                 named = true;
             }
         }
@@ -319,7 +325,9 @@ impl Around {
             let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
             let overlaps = gone > refusal.start && ended.taken.asked < refusal.end && !(returned && refusal.tid != 0);
             if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
-                name(refusal, holder(ended.who, ended.lock, &ended.taken, false));
+                let later = refusal.holders.iter().find(|other| other.who == ended.who);
+                let stays = later.is_none_or(|later| later.since < ended.at);
+                name(refusal, holder(ended.who, ended.lock, &ended.taken, false), stays);
                 found.push((ended.who, ended.lock, ended.taken, ended.past));
             }
         }
@@ -341,8 +349,10 @@ fn holder(who: ConnId, lock: LockId, taken: &Taken, certain: bool) -> Holder {
     Holder { who, lock, tid: taken.tid, sql: taken.sql, since: taken.asked, seen: taken.seen, certain, same_thread: false }
 }
 
-/// Adds a holder; a connection is named once, and with what it took last.
-fn name(refusal: &mut Refusal, holder: Holder) {
+/// Adds a holder; a connection is named once, and with what it took last. Unless it `stays` there from one to the other, it gave up in between what may
+/// have refused the attempt: nothing can be concluded from the one that is named then.
+fn name(refusal: &mut Refusal, holder: Holder, stays: bool) {
+    refusal.forgotten |= !stays;
     if let Some(other) = refusal.holders.iter_mut().find(|other| other.who == holder.who) {
         if holder.since > other.since {
             *other = holder;

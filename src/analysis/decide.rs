@@ -14,9 +14,9 @@ use super::runs::{Entry, Named, Runs};
 use super::snapshot::Stale;
 use super::sql;
 use super::times::{Instant, Times};
-use super::waits::{Outcome, PATIENCE_NS, Wait};
+use super::waits::{Outcome, PATIENCE_NS, RETRIES, RETRY_PATIENCE_NS, Wait};
 use crate::trace::Trace;
-use locktrace::event::Slot;
+use locktrace::event::{Level, Slot};
 
 /// What the pass over the records has found so far.
 pub(super) struct Found<'a> {
@@ -108,8 +108,8 @@ pub(super) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         blocker.waits_in = waits.map(|(number, _)| number).filter(|_| blocker.state == State::Waiting);
     }
     let ended = match case.outcome {
-        // Refused inside a transaction: the application saw it at once, however it went on.
-        _ if verdict.cause == Cause::UpgradeRefused => Ended::GaveUp,
+        // Refused inside a transaction, or where no busy handler is called: the application saw it at once, however it went on.
+        _ if verdict.cause == Cause::UpgradeRefused || switches_at_once(wait, verdict.cause) => Ended::GaveUp,
         Outcome::Acquired | Outcome::WentOn => Ended::SucceededAfterWait,
         Outcome::GaveUp => Ended::GaveUp,
         Outcome::TraceEnd => Ended::Open,
@@ -157,12 +157,23 @@ fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
     let log = wait.who.log.0 as usize;
     let alive = found.alive.get(log).filter(|_| !found.gaps[log].after(wait.numbers.1));
     let alive = alive.and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
+    let lived = |pause| alive.is_some_and(|ns| ns > pause);
+    // Who finds the wal-index out of order, and nobody at work on it, sleeps by a measure of its own, and not after each attempt.
+    let retries = wait.is_recovery() && wait.recovery.1 > 0;
     match wait.outcome {
         // (Who fails to commit gives its locks up at once.)
         Outcome::TraceEnd if wait.before.early => Outcome::TraceEnd,
-        Outcome::TraceEnd if !slept && (wait.last_sleep_cut || alive.is_some_and(|ns| ns > PATIENCE_NS)) => Outcome::GaveUp,
+        Outcome::TraceEnd if retries && (lived(RETRY_PATIENCE_NS) || wait.attempts >= RETRIES) => Outcome::GaveUp,
+        Outcome::TraceEnd if !retries && !slept && (wait.last_sleep_cut || lived(PATIENCE_NS)) => Outcome::GaveUp,
         outcome => outcome,
     }
+}
+
+/// It changes the journal mode and was refused what SQLite asks for once: RESERVED, on the way to WAL (the transaction is open by then: vdbe.c,
+/// `OP_JournalMode`), or EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
+fn switches_at_once(wait: &Wait, cause: Cause) -> bool {
+    let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
+    cause == Cause::JournalModeSwitch && (leaves || wait.request == Request::File(Level::RESERVED))
 }
 
 /// The records of the holds, and all records in one order.
@@ -187,6 +198,7 @@ fn state(case: &Case<'_>, holding: &Holding, waits: bool) -> State {
         () if matches!(holding.ending, Ending::Unseen(_)) || case.died(holding) => State::Gone,
         () if waits => State::Waiting,
         () if copying => State::Checkpointing,
+        () if contributing::is_open(case, holding) => State::Running,
         () if contributing::is_slow_sync(case, holding) => State::Syncing,
         () if contributing::is_idle(case, holding) => State::IdleInTransaction,
         () => State::Running,

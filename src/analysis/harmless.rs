@@ -12,7 +12,8 @@ use locktrace::event::{Level, Slot};
 pub enum Harmless {
     /// A closing connection asked whether it is the last one.
     Closing,
-    /// A reader's slot that SQLite does without: to move a read mark, to restart the log, or for the moment in which another one does that.
+    /// A reader's slot that SQLite does without: to move a read mark, to restart the log, to make the wal-index anew, or for the moment in which another one
+    /// does that.
     ReaderSlot,
     /// A passive checkpoint copied what it could, and left the rest to the next one.
     PassiveCheckpoint,
@@ -48,6 +49,8 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         Request::File(Level::EXCLUSIVE) if wait.closing && (wait.before.wal || wait.before.level <= Level::SHARED) => {
             Some(Harmless::Closing)
         }
+        // Who makes the wal-index anew holds CKPT, too, and leaves the mark of a reader that stays as it is (wal.c: `walIndexRecover`).
+        request if request.is_optional() && held(Slot::RECOVER) => Some(Harmless::ReaderSlot),
         request if request.is_optional() => match (held(Slot::CKPT), held(Slot::WRITE)) {
             (false, _) => Some(Harmless::ReaderSlot),
             (true, false) => Some(Harmless::PassiveCheckpoint),

@@ -124,8 +124,9 @@ impl Run<'_, '_> {
                 Meaning::Granted => {
                     waiting.wait.until = end;
                     waiting.wait.next = Some(number);
-                    // (For a reader's slot no busy handler is called.)
-                    conn.granted = matches!(waiting.wait.request, Request::File(_)).then_some(number);
+                    // (For a reader's slot no busy handler is called; but while somebody makes the wal-index anew.)
+                    let handler = matches!(waiting.wait.request, Request::File(_)) || waiting.wait.recovery.0 > 0;
+                    conn.granted = handler.then_some(number);
                     self.end_wait(index, Outcome::Acquired);
                     return 0;
                 }
@@ -159,9 +160,16 @@ impl Run<'_, '_> {
         let recover = request.lock().slot() == Some(Slot::RECOVER);
         let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
-        let waited = reading.is_some_and(|reading| {
-            conn.granted == Some(reading.number) && (reading.tid, reading.sql) == (record.tid, record.sql) && reading.sql != 0
-        });
+        let same = |by: &Reading| (by.tid, by.sql) == (record.tid, record.sql) && by.sql != 0;
+        let slot = reading.is_some_and(|reading| reading.lock.slot().is_some());
+        // In WAL mode it may have waited since it began to read, for the wal-index; or for SHARED, when it opened the database.
+        let since = |granted, number| slot && earlier.is_some_and(|(before, _)| before < granted) && granted <= number;
+        let for_this = |reading: Reading| {
+            same(&reading) && conn.granted.is_some_and(|granted| granted == reading.number || since(granted, reading.number))
+        };
+        let opened = Some(LockId::file(Level::SHARED)).filter(|&shared| slot && conn.locks.has(shared));
+        let opened = opened.map(|shared| Reading::of(shared, conn.locks.taken(shared)));
+        let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
         let in_vain = record.sql != 0 && conn.in_vain == record.sql;
         let text = self.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
         let early = request == Request::File(Level::EXCLUSIVE)

@@ -33,9 +33,18 @@ pub enum Outcome {
 /// busy handler in use waits that long between two attempts, and SQLite's own sleeps 100 ms at most.
 pub(crate) const PATIENCE_NS: u64 = 200_000_000;
 
-/// A checkpoint begins.
+/// Who finds the wal-index out of order, and nobody at work on it, sleeps up to 323 ms between two attempts (wal.c: `walTryBeginRead`).
+pub(crate) const RETRY_PATIENCE_NS: u64 = 650_000_000;
+
+/// After so many attempts it answers `SQLITE_PROTOCOL`.
+pub(crate) const RETRIES: u32 = 100;
+
+/// A statement begins to write.
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
+/// A checkpoint begins.
 const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
+/// The slots that are taken, under WRITE, to make the wal-index anew.
+const RECOVERY: u8 = 1 << Slot::CKPT.0 | 1 << Slot::RECOVER.0;
 
 /// The read lock under which a connection asked for more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,7 +310,8 @@ impl Waiting {
         self.observe(record, number);
         self.synced |= record.kind == Kind::SYNC && record.file_kind == FileKind::JOURNAL;
         let meaning = self.meaning(record);
-        let again = matches!(meaning, Meaning::Refused | Meaning::Granted) && !self.slept && !self.wait.is_recovery();
+        let again =
+            matches!(meaning, Meaning::Refused | Meaning::Granted | Meaning::Reads) && !self.slept && !self.wait.is_recovery();
         if again && pause(self.wait.until).is_some_and(|pause| pause > PATIENCE_NS) {
             return Meaning::Over;
         }
@@ -326,6 +336,11 @@ impl Waiting {
         let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
         let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
         let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
+        let opens_wal = (record.kind, record.file_kind) == (Kind::OPEN, FileKind::WAL);
+        if opens_wal && self.shared.is_some() && wait.request == Request::File(Level::RESERVED) {
+            // Somebody has brought the database into WAL mode: its statement goes on there, and RESERVED is no more.
+            return Meaning::Reads;
+        }
         if plays_back && self.shared.is_some() && !shares && !looks {
             // Somebody else has played the journal back. Without a sleep before it, it is the application's next statement that reads.
             return if self.slept { Meaning::Reads } else { Meaning::Over };
@@ -349,20 +364,21 @@ impl Waiting {
                 if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
                     return Meaning::Waits;
                 }
-                if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && record.tid == wait.tid {
-                    // It reads: somebody else has put the wal-index in order.
-                    return Meaning::Granted;
-                }
                 // Who asks for EXCLUSIVE from SHARED tells no statement, but told it for the lock it reads under.
                 let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
                 // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
                 let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
                 let same = record.tid == wait.tid && (record.sql == sql || unknown);
+                if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
+                    // It reads: somebody else has put the wal-index in order.
+                    return Meaning::Granted;
+                }
                 // Who wants to write reads first. Without that it wants to put a header in order that a writer, stopped in the midst of it, has left
                 // half written, and tries again at once (wal.c: `walIndexReadHdr`).
                 let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
-                let header = (request == Some(WRITE) && record.shm_shared == 0)
-                    || (record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0);
+                // (Where that writer has died, it makes the wal-index anew.)
+                let recover = record.kind == Kind::SHM_LOCK && (slots == 1 << Slot::RECOVER.0 || slots == RECOVERY);
+                let header = recover || (request == Some(WRITE) && record.shm_shared == 0);
                 // (Where it got WRITE for that, it gives it up again.)
                 let header = header || (record.kind == Kind::SHM_LOCK && request.is_none() && slots == 1 << Slot::WRITE.0);
                 if writes && header && same {

@@ -10,6 +10,7 @@
 //! | `proof` | how it ended, the records that prove it, who was in the way |
 //! | `worse` | what made it worse, up to each threshold |
 //! | `checkpoints` | checkpoints, recovery, and what no application sees |
+//! | `modes` | the journal mode changes, or the wal-index is out of order |
 //! | `mixed` | traces of several hosts, holders outside the trace, hazards |
 //! | `losses` | what becomes of a cause when records are missing |
 //! | `told` | what the report says of all that, and what to change |
@@ -24,6 +25,7 @@ mod exclusive;
 mod judge;
 mod losses;
 mod mixed;
+mod modes;
 mod proof;
 mod retries;
 mod told;

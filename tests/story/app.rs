@@ -5,13 +5,14 @@
 use super::busy::Handler;
 use super::conn::Client;
 use super::plan::{After, Program, Step, What};
+use super::rollback::Shared;
 use super::wal::{Mode, Snapshot};
 use super::world::{Ask, Lock, Nature, Outcome, US, Why};
 use locktrace::event::FileKind;
 
 impl Client {
     /// The application's whole life with this connection.
-    pub(super) async fn lives(&self, number: usize, program: &Program, wal: bool) {
+    pub(super) async fn lives(&self, number: usize, program: &Program) {
         let mut open = false;
         for (place, step) in program.steps.iter().enumerate() {
             self.world.pause(step.pause * US).await;
@@ -19,32 +20,33 @@ impl Client {
             let name = format!("t{number} -- {place}");
             if !open {
                 self.begins(&format!("SELECT 1 FROM {name}")).await;
+                let wal = self.world.get().in_wal;
                 open = if wal { self.opens_wal(&mut Handler::default()).await } else { self.opens_journal().await };
                 self.ends();
                 if !open {
                     continue;
                 }
             }
-            match (step.what, wal) {
+            match (step.what, self.is_in_wal()) {
                 (What::Reopen, _) => {
                     self.begins("").await;
-                    self.closes(wal).await;
+                    self.closes().await;
                     self.ends();
                     open = false;
                 }
-                (_, true) => self.in_wal(step, &name).await,
+                (_, true) => self.in_wal(step, &name, &mut Handler::default()).await,
                 (_, false) => self.with_journal(step, &name).await,
             }
         }
         if open && program.closes {
             self.begins("").await;
-            self.closes(wal).await;
+            self.closes().await;
             self.ends();
         }
     }
 
-    async fn closes(&self, wal: bool) {
-        if wal {
+    async fn closes(&self) {
+        if self.is_in_wal() {
             return self.closes_wal().await;
         }
         if self.exclusive {
@@ -75,27 +77,26 @@ impl Client {
         self.world.pause(step.stays * US).await;
     }
 
-    async fn in_wal(&self, step: &Step, name: &str) {
-        let mut handler = Handler::default();
+    async fn in_wal(&self, step: &Step, name: &str, handler: &mut Handler) {
         let sync = if step.work.is_multiple_of(3) { step.work * US } else { 0 };
         match step.what {
             What::Read => {
                 self.begins(&format!("SELECT a FROM {name}")).await;
-                if let Some(snapshot) = self.reads(&mut handler).await {
+                if let Some(snapshot) = self.reads(handler).await {
                     self.stays(step).await;
                     self.stops_reading(snapshot).await;
                 }
             }
             What::Write(changes) => {
                 self.begins(&format!("UPDATE {name}")).await;
-                if let Some(snapshot) = self.starts_to_write().await {
+                if let Some(snapshot) = self.starts_to_write(handler).await {
                     self.stays(step).await;
                     self.commits_wal(snapshot, if changes { 2 } else { 0 }, if changes { sync } else { 0 }).await;
                 }
             }
             What::Immediate => {
                 self.begins(&format!("BEGIN IMMEDIATE -- {name}")).await;
-                let began = self.starts_to_write().await;
+                let began = self.starts_to_write(handler).await;
                 self.ends();
                 if let Some(snapshot) = began {
                     self.idles();
@@ -106,7 +107,7 @@ impl Client {
                 }
                 return;
             }
-            What::Upgrade(after) => return self.upgrades_wal(step, name, after, sync).await,
+            What::Upgrade(after) => return self.upgrades_wal(step, name, (after, sync), handler).await,
             What::Checkpoint(mode) => {
                 let text = format!("PRAGMA wal_checkpoint({mode:?}) -- {name}");
                 self.begins(if mode == Mode::Automatic { "" } else { &text }).await;
@@ -114,16 +115,16 @@ impl Client {
             }
             What::Switch => {
                 self.begins(&format!("PRAGMA journal_mode=DELETE -- {name}")).await;
-                self.leaves_wal().await;
+                self.leaves_wal(sync).await;
             }
             What::Reopen => {}
         }
         self.ends();
     }
 
-    async fn upgrades_wal(&self, step: &Step, name: &str, after: After, sync: u64) {
+    async fn upgrades_wal(&self, step: &Step, name: &str, (after, sync): (After, u64), handler: &mut Handler) {
         self.begins(&format!("SELECT b FROM {name}")).await;
-        let began: Option<Snapshot> = self.reads(&mut Handler::default()).await;
+        let began: Option<Snapshot> = self.reads(handler).await;
         self.ends();
         let Some(snapshot) = began else { return };
         self.stays(step).await;
@@ -152,20 +153,28 @@ impl Client {
 
     async fn with_journal(&self, step: &Step, name: &str) {
         let sync = step.work * US;
+        let mut handler = Handler::default();
         match step.what {
             What::Read => {
                 self.begins(&format!("SELECT a FROM {name}")).await;
-                if self.shares(&mut Handler::default()).await {
-                    self.stays(step).await;
-                    self.lets_go().await;
+                match self.shares(&mut handler).await {
+                    Shared::InWal => return self.in_wal(step, name, &mut handler).await,
+                    Shared::Reads => {
+                        self.stays(step).await;
+                        self.lets_go().await;
+                    }
+                    Shared::Refused => {}
                 }
                 self.ends();
             }
             What::Immediate => {
                 self.begins(&format!("BEGIN IMMEDIATE -- {name}")).await;
-                let began = self.reserves().await;
+                let began = self.reserves(&mut handler).await;
+                if began == Shared::InWal {
+                    return self.in_wal(step, name, &mut handler).await;
+                }
                 self.ends();
-                if began {
+                if began == Shared::Reads {
                     self.idles();
                     self.stays(step).await;
                     self.begins(&format!("COMMIT -- {name}")).await;
@@ -180,9 +189,12 @@ impl Client {
             }
             What::Upgrade(after) => {
                 self.begins(&format!("SELECT b FROM {name}")).await;
-                let began = self.shares(&mut Handler::default()).await;
+                let began = self.shares(&mut handler).await;
+                if began == Shared::InWal {
+                    return self.in_wal(step, name, &mut handler).await;
+                }
                 self.ends();
-                if !began {
+                if began == Shared::Refused {
                     return;
                 }
                 self.stays(step).await;
@@ -209,17 +221,24 @@ impl Client {
             }
             What::Write(_) | What::Checkpoint(_) => {
                 self.begins(&format!("UPDATE {name}")).await;
-                if self.reserves().await {
-                    self.stays(step).await;
-                    if !self.commits(1, sync).await {
-                        self.lets_go().await;
+                match self.reserves(&mut handler).await {
+                    Shared::InWal => {
+                        let writes = Step { what: What::Write(true), ..*step };
+                        return self.in_wal(&writes, name, &mut handler).await;
                     }
+                    Shared::Reads => {
+                        self.stays(step).await;
+                        if !self.commits(1, sync).await {
+                            self.lets_go().await;
+                        }
+                    }
+                    Shared::Refused => {}
                 }
                 self.ends();
             }
             What::Switch => {
                 self.begins(&format!("PRAGMA journal_mode=WAL -- {name}")).await;
-                self.switches().await;
+                self.enters_wal(sync).await;
                 self.ends();
             }
             What::Reopen => {}

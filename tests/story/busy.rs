@@ -32,17 +32,22 @@ impl Client {
             self.world.pause(delay * 1000 * US).await;
             return true;
         }
+        self.sleeps(delay * 1000).await;
+        true
+    }
+
+    /// SQLite sleeps through the VFS, this many microseconds. The recorder knows for whom by what its thread was refused just before.
+    pub async fn sleeps(&self, us: u64) {
         let start = self.enter().await;
         let refused = self.world.get().refused_on.remove(&self.tid.get());
         let late = self.world.get().random(200 * US);
-        self.world.pause(delay * 1000 * US + late).await;
+        self.world.pause(us * US + late).await;
         let number = refused.map_or(0, |conn| self.world.get().conns[conn].number);
-        let record = Record { conn: number, arg: delay * 1000, file_kind: FileKind::NONE, ..Record::new(Kind::SLEEP) };
+        let record = Record { conn: number, arg: us, file_kind: FileKind::NONE, ..Record::new(Kind::SLEEP) };
         self.leave(start, record).await;
         let mut world = self.world.get();
-        if let Some(wait) = world.conns[self.me.get()].wait {
+        if let Some(wait) = world.conns[self.me.get()].wait.filter(|_| refused == Some(self.me.get())) {
             world.waits[wait].sleeps += 1;
         }
-        true
     }
 }

@@ -32,6 +32,8 @@ pub struct Client {
     pub exclusive: bool,
     /// The statement that runs.
     pub statement: RefCell<Option<Rc<str>>>,
+    /// It is at work on one.
+    working: Cell<bool>,
     pub nature: Cell<Nature>,
 }
 
@@ -46,6 +48,7 @@ impl Client {
             own_handler: program.own_handler,
             exclusive: program.exclusive,
             statement: RefCell::new(None),
+            working: Cell::new(false),
             nature: Cell::new(Nature::Commit),
         }
     }
@@ -58,13 +61,17 @@ impl Client {
         done
     }
 
-    /// The application makes a statement; one at a time on a thread.
+    /// The application makes a statement; one at a time on a thread. One that has begun goes on.
     pub async fn begins(&self, text: &str) {
+        if self.working.get() {
+            return;
+        }
         let tid = self.tid.get();
         while self.world.get().at_work.contains(&tid) {
             self.world.pause(20 * US).await;
         }
         self.world.get().at_work.push(tid);
+        self.working.set(true);
         *self.statement.borrow_mut() = (!text.is_empty()).then(|| text.into());
         let moment = self.world.get().moment();
         self.world.pause(moment).await;
@@ -73,6 +80,7 @@ impl Client {
     /// It is over.
     pub fn ends(&self) {
         *self.statement.borrow_mut() = None;
+        self.working.set(false);
         let tid = self.tid.get();
         self.world.get().at_work.retain(|&other| other != tid);
     }
@@ -263,6 +271,7 @@ impl Client {
                 idle: false,
                 work: Vec::new(),
                 commits: 0,
+                recovered: false,
             };
             self.world.get().holds.push(hold);
         }
@@ -301,6 +310,12 @@ impl Client {
         let last_tids = tids.into_iter().zip(later).collect();
         world.refusals.push(Refusal { conn: me, ask, start, end, holders: in_the_way, last_tids });
         let refusal = world.refusals.len() - 1;
+        // Who waits for something else, and finds the wal-index out of order, still waits for that.
+        let waits = world.conns[me].wait.filter(|&wait| why == Why::Recovers && world.waits[wait].why == Why::StartsToWrite);
+        if let Some(wait) = waits.filter(|&wait| world.waits[wait].wal) {
+            world.waits[wait].aside.push(refusal);
+            return false;
+        }
         // What SQLite does without on its way is a matter of its own.
         let open = world.conns[me].wait.filter(|&wait| {
             let wait = &world.waits[wait];
@@ -318,11 +333,14 @@ impl Client {
                 sql,
                 tid: self.tid.get(),
                 refusals: Vec::new(),
+                aside: Vec::new(),
+                wal: world.conns[me].wal,
                 sleeps: 0,
                 span: (start, end),
                 outcome: Outcome::Open,
                 slept_before: handler.count > 0,
                 exhausted: false,
+                protocol: false,
             };
             world.waits.push(wait);
             world.waits.len() - 1
@@ -336,6 +354,15 @@ impl Client {
         world.waits[wait].span.1 = end;
         world.waits[wait].exhausted = handler.slept >= self.timeout;
         false
+    }
+
+    /// Takes a level that it has: no transition happens.
+    pub(super) async fn takes_again(&self, level: u8) {
+        let sql = self.sql();
+        let start = self.enter().await;
+        let mut record = Record { sql, file_kind: FileKind::DATABASE, flags: Flags::REDUNDANT, ..Record::new(Kind::LOCK) };
+        (record.requested, record.before) = (Level(level), Level(level));
+        self.leave(start, record).await;
     }
 
     /// Whether a refused EXCLUSIVE leaves PENDING: only readers are in the way.

@@ -53,8 +53,11 @@ impl Truth<'_> {
         // Nothing is told of it where all is known that followed, for nobody had to wait.
         let recovers = cause == "wal-recovery" && of_it.iter().any(|wait| wait.why == Why::Recovers);
         ensure!(cause == "unexplained" || possible || passive || convoy || reads || recovers, "{cause} is wrong: {of_it:#?}");
-        let mut real: Vec<usize> =
-            of_it.iter().flat_map(|wait| &wait.refusals).flat_map(|&refusal| world.refusals[refusal].holders.clone()).collect();
+        let mut real: Vec<usize> = of_it
+            .iter()
+            .flat_map(|wait| wait.refusals.iter().chain(&wait.aside))
+            .flat_map(|&refusal| world.refusals[refusal].holders.clone())
+            .collect();
         real.sort_unstable();
         for blocker in incident.blockers.iter().filter(|blocker| blocker.certain) {
             let holding = &self.analysis.holdings[blocker.holding as usize];

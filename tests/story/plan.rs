@@ -25,7 +25,7 @@ pub enum What {
     Checkpoint(Mode),
     /// It closes, and opens a new connection.
     Reopen,
-    /// `PRAGMA journal_mode`, where somebody else is in the way.
+    /// `PRAGMA journal_mode`: out of WAL mode, or into it.
     Switch,
 }
 
@@ -132,14 +132,16 @@ pub struct Story {
 impl Plan {
     /// Runs it.
     pub fn play(&self) -> Story {
-        let world = Shared::new(self.seed, self.hot);
+        // What exclusive mode makes of a WAL (a wal-index of its own, on the heap) is not played: where it can occur, nobody changes the journal mode.
+        let switches = self.programs.iter().all(|program| !program.exclusive);
+        let world = Shared::new(self.seed, self.hot, self.wal, switches);
         let start = world.get().now;
         let tasks = self.programs.iter().enumerate().map(|(number, program)| {
-            let (world, program, wal) = (world.clone(), program.clone(), self.wal);
+            let (world, program) = (world.clone(), program.clone());
             let process = program.process;
             let task = async move {
                 let client = Client::new(&world, &program);
-                client.lives(number, &program, wal).await;
+                client.lives(number, &program).await;
             };
             (process, Box::pin(task) as std::pin::Pin<Box<dyn Future<Output = ()>>>)
         });

@@ -9,6 +9,15 @@ use super::conn::Client;
 use super::world::{Ask, Lock, Nature, Outcome, US, Why, Work};
 use locktrace::event::FileKind;
 
+/// What came of asking for SHARED.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    Refused,
+    Reads,
+    /// The database is in WAL mode: from now on its connection is, too.
+    InWal,
+}
+
 impl Client {
     /// Its level on the database file.
     fn level(&self) -> u8 {
@@ -16,7 +25,7 @@ impl Client {
     }
 
     /// SHARED, however long it takes.
-    pub async fn shares(&self, handler: &mut Handler) -> bool {
+    pub async fn shares(&self, handler: &mut Handler) -> Shared {
         // In exclusive mode it has it already.
         while self.level() == 0 {
             if self.take(Ask::File(1), Why::Reads, handler).await && self.finds_no_journal(handler).await {
@@ -25,22 +34,28 @@ impl Client {
             if !self.busy(handler).await {
                 self.gives_up(Outcome::GaveUp);
                 self.unlock(0).await;
-                return false;
+                return Shared::Refused;
             }
         }
-        true
+        let in_wal = self.world.get().in_wal;
+        if in_wal {
+            self.has_no_need_of(Why::StartsToWrite);
+            self.finds_wal().await;
+            return Shared::InWal;
+        }
+        Shared::Reads
     }
 
     /// There is no journal, or it is a writer's who is there (`hasHotJournal`); or it is played back.
     async fn finds_no_journal(&self, handler: &Handler) -> bool {
         let writer = || self.world.get().holds.iter().any(|hold| hold.live && hold.lock == Lock::File(2));
         if !self.world.get().hot && !writer() {
-            self.has_not_to_play_back();
+            self.has_no_need_of(Why::PlaysBack);
             return true;
         }
         self.check().await;
         if !self.world.get().hot || writer() {
-            self.has_not_to_play_back();
+            self.has_no_need_of(Why::PlaysBack);
             return true;
         }
         let alone = self.as_for(Nature::HotJournal, self.take(Ask::File(4), Why::PlaysBack, handler)).await;
@@ -58,15 +73,15 @@ impl Client {
         true
     }
 
-    /// It reads. Who was in its way has played the journal back.
-    fn has_not_to_play_back(&self) {
+    /// It reads. Who was in its way has played the journal back, or brought the database into WAL mode.
+    fn has_no_need_of(&self, why: Why) {
         let me = self.me.get();
         let mut world = self.world.get();
-        let wait = world.conns[me].wait.filter(|&wait| world.waits[wait].why == Why::PlaysBack);
+        let wait = world.conns[me].wait.filter(|&wait| world.waits[wait].why == why);
         let Some(wait) = wait else { return };
-        // It waited until then; without a sleep, that it did is not known.
+        // It waited until then. To play a journal back it asks for SHARED anew each time: without a sleep, that it waited is not known.
         let shared = world.hold(me, Lock::File(1)).map(|hold| hold.taken.1);
-        if let Some(shared) = shared.filter(|_| world.waits[wait].sleeps > 0) {
+        if let Some(shared) = shared.filter(|_| why != Why::PlaysBack || world.waits[wait].sleeps > 0) {
             world.waits[wait].span.1 = shared;
         }
         drop(world);
@@ -88,45 +103,33 @@ impl Client {
         self.unlock(0).await;
     }
 
-    /// `PRAGMA journal_mode`, where it will not be let: without the busy handler.
-    pub async fn switches(&self) {
-        if !self.shares(&mut Handler::default()).await {
-            return;
-        }
-        if self.level() < 2 && !self.world.get().in_the_way(self.me.get(), Ask::File(2)).is_empty() {
-            self.take(Ask::File(2), Why::Switches, &Handler::default()).await;
-            self.gives_up(Outcome::GaveUp);
-        }
-        self.lets_go().await;
-    }
-
-    /// A statement that begins a transaction by writing.
-    pub async fn reserves(&self) -> bool {
-        let mut handler = Handler::default();
+    /// A statement that begins a transaction by writing. (What it has been granted is RESERVED where it reads.)
+    pub async fn reserves(&self, handler: &mut Handler) -> Shared {
         loop {
-            if !self.shares(&mut handler).await {
-                return false;
+            match self.shares(handler).await {
+                Shared::Reads => {}
+                other => return other,
             }
-            if self.level() >= 2 || self.take(Ask::File(2), Why::StartsToWrite, &handler).await {
-                return true;
+            if self.level() >= 2 || self.take(Ask::File(2), Why::StartsToWrite, handler).await {
+                return Shared::Reads;
             }
             if !self.exclusive {
                 self.unlock(0).await;
             }
-            if !self.busy(&mut handler).await {
+            if !self.busy(handler).await {
                 self.gives_up(Outcome::GaveUp);
-                return false;
+                return Shared::Refused;
             }
         }
     }
 
     /// EXCLUSIVE, for a commit.
-    pub async fn excludes(&self) -> bool {
+    pub async fn excludes(&self, why: Why) -> bool {
         let mut handler = Handler::default();
         if self.level() == 4 {
             return true;
         }
-        while !self.take(Ask::File(4), Why::Commits, &handler).await {
+        while !self.take(Ask::File(4), why, &handler).await {
             if !self.busy(&mut handler).await {
                 self.gives_up(Outcome::GaveUp);
                 return false;
@@ -140,7 +143,7 @@ impl Client {
         if pages > 0 {
             self.works(Work::Sync, FileKind::JOURNAL, sync / 4).await;
         }
-        if !self.excludes().await {
+        if !self.excludes(Why::Commits).await {
             return false;
         }
         if pages > 0 {

@@ -69,7 +69,8 @@ impl Truth<'_> {
     }
 
     pub(super) fn proven_of(&self, wait: &Wait) -> Vec<usize> {
-        let mut all: Vec<usize> = wait.refusals.iter().flat_map(|&refusal| self.proven(&self.world().refusals[refusal])).collect();
+        let mut all: Vec<usize> =
+            wait.refusals.iter().chain(&wait.aside).flat_map(|&refusal| self.proven(&self.world().refusals[refusal])).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -179,7 +180,7 @@ impl Truth<'_> {
         let causes = self.causes(wait);
         let cause = incident.cause.id();
         // (Somebody got the lock of a killed process, and that puts in doubt whom it refused since it spoke of its locks last.)
-        let holders = wait.refusals.iter().flat_map(|&refusal| &self.world().refusals[refusal].holders);
+        let holders = wait.refusals.iter().chain(&wait.aside).flat_map(|&refusal| &self.world().refusals[refusal].holders);
         let killed =
             holders.into_iter().any(|&hold| self.world().dead.contains(&self.world().conns[self.world().holds[hold].conn].process));
         ensure!(causes.contains(&cause) || (killed && cause == "unexplained"), "{cause} is none of {causes:?}");
@@ -203,6 +204,8 @@ impl Truth<'_> {
             Outcome::Succeeded => &["succeeded-after-wait"],
             // Which statement asks for EXCLUSIVE from SHARED is not known, so a later one's read may belong to it.
             Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],
+            // (It tried some times for other reasons, so that it cannot be counted; RECOVER came last.)
+            Outcome::GaveUp if wait.protocol && wait.refusals.len() < 100 && self.later(wait) <= 1 => &["gave-up", "open"],
             Outcome::GaveUp => &["gave-up"],
             // (Where the wal-index has to be made anew before it can ask again, that looks like another thing.)
             Outcome::Open if wait.exhausted || wait.why == Why::Enters => &["gave-up", "open"],
@@ -246,7 +249,11 @@ impl Truth<'_> {
         }
         // The first one refused most attempts.
         let count = |hold: usize| {
-            wait.refusals.iter().filter(|&&refusal| self.proven(&self.world().refusals[refusal]).contains(&hold)).count()
+            wait.refusals
+                .iter()
+                .chain(&wait.aside)
+                .filter(|&&refusal| self.proven(&self.world().refusals[refusal]).contains(&hold))
+                .count()
         };
         if let (Some(&first), true) = (found.first(), proven.iter().all(|hold| !killed(hold)) && !proven.is_empty()) {
             let most = proven.iter().map(|&hold| count(hold)).max().unwrap();
@@ -292,8 +299,13 @@ impl Truth<'_> {
             .map(|work| work.2.min(until).min(span.1).saturating_sub(work.1))
             .sum();
         let copied = hold.work.iter().any(|work| work.0 == Work::Copy) || hold.lock == Lock::Slot(1, true);
+        // Who wants the WAL to itself is refused by all who have it open: that is no transaction of anybody's.
+        let leaves = wait.wal && matches!(wait.ask, Ask::File(_));
+        let open = leaves && hold.lock == Lock::File(1);
+        ensure!(!open || !["syncing", "idle-in-transaction"].contains(&id), "{hold:?} only has it open, and is not {id}");
+        ensure!(!open || !ids.contains(&"slow-sync") || incident.blockers.len() > 1, "{hold:?} only has it open: {ids:?}");
         // (Of very much work in one hold the latest is remembered.)
-        if blocker.certain && !waits && !killed && !copied && met >= LONG && hold.work.len() <= 12 {
+        if !open && blocker.certain && !waits && !killed && !copied && met >= LONG && hold.work.len() <= 12 {
             let (mostly, hardly) = (synced >= met / 10 * 6, synced <= met / 10);
             ensure!(!mostly || (id == "syncing" && ids.contains(&"slow-sync")), "{hold:?} was syncing, not {id}, {ids:?}");
             ensure!(!hardly || id != "syncing", "{hold:?} was not syncing");
@@ -312,10 +324,8 @@ impl Truth<'_> {
             let at = refusal.holders.iter().position(|&holder| holder == index)?;
             (world.conns[hold.conn].process == world.conns[wait.conn].process).then_some(refusal.last_tids[at])
         };
-        let threads: Vec<(u32, u32)> = wait.refusals.iter().filter_map(threads).collect();
+        let threads: Vec<(u32, u32)> = wait.refusals.iter().chain(&wait.aside).filter_map(threads).collect();
         let surely = threads.contains(&(wait.tid, wait.tid));
-        // Who wants the WAL to itself is refused by all who have it open: that is no transaction of anybody's.
-        let leaves = world.conns[wait.conn].wal && matches!(wait.ask, Ask::File(_));
         let never = !threads.iter().any(|tids| tids.0 == wait.tid || tids.1 == wait.tid);
         ensure!(
             !surely || killed || (blocker.same_thread && (leaves || ids.contains(&"same-thread-holder"))),

@@ -5,6 +5,7 @@
 
 use super::busy::Handler;
 use super::conn::Client;
+use super::rollback::Shared;
 use super::world::{Ask, Lock, Nature, Outcome, Stale, US, Why, Work};
 use locktrace::event::FileKind;
 
@@ -36,18 +37,18 @@ impl Client {
         self.opens();
         self.open(FileKind::DATABASE).await;
         self.nature.set(Nature::Commit);
-        while !self.take(Ask::File(1), Why::Reads, handler).await {
-            if !self.busy(handler).await {
-                self.gives_up(Outcome::GaveUp);
-                self.unlock(0).await;
+        match self.shares(handler).await {
+            Shared::Refused => {
                 self.close(FileKind::DATABASE).await;
                 return false;
             }
+            // Somebody has left WAL mode.
+            Shared::Reads => {
+                self.lets_go().await;
+                return true;
+            }
+            Shared::InWal => {}
         }
-        self.open(FileKind::WAL).await;
-        self.map().await;
-        let me = self.me.get();
-        self.world.get().conns[me].wal = true;
         match self.reads(handler).await {
             Some(snapshot) => self.stops_reading(snapshot).await,
             None => {
@@ -56,6 +57,14 @@ impl Client {
             }
         }
         true
+    }
+
+    /// It has SHARED, and finds the database in WAL mode.
+    pub(super) async fn finds_wal(&self) {
+        self.open(FileKind::WAL).await;
+        self.map().await;
+        let me = self.me.get();
+        self.world.get().conns[me].wal = true;
     }
 
     /// It closes; the last one checkpoints and deletes the WAL.
@@ -77,10 +86,18 @@ impl Client {
         self.nature.set(Nature::Commit);
     }
 
-    /// `walTryBeginRead`, again until it reads.
+    /// `walTryBeginRead`, again until it reads, or a hundred times: from the sixth on it sleeps first, longer and longer, whatever busy handler there is.
     pub async fn reads(&self, handler: &mut Handler) -> Option<Snapshot> {
-        for _ in 0..100 {
-            if !self.world.get().wal.valid && !self.recovers(handler).await? {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            if tries > 100 {
+                return self.protocol();
+            }
+            if tries > 5 {
+                self.sleeps(if tries < 10 { 1 } else { (tries - 9) * (tries - 9) * 39 }).await;
+            }
+            if !self.world.get().wal.valid && !self.recovers(handler, &mut tries).await? {
                 continue;
             }
             let (all, frames) = {
@@ -121,24 +138,33 @@ impl Client {
                 return Some(snapshot);
             }
         }
-        panic!("a reader that never gets to read");
+    }
+
+    /// `SQLITE_PROTOCOL`.
+    fn protocol<T>(&self) -> Option<T> {
+        let wait = self.world.get().conns[self.me.get()].wait;
+        if let Some(wait) = wait {
+            self.world.get().waits[wait].protocol = true;
+        }
+        self.gives_up(Outcome::GaveUp);
+        None
     }
 
     /// The slot was taken in time; otherwise it is given back.
     async fn still(&self, slot: u8, frames: u64) -> Option<Snapshot> {
-        let (now, commits) = {
+        let (now, valid, commits) = {
             let world = self.world.get();
-            (world.wal.frames, world.wal.commits.len())
+            (world.wal.frames, world.wal.valid, world.wal.commits.len())
         };
-        if now == frames {
+        if now == frames && valid {
             return Some(Snapshot { slot, commits });
         }
         self.give_slots(READ0 + slot, READ0 + slot, false).await;
         None
     }
 
-    /// The wal-index is not in order. Whether it is now; `None`: given up.
-    async fn recovers(&self, handler: &mut Handler) -> Option<bool> {
+    /// The wal-index is not in order. Whether it is now; `None`: given up. (It calls the busy handler, which tries anew, so that `tries` begins anew, too.)
+    async fn recovers(&self, handler: &mut Handler, tries: &mut u64) -> Option<bool> {
         if self.take(WRITE, Why::Recovers, handler).await {
             let valid = self.world.get().wal.valid;
             // Who only looks whether RECOVER is free can be in the way of that.
@@ -155,6 +181,10 @@ impl Client {
                 let ticks = self.world.get().random(8_000) * US;
                 self.world.pause(ticks).await;
                 self.world.get().wal.valid = true;
+                let me = self.me.get();
+                if let Some(hold) = self.world.get().hold(me, Lock::Slot(0, true)) {
+                    hold.recovered = true;
+                }
                 self.give_slots(1, 2, true).await;
             }
             self.give_slots(0, 0, true).await;
@@ -163,10 +193,10 @@ impl Client {
         if self.take(Ask::Slots(2, 2, false), Why::Recovers, handler).await {
             // Somebody has WRITE, and does not recover (yet): once more, without a sleep at first.
             self.give_slots(2, 2, false).await;
-            self.world.pause(40 * US).await;
             return Some(false);
         }
         if self.busy(handler).await {
+            *tries = 0;
             return Some(false);
         }
         self.gives_up(Outcome::GaveUp);
@@ -178,21 +208,20 @@ impl Client {
     }
 
     /// A statement that begins a transaction by writing.
-    pub async fn starts_to_write(&self) -> Option<Snapshot> {
-        let mut handler = Handler::default();
+    pub async fn starts_to_write(&self, handler: &mut Handler) -> Option<Snapshot> {
         loop {
-            let snapshot = self.reads(&mut handler).await?;
+            let snapshot = self.reads(handler).await?;
             if self.exclusive {
                 self.enters().await;
-            } else if self.take(WRITE, Why::StartsToWrite, &handler).await {
-                if self.world.get().wal.commits.len() == snapshot.commits {
+            } else if self.take(WRITE, Why::StartsToWrite, handler).await {
+                if self.is_current(snapshot) {
                     return Some(snapshot);
                 }
                 // Somebody was faster: SQLite begins anew by itself.
                 self.give_slots(0, 0, true).await;
             }
             self.stops_reading(snapshot).await;
-            if !self.busy(&mut handler).await {
+            if !self.busy(handler).await {
                 self.gives_up(Outcome::GaveUp);
                 return None;
             }
@@ -208,15 +237,10 @@ impl Client {
         }
     }
 
-    /// `PRAGMA journal_mode=DELETE`, where it will not be let: without the busy handler.
-    pub async fn leaves_wal(&self) {
-        let me = self.me.get();
-        if self.world.get().state(me).0 > 1 || self.world.get().in_the_way(me, Ask::File(4)).is_empty() {
-            return;
-        }
-        self.as_for(Nature::Switch, self.take(Ask::File(4), Why::Switches, &Handler::default())).await;
-        self.gives_up(Outcome::GaveUp);
-        self.unlock(1).await;
+    /// The header of the wal-index is what it was when it was read (`sqlite3WalBeginWriteTransaction`).
+    fn is_current(&self, snapshot: Snapshot) -> bool {
+        let world = self.world.get();
+        world.wal.valid && world.wal.commits.len() == snapshot.commits
     }
 
     /// A transaction that reads wants to write. Whether it may.
@@ -225,11 +249,15 @@ impl Client {
         if !self.take(WRITE, Why::Upgrades, &Handler::default()).await {
             return false;
         }
-        if self.world.get().wal.commits.len() == snapshot.commits {
+        if self.is_current(snapshot) {
             return true;
         }
         self.give_slots(0, 0, true).await;
         let mut world = self.world.get();
+        if world.wal.commits.len() == snapshot.commits {
+            // Who was about to commit was killed.
+            return false;
+        }
         let peer = *world.wal.commits.last().unwrap();
         let sql = self.statement.borrow().clone();
         world.stale.push(Stale { conn: self.me.get(), sql, start, peer });
@@ -270,6 +298,10 @@ impl Client {
             self.works(Work::Sync, FileKind::WAL, sync).await;
         }
         if frames > 0 {
+            self.world.get().wal.valid = false;
+            let ticks = self.stopped();
+            self.world.pause(ticks).await;
+            self.world.get().wal.valid = true;
             self.wrote(FileKind::WAL, frames * 4120).await;
             let me = self.me.get();
             let mut world = self.world.get();
@@ -284,9 +316,28 @@ impl Client {
         }
     }
 
+    /// For how long the header of the wal-index is half-written: for a moment, or until its writer is let run again.
+    fn stopped(&self) -> u64 {
+        let mut world = self.world.get();
+        match world.random(24) {
+            0 => world.random(12_000_000) * US,
+            1 => world.random(60_000) * US,
+            2 | 3 => world.random(800) * US,
+            _ => 0,
+        }
+    }
+
     /// A checkpoint; copying takes this long.
     pub async fn checkpoints(&self, mode: Mode, copy: u64) {
         let mut handler = Handler::default();
+        // (What it does while somebody changes the header is not played: it tries once to put it in order.)
+        while !self.world.get().wal.valid {
+            let writes = self.world.get().holds.iter().any(|hold| hold.live && hold.lock == Lock::Slot(0, true));
+            if !writes {
+                return;
+            }
+            self.world.pause(1_000 * US).await;
+        }
         if !self.take(CKPT, Why::Checkpoints(mode != Mode::Automatic), &handler).await {
             self.gives_up(Outcome::GaveUp);
             return;

@@ -20,6 +20,8 @@ impl Truth<'_> {
                 vec!["hold-exceeds-timeout", "no-busy-timeout", "upgrade-refused", "unexplained"]
             }
             Why::StartsToWrite if world.conns[wait.conn].exclusive => vec!["hold-exceeds-timeout", "unexplained"],
+            // It found the wal-index out of order a hundred times, on its way to WRITE.
+            Why::StartsToWrite if wait.protocol => vec!["hold-exceeds-timeout", "wal-protocol-retry", "unexplained"],
             Why::StartsToWrite if waited => vec!["hold-exceeds-timeout"],
             Why::StartsToWrite if wait.slept_before => vec!["hold-exceeds-timeout", "unexplained"],
             Why::StartsToWrite if wait.outcome == Outcome::Open || self.is_last(wait) || self.slept_aside(wait) => {
@@ -62,7 +64,10 @@ impl Truth<'_> {
             names.extend(["commit-blocks-reader", "unexplained"]);
         }
         // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
-        let open = of.iter().any(|&hold| world.holds[hold].nature == Nature::LastClose && world.holds[hold].released.is_none());
+        let open = of.iter().any(|&hold| {
+            let hold = &world.holds[hold];
+            matches!(hold.nature, Nature::LastClose | Nature::Switch) && hold.released.is_none()
+        });
         if proven.is_empty() || open {
             names.push("unexplained");
         }
@@ -104,12 +109,21 @@ impl Truth<'_> {
         hold.nature == Nature::Exclusive && (one || self.damaged)
     }
 
+    /// One who refused it was making the wal-index anew.
+    fn recovers(&self, refusal: usize) -> bool {
+        let world = self.world();
+        world.refusals[refusal].holders.iter().any(|&hold| world.holds[hold].recovered)
+    }
+
     fn recovery(&self, wait: &Wait) -> Vec<&'static str> {
         let asked = wait.refusals.iter().any(|&refusal| self.world().refusals[refusal].ask != wait.ask);
         match wait.outcome {
             _ if asked => vec!["wal-recovery"],
             Outcome::Succeeded if wait.sleeps == 0 => vec![],
-            _ => vec!["wal-recovery", "wal-protocol-retry", "unexplained", ""],
+            // Whoever had WRITE made nothing anew. (It is known by its attempt at RECOVER, after that at WRITE.)
+            Outcome::Open if wait.refusals.len() == 1 => vec!["wal-recovery", "wal-protocol-retry", "unexplained"],
+            _ if !wait.refusals.iter().any(|&refusal| self.recovers(refusal)) => vec!["wal-protocol-retry"],
+            _ => vec!["wal-recovery", "wal-protocol-retry", "unexplained"],
         }
     }
 }

@@ -109,6 +109,8 @@ pub struct Hold {
     pub work: Vec<(Work, u64, u64)>,
     /// Syncs of the database file among that.
     pub commits: u32,
+    /// The wal-index was made anew under it.
+    pub recovered: bool,
 }
 
 /// A refused attempt.
@@ -169,6 +171,10 @@ pub struct Wait {
     pub sql: Option<Rc<str>>,
     pub tid: u32,
     pub refusals: Vec<usize>,
+    /// While it waited for something else, it found the wal-index out of order: the refusals it met on that way.
+    pub aside: Vec<usize>,
+    /// Its connection was in WAL mode.
+    pub wal: bool,
     pub sleeps: u32,
     /// The start of the first attempt; the end of the one that was granted, or of the last one.
     pub span: (u64, u64),
@@ -177,6 +183,8 @@ pub struct Wait {
     pub slept_before: bool,
     /// After its last attempt, nothing was left of its timeout.
     pub exhausted: bool,
+    /// It ended with `SQLITE_PROTOCOL`.
+    pub protocol: bool,
 }
 
 /// An upgrade of a transaction whose snapshot had become stale.
@@ -213,7 +221,7 @@ pub struct Wal {
     pub marks: [Option<u64>; 5],
     /// The holds that committed something, in order.
     pub commits: Vec<usize>,
-    /// The wal-index is in order.
+    /// The header of the wal-index is in order: somebody has made it, and nobody is changing it.
     pub valid: bool,
 }
 
@@ -225,6 +233,9 @@ pub struct World {
     pub now: u64,
     /// Somebody who is not there any more has left a journal.
     pub hot: bool,
+    /// What the header of the database says, and whether that may change.
+    pub in_wal: bool,
+    pub switches: bool,
     /// When the task that runs wants to go on.
     wake: u64,
     random: u64,
@@ -314,8 +325,9 @@ pub struct Shared(pub Rc<RefCell<World>>);
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Shared {
-    pub fn new(seed: u64, hot: bool) -> Shared {
-        Shared(Rc::new(RefCell::new(World { random: seed, hot, now: 10_000 * US, ..World::default() })))
+    pub fn new(seed: u64, hot: bool, in_wal: bool, switches: bool) -> Shared {
+        let world = World { random: seed, hot, in_wal, switches, now: 10_000 * US, ..World::default() };
+        Shared(Rc::new(RefCell::new(world)))
     }
 
     pub fn get(&self) -> RefMut<'_, World> {

@@ -21,11 +21,10 @@ const PAGE: u64 = 4096;
 
 /// All that apply, in the order of their identifiers' table.
 pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
-    let proven: Vec<_> = case.proven().copied().collect();
+    let proven: Vec<_> = case.proven().copied().filter(|suspect| !is_open(case, suspect.holding)).collect();
     let any = |test: &dyn Fn(&super::Suspect<'_>) -> bool| proven.iter().any(test);
     let excludes = matches!(cause, Cause::ReaderBlocksCommit | Cause::CommitBlocksReader) && case.rollback;
-    // What is in the way then is that others have the database open at all: no transaction of anybody's.
-    let leaves_wal = case.wait.before.wal && matches!(case.wait.request, Request::File(_));
+    let leaves_wal = leaves_wal(case);
     let found = [
         (
             Contributing::IdleInTransaction,
@@ -41,6 +40,16 @@ pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
         (Contributing::CheckpointConvoy, any(&|suspect| suspect.convoy)),
     ];
     found.into_iter().filter(|found| found.1).map(|found| found.0).collect()
+}
+
+/// What is in the way then is that others have the database open at all.
+fn leaves_wal(case: &Case<'_>) -> bool {
+    case.wait.before.wal && matches!(case.wait.request, Request::File(_))
+}
+
+/// The SHARED lock of a connection in WAL mode, which lasts as long as that: no transaction, and no statement's work.
+pub(crate) fn is_open(case: &Case<'_>, holding: &Holding) -> bool {
+    leaves_wal(case) && holding.lock == LockId::file(Level::SHARED)
 }
 
 /// The statement that took the lock was the one that ran when it was released; or, where nobody asked then, the one seen last, shortly before.
