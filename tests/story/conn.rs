@@ -67,8 +67,10 @@ impl Client {
             return;
         }
         let tid = self.tid.get();
+        let mut pause = 20 * US;
         while self.world.get().at_work.contains(&tid) {
-            self.world.pause(20 * US).await;
+            self.world.pause(pause).await;
+            pause = (pause + pause / 8).min(2_000 * US);
         }
         self.world.get().at_work.push(tid);
         self.working.set(true);

@@ -39,8 +39,9 @@ impl Truth<'_> {
             return Ok(());
         }
         // With the first attempts lost, a run begins later.
+        let end = |wait: &Wait| wait.aside.iter().map(|&aside| world.refusals[aside].end).fold(wait.span.1, u64::max);
         let of_it: Vec<&Wait> =
-            world.waits.iter().filter(|wait| wait.conn == conn && wait.span.0 <= until && wait.span.1 >= first).collect();
+            world.waits.iter().filter(|wait| wait.conn == conn && wait.span.0 <= until && end(wait) >= first).collect();
         let passive = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(false));
         let convoy = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(true));
         let possible = of_it.iter().any(|wait| self.causes(wait).contains(&cause));
@@ -50,8 +51,10 @@ impl Truth<'_> {
             wait.why == Why::StartsToWrite && self.shut_out(&shared.collect::<Vec<_>>()).contains(&cause)
         };
         let reads = of_it.iter().any(anew);
-        // Nothing is told of it where all is known that followed, for nobody had to wait.
-        let recovers = cause == "wal-recovery" && of_it.iter().any(|wait| wait.why == Why::Recovers);
+        // Of a part of it the other one is true; nothing is told of it where all is known that followed, for nobody had to wait. Or it was on its way to
+        // another lock.
+        let recovers = ["wal-recovery", "wal-protocol-retry"].contains(&cause)
+            && of_it.iter().any(|wait| wait.why == Why::Recovers || !wait.aside.is_empty());
         ensure!(cause == "unexplained" || possible || passive || convoy || reads || recovers, "{cause} is wrong: {of_it:#?}");
         let mut real: Vec<usize> = of_it
             .iter()

@@ -206,6 +206,7 @@ impl Truth<'_> {
             Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],
             // (It tried some times for other reasons, so that it cannot be counted; RECOVER came last.)
             Outcome::GaveUp if wait.protocol && wait.refusals.len() < 100 && self.later(wait) <= 1 => &["gave-up", "open"],
+            Outcome::GaveUp if wait.protocol && !wait.aside.is_empty() => &["gave-up", "open"],
             Outcome::GaveUp => &["gave-up"],
             // (Where the wal-index has to be made anew before it can ask again, that looks like another thing.)
             Outcome::Open if wait.exhausted || wait.why == Why::Enters => &["gave-up", "open"],

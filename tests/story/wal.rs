@@ -252,15 +252,12 @@ impl Client {
         if self.is_current(snapshot) {
             return true;
         }
+        // Where nobody has committed, who was about to was killed.
+        let peer = self.world.get().wal.commits.get(snapshot.commits..).and_then(|later| later.last().copied());
         self.give_slots(0, 0, true).await;
-        let mut world = self.world.get();
-        if world.wal.commits.len() == snapshot.commits {
-            // Who was about to commit was killed.
-            return false;
-        }
-        let peer = *world.wal.commits.last().unwrap();
+        let Some(peer) = peer else { return false };
         let sql = self.statement.borrow().clone();
-        world.stale.push(Stale { conn: self.me.get(), sql, start, peer });
+        self.world.get().stale.push(Stale { conn: self.me.get(), sql, start, peer });
         false
     }
 

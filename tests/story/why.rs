@@ -4,7 +4,7 @@
 #![allow(clippy::indexing_slicing)]
 
 use super::truth::Truth;
-use super::world::{Hold, Lock, Nature, Outcome, US, Wait, Why};
+use super::world::{Ask, Hold, Nature, Outcome, US, Wait, Why};
 use crate::common::EPOCH;
 use locktrace::event::Kind;
 use locktrace::format::record::Record;
@@ -38,6 +38,10 @@ impl Truth<'_> {
             // Without a sleep, the next one that asks for EXCLUSIVE may be the same statement: another writer, or the close.
             Why::Enters if wait.sleeps == 0 => vec!["exclusive-mode", ""],
             Why::Enters => vec!["exclusive-mode"],
+            // Without its text it is what it is all the same: a transaction that commits.
+            Why::Switches if self.damaged && !wait.wal && wait.ask == Ask::File(4) => {
+                vec!["journal-mode-switch", "reader-blocks-commit"]
+            }
             Why::Switches => vec!["journal-mode-switch"],
             Why::Reads => self.shut_out(&wait.refusals),
             // Nothing shows that it closes.
@@ -63,6 +67,9 @@ impl Truth<'_> {
         if of.iter().any(|&hold| self.looks_like_a_commit(&world.holds[hold])) {
             names.extend(["commit-blocks-reader", "unexplained"]);
         }
+        if self.damaged && of.iter().any(|&hold| world.holds[hold].nature == Nature::Switch) {
+            names.push("commit-blocks-reader");
+        }
         // What a connection wants that asked for EXCLUSIVE and has not closed yet is not known.
         let open = of.iter().any(|&hold| {
             let hold = &world.holds[hold];
@@ -70,18 +77,6 @@ impl Truth<'_> {
         });
         if proven.is_empty() || open {
             names.push("unexplained");
-        }
-        if proven.is_empty() {
-            // Of several holds of one connection in the time of one attempt, one is named.
-            let spans: Vec<(u64, u64)> = refusals.iter().map(|&at| (world.refusals[at].start, world.refusals[at].end)).collect();
-            let near = |hold: &&Hold| {
-                let until = hold.released.map_or(u64::MAX, |released| released.1);
-                matches!(hold.lock, Lock::File(3..))
-                    && real.iter().any(|&other| world.holds[other].conn == hold.conn)
-                    && spans.iter().any(|span| hold.taken.0 < span.1 && until > span.0)
-            };
-            let all = (0..world.holds.len()).filter(|&at| near(&&world.holds[at]));
-            names.extend(all.map(|at| name(&at)));
         }
         names
     }

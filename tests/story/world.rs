@@ -353,7 +353,8 @@ impl Shared {
         let start = self.get().now;
         let mut tasks: Vec<(u64, usize, Task)> = tasks.into_iter().map(|(process, task)| (start, process, task)).collect();
         let mut context = Context::from_waker(Waker::noop());
-        for _ in 0..1_000_000 {
+        for turn in 0.. {
+            assert!(turn < 1_000_000, "a story without an end");
             let Some(next) = (0..tasks.len()).min_by_key(|&at| tasks[at].0) else { return };
             let due = tasks[next].0;
             if let Some((process, at)) = kill
