@@ -31,6 +31,8 @@ pub(crate) struct Conn {
     pub waiting: Option<Waiting>,
     /// The record that granted what it waited for last.
     pub granted: Option<u64>,
+    /// Which statement had waited for that is not known.
+    pub granted_to_any: bool,
     /// The run of attempts about which the kernel was asked last, and the ticks at which that attempt began.
     pub asked: Option<(u32, u64)>,
     /// Its last record was this refused attempt.
@@ -109,6 +111,7 @@ impl Connections {
             mode: Mode::default(),
             waiting: None,
             granted: None,
+            granted_to_any: false,
             asked: None,
             refused: None,
             open_ended: false,

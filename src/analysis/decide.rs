@@ -10,11 +10,12 @@ use super::gaps::Gaps;
 use super::holding::{Ending, Holding, Holdings};
 use super::incident::{Blocker, Ended, Incident, KEPT, State};
 use super::lock::{LockId, Request};
+use super::pauses::{PATIENCE_NS, RETRIES, RETRY_PATIENCE_NS};
 use super::runs::{Entry, Named, Runs};
 use super::snapshot::Stale;
 use super::sql;
 use super::times::{Instant, Times};
-use super::waits::{Outcome, PATIENCE_NS, RETRIES, RETRY_PATIENCE_NS, Wait};
+use super::waits::{Outcome, Wait};
 use crate::trace::Trace;
 use locktrace::event::{Level, Slot};
 

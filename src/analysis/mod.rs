@@ -27,6 +27,7 @@ pub mod lock;
 mod mode;
 pub mod now;
 mod passing;
+mod pauses;
 pub mod refusal;
 mod refused;
 mod run;

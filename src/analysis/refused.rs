@@ -6,12 +6,13 @@
 
 use super::connections::{Found, Index, NO_DATABASE};
 use super::lock::{LockId, Request};
+use super::pauses::is_cut;
 use super::refusal::{Asked, Refusal};
 use super::run::Run;
 use super::sql;
 use super::timeline::Taken;
 use super::times::Call;
-use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting, is_cut};
+use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
@@ -126,21 +127,24 @@ impl Run<'_, '_> {
                     waiting.wait.next = Some(number);
                     // (For a reader's slot no busy handler is called; but while somebody makes the wal-index anew.)
                     let handler = matches!(waiting.wait.request, Request::File(_)) || waiting.wait.recovery.0 > 0;
-                    conn.granted = handler.then_some(number);
+                    (conn.granted, conn.granted_to_any) = (handler.then_some(number), false);
                     self.end_wait(index, Outcome::Acquired);
                     return 0;
                 }
                 Meaning::Reads => {
                     if let Some((at, number)) = waiting.shared {
                         (waiting.wait.until, waiting.wait.next) = (at, Some(number));
-                        conn.granted = Some(number);
+                        (conn.granted, conn.granted_to_any) = (Some(number), false);
                     }
                     self.end_wait(index, Outcome::Acquired);
                 }
                 Meaning::Over => {
                     // It could not play a journal back, and the same statement reads now: it, or its own busy handler, tried again.
                     let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
-                    conn.granted = waiting.shared.filter(|_| tried).map(|shared| shared.1).or(conn.granted);
+                    if let Some((_, shared)) = waiting.shared.filter(|_| tried) {
+                        let known = waiting.wait.before.reading.is_some_and(|reading| reading.sql != 0);
+                        (conn.granted, conn.granted_to_any) = (Some(shared), !known);
+                    }
                     let sure = !self.gaps[log.0 as usize].between(waiting.wait.numbers.1, number);
                     waiting.wait.over = Some(number);
                     let goes_on = waiting.goes_on(record) && sure;
@@ -170,12 +174,14 @@ impl Run<'_, '_> {
         let opened = Some(LockId::file(Level::SHARED)).filter(|&shared| slot && conn.locks.has(shared));
         let opened = opened.map(|shared| Reading::of(shared, conn.locks.taken(shared)));
         let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
-        let in_vain = record.sql != 0 && conn.in_vain == record.sql;
-        let text = self.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
+        // (Whether it was this statement that had waited may not be known.)
+        let in_vain = (record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any);
+        let waited = waited && !conn.granted_to_any;
+        let text = || self.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
         let early = request == Request::File(Level::EXCLUSIVE)
             && !conn.mode.wal
             && record.before >= Level::RESERVED
-            && text.is_some_and(sql::changes);
+            && text().is_some_and(sql::changes);
         wait.before =
             Before { wal: conn.mode.wal, checked: before.checked, earlier, reading, waited, in_vain, early, ..wait.before };
         wait.recovery = (u32::from(recover), 0);

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::{LockId, Request, only_readers};
+use super::pauses::PATIENCE_NS;
 use super::timeline::{ConnId, Locks, Taken};
 use super::times::Instant;
 use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
@@ -28,16 +29,6 @@ pub enum Outcome {
     /// The trace ended before anything else happened.
     TraceEnd,
 }
-
-/// An attempt that follows the last one by more than this, without a sleep of SQLite's in between, is the application's next try: no
-/// busy handler in use waits that long between two attempts, and SQLite's own sleeps 100 ms at most.
-pub(crate) const PATIENCE_NS: u64 = 200_000_000;
-
-/// Who finds the wal-index out of order, and nobody at work on it, sleeps up to 323 ms between two attempts (wal.c: `walTryBeginRead`).
-pub(crate) const RETRY_PATIENCE_NS: u64 = 650_000_000;
-
-/// After so many attempts it answers `SQLITE_PROTOCOL`.
-pub(crate) const RETRIES: u32 = 100;
 
 /// A statement begins to write.
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
@@ -61,15 +52,6 @@ pub struct Reading {
     pub from: Instant,
     /// Whether that call was seen.
     pub seen: bool,
-}
-
-/// What SQLite's own busy handler sleeps after the first refusals, and after all later ones, in microseconds (main.c:
-/// `sqliteDefaultBusyCallback`). Where less is left of the timeout it sleeps that, and gives up after the next refusal.
-const DELAYS_US: [u64; 12] = [1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 25_000, 25_000, 50_000, 50_000, 100_000];
-
-/// Whether the sleep with this number, counted from 0, was cut short by the end of the timeout.
-pub(crate) fn is_cut(number: u32, us: u64) -> bool {
-    us < DELAYS_US[(number as usize).min(DELAYS_US.len() - 1)]
 }
 
 impl Reading {
@@ -123,7 +105,7 @@ pub struct Before {
     /// Its statement had to wait for that lock already.
     pub waited: bool,
     /// The same statement had WRITE last, and put nothing into the WAL: its snapshot may have been stale, and its busy handler, of which nothing is seen where it is
-    /// the application's own, was called then (btree.c: `sqlite3BtreeBeginTrans`).
+    /// the application's own, was called then (btree.c: `sqlite3BtreeBeginTrans`). Or it may have waited for the lock it reads under.
     pub in_vain: bool,
     /// A statement that changes something asked for EXCLUSIVE in a rollback journal's transaction: to commit by itself, or early, because the page cache is full. That
     /// is tried again for every further page, and no statement fails by it (pcache.c: `sqlite3PcacheFetchStress` lets SQLITE_BUSY pass). One that fails to

@@ -103,3 +103,26 @@ fn a_reader_that_stays_while_the_index_is_made_anew_is_in_nobodys_way() {
     let recovers = "200 c2 X WRITE -- SELECT b\n210 c2 X CKPT..RECOVER -- SELECT b\n220 c2 X READ1=BUSY -- SELECT b\n230 c2 X READ2 -- SELECT b\n240 c2 U READ2\n250 c2 U CKPT..RECOVER\n260 c2 U WRITE\n270 c2 S READ2 -- SELECT b\n280 c2 U READ2\n";
     assert!(wal(&format!("100 c1 S READ1 -- SELECT a\n{recovers}900 c1 U READ1")).is_empty());
 }
+
+#[test]
+fn of_two_holds_of_one_connection_in_one_attempt_nothing_is_concluded_from_the_later_one() {
+    let commits = "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n30 c1 EXCLUSIVE -- UPDATE a\n40 c1 sync database\n50 c1 delete journal\n";
+    let gone = "110 c1 U(SHARED)\n112 c1 U(NONE)\n";
+    let switches = "120 c1 SHARED -- PRAGMA journal_mode=WAL\n122 c1 RESERVED -- PRAGMA journal_mode=WAL\n124 c1 EXCLUSIVE -- PRAGMA journal_mode=WAL\n5000 c1 U(SHARED)\n5010 c1 U(NONE)\n";
+    let reads = "100+50 c2 SHARED=BUSY -- SELECT v\n200 c2 U(NONE)\n";
+    let both = alone(&format!("5 c2 open\n{commits}{reads}{gone}{switches}"));
+    assert_eq!(both, ["unexplained gave-up <- PRAGMA journal_mode=WAL (running)"], "the commit may have refused it");
+    // Either alone is the only one that can have.
+    let first = alone(&format!("5 c2 open\n{commits}{reads}{gone}"));
+    assert_eq!(first, ["commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"]);
+    let second = alone(&format!("5 c2 open\n{reads}{switches}"));
+    assert_eq!(second, ["journal-mode-switch gave-up <- PRAGMA journal_mode=WAL (running)"]);
+    // From PENDING to EXCLUSIVE it stays there.
+    let waits = "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n101 c1 EXCLUSIVE=PENDING -- UPDATE a\n104 c1 EXCLUSIVE -- UPDATE a\n110 c1 sync database\n115 c1 delete journal\n5000 c1 U(SHARED)\n5010 c1 U(NONE)\n";
+    let stays = alone(&format!("5 c2 open\n{reads}{waits}"));
+    assert_eq!(
+        stays.last().map(String::as_str),
+        Some("commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"),
+        "{stays:?}"
+    );
+}

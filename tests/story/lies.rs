@@ -45,10 +45,10 @@ impl Truth<'_> {
         let passive = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(false));
         let convoy = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(true));
         let possible = of_it.iter().any(|wait| self.causes(wait).contains(&cause));
-        // A writer that begins anew is refused SHARED, as readers are.
+        // Who begins anew is refused SHARED, as readers are.
         let anew = |wait: &&Wait| {
             let shared = wait.refusals.iter().copied().filter(|&refusal| world.refusals[refusal].ask == Ask::File(1));
-            wait.why == Why::StartsToWrite && self.shut_out(&shared.collect::<Vec<_>>()).contains(&cause)
+            matches!(wait.why, Why::StartsToWrite | Why::PlaysBack) && self.shut_out(&shared.collect::<Vec<_>>()).contains(&cause)
         };
         let reads = of_it.iter().any(anew);
         // Of a part of it the other one is true; nothing is told of it where all is known that followed, for nobody had to wait. Or it was on its way to
