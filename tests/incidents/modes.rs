@@ -121,7 +121,7 @@ fn of_two_holds_of_one_connection_in_one_attempt_nothing_is_concluded_from_the_l
     let waits = "10 c1 SHARED -- UPDATE a\n20 c1 RESERVED -- UPDATE a\n101 c1 EXCLUSIVE=PENDING -- UPDATE a\n104 c1 EXCLUSIVE -- UPDATE a\n110 c1 sync database\n115 c1 delete journal\n5000 c1 U(SHARED)\n5010 c1 U(NONE)\n";
     let stays = alone(&format!("5 c2 open\n{reads}{waits}"));
     assert_eq!(
-        stays.last().map(String::as_str),
+        stays.first().map(String::as_str),
         Some("commit-blocks-reader gave-up +rollback-journal <- UPDATE a (running)"),
         "{stays:?}"
     );

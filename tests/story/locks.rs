@@ -139,10 +139,7 @@ impl Client {
             world.conns[me].wait = Some(wait);
         }
         world.waits[wait].refusals.push(refusal);
-        // (RECOVER is asked for to know whether to wait.)
-        if why != Why::Recovers || world.waits[wait].ask == ask {
-            world.waits[wait].span.1 = end;
-        }
+        world.waits[wait].span.1 = end;
         world.waits[wait].exhausted = handler.slept >= self.timeout;
         false
     }

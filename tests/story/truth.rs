@@ -272,6 +272,13 @@ impl Truth<'_> {
         let ids: Vec<&str> = incident.contributing.iter().map(|contributing| contributing.id()).collect();
         let killed = world.dead.contains(&world.conns[hold.conn].process);
         let (until, span) = (hold.released.map_or(alive, |released| released.0), wait.span);
+        // (RECOVER is asked for to know whether to wait.)
+        let until_when = |other: &Wait| {
+            let mut tries =
+                other.refusals.iter().map(|&refusal| &world.refusals[refusal]).filter(|refusal| refusal.ask == other.ask);
+            let over = other.outcome == Outcome::Succeeded || other.why != Why::Recovers;
+            if over { other.span.1 } else { tries.next_back().map_or(other.span.1, |refusal| refusal.end) }
+        };
         let waits = world.waits.iter().any(|other| {
             // (That RECOVER was refused, too, makes no second attempt.)
             let tries =
@@ -283,7 +290,7 @@ impl Truth<'_> {
                 && !causes.is_empty()
                 && !causes.contains(&"")
                 && other.span.0 <= span.1.min(until)
-                && other.span.1 >= span.0.max(hold.taken.0)
+                && until_when(other) >= span.0.max(hold.taken.0)
         });
         ensure!(killed || waits == (id == "waiting"), "{hold:?}: waits {waits}, not {id}");
         ensure!(waits == blocker.waits_in.is_some() || killed, "{hold:?} waits in {:?}", blocker.waits_in);
