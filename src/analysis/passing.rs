@@ -82,7 +82,8 @@ impl Run<'_, '_> {
         }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
             let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
-            conn.in_vain = if wrote { 0 } else { taken.sql };
+            // (Under no reader's slot it was for the wal-index's header.)
+            conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { taken.sql };
             if let End::Released(at, _) = end
                 && wrote
             {

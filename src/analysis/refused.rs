@@ -126,8 +126,11 @@ impl Run<'_, '_> {
                     waiting.wait.until = end;
                     waiting.wait.next = Some(number);
                     // (For a reader's slot no busy handler is called; but while somebody makes the wal-index anew.)
-                    let handler = matches!(waiting.wait.request, Request::File(_)) || waiting.wait.recovery.0 > 0;
-                    (conn.granted, conn.granted_to_any) = (handler.then_some(number), false);
+                    let (refused, free) = waiting.wait.recovery;
+                    let handler = matches!(waiting.wait.request, Request::File(_)) || refused > 0;
+                    // (Where it was not seen to ask for RECOVER, nobody knows.)
+                    let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
+                    (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
                     self.end_wait(index, Outcome::Acquired);
                     return 0;
                 }
