@@ -201,6 +201,9 @@ impl Truth<'_> {
             Outcome::Succeeded if wait.why == Why::PlaysBack && wait.sleeps == 0 => &["succeeded-after-wait", "gave-up"],
             // It has SHARED again, and what it does next would tell.
             Outcome::Succeeded if wait.why == Why::PlaysBack && self.later(wait) <= 1 => &["succeeded-after-wait", "open"],
+            Outcome::Succeeded if !wait.wal && wait.ask == Ask::File(2) && self.later(wait) == 0 => {
+                &["succeeded-after-wait", "gave-up", "open"]
+            }
             Outcome::Succeeded => &["succeeded-after-wait"],
             // Which statement asks for EXCLUSIVE from SHARED is not known, so a later one's read may belong to it.
             Outcome::GaveUp if self.is_last(wait) || wait.sql.is_none() => &["gave-up", "open"],
@@ -272,6 +275,8 @@ impl Truth<'_> {
         let ids: Vec<&str> = incident.contributing.iter().map(|contributing| contributing.id()).collect();
         let killed = world.dead.contains(&world.conns[hold.conn].process);
         let (until, span) = (hold.released.map_or(alive, |released| released.0), wait.span);
+        // (That it waited until it read is not known where nothing follows.)
+        let span = if wait.why == Why::PlaysBack { (span.0, span.1.min(self.at(incident.until))) } else { span };
         // (RECOVER is asked for to know whether to wait.)
         let until_when = |other: &Wait| {
             let mut tries =
