@@ -8,36 +8,37 @@ use super::setting::{self, Remedy};
 use super::words;
 use crate::analysis::{Analysis, Cause, Contributing, Ended, HazardKind, Incident, Request, Role, State};
 use locktrace::event::Level;
+use std::borrow::Cow;
 
 /// What to change.
 pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String {
-    let mut text = Vec::new();
+    let mut text: Vec<Cow<'static, str>> = Vec::new();
     let remedy = Remedy::of(incident.cause);
     let holder = incident.blockers.first().map(|blocker| &analysis.holdings[blocker.holding as usize]);
-    let worse = || incident.contributing.iter().filter_map(|item| worse(*item));
+    let worse = || incident.contributing.iter().filter_map(|item| worse(incident, *item));
     // Whoever waits for himself waits in vain, also for a lock that he asks for at the beginning.
     if incident.contributing.contains(&Contributing::SameThreadHolder) {
-        text.push(SAME_THREAD);
+        text.push(SAME_THREAD.into());
         if !matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)) {
-            text.push(general(incident));
+            text.push(general(incident).into());
         }
-        text.extend(worse());
+        text.extend(worse().map(Cow::Owned));
     } else {
-        text.push(general(incident));
-        text.extend(worse());
-        text.extend(is_silent(analysis, incident).then_some(SILENT));
+        text.push(general(incident).into());
+        text.extend(worse().map(Cow::Owned));
+        text.extend(is_silent(analysis, incident).then_some(Cow::Borrowed(SILENT)));
         let words = remedy.and_then(|remedy| setting::of(hosts.host(incident.who)?, remedy));
-        text.extend(words);
+        text.extend(words.map(Cow::Borrowed));
     }
     if remedy == Some(Remedy::Wal) {
-        text.push(WAL_LIMITS);
+        text.push(WAL_LIMITS.into());
     }
     if let Some(holding) = holder {
         let taken = words::sql(analysis, holding.who, holding.sql);
         if incident.cause == Cause::CommitBlocksReader && taken.is_some_and(|sql| is_begin_exclusive(&sql)) {
-            text.push(BEGIN_EXCLUSIVE);
+            text.push(BEGIN_EXCLUSIVE.into());
         }
-        text.extend(hosts.host(holding.who).and_then(setting::let_go));
+        text.extend(hosts.host(holding.who).and_then(setting::let_go).map(Cow::Borrowed));
     }
     text.join(" ")
 }
@@ -67,7 +68,7 @@ fn is_silent(analysis: &Analysis<'_>, incident: &Incident) -> bool {
     };
     let writes = matches!(incident.cause, Cause::HoldExceedsTimeout | Cause::NoBusyTimeout | Cause::UpgradeRefused);
     let waited = analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0);
-    let long = blocker.held_before_ns.is_some_and(|before| before + waited >= SILENT_NS);
+    let long = blocker.held_before_ns.is_some_and(|before| before.saturating_add(waited) >= SILENT_NS);
     writes
         && long
         && incident.contributing.is_empty()
@@ -82,31 +83,34 @@ fn is_begin_exclusive(sql: &str) -> bool {
 }
 
 /// What is to be done about what made it worse; nothing where the cause's own words say it.
-fn worse(contributing: Contributing) -> Option<&'static str> {
+fn worse(incident: &Incident, contributing: Contributing) -> Option<String> {
+    // It rests on one of those that were in the way, which need not be the one that is named.
+    let several = incident.blockers.len() > 1 || incident.more_blockers > 0;
+    let (holder, hold) = if several { ("One holder", "one hold") } else { ("The holder", "the hold") };
     Some(match contributing {
-        Contributing::IdleInTransaction => {
-            "The holder's transaction stood open while nothing was done in it: commit or roll back right after its last statement, also when an exception \
-             ends it, and wait for nothing else (network, user, await) in between."
-        }
+        Contributing::IdleInTransaction => format!(
+            "{holder}'s transaction stood open while nothing was done in it: commit or roll back right after its last statement, also when an exception ends \
+             it, and wait for nothing else (network, user, await) in between."
+        ),
         Contributing::UnfinishedStatement => {
-            "The holder's statement was begun and not ended: read all its rows, or reset, finalize or close it."
+            format!("{holder}'s statement was begun and not ended: read all its rows, or reset, finalize or close it.")
         }
-        Contributing::SlowSync => {
-            "Most of the hold was waiting for the disk (fsync): write more rows in one transaction, on a local disk; in WAL mode PRAGMA synchronous=NORMAL spares \
+        Contributing::SlowSync => format!(
+            "Most of {hold} was waiting for the disk (fsync): write more rows in one transaction, on a local disk; in WAL mode PRAGMA synchronous=NORMAL spares \
              the sync of each commit (the latest ones can be lost when the power fails)."
-        }
-        Contributing::SlowStatement => {
-            "One statement filled the hold: make it faster (an index for what it looks for), or have it change fewer rows at a time."
-        }
+        ),
+        Contributing::SlowStatement => format!(
+            "One statement filled {hold}: make it faster (an index for what it looks for), or have it change fewer rows at a time."
+        ),
         Contributing::WriterConvoy => {
-            "Several writers took turns while it waited: let one connection, with a queue, do the writing."
+            "Several writers took turns while it waited: let one connection, with a queue, do the writing.".to_owned()
         }
-        Contributing::CheckpointInCommit => {
-            "An automatic checkpoint ran in that hold: raise PRAGMA wal_autocheckpoint, and checkpoint where nobody waits for it."
-        }
-        Contributing::CheckpointConvoy => {
-            "The holder was a checkpoint that waited for a reader and kept writers out meanwhile: checkpoint with PASSIVE, or shorten that reader."
-        }
+        Contributing::CheckpointInCommit => format!(
+            "An automatic checkpoint ran in {hold}: raise PRAGMA wal_autocheckpoint, and checkpoint where nobody waits for it."
+        ),
+        Contributing::CheckpointConvoy => format!(
+            "{holder} was a checkpoint that waited for a reader and kept writers out meanwhile: checkpoint with PASSIVE, or shorten that reader."
+        ),
         Contributing::RollbackJournal | Contributing::SameThreadHolder => return None,
     })
 }
