@@ -92,7 +92,12 @@ impl Run<'_, '_> {
                 Meaning::Waits => {
                     if record.kind == Kind::SLEEP {
                         waiting.slept = true;
-                        waiting.wait.last_sleep_cut = is_cut(waiting.wait.sleeps, record.arg);
+                        // (The pauses of who finds the header half written are no busy handler's.)
+                        if std::mem::take(&mut waiting.header) {
+                            waiting.pauses += 1;
+                        } else {
+                            waiting.wait.last_sleep_cut = is_cut(waiting.handled(), record.arg);
+                        }
                         waiting.wait.sleeps += 1;
                         waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
                         self.runs.went_on(waiting);
@@ -101,6 +106,7 @@ impl Run<'_, '_> {
                     {
                         let (refused, granted) = &mut waiting.wait.recovery;
                         *(if record.rc.is_ok() { granted } else { refused }) += 1;
+                        waiting.header = record.rc.is_ok() && !waiting.wait.is_recovery();
                     } else if record.kind == Kind::LOCK && record.rc.is_busy() {
                         // It has to begin anew for its lock, and did not get so far.
                         waiting.again(end, number);

@@ -229,9 +229,11 @@ pub(crate) struct Waiting {
     pub slept: bool,
     /// It got SHARED since its last attempt: when, by which record.
     pub shared: Option<(Instant, u64)>,
-    /// The journal was synced while it was refused EXCLUSIVE. Before a commit that is done under EXCLUSIVE only (pager.c: `syncJournal`): it was rolled back, in
-    /// exclusive mode, where the locks stay.
-    pub synced: bool,
+    /// It asked for WRITE to write, and has found the wal-index's header half written since, with nobody at work on it: before it looks again it may pause
+    /// (wal.c: `walTryBeginRead`).
+    pub header: bool,
+    /// Its sleeps that were such pauses.
+    pub pauses: u32,
 }
 
 /// What a record means for a run of attempts.
@@ -252,14 +254,19 @@ pub(crate) enum Meaning {
 impl Waiting {
     /// A run that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> Waiting {
-        Waiting { wait, index, undecided: true, slept: false, shared: None, synced: false }
+        Waiting { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
+    }
+
+    /// Sleeps of its busy handler.
+    pub(crate) fn handled(&self) -> u32 {
+        self.wait.sleeps - self.pauses
     }
 
     /// Another attempt was refused.
     pub(crate) fn again(&mut self, end: Instant, number: u64) {
         self.wait.attempts += 1;
         (self.wait.until, self.wait.numbers.1) = (end, number);
-        (self.undecided, self.slept, self.shared) = (true, false, None);
+        (self.undecided, self.slept, self.shared, self.header) = (true, false, None, false);
     }
 
     /// Notes what the record after a refused attempt tells of the lock it reads under.
@@ -290,7 +297,6 @@ impl Waiting {
     /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
     pub(crate) fn follow(&mut self, record: &Record, number: u64, pause: impl FnOnce(Instant) -> Option<u64>) -> Meaning {
         self.observe(record, number);
-        self.synced |= record.kind == Kind::SYNC && record.file_kind == FileKind::JOURNAL;
         let meaning = self.meaning(record);
         let again =
             matches!(meaning, Meaning::Refused | Meaning::Granted | Meaning::Reads) && !self.slept && !self.wait.is_recovery();
@@ -304,7 +310,7 @@ impl Waiting {
     pub(crate) fn goes_on(&self, record: &Record) -> bool {
         let rolled_back = match record.kind {
             Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
-            _ => self.synced,
+            kind => kind == Kind::SYNC,
         };
         self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
     }
@@ -312,9 +318,6 @@ impl Waiting {
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
-        if wait.before.early && self.synced && record.kind == Kind::LOCK {
-            return Meaning::Over;
-        }
         let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
         let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
         let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
@@ -337,6 +340,8 @@ impl Waiting {
                 Meaning::Over
             }
             Kind::UNLOCK => Meaning::Waits,
+            // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`): it was rolled back, in exclusive mode, where the locks stay.
+            Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
             // What is rolled back gives the lock up next; that tells.
             Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
@@ -367,7 +372,8 @@ impl Waiting {
                     return Meaning::Waits;
                 }
                 if request == Some(wait.request) {
-                    let gave_up = wait.sleeps > 0 && wait.sleeps < wait.attempts && !recovery && !wait.before.early;
+                    let handled = self.handled();
+                    let gave_up = handled > 0 && handled < wait.attempts && !recovery && !wait.before.early;
                     return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
                         (true, _, true) => Meaning::Granted,
                         (_, true, true) => Meaning::Refused,

@@ -7,7 +7,7 @@ use super::conn::Client;
 use super::plan::{After, Program, Step, What};
 use super::rollback::Shared;
 use super::wal::{Mode, Snapshot};
-use super::world::{Ask, Lock, Nature, Outcome, US, Why};
+use super::world::{Ask, Lock, Nature, Outcome, US, Why, Work};
 use locktrace::event::FileKind;
 
 impl Client {
@@ -229,6 +229,10 @@ impl Client {
                     Shared::Reads => {
                         self.stays(step).await;
                         if !self.commits(1, sync).await {
+                            if self.exclusive {
+                                // It is rolled back, and what stays is the journal, which begins with nothing (pager.c: `zeroJournalHdr`).
+                                self.works(Work::Sync, FileKind::JOURNAL, 0).await;
+                            }
                             self.lets_go().await;
                         }
                     }

@@ -140,13 +140,12 @@ impl Client {
 
     /// A commit: whether it came to its end.
     pub async fn commits(&self, pages: u64, sync: u64) -> bool {
-        if pages > 0 {
-            self.works(Work::Sync, FileKind::JOURNAL, sync / 4).await;
-        }
         if !self.excludes(Why::Commits).await {
             return false;
         }
         if pages > 0 {
+            // (pager.c: `syncJournal` asks for EXCLUSIVE first.)
+            self.works(Work::Sync, FileKind::JOURNAL, sync / 4).await;
             self.works(Work::Sync, FileKind::DATABASE, sync).await;
             if self.exclusive {
                 // Its journal stays, and begins with nothing.
