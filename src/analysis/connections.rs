@@ -8,7 +8,7 @@ use super::activity::Activity;
 use super::mode::Mode;
 use super::snapshot::Stale;
 use super::timeline::{ConnId, Locks};
-use super::waits::Waiting;
+use super::waiting::Waiting;
 use crate::trace::LogId;
 use std::collections::HashMap;
 

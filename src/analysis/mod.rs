@@ -40,6 +40,7 @@ mod starved;
 pub mod timeline;
 pub(crate) mod times;
 pub mod totals;
+pub(crate) mod waiting;
 pub mod waits;
 pub mod watch;
 mod window;

@@ -12,7 +12,8 @@ use super::run::Run;
 use super::sql;
 use super::timeline::Taken;
 use super::times::Call;
-use super::waits::{Before, Meaning, Outcome, Reading, Wait, Waiting};
+use super::waiting::{Meaning, Waiting};
+use super::waits::{Before, Outcome, Reading, Wait};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 

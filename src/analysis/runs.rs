@@ -8,7 +8,8 @@ use super::harmless::harmless;
 use super::holding::{Ending, Holding};
 use super::timeline::ConnId;
 use super::times::Instant;
-use super::waits::{Wait, Waiting};
+use super::waiting::Waiting;
+use super::waits::Wait;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Holds that are told apart for one run; further ones are only counted.
