@@ -294,6 +294,30 @@ fn an_export_gives_the_same_records_back() {
     }
 }
 
+/// `locktrace follow --json` writes a log and a name when it hears of them, between the records.
+#[test]
+fn logs_and_names_may_come_behind_records_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    writer().write(dir.path());
+    reader().write(dir.path());
+    let lines = String::from_utf8(export(&Trace::open(dir.path()).unwrap())).unwrap();
+    let (records, mut others): (Vec<_>, Vec<_>) = lines.lines().partition(|line| line.contains(r#""t":"record""#));
+    let ends = others.iter().position(|line| line.contains(r#""t":"end""#)).unwrap();
+    let ends = others.split_off(ends);
+    let late = [records, others, ends].concat().join("\n") + "\n";
+    let file = dir.path().join("late.jsonl");
+    std::fs::write(&file, &late).unwrap();
+    let (_, summary) = read(&Trace::open(&file).unwrap());
+    assert_eq!(summary.problems, []);
+    assert_eq!(String::from_utf8(export(&Trace::open(&file).unwrap())).unwrap(), lines);
+    // Of a stream nobody knows what comes.
+    assert!(from_lines(late.into_bytes()).is_err());
+    let (first, rest) = lines.split_once('\n').unwrap();
+    let (records, others): (Vec<_>, Vec<_>) = rest.lines().partition(|line| line.contains(r#""t":"record""#));
+    let (_, summary) = read(&from_lines([&[first], &*records, &*others].concat().join("\n").into_bytes()).unwrap());
+    assert!(summary.problems.iter().any(|problem| problem.what.contains("give them in a file")), "{:?}", summary.problems);
+}
+
 #[test]
 fn record_lines_have_the_documented_keys() {
     let dir = tempfile::tempdir().unwrap();

@@ -202,9 +202,11 @@ impl Again {
     fn open(&self) -> Result<Trace, Failure> {
         let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
         // Not a duplicate of the descriptor, which would share its place in the file.
-        let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
-        let lines = lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))?;
-        Ok(Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines)))?)
+        let lines = || {
+            let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
+            lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))
+        };
+        Ok(Trace::from_reader(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines()?)), Some(lines()?))?)
     }
 }
 

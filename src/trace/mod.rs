@@ -159,7 +159,12 @@ impl Trace {
         if start.starts_with(&MAGIC) {
             return Err(Error::new(path, Place::Byte(0), "this is one ring file of a trace: give the directory it is in"));
         }
-        Trace::from_lines(path, Box::new(file))
+        let ahead = if meta.is_file() {
+            Some(std::fs::File::open(path).map_err(|error| Error::io(path, Place::Whole, "open the file", error))?)
+        } else {
+            None
+        };
+        Trace::from_reader(path, Box::new(file), ahead)
     }
 
     /// Reads JSON lines, as written by `locktrace cat --json`, from anywhere; `name` is what errors call it.
@@ -167,7 +172,14 @@ impl Trace {
     /// # Errors
     /// When there is no log in it.
     pub fn from_lines(name: &Path, reader: Box<dyn BufRead>) -> Result<Trace, Error> {
-        let (logs, problems, lines) = jsonl::Lines::open(name, reader)?;
+        Trace::from_reader(name, reader, None)
+    }
+
+    /// The same, where the lines are in a file and so can be read once more: logs and names may then come behind records, as
+    /// `locktrace follow --json` writes them.
+    pub(crate) fn from_reader(name: &Path, reader: Box<dyn BufRead>, ahead: Option<std::fs::File>) -> Result<Trace, Error> {
+        let ahead = ahead.map(|file| Box::new(BufReader::with_capacity(1 << 20, file)) as Box<dyn BufRead>);
+        let (logs, problems, lines) = jsonl::Lines::open(name, reader, ahead)?;
         Ok(Trace::new(logs, problems, Source::Lines(RefCell::new(Some(Box::new(lines))))))
     }
 

@@ -38,7 +38,8 @@
 //! | `sql`, `text`* | hash of the running statement (16 hex digits), and its text |
 //! | `arg` | by kind: open flags, bytes written, microseconds slept, … |
 //!
-//! `locktrace follow --json` writes the same lines as things become known: names between the records, `end` where a process has ended.
+//! `locktrace follow --json` writes the same lines as things become known: names between the records, `end` where a process has ended. A file
+//! may have logs and names behind records, since it is read twice; on a stream they come too late to be used, and that is said.
 //!
 //! A level, slot, kind or file kind that this version has no name for is `lock#N`, `slot#N`, `kind#N` or `file#N`.
 #![forbid(unsafe_code)]
@@ -55,6 +56,7 @@ use super::{ClockId, Error, Event, Log, LogId, Place, Problem, Severity, Summary
 use locktrace::format::header::{Anchor, ClockKind};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +71,8 @@ pub(crate) struct Lines {
     held: bool,
     logs: HashMap<String, LogId>,
     bad: BadLines,
-    late_names: u64,
+    /// Lines of logs and names that came too late to be used; `None` where they were looked for.
+    late_names: Option<u64>,
     read: Vec<u64>,
     tallies: Vec<Option<Tally>>,
     problems: Vec<Problem>,
@@ -80,8 +83,12 @@ pub(crate) struct Lines {
 const RECORD: &[u8] = br#"{"t":"record","#;
 
 impl Lines {
-    /// Reads up to the first record.
-    pub(crate) fn open(name: &Path, reader: Box<dyn BufRead>) -> Result<(Vec<Log>, Vec<Problem>, Lines), Error> {
+    /// Reads up to the first record; and from `ahead`, which gives the same lines, the logs and names that come later.
+    pub(crate) fn open(
+        name: &Path,
+        reader: Box<dyn BufRead>,
+        ahead: Option<Box<dyn BufRead>>,
+    ) -> Result<(Vec<Log>, Vec<Problem>, Lines), Error> {
         let mut lines = Lines {
             name: name.to_owned(),
             reader,
@@ -90,7 +97,7 @@ impl Lines {
             held: false,
             logs: HashMap::new(),
             bad: BadLines::default(),
-            late_names: 0,
+            late_names: if ahead.is_some() { None } else { Some(0) },
             read: Vec::new(),
             tallies: Vec::new(),
             problems: Vec::new(),
@@ -114,28 +121,12 @@ impl Lines {
                     lines.held = true;
                     break;
                 }
-                Some("log") => match log(&object, name) {
-                    Ok(log) if lines.logs.contains_key(&log.id) => lines.note(format!("log {:?} was already described", log.id)),
-                    Ok(log) => {
-                        lines.logs.insert(log.id.clone(), LogId(logs.len() as u32));
-                        logs.push(log);
-                    }
-                    Err(what) => lines.note(what),
-                },
                 Some("end" | "problem") => lines.trailer(&object),
-                _ => {
-                    let id = object.get("log").and_then(Value::as_str).and_then(|log| lines.logs.get(log)).copied();
-                    let known = match id {
-                        Some(id) => logs[id.0 as usize].names.take(object),
-                        None => Err("expected \"log\", the id of a log described before".to_owned()),
-                    };
-                    match known {
-                        Ok(Taken::Yes) => {}
-                        Ok(Taken::Unknown(t)) => lines.bad.unknown(&lines.name, lines.line, &t, &mut lines.problems),
-                        Err(what) => lines.note(what),
-                    }
-                }
+                _ => lines.introduce(object, lines.line, &mut logs),
             }
+        }
+        if let Some(ahead) = ahead {
+            lines.look_ahead(ahead, &mut logs);
         }
         if logs.is_empty() {
             let first = lines.problems.first().map(|problem| format!(" ({problem})")).unwrap_or_default();
@@ -145,6 +136,48 @@ impl Lines {
         lines.read = vec![0; logs.len()];
         lines.tallies.resize(logs.len(), None);
         Ok((logs, lines.problems.clone(), lines))
+    }
+
+    /// A log or a name, in this line.
+    fn introduce(&mut self, object: Object, line: u64, logs: &mut Vec<Log>) {
+        let taken = if object.get("t").and_then(Value::as_str) == Some("log") {
+            log(&object, &self.name).and_then(|log| match self.logs.entry(log.id.clone()) {
+                Entry::Occupied(known) => Err(format!("log {:?} was already described", known.key())),
+                Entry::Vacant(free) => {
+                    free.insert(LogId(logs.len() as u32));
+                    logs.push(log);
+                    Ok(Taken::Yes)
+                }
+            })
+        } else {
+            let id = object.get("log").and_then(Value::as_str).and_then(|log| self.logs.get(log));
+            let known = id.ok_or_else(|| "expected \"log\", the id of a log described before".to_owned());
+            known.and_then(|id| logs[id.0 as usize].names.take(object))
+        };
+        match taken {
+            Ok(Taken::Yes) => {}
+            Ok(Taken::Unknown(t)) => self.bad.unknown(&self.name, line, &t, &mut self.problems),
+            Err(what) => self.bad.note(&self.name, line, what, &mut self.problems),
+        }
+    }
+
+    /// Finds the logs and names that come behind the first record, where `locktrace follow` writes what it has not known before.
+    fn look_ahead(&mut self, mut reader: Box<dyn BufRead>, logs: &mut Vec<Log>) {
+        let mut buffer = Vec::new();
+        // (What cannot be read is told when its turn comes.)
+        for line in 1.. {
+            match next_line(&mut reader, &mut buffer) {
+                Ok(Line::Whole | Line::Torn) if line < self.line || buffer.starts_with(RECORD) => {}
+                Ok(Line::Whole | Line::Torn) => match parse(&buffer) {
+                    Ok(object) if !matches!(object.get("t").and_then(Value::as_str), None | Some("record" | "end" | "problem")) => {
+                        self.introduce(object, line, logs);
+                    }
+                    _ => {}
+                },
+                Ok(Line::TooLong) => {}
+                Ok(Line::End) | Err(_) => break,
+            }
+        }
     }
 
     /// Reads the next line that is not blank; `false` at the end.
@@ -210,7 +243,7 @@ impl Lines {
                     Err(what) => self.note(what),
                 },
                 Some("end" | "problem") => self.trailer(&object),
-                Some(_) => self.late_names += 1,
+                Some(_) => self.late_names = self.late_names.map(|lines| lines + 1),
                 None => self.note("expected an object with a text \"t\"".to_owned()),
             }
         }
@@ -252,10 +285,9 @@ impl Lines {
                 format!("the export ends without the `end` line of {cut} logs: it was cut short, and its last records are missing");
             self.problems.push(Problem::unusable(&self.name, Place::Line(self.line), what));
         }
-        if self.late_names > 0 {
+        if let Some(lines @ 1..) = self.late_names {
             let what = format!(
-                "{} lines that are neither records nor about the end come after the first record and are skipped; put logs and names first",
-                self.late_names
+                "{lines} lines that are neither records nor about the end come after the first record and are skipped; give them in a file, which is read twice"
             );
             self.problems.push(Problem::unusable(&self.name, Place::Whole, what));
         }
