@@ -95,8 +95,16 @@ impl Waiting {
             }
             None => (record.after >= Level::SHARED && record.before >= Level::SHARED, record.kind == Kind::UNLOCK),
         };
-        wait.kept += u32::from(still);
-        wait.released += u32::from(!still && here);
+        let later = self.is_later(record);
+        let wait = &mut self.wait;
+        wait.kept += u32::from(still || (here && later));
+        wait.released += u32::from(!still && here && !later);
+        wait.released_by_it += u32::from(!still && here && record.sql != 0 && record.sql == wait.sql);
+    }
+
+    /// Another statement than the refused one makes this call. (The release of a lock tells which after a refusal only.)
+    fn is_later(&self, record: &Record) -> bool {
+        record.sql != 0 && self.wait.sql != 0 && record.sql != self.wait.sql
     }
 
     /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
@@ -144,6 +152,8 @@ impl Waiting {
             {
                 Meaning::Over
             }
+            // The statement that was refused has failed.
+            Kind::UNLOCK if self.is_later(record) => Meaning::Over,
             Kind::UNLOCK => Meaning::Waits,
             // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`): it was rolled back, in exclusive mode, where the locks stay.
             Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,

@@ -132,10 +132,12 @@ pub struct Wait {
     pub over: Option<u64>,
     /// What the connection was when it was refused first.
     pub before: Before,
-    /// Refused attempts after which it was seen to have kept the lock it read under.
+    /// Refused attempts after which it was seen to have kept the lock it read under; or that a later statement gave it up.
     pub kept: u32,
     /// Refused attempts after which it gave that up.
     pub released: u32,
+    /// Of these, those after which the refused statement itself was seen to do so: it had read for this statement only.
+    pub released_by_it: u32,
     /// Attempts at recovery's lock that were refused, and granted: it found the wal-index out of order.
     pub recovery: (u32, u32),
     /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
@@ -186,6 +188,7 @@ impl Wait {
             },
             kept: 0,
             released: 0,
+            released_by_it: 0,
             recovery: (0, 0),
             closing: false,
             last_sleep_cut: false,

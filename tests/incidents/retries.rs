@@ -105,3 +105,28 @@ fn a_holder_waits_only_while_it_waits() {
     let found = alone(&format!("10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n{busy}{late}50000 c1 U(NONE)\n"));
     assert!(found.contains(&"commit-blocks-reader gave-up +rollback-journal <- UPDATE b (waiting)".to_owned()), "{found:?}");
 }
+
+/// A driver keeps many statements, so that nobody knows which one began to read; which one gives the read lock back is seen after a refusal.
+#[test]
+fn who_gives_the_read_lock_back_tells_what_was_refused() {
+    let held = "100 c1 S READ1 -- BEGIN IMMEDIATE\n110 c1 X WRITE -- BEGIN IMMEDIATE\n";
+    let end = "90000 c1 U WRITE\n90010 c1 U READ1 -- COMMIT\n90020 c2 U(NONE)\n90030 c2 close";
+    let tried =
+        |at: u64, by: &str| format!("{at} c2 S READ1\n{} c2 X WRITE=BUSY -- INSERT b\n{} c2 U READ1{by}\n", at + 10, at + 20);
+    for (tries, expected) in [
+        // A later statement does: the transaction was open when it was refused, each time.
+        (&[" -- ROLLBACK"][..], &["upgrade-refused"][..]),
+        (&[" -- ROLLBACK", " -- ROLLBACK"], &["upgrade-refused", "upgrade-refused"]),
+        // The refused one does: it had begun the transaction, and there was no timeout.
+        (&[" -- INSERT b"], &["no-busy-timeout"]),
+        (&[" -- INSERT b", " -- INSERT b"], &["hold-exceeds-timeout"]),
+        // Nobody knows.
+        (&[""], &["unexplained"]),
+        (&["", ""], &["unexplained"]),
+    ] {
+        let tries: String = (0..).zip(tries).map(|(n, by)| tried(200 + n * 100, by)).collect();
+        let found = wal(&format!("{held}{tries}{end}"));
+        let causes: Vec<&str> = found.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(causes, expected, "{tries}\n{found:#?}");
+    }
+}

@@ -94,6 +94,7 @@ impl Client {
             exclusive: self.exclusive,
             last_tid: 0,
             last_end: 0,
+            refused_at: 0,
             wait: None,
         };
         world.conns.push(conn);

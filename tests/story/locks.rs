@@ -94,6 +94,7 @@ impl Client {
             return true;
         }
         world.refused_on.insert(self.tid.get(), me);
+        world.conns[me].refused_at = end;
         let later: Vec<u32> = in_the_way.iter().map(|&hold| world.conns[world.holds[hold].conn].last_tid).collect();
         let last_tids = tids.into_iter().zip(later).collect();
         world.refusals.push(Refusal { conn: me, ask, start, end, holders: in_the_way, last_tids });
@@ -160,7 +161,7 @@ impl Client {
         readers && (before == 2 || world.random(2) == 0)
     }
 
-    /// Gives levels or slots up. `LONG` ones tell their statement.
+    /// Gives levels or slots up. `LONG` ones, and those under which it was refused something, tell their statement.
     async fn give(&self, record: Record, gone: &dyn Fn(Lock) -> bool, reading: &dyn Fn(Lock) -> bool) {
         let me = self.me.get();
         let tells = {
@@ -168,7 +169,7 @@ impl Client {
             let now = world.now;
             let since =
                 world.held(me).into_iter().filter(|&hold| reading(world.holds[hold].lock)).map(|hold| world.holds[hold].taken.0);
-            since.min().is_some_and(|since| now - since > LONG)
+            since.min().is_some_and(|since| now - since > LONG || world.conns[me].refused_at > since)
         };
         let sql = if tells { self.sql() } else { 0 };
         let start = self.enter().await;

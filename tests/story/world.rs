@@ -210,6 +210,8 @@ pub struct Conn {
     pub last_tid: u32,
     /// The end of its last record.
     pub last_end: u64,
+    /// When it was refused a lock last.
+    pub refused_at: u64,
     pub wait: Option<usize>,
 }
 

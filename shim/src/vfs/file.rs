@@ -197,11 +197,14 @@ impl File {
         unsafe { statement::running(&self.shim.api, *connection, &mut *texts, log, look) }
     }
 
-    /// The statement of a read lock that turned out long, at its release; nothing for a short one.
+    /// The statement at the release of a read lock that turned out long, or under which another lock was refused: whether the one that was refused
+    /// gives the read lock back, or a later one does, tells what the refusal was. Nothing for any other.
     #[inline(always)]
-    pub(super) fn long_reader(&self, log: &Log, now: u64) -> Running {
-        if now.wrapping_sub(self.live.reading.since()) > LONG && !self.shim.armored {
-            self.running(log, Look::Thoroughly)
+    pub(super) fn at_release(&self, log: &Log, now: u64) -> Running {
+        let since = self.live.reading.since();
+        let refused = self.live.refused_at() > since;
+        if (refused || now.wrapping_sub(since) > LONG) && !self.shim.armored {
+            self.running(log, if refused { Look::ForWriter } else { Look::Thoroughly })
         } else {
             IDLE
         }

@@ -114,7 +114,7 @@ impl File {
                 }
             }
         } else if before > after {
-            self.long_reader(log, start)
+            self.at_release(log, start)
         } else {
             IDLE
         };

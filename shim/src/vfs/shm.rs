@@ -105,7 +105,7 @@ impl File {
             self.live.set_slots(exclusive, before & !mask);
         }
         let Some(log) = log else { return };
-        let running = if exclusive { IDLE } else { self.long_reader(log, start) };
+        let running = if exclusive { IDLE } else { self.at_release(log, start) };
         let flags = running
             .flags()
             .with(Flags::SHM_UNLOCK)

@@ -11,12 +11,13 @@ use crate::analysis::sql;
 use crate::analysis::waits::Outcome;
 use locktrace::event::{Kind, Level};
 
-/// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement; or there was none, for a checkpoint.
+/// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement, or given back by it; or there was none, for a
+/// checkpoint.
 fn at_start(case: &Case<'_>) -> bool {
     let wait = case.wait;
     match wait.before.reading {
         None => wait.before.exclusive != 0,
-        Some(reading) => reading.is_of(wait.sql),
+        Some(reading) => reading.is_of(wait.sql) || (wait.released_by_it > 0 && wait.kept == 0),
     }
 }
 
@@ -46,7 +47,9 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
 pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.outcome == Outcome::Acquired;
-    let given_back = wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
+    // (Without a sleep, and where nothing tells for which statement it had read, a transaction may have been rolled back and tried again.)
+    let told = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
+    let given_back = told && wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
     let start = at_start(case) || given_back;
     let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.outcome != Outcome::Acquired && may_change_mode(case));
     (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;

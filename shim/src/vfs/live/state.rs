@@ -126,6 +126,12 @@ impl Live {
         self.handle.store(handle, Ordering::Relaxed);
     }
 
+    /// When an attempt was refused last; 0 = never.
+    #[inline(always)]
+    pub(in crate::vfs) fn refused_at(&self) -> u64 {
+        self.refused.since()
+    }
+
     /// An attempt for a level of the database file was refused.
     #[cold]
     pub(in crate::vfs) fn refuse_level(&self, level: Level, at: u64, tid: u32, sql: u64) {
