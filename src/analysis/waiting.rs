@@ -81,6 +81,7 @@ impl Waiting {
             return;
         }
         self.undecided = false;
+        let later = self.is_later(record);
         let wait = &mut self.wait;
         wait.next = Some(number);
         wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
@@ -95,8 +96,6 @@ impl Waiting {
             }
             None => (record.after >= Level::SHARED && record.before >= Level::SHARED, record.kind == Kind::UNLOCK),
         };
-        let later = self.is_later(record);
-        let wait = &mut self.wait;
         wait.kept += u32::from(still || (here && later));
         wait.released += u32::from(!still && here && !later);
         wait.released_by_it += u32::from(!still && here && record.sql != 0 && record.sql == wait.sql);

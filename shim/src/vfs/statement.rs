@@ -2,9 +2,10 @@
 //!
 //! In comes a connection's `sqlite3**` (from `SQLITE_FCNTL_PDB`); out comes the hash of the text of the **newest prepared statement
 //! that is busy**; for a lock that only a writer takes, of the newest one that can write, where there is one. Several can be busy
-//! (an open cursor beside a write); which of them makes the VFS call no public interface tells, so this is a rule, not a proof. Asked only inside a VFS call, where the calling thread holds the connection's recursive mutex, and
-//! only while taking a lock or from the release of a long one, or of one under which another was refused: while a connection closes, these calls would find nothing and, on
-//! builds with `SQLITE_ENABLE_API_ARMOR`, log a misuse.
+//! (an open cursor beside a write); which of them makes the VFS call no public interface tells, so this is a rule, not a proof. Asked only
+//! inside a VFS call, where the calling thread holds the connection's recursive mutex; and only while taking a lock, or at the release of a
+//! long one or of one under which another was refused. (While a connection closes these calls find nothing, and builds with
+//! `SQLITE_ENABLE_API_ARMOR` log a misuse: those are not asked at a release.)
 
 use crate::api::Api;
 use crate::event::Flags;
@@ -17,7 +18,8 @@ use std::ffi::c_char;
 
 /// How many statements a look-up may pass on a read lock: under a driver's full statement cache each costs about 5 ns.
 const FEW: u32 = 4;
-/// The same for write locks, refusals, what is given back after one, and long holds. Bounded, too: a leak of statements must not make every write quadratic.
+/// The same for write locks, refusals, what is given back after one, and long holds. Bounded, too: a leak of statements must not make every
+/// write quadratic.
 const MANY: u32 = 1000;
 
 /// What was running.
