@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub(crate) mod disk;
 mod json;
+pub mod line;
 mod log;
 mod lookup;
 mod map;

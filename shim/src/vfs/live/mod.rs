@@ -20,13 +20,13 @@ use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A traced connection's file of one database, as it was when it was looked at.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Connection {
+/// A traced connection's file of one database, as it is while it is looked at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Row<'a> {
     /// Its number in the process that opened it: the number in traces.
     pub number: u32,
     /// The path of the database file.
-    pub path: PathBuf,
+    pub path: &'a [u8],
     /// The VFS it was opened with.
     pub vfs: &'static CStr,
     /// The version of its SQLite.
@@ -51,6 +51,50 @@ pub struct Connection {
     pub forked: bool,
     /// More than one connection uses this file (`cache=shared`).
     pub shared_cache: bool,
+}
+
+/// A traced connection's file of one database, as it was when it was looked at; see [`Row`] for its fields.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs)]
+pub struct Connection {
+    pub number: u32,
+    pub path: PathBuf,
+    pub vfs: &'static CStr,
+    pub sqlite: &'static str,
+    pub handle: usize,
+    pub level: Level,
+    pub shared: u8,
+    pub exclusive: u8,
+    pub wal: bool,
+    pub writing: Option<Since>,
+    pub reading: Option<Since>,
+    pub refused: Option<Refused>,
+    pub forked: bool,
+    pub shared_cache: bool,
+}
+
+impl From<&Row<'_>> for Connection {
+    fn from(row: &Row<'_>) -> Connection {
+        let Row { number, path, vfs, sqlite, handle, level, shared, exclusive, wal, .. } = *row;
+        let Row { writing, reading, refused, forked, shared_cache, .. } = *row;
+        let path = OsStr::from_bytes(path).into();
+        Connection {
+            number,
+            path,
+            vfs,
+            sqlite,
+            handle,
+            level,
+            shared,
+            exclusive,
+            wal,
+            writing,
+            reading,
+            refused,
+            forked,
+            shared_cache,
+        }
+    }
 }
 
 /// An instant of the past, and who was there.
@@ -80,14 +124,19 @@ pub struct Refused {
     pub last: Since,
 }
 
-/// Every traced database file that is open in this process, in the order of the connections' numbers. A copy, taken one file after
-/// another; no lock of SQLite's is touched, and SQLite is not called.
-pub fn connections() -> Vec<Connection> {
+/// Shows every traced database file that is open in this process, one after another, in no order. Each row is whole; no lock of SQLite's
+/// is touched, and SQLite is not called. A file cannot close while it is shown: `look` must be brief, and must not use SQLite.
+pub fn each(look: &mut dyn FnMut(&Row<'_>)) {
     let now = Clock::now();
-    let mut all = Vec::new();
     for place in places() {
-        place.look(|file| all.push(file.row(now)));
+        place.look(|file| look(&file.row(now)));
     }
+}
+
+/// Every traced database file that is open in this process, in the order of the connections' numbers. For Rust programs: it allocates.
+pub fn connections() -> Vec<Connection> {
+    let mut all = Vec::new();
+    each(&mut |row| all.push(Connection::from(row)));
     all.sort_by_key(|row| row.number);
     all
 }
@@ -99,7 +148,7 @@ pub fn open_files() -> usize {
 
 impl File {
     /// This database file's row.
-    fn row(&self, now: Clock) -> Connection {
+    fn row(&self, now: Clock) -> Row<'_> {
         let live = &self.live;
         let copied = live.copy();
         let since = |(ticks, tid, sql): (u64, u32, u64)| {
@@ -118,10 +167,10 @@ impl File {
         let writes = copied.exclusive != 0 || level > Level::SHARED;
         let (taken, refused) = (copied.reading.0.max(copied.writing.0), copied.refused);
         let wanted = copied.wanted;
-        Connection {
+        Row {
             number: self.conn,
             // SAFETY: the path SQLite opened, which it keeps valid until `xClose`.
-            path: OsStr::from_bytes(unsafe { CStr::from_ptr(self.path) }.to_bytes()).into(),
+            path: unsafe { CStr::from_ptr(self.path) }.to_bytes(),
             vfs: &self.shim.name,
             sqlite: &self.shim.library.sqlite,
             handle: live.handle.load(Ordering::Relaxed),
