@@ -17,6 +17,8 @@ pub mod extension;
 #[allow(non_camel_case_types, non_snake_case)] // SQLite's own names
 pub mod ffi;
 pub mod format;
+#[cfg(not(loom))]
+pub mod locate;
 #[cfg(all(feature = "preload", not(loom)))]
 pub mod preload;
 #[cfg(not(loom))]
