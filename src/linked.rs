@@ -33,7 +33,7 @@ pub fn api() -> Api {
     Api {
         libversion: sqlite3_libversion,
         libversion_number: sqlite3_libversion_number,
-        sourceid: sqlite3_sourceid,
+        sourceid: Some(sqlite3_sourceid),
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,

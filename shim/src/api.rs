@@ -23,7 +23,7 @@ pub type Mprintf = unsafe extern "C" fn(*const c_char, ...) -> *mut c_char;
 pub struct Api {
     pub libversion: unsafe extern "C" fn() -> *const c_char,
     pub libversion_number: unsafe extern "C" fn() -> c_int,
-    pub sourceid: unsafe extern "C" fn() -> *const c_char,
+    pub sourceid: Option<unsafe extern "C" fn() -> *const c_char>,
     pub compileoption_get: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
     pub vfs_find: VfsFind,
     pub vfs_register: VfsRegister,
@@ -98,8 +98,15 @@ impl Api {
     pub unsafe fn from_routines(routines: *const c_void) -> Result<Api, ApiError> {
         let table = routines.cast::<*const c_void>();
         // SAFETY: every SQLite that can load an extension has the slots up to LIBVERSION_NUMBER (they are from 3.0), and the
-        // caller vouches for the table.
-        let raw = |slot: usize| unsafe { *table.add(slot) };
+        // caller vouches for the table; `from_slots` reads later ones only where the version has them.
+        unsafe { Api::from_slots(|slot| *table.add(slot)) }
+    }
+
+    /// The functions by their slot numbers; `raw` answers null for one that the build left out.
+    ///
+    /// # Safety
+    /// `raw` gives what one SQLite's `sqlite3_api_routines` holds in a slot, for every slot that its version has.
+    pub unsafe fn from_slots(raw: impl Fn(usize) -> *const c_void) -> Result<Api, ApiError> {
         /// A function of the type at hand, from a slot of `sqlite3_api_routines`; `None` where the build left it out.
         macro_rules! function {
             ($slot:expr) => {
@@ -118,7 +125,7 @@ impl Api {
         Ok(Api {
             libversion: function!(slot::LIBVERSION).ok_or(ApiError::Missing("sqlite3_libversion"))?,
             libversion_number,
-            sourceid: function!(slot::SOURCEID).ok_or(ApiError::Missing("sqlite3_sourceid"))?,
+            sourceid: function!(slot::SOURCEID),
             compileoption_get: function!(slot::COMPILEOPTION_GET),
             vfs_find: function!(slot::VFS_FIND).ok_or(ApiError::Missing("sqlite3_vfs_find"))?,
             vfs_register: function!(slot::VFS_REGISTER).ok_or(ApiError::Missing("sqlite3_vfs_register"))?,
@@ -136,7 +143,6 @@ impl Api {
     ///
     /// # Safety
     /// `find` gives the functions of these names in one SQLite library, which stays loaded.
-    #[cfg(feature = "preload")]
     pub unsafe fn from_symbols(find: impl Fn(&CStr) -> *mut c_void) -> Result<Api, ApiError> {
         /// The function of this name, with the type of the field it goes to.
         macro_rules! function {
@@ -160,7 +166,7 @@ impl Api {
         Ok(Api {
             libversion: needed!(c"sqlite3_libversion"),
             libversion_number,
-            sourceid: needed!(c"sqlite3_sourceid"),
+            sourceid: function!(c"sqlite3_sourceid"),
             compileoption_get: function!(c"sqlite3_compileoption_get"),
             vfs_find: needed!(c"sqlite3_vfs_find"),
             vfs_register: needed!(c"sqlite3_vfs_register"),
@@ -189,10 +195,11 @@ impl Api {
         unsafe { CStr::from_ptr((self.libversion)()) }.to_string_lossy().into_owned()
     }
 
-    /// The source id: date, time and hash of the check-in it was built from.
+    /// The source id: date, time and hash of the check-in it was built from; empty where the build does not say.
     pub fn source_id(&self) -> String {
+        let Some(sourceid) = self.sourceid else { return String::new() };
         // SAFETY: sqlite3_sourceid returns a static NUL-terminated string.
-        unsafe { CStr::from_ptr((self.sourceid)()) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(sourceid()) }.to_string_lossy().into_owned()
     }
 
     /// The options it was built with, or `None` where the build cannot tell (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).

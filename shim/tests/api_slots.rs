@@ -71,7 +71,8 @@ fn every_slot_is_the_linked_function() {
     macro_rules! same {
         ($($field:ident)*) => { $(assert_eq!(api.$field as *const c_void, linked.$field as *const c_void, stringify!($field));)* };
     }
-    same!(libversion libversion_number sourceid vfs_find vfs_register vfs_unregister mprintf next_stmt stmt_busy stmt_readonly sql);
+    same!(libversion libversion_number vfs_find vfs_register vfs_unregister mprintf next_stmt stmt_busy stmt_readonly sql);
+    assert_eq!(api.sourceid.unwrap() as *const c_void, linked.sourceid.unwrap() as *const c_void);
     assert_eq!(api.compileoption_get.unwrap() as *const c_void, linked.compileoption_get.unwrap() as *const c_void);
     assert_eq!(api.database_file_object.unwrap() as *const c_void, linked.database_file_object.unwrap() as *const c_void);
     assert_eq!(api.version(), rusqlite::version());
@@ -136,7 +137,6 @@ fn a_hole_is_named() {
         (slot::VFS_UNREGISTER, "sqlite3_vfs_unregister"),
         (slot::NEXT_STMT, "sqlite3_next_stmt"),
         (slot::SQL, "sqlite3_sql"),
-        (slot::SOURCEID, "sqlite3_sourceid"),
         (slot::STMT_BUSY, "sqlite3_stmt_busy"),
         (slot::STMT_READONLY, "sqlite3_stmt_readonly"),
     ] {
@@ -198,8 +198,11 @@ fn without_virtual_tables_there_are_no_tables() {
 #[test]
 fn optional_functions_may_be_missing() {
     let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
-    (table.slots[slot::COMPILEOPTION_GET], table.slots[slot::DATABASE_FILE_OBJECT]) = (std::ptr::null(), std::ptr::null());
+    for slot in [slot::COMPILEOPTION_GET, slot::SOURCEID, slot::DATABASE_FILE_OBJECT] {
+        table.slots[slot] = std::ptr::null();
+    }
     let api = table.read().unwrap();
+    assert_eq!(api.source_id(), "");
     assert_eq!(api.options(), None);
     assert!(api.database_file_object.is_none());
 }
