@@ -190,32 +190,26 @@ impl Api {
     }
 
     /// The version, for example `3.40.1`.
-    pub fn version(&self) -> String {
+    pub fn version(&self) -> &'static str {
         // SAFETY: sqlite3_libversion returns a static NUL-terminated string.
-        unsafe { CStr::from_ptr((self.libversion)()) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr((self.libversion)()) }.to_str().unwrap_or("?")
     }
 
     /// The source id: date, time and hash of the check-in it was built from; empty where the build does not say.
-    pub fn source_id(&self) -> String {
-        let Some(sourceid) = self.sourceid else { return String::new() };
+    pub fn source_id(&self) -> &'static str {
         // SAFETY: sqlite3_sourceid returns a static NUL-terminated string.
-        unsafe { CStr::from_ptr(sourceid()) }.to_string_lossy().into_owned()
+        self.sourceid.map_or("", |sourceid| unsafe { CStr::from_ptr(sourceid()) }.to_str().unwrap_or("?"))
     }
 
-    /// The options it was built with, or `None` where the build cannot tell (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
-    pub fn options(&self) -> Option<Vec<String>> {
+    /// Whether it was built with this option (without `SQLITE_` before it); `None` where the build does not say
+    /// (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
+    pub fn has_option(&self, wanted: &CStr) -> Option<bool> {
         let get = self.compileoption_get?;
-        let mut options = Vec::new();
+        // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
+        let option = |n: c_int| unsafe { get(n) };
         // SQLite has fewer than a hundred; the bound is against a table that is not what it says.
-        for n in 0..1000 {
-            // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
-            let option = unsafe { get(n) };
-            if option.is_null() {
-                break;
-            }
-            // SAFETY: as above.
-            options.push(unsafe { CStr::from_ptr(option) }.to_string_lossy().into_owned());
-        }
-        Some(options)
+        let mut options = (0..1000).map(option).take_while(|option| !option.is_null());
+        // SAFETY: as above.
+        Some(options.any(|option| unsafe { CStr::from_ptr(option) } == wanted))
     }
 }
