@@ -236,7 +236,7 @@ impl Log {
         self.names.has_room_outside(now)
     }
 
-    /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::line`].
+    /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::write_line`].
     pub(crate) fn outside(&self, line: &str) {
         self.named(self.names.outside(line));
     }
@@ -275,6 +275,17 @@ impl Log {
     /// Records claimed so far.
     pub fn records(&self) -> u64 {
         self.map.head().load(Ordering::Relaxed)
+    }
+
+    /// STAND-IN, to be dropped at the merge: record `number`, if the ring has it whole.
+    pub fn record(&self, number: u64) -> Option<Record> {
+        if number >= self.ready.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: numbers below `ready` are in chunks that have been prepared.
+        let [check, words @ ..] = unsafe { self.map.slot(number) };
+        let words = words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        (check.load(Ordering::Relaxed) == crate::format::check(&words, number)).then(|| Record::from_words(&words))
     }
 
     /// Of those, the ones that were never written.

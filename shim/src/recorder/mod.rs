@@ -7,6 +7,8 @@
 pub mod config;
 pub mod control;
 pub(crate) mod disk;
+#[cfg(test)]
+pub(crate) mod heap;
 mod json;
 pub mod line;
 mod log;
@@ -20,11 +22,13 @@ pub mod own;
 mod process;
 mod ring;
 mod seen;
+pub(crate) mod texts;
 pub(crate) mod thread;
 
 pub use disk::file_system;
 pub use log::Log;
-pub use lookup::{Recent, recent, texts, thread_name};
+pub(crate) use lookup::thread_comm;
+pub use lookup::{texts, thread_name};
 pub use names::{Library, MAX_BYTES as MAX_NAMES_BYTES};
 
 use config::Config;

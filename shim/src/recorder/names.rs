@@ -78,7 +78,9 @@ pub struct Names {
 impl Names {
     /// Creates the file with its first line, which describes this process.
     pub fn create(path: &Path, started_ns: u64, forked: bool, policy: SqlPolicy) -> io::Result<Names> {
-        let line = process::line(started_ns, forked, policy);
+        let mut scratch = crate::memory::Mapping::new(process::SCRATCH).ok_or(io::ErrorKind::OutOfMemory)?;
+        let facts = process::read(scratch.bytes());
+        let line = super::texts::built("process", |line| facts.write(line, started_ns, forked, policy));
         let seen = Seen::new()?;
         let identity = disk::identity(&disk::create(path)?)?;
         let names = Names {
