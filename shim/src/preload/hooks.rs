@@ -37,7 +37,9 @@ static DLMOPEN: Real = Real::new(c"dlmopen");
 
 /// Looks up the C library's functions.
 pub(super) fn prepare() {
-    [&MUTEXATTR_INIT, &DLOPEN, &DLMOPEN].map(Real::get);
+    for real in [&MUTEXATTR_INIT, &DLOPEN, &DLMOPEN] {
+        real.get();
+    }
 }
 
 type MutexattrInit = unsafe extern "C" fn(*mut libc::pthread_mutexattr_t) -> c_int;
@@ -187,6 +189,3 @@ mod arch {
         )
     }
 }
-
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub use arch::{dlmopen, dlopen, pthread_mutexattr_init};

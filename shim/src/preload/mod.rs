@@ -71,10 +71,15 @@ static START: extern "C" fn() = start;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
+unsafe extern "C" {
+    /// glibc's `getenv` that answers null in a set-uid program.
+    fn secure_getenv(name: *const std::ffi::c_char) -> *const std::ffi::c_char;
+}
+
 /// Whether the file name of this process's program is in `LOCKTRACE_NOT`, a list with colons.
 fn is_excluded() -> bool {
     // SAFETY: a NUL-terminated name; at this moment the process has one thread, or is inside `dlopen`.
-    let list = unsafe { libc::secure_getenv(c"LOCKTRACE_NOT".as_ptr()) };
+    let list = unsafe { secure_getenv(c"LOCKTRACE_NOT".as_ptr()) };
     if list.is_null() {
         return false;
     }
@@ -134,7 +139,7 @@ fn look() {
         let mut refused = [(None, Refused::Unreadable); 4];
         let mut count = 0;
         // SAFETY: the loader's list is locked, so what is found cannot be unloaded; `alone` sees to the one thread.
-        let mut covers = |found: &Found| unsafe { cover_it(found) };
+        let covers = |found: &Found| unsafe { cover_it(found) };
         let seen = locate::scan(&mut wanted, &mut |module, found| match found {
             Ok(found) if covers(&found) => {}
             Ok(_) => full = Some(*module),

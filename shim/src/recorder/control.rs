@@ -220,7 +220,12 @@ pub fn change(config: Config) -> Result<(), String> {
 /// | `locktrace = on`, `off` | switches recording |
 /// | `locktrace_dir`, `locktrace_dir = '…'` | the trace directory |
 /// | `locktrace_sql`, `locktrace_sql = text`, `hash`, `off` | what is kept of SQL |
-pub fn pragma(name: &[u8], value: Option<&[u8]>) -> Option<Result<String, String>> {
+pub fn pragma(name: &[u8], value: Option<&[u8]>, out: &mut dyn super::line::Sink) -> Option<bool> {
+    let answer = old(name, value)?;
+    out.put(match &answer { Ok(t) | Err(t) => t.as_bytes() });
+    Some(answer.is_ok())
+}
+fn old(name: &[u8], value: Option<&[u8]>) -> Option<Result<String, String>> {
     let name = name.to_ascii_lowercase();
     let value = value.map(String::from_utf8_lossy);
     let word = value.as_deref().map(str::to_ascii_lowercase);

@@ -237,8 +237,13 @@ impl Log {
     }
 
     /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::write_line`].
-    pub(crate) fn outside(&self, line: &str) {
-        self.named(self.names.outside(line));
+    pub(crate) fn outside(&self, build: &dyn Fn(&mut super::line::Line<'_>)) {
+        self.named(self.names.outside(&super::texts::built("outside", build)));
+    }
+
+    pub fn learn(&self, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
+        self.name_sql(hash, text, len);
+        crate::memory::keep_bytes(text)
     }
 
     fn named(&self, result: io::Result<()>) {

@@ -248,3 +248,13 @@ impl Drop for Errno {
         unsafe { *libc::__errno_location() = self.0 };
     }
 }
+
+pub fn configure_from_env() {
+    if let Ok(config) = Config::from_env() {
+        configure(config);
+    }
+}
+
+pub fn has_recorded() -> bool {
+    !NEWEST.load(Ordering::Relaxed).is_null()
+}

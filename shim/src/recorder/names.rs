@@ -28,20 +28,20 @@ pub const MAX_OUTSIDE: u32 = 4096;
 pub const MAX_BYTES: u64 = 16 << 20;
 
 /// One SQLite library, as its VFS was installed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Library {
     /// Its number in this process, from 1.
     pub number: u32,
     /// `sqlite3_libversion()`.
-    pub sqlite: String,
+    pub sqlite: &'static str,
     /// `sqlite3_sourceid()`.
-    pub source_id: String,
+    pub source_id: &'static str,
     /// Its compile-time options, where it can tell.
-    pub options: Option<Vec<String>>,
+    pub options: Option<unsafe extern "C" fn(std::ffi::c_int) -> *const std::ffi::c_char>,
     /// The name our VFS has there.
-    pub vfs: String,
+    pub vfs: &'static str,
     /// The name of the VFS it wraps.
-    pub base: String,
+    pub base: &'static str,
     /// The program itself installed it, in the SQLite that it links: a Rust program.
     pub linked: bool,
 }
@@ -237,11 +237,11 @@ impl Names {
         drop(libraries);
         let line = Line::new("library")
             .number("lib", library.number)
-            .str("sqlite", &library.sqlite)
-            .str("source_id", &library.source_id)
-            .texts("options", library.options.as_deref())
-            .str("vfs", &library.vfs)
-            .str("base", &library.base)
+            .str("sqlite", library.sqlite)
+            .str("source_id", library.source_id)
+            .texts("options", library.options.map(|get| (0..).map(|n| unsafe { get(n) }).take_while(|o| !o.is_null()).map(|o| unsafe { std::ffi::CStr::from_ptr(o) }.to_bytes()).collect::<Vec<_>>()).as_deref())
+            .str("vfs", library.vfs)
+            .str("base", library.base)
             .bool("linked", library.linked);
         self.write(&line.finish())
     }
@@ -291,11 +291,11 @@ mod tests {
         let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
         let library = |number| Library {
             number,
-            sqlite: "3.0.0".into(),
-            source_id: String::new(),
+            sqlite: "3.0.0",
+            source_id: "",
             options: None,
-            vfs: "locktrace".into(),
-            base: "unix".into(),
+            vfs: "locktrace",
+            base: "unix",
             linked: false,
         };
         let bytes = db.as_os_str().as_bytes();

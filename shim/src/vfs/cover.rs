@@ -12,9 +12,9 @@
 //! in between is forgotten.
 
 use super::file::Way;
-use super::open::{Wanted, deleting, sleeping, x_get_system_call_here};
+use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
-use super::{Inside, SIGNATURE};
+use super::SIGNATURE;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
 use crate::locate::{self, Found, Module};
@@ -86,7 +86,8 @@ impl Covered {
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
         // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
         let api = unsafe { locate::api(&methods.found) };
-        shim.learn(Known::new(api.ok(), shim.name, shim.name, false));
+        // It has no VFS of ours.
+        shim.learn(Known::new(api.ok(), c"", shim.name, false));
     }
 }
 
@@ -251,7 +252,7 @@ unsafe extern "C-unwind" fn x_open<const N: usize>(
     // SAFETY: SQLite's memory for the file, which its own xOpen has filled if it succeeded.
     unsafe {
         if rc == ffi::OK && !(*file).pMethods.is_null() && (*(*file).pMethods).iVersion <= 3 {
-            wanted.opened(shim, Way::InPlace, file, (name, flags), (rc, start, end));
+            wanted.opened(shim, (Way::InPlace, vfs), file, (name, flags), (rc, start, end));
         } else {
             wanted.failed(shim, (name, flags), (rc, start, end));
         }

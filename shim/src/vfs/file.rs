@@ -10,7 +10,7 @@
 //!   put back before the file is closed.
 
 use super::live::Live;
-use super::outside::Run;
+use super::outside::{Locks, Run};
 use super::statement::{self, IDLE, Look, Running, Texts};
 use super::{Shim, slab, tables};
 use crate::clock;
@@ -64,6 +64,7 @@ pub(super) struct Mine {
     log: Cell<u32>,
     pub(super) conn: u32,
     pub(super) kind: FileKind,
+    pub(super) locks: Locks,
     path_hash: Cell<u64>,
     /// The path SQLite opened; it keeps it valid until `xClose`.
     pub(super) path: *const c_char,
@@ -102,6 +103,7 @@ pub(super) struct Opened {
     pub(super) path: *const c_char,
     pub(super) database: Option<&'static File>,
     pub(super) conn: u32,
+    pub(super) locks: Locks,
 }
 
 /// Longer than this (about half a millisecond, in ticks) and the statement is asked for again when its lock is released.
@@ -146,6 +148,7 @@ impl File {
                     log: Cell::new(0),
                     conn: opened.conn,
                     kind: opened.kind,
+                    locks: opened.locks,
                     path_hash: Cell::new(0),
                     path: opened.path,
                     asked: Cell::new(None),

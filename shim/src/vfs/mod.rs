@@ -42,7 +42,6 @@ pub use uninstall::{UninstallError, VfsUnregister, uninstall};
 use crate::api::Api;
 use crate::ffi::{self, sqlite3_vfs};
 use crate::memory;
-pub(crate) use open::Inside;
 use shim::{Known, Shim};
 use std::ffi::{CStr, c_int};
 use std::fmt;

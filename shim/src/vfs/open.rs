@@ -4,6 +4,7 @@
 //! What those three record is the same where SQLite's own VFS is covered in place (`cover`), which calls it from here.
 
 use super::file::{File, Head, Opened, Way};
+use super::outside::Locks;
 use super::{SIGNATURE, Shim, journal, slab};
 use crate::clock;
 use crate::event::{FileKind, Flags, Kind, ResultCode};
@@ -84,18 +85,20 @@ impl Wanted {
     /// The base has opened it: from here on SQLite calls us, and the record says so.
     ///
     /// # Safety
-    /// As for [`File::open`]; the rest are the arguments and the result of the `xOpen` it was opened with.
+    /// As for [`File::open`]; `base` is the VFS that has opened it, and the rest are the arguments and the result of its `xOpen`.
     pub(super) unsafe fn opened(
         self,
         shim: &'static Shim,
-        way: Way,
+        (way, base): (Way, *const sqlite3_vfs),
         file: *mut sqlite3_file,
         (name, flags): (*const c_char, c_int),
         (rc, start, end): (c_int, u64, u64),
     ) {
         let database = self.kind == FileKind::DATABASE;
         let conn = if database { CONNECTIONS.fetch_add(1, Ordering::Relaxed).wrapping_add(1) } else { 0 };
-        let opened = Opened { way, shim, kind: self.kind, path: name, database: self.database, conn };
+        // SAFETY: a VFS that opens files has a NUL-terminated name.
+        let locks = Locks::of(unsafe { CStr::from_ptr((*base).zName) });
+        let opened = Opened { way, shim, kind: self.kind, path: name, database: self.database, conn, locks };
         // SAFETY: the caller's promise.
         let file = unsafe { File::open(self.claim, file, &opened) };
         if self.kind == FileKind::JOURNAL {
@@ -167,7 +170,7 @@ pub(super) unsafe extern "C-unwind" fn x_open(
             (*file).pMethods = ptr::null();
             wanted.failed(shim, (name, flags), (rc, start, end));
         } else {
-            wanted.opened(shim, Way::Wrapped, file, (name, flags), (rc, start, end));
+            wanted.opened(shim, (Way::Wrapped, shim.base), file, (name, flags), (rc, start, end));
         }
     }
     rc

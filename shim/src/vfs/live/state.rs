@@ -94,7 +94,7 @@ impl Live {
     /// A file is opened where another one may have been. By atomic stores: a thread may still look at that one.
     pub(in crate::vfs) fn begin(&self, opened: &Opened) {
         let database = opened.kind == FileKind::DATABASE;
-        [&self.reading, &self.writing, &self.refused].map(Hold::clear);
+        [&self.reading, &self.writing, &self.refused].into_iter().for_each(Hold::clear);
         self.handle.store(0, Ordering::Relaxed);
         self.shim.store(ptr::from_ref(opened.shim).cast_mut(), Ordering::Relaxed);
         // SAFETY: SQLite's path, NUL-terminated.
@@ -105,7 +105,7 @@ impl Live {
         // A journal is opened for every transaction, and asking costs a system call; only a database's opener matters.
         self.opener.store(if database { std::process::id() } else { 0 }, Ordering::Relaxed);
         self.wanted.store(0, Ordering::Relaxed);
-        [&self.level, &self.shared, &self.exclusive, &self.flags].map(|byte| byte.store(0, Ordering::Relaxed));
+        [&self.level, &self.shared, &self.exclusive, &self.flags].into_iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
         self.mapped.store(false, Ordering::Relaxed);
     }
 
