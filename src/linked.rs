@@ -21,7 +21,6 @@ unsafe extern "C" {
     fn sqlite3_stmt_busy(statement: *mut sqlite3_stmt) -> c_int;
     fn sqlite3_stmt_readonly(statement: *mut sqlite3_stmt) -> c_int;
     fn sqlite3_sql(statement: *mut sqlite3_stmt) -> *const c_char;
-    fn sqlite3_database_file_object(name: *const c_char) -> *mut sqlite3_file;
     fn sqlite3_initialize() -> c_int;
 }
 
@@ -43,12 +42,11 @@ pub fn api() -> Api {
         stmt_busy: sqlite3_stmt_busy,
         stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
-        database_file_object: Some(sqlite3_database_file_object),
     }
 }
 
 /// Takes the VFS of this name off the linked SQLite's list.
-pub fn uninstall(name: &CStr) -> Result<(), UninstallError> {
+pub fn uninstall(name: &'static CStr) -> Result<(), UninstallError> {
     // SAFETY: both are the linked SQLite's.
     unsafe { vfs::uninstall(&api(), sqlite3_vfs_unregister, name) }
 }

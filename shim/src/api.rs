@@ -7,7 +7,7 @@
 //! `sqlite3_api_routines` is append-only, so a function is known by its slot number. A slot past the end of an older library's
 //! table is not there to be read: late ones are read only when `sqlite3_libversion_number()` says they exist.
 
-use crate::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use crate::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// `sqlite3_vfs_find`.
@@ -33,15 +33,11 @@ pub struct Api {
     pub stmt_busy: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
     pub stmt_readonly: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
     pub sql: unsafe extern "C" fn(*mut sqlite3_stmt) -> *const c_char,
-    pub database_file_object: Option<unsafe extern "C" fn(*const c_char) -> *mut sqlite3_file>,
 }
 
 /// The oldest SQLite we install into: `sqlite3_stmt_busy` is from 3.7.12, `SQLITE_FCNTL_PDB` from 3.15, and
 /// `SQLITE_OK_LOAD_PERMANENTLY`, without which our code would be unloaded under an open file, from 3.14. 3.17.0 has them all.
 pub const OLDEST: c_int = 3_017_000;
-
-/// `sqlite3_database_file_object` is from 3.32.0.
-const HAS_DATABASE_FILE_OBJECT: c_int = 3_032_000;
 
 /// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
 pub mod slot {
@@ -67,7 +63,6 @@ pub mod slot {
     pub const STMT_BUSY: usize = 184;
     pub const STMT_READONLY: usize = 185;
     pub const AUTO_EXTENSION: usize = 192;
-    pub const DATABASE_FILE_OBJECT: usize = 251;
 }
 
 /// Why a SQLite library cannot be traced.
@@ -137,7 +132,6 @@ impl Api {
             stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
             stmt_readonly: function!(slot::STMT_READONLY).ok_or(ApiError::Missing("sqlite3_stmt_readonly"))?,
             sql: function!(slot::SQL).ok_or(ApiError::Missing("sqlite3_sql"))?,
-            database_file_object: if version >= HAS_DATABASE_FILE_OBJECT { function!(slot::DATABASE_FILE_OBJECT) } else { None },
         })
     }
 
@@ -178,7 +172,6 @@ impl Api {
             stmt_busy: needed!(c"sqlite3_stmt_busy"),
             stmt_readonly: needed!(c"sqlite3_stmt_readonly"),
             sql: needed!(c"sqlite3_sql"),
-            database_file_object: function!(c"sqlite3_database_file_object"),
         })
     }
 

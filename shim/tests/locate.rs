@@ -34,7 +34,7 @@ fn assert_same(api: &Api, linked: &Api) {
             $(assert_eq!(api.$field.unwrap() as *const c_void, linked.$field.unwrap() as *const c_void, stringify!($field));)*
         };
     }
-    same!(sourceid compileoption_get database_file_object);
+    same!(sourceid compileoption_get);
 }
 
 #[test]

@@ -232,7 +232,6 @@ unsafe fn by_file(memory: &Process, module: &Module, image: &Image<'_, Process>)
         c"sqlite3_stmt_busy",
         c"sqlite3_stmt_readonly",
         c"sqlite3_sql",
-        c"sqlite3_database_file_object",
     ]
     .map(|name| (name.to_bytes_with_nul(), 0));
     let mut in_time = true;

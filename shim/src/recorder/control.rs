@@ -222,7 +222,9 @@ pub fn change(config: Config) -> Result<(), String> {
 /// | `locktrace_sql`, `locktrace_sql = text`, `hash`, `off` | what is kept of SQL |
 pub fn pragma(name: &[u8], value: Option<&[u8]>, out: &mut dyn super::line::Sink) -> Option<bool> {
     let answer = old(name, value)?;
-    out.put(match &answer { Ok(t) | Err(t) => t.as_bytes() });
+    out.put(match &answer {
+        Ok(t) | Err(t) => t.as_bytes(),
+    });
     Some(answer.is_ok())
 }
 fn old(name: &[u8], value: Option<&[u8]>) -> Option<Result<String, String>> {

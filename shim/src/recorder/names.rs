@@ -239,7 +239,19 @@ impl Names {
             .number("lib", library.number)
             .str("sqlite", library.sqlite)
             .str("source_id", library.source_id)
-            .texts("options", library.options.map(|get| (0..).map(|n| unsafe { get(n) }).take_while(|o| !o.is_null()).map(|o| unsafe { std::ffi::CStr::from_ptr(o) }.to_bytes()).collect::<Vec<_>>()).as_deref())
+            .texts(
+                "options",
+                library
+                    .options
+                    .map(|get| {
+                        (0..)
+                            .map(|n| unsafe { get(n) })
+                            .take_while(|o| !o.is_null())
+                            .map(|o| unsafe { std::ffi::CStr::from_ptr(o) }.to_bytes())
+                            .collect::<Vec<_>>()
+                    })
+                    .as_deref(),
+            )
             .str("vfs", library.vfs)
             .str("base", library.base)
             .bool("linked", library.linked);

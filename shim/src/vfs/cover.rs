@@ -11,10 +11,10 @@
 //! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
 //! in between is forgotten.
 
+use super::SIGNATURE;
 use super::file::Way;
 use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
-use super::SIGNATURE;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
 use crate::locate::{self, Found, Module};

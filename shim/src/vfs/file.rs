@@ -27,10 +27,11 @@ use std::ptr;
 
 /// What stands before the base's file in the memory SQLite gives us for a wrapped one. 16 bytes, so that the base's file is aligned as
 /// `malloc` would align it.
-#[repr(C, align(16))]
+#[repr(C)]
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) head: sqlite3_file,
+    head: sqlite3_file,
+    _room: usize,
 }
 
 /// An open file, in a place of [`slab`].

@@ -114,12 +114,7 @@ impl Wanted {
     ///
     /// # Safety
     /// `name` is SQLite's.
-    pub(super) unsafe fn failed(
-        self,
-        shim: &Shim,
-        (name, flags): (*const c_char, c_int),
-        (rc, start, end): (c_int, u64, u64),
-    ) {
+    pub(super) unsafe fn failed(self, shim: &Shim, (name, flags): (*const c_char, c_int), (rc, start, end): (c_int, u64, u64)) {
         if self.kind != FileKind::DATABASE {
             return;
         }
