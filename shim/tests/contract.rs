@@ -92,7 +92,8 @@ fn a_program_may_put_a_table_of_its_own_before_ours() {
     let lock = copy.xLock.unwrap();
     probe::answer(4242, 0);
     assert_eq!(unsafe { lock(opened.file(), ffi::SQLITE_LOCK_SHARED) }, 4242);
-    assert_eq!((probe::call().method, probe::call().arguments), ("xLock", vec![1]));
+    let call = probe::call();
+    assert_eq!((call.method, call.arguments), ("xLock", vec![1]));
     probe::answer(ffi::SQLITE_OK, 0);
     assert_eq!(opened.close(), ffi::SQLITE_OK);
 }
