@@ -4,7 +4,7 @@
 //! system's. This crate depends on none of them as a library, so it can neither fix their version nor switch their linking mode.
 
 use locktrace::api::Api;
-use locktrace::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use locktrace::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
 use locktrace::vfs::{self, UninstallError};
 use std::ffi::{CStr, c_char, c_int};
 

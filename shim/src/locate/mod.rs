@@ -179,6 +179,21 @@ pub unsafe fn api(found: &Found) -> Result<Api, NoApi> {
     unsafe { by_symbols(&image).or_else(|| by_table(&image)).unwrap_or_else(|| by_file(&memory, module, &image)) }
 }
 
+/// The functions of a SQLite that its module exports: quick, and without a system call that the program might not be allowed. `None` where it
+/// exports none; then [`api`] may find them.
+///
+/// # Safety
+/// As for [`api`].
+pub unsafe fn exported(found: &Found) -> Option<Result<Api, NoApi>> {
+    if !found.alone {
+        return None;
+    }
+    let (memory, module) = (Process::default(), &found.module);
+    let image = Image::new(&memory, module.bias, module.headers, module.count)?;
+    // SAFETY: passed on.
+    unsafe { by_symbols(&image) }
+}
+
 /// From the module's own dynamic symbols; `None` where it does not export SQLite.
 ///
 /// # Safety

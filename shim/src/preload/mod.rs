@@ -57,9 +57,9 @@ extern "C" fn end() {
     }
     // Two: one when SQLite is initialised, and one for each connection.
     if MUTEXES.load(Ordering::Relaxed) >= 2 {
-        notice::note("memory", b"", format_args!("connections were opened, but no database file"));
+        notice::note(notice::Kind::Memory, b"", format_args!("connections were opened, but no database file"));
     } else {
-        notice::note("covered", b"", format_args!("no database was opened"));
+        notice::note(notice::Kind::Covered, b"", format_args!("no database was opened"));
     }
 }
 
@@ -71,24 +71,13 @@ static START: extern "C" fn() = start;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
-unsafe extern "C" {
-    /// glibc's `getenv` that answers null in a set-uid program.
-    fn secure_getenv(name: *const std::ffi::c_char) -> *const std::ffi::c_char;
-}
-
 /// Whether the file name of this process's program is in `LOCKTRACE_NOT`, a list with colons.
 fn is_excluded() -> bool {
-    // SAFETY: a NUL-terminated name; at this moment the process has one thread, or is inside `dlopen`.
-    let list = unsafe { secure_getenv(c"LOCKTRACE_NOT".as_ptr()) };
-    if list.is_null() {
-        return false;
-    }
-    // SAFETY: a variable's value is NUL-terminated.
-    let list = unsafe { CStr::from_ptr(list) }.to_bytes();
+    let Some(list) = recorder::variable(c"LOCKTRACE_NOT") else { return false };
     let mut room = [0; 1024];
     let Some(path) = crate::sys::read_link(c"/proc/self/exe", &mut room) else { return false };
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-    list.split(|&byte| byte == b':').any(|excluded| excluded == name)
+    list.to_bytes().split(|&byte| byte == b':').any(|excluded| excluded == name)
 }
 
 /// A place of the program makes a mutex.
@@ -127,7 +116,7 @@ fn look() {
             SITES.iter().for_each(|site| site.store(0, Ordering::Relaxed));
         }
         let skipped = if all { 0 } else { LOOKED_AT.load(Ordering::Relaxed) };
-        let (mut number, mut unfinished, mut full) = (0, false, None);
+        let (mut number, mut covered, mut unfinished, mut full) = (0, false, false, None);
         let mut wanted = |module: &Module| {
             number += 1;
             if all {
@@ -139,9 +128,9 @@ fn look() {
         let mut refused = [(None, Refused::Unreadable); 4];
         let mut count = 0;
         // SAFETY: the loader's list is locked, so what is found cannot be unloaded; `alone` sees to the one thread.
-        let covers = |found: &Found| unsafe { cover_it(found) };
+        let covers = |found: &Found| unsafe { cover::cover(found) }.is_some();
         let seen = locate::scan(&mut wanted, &mut |module, found| match found {
-            Ok(found) if covers(&found) => {}
+            Ok(found) if covers(&found) => covered = true,
             Ok(_) => full = Some(*module),
             Err(Refused::NotRelocated) => unfinished = true,
             Err(why) => {
@@ -160,6 +149,9 @@ fn look() {
         } else {
             LOOKED_AT.store(number, Ordering::Relaxed);
         }
+        if covered {
+            configure();
+        }
         LOADED.store(seen.0, Ordering::Release);
         UNLOADED.store(seen.1, Ordering::Release);
         for (module, why) in refused.iter().filter_map(|(module, why)| Some((module.as_ref()?, why))) {
@@ -177,20 +169,23 @@ fn look() {
 /// The handle is open.
 unsafe fn look_beside(handle: *const LinkMap) {
     let _errno = recorder::Errno::save();
-    // SAFETY: passed on. A module whose SQLite leads to us already is seen as one that was changed.
-    alone(|| unsafe {
-        locate::scan_namespace(handle, &mut |_, found| {
-            let _ = found.is_ok_and(|found| cover_it(&found));
-        });
+    // One that leads to us already is seen as one that was changed, and is left as it is.
+    alone(|| {
+        // SAFETY: passed on; the handle keeps the module loaded.
+        unsafe {
+            locate::scan_namespace(handle, &mut |_, found| {
+                let _ = found.is_ok_and(|found| cover::cover(&found).is_some());
+            });
+        }
+        configure();
     });
 }
 
-/// # Safety
-/// As for [`cover::cover`].
-unsafe fn cover_it(found: &Found) -> bool {
-    recorder::configure_from_env();
-    // SAFETY: passed on.
-    unsafe { cover::cover(found) }.is_some()
+/// The recorder reads its settings while the program starts, or loads its SQLite: later the environment may be gone.
+fn configure() {
+    if let Err(why) = recorder::configure_from_env() {
+        notice::once(notice::Kind::Config, format_args!("{why}. The program runs on untraced"));
+    }
 }
 
 /// Says that a SQLite is left alone.
@@ -210,7 +205,7 @@ fn say_why_not(module: &Module, why: Refused) {
 fn say(module: &Module, reason: &str) {
     // SAFETY: null, or the loader's own name of a module that was loaded a moment ago.
     let name = if module.name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(module.name) }.to_bytes() };
-    notice::note("not-covered", name, format_args!("{reason}"));
+    notice::note(notice::Kind::NotCovered, name, format_args!("{reason}"));
 }
 
 /// Does this on one thread at a time; not at all if another one takes long.

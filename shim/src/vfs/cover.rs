@@ -15,6 +15,7 @@ use super::SIGNATURE;
 use super::file::Way;
 use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
+use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
 use crate::locate::{self, Found, Module};
@@ -79,16 +80,19 @@ impl Covered {
         unsafe { &*self.shim.load(Ordering::Acquire) }
     }
 
-    /// Finds out what SQLite this is, when its first database is opened.
+    /// Finds out what SQLite this is, when its first database is opened: a search that a program without databases is spared.
     #[cold]
     fn learn(&self) {
         // SAFETY: one of our methods was called, so this place was filled.
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
         // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
-        let api = unsafe { locate::api(&methods.found) };
-        // It has no VFS of ours.
-        shim.learn(Known::new(api.ok(), c"", shim.name, false));
+        learn(shim, unsafe { locate::api(&methods.found) }.ok());
     }
+}
+
+/// What is known of a SQLite that is covered in place: it has no VFS of ours.
+fn learn(shim: &Shim, api: Option<Api>) {
+    shim.learn(Known::new(api, c"", shim.name, false));
 }
 
 /// Before a look at all modules.
@@ -172,6 +176,10 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
         let name = memory::keep_c_str(unsafe { CStr::from_ptr(first.zName) })?;
         let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
         let methods = memory::keep(methods)?;
+        // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
+        if let Some(api) = unsafe { locate::exported(found) } {
+            learn(shim, api.ok());
+        }
         covered.shim.store(ptr::from_ref(shim).cast_mut(), Ordering::Release);
         covered.methods.store(methods, Ordering::Release);
     }
