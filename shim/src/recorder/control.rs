@@ -82,6 +82,44 @@ pub fn status() -> Status {
     }
 }
 
+/// STAND-IN, to be dropped at the merge: the state of this process's recorder, without a heap.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Brief {
+    pub recording: Recording,
+    pub dir: &'static [u8],
+    pub log: Option<&'static [u8]>,
+    pub records: u64,
+    pub lost: u64,
+    pub lost_names: u64,
+    pub limit: u64,
+    pub sql: SqlPolicy,
+}
+
+/// As it is now.
+pub fn brief() -> Brief {
+    use std::os::unix::ffi::OsStrExt;
+    let config = in_force();
+    let recording = match PHASE.load(Ordering::Relaxed) {
+        OPEN => Recording::On,
+        OPENING if current().is_some() => Recording::On,
+        UNOPENED | OPENING => Recording::Waiting,
+        STOPPED => Recording::Off,
+        _ => Recording::Failed,
+    };
+    let log = own_log();
+    Brief {
+        recording,
+        dir: config.dir.as_os_str().as_bytes(),
+        log: log.map(|log| log.path().as_os_str().as_bytes()),
+        records: log.map_or(0, Log::records),
+        lost: log.map_or(0, Log::lost_records) + LOST.load(Ordering::Relaxed),
+        lost_names: log.map_or(0, Log::lost_names),
+        limit: config.limit,
+        sql: config.sql,
+    }
+}
+
 /// The log of this process, stopped or not.
 pub(crate) fn own_log() -> Option<&'static Log> {
     // SAFETY: null, or a log that was leaked before it was published.

@@ -236,9 +236,9 @@ impl Log {
         self.names.has_room_outside(now)
     }
 
-    /// Keeps what `/proc/locks` answered; `line` comes from [`super::outside::write_line`].
-    pub(crate) fn outside(&self, line: &str) {
-        self.named(self.names.outside(line));
+    /// Keeps what `/proc/locks` answered: `build` fills in the line.
+    pub(crate) fn outside(&self, build: &dyn Fn(&mut super::line::Line<'_>)) {
+        self.named(self.names.outside(&super::texts::built("outside", build)));
     }
 
     fn named(&self, result: io::Result<()>) {
@@ -298,9 +298,9 @@ impl Log {
         self.map.lost_names().load(Ordering::Relaxed)
     }
 
-    /// The path of the database with this number.
-    pub fn database(&self, number: u32) -> Option<Vec<u8>> {
-        self.names.database(number)
+    /// STAND-IN, to be dropped at the merge: the path of the database with this number.
+    pub fn database(&self, number: u32) -> Option<&'static [u8]> {
+        super::texts::database(u64::from(number) << 32 | u64::from(self.serial), || self.names.database(number))
     }
 
     /// Nobody records here any more, but for those that are inside just now: gives its memory back.

@@ -95,9 +95,7 @@ impl File {
             let Some(mut scratch) = Mapping::new(outside::SCRATCH) else { return };
             let (answer, readings) = self.ask(log, request, scratch.bytes());
             let after = clock::now().saturating_sub(start);
-            log.outside(&crate::recorder::texts::built("outside", |line| {
-                outside::write_line(line, self.conn, start, after, &answer, readings);
-            }));
+            log.outside(&|line| outside::write_line(line, self.conn, start, after, &answer, readings));
             pay(now, clock::thread_cpu_ns().saturating_sub(used));
         });
     }

@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::clock;
-use rustix::fd::{AsRawFd, OwnedFd};
+use crate::sys::Fd;
+use rustix::fd::AsRawFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -29,16 +30,19 @@ fn short() -> &'static str {
     "descriptors are short"
 }
 
-fn open(path: &CStr) -> Result<OwnedFd, &'static str> {
+fn open(path: &CStr) -> Result<Fd, &'static str> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => file,
+        Ok(file) => Fd::from(file),
         Err(Errno::MFILE) => return Err(short()),
         Err(error) => return Err(reason(error)),
     };
     // The one call that compares with the limit; it asks for the lowest free descriptor from there on, and the copy is closed at once.
     match rustix::io::fcntl_dupfd_cloexec(&file, file.as_raw_fd().saturating_add(LEFT)) {
-        Ok(_) => Ok(file),
+        Ok(copy) => {
+            drop(Fd::from(copy));
+            Ok(file)
+        }
         Err(Errno::MFILE | Errno::INVAL) => {
             drop(file);
             Err(short())
