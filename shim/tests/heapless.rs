@@ -63,7 +63,7 @@ fn a_program_does_not_notice_that_rows_are_made() {
             let mut again = (0, 0);
             heap::unnoticed(|| again = run(statement));
             assert_eq!(again, whole);
-            heap::unnoticed(|| drop(unsafe { ffi::sqlite3_finalize(statement) }));
+            heap::unnoticed(|| assert_eq!(unsafe { ffi::sqlite3_finalize(statement) }, ffi::SQLITE_OK));
         }
         // Declaring the tables on another connection, and connecting to them.
         let sql = CString::new("SELECT * FROM locktrace_status").unwrap();

@@ -118,6 +118,7 @@ impl<'a> Process<'a> {
 }
 
 /// What the kernel answered.
+#[allow(clippy::large_enum_variant)] // there is no heap for the large one
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
     /// These, and so many more.
