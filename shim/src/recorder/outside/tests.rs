@@ -239,17 +239,23 @@ fn near_the_limit_of_descriptors_nobody_is_asked() {
     let mut scratch = Mapping::new(SCRATCH).unwrap();
     let (request, policy) = (Request::File(Level::SHARED), SqlPolicy::Text);
     let question = Question { proc: b"/proc", file: (1, 1), flock: false, request, policy };
-    let next = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/proc/self/stat").unwrap()) as u64;
+    let open = || std::fs::File::open("/proc/self/stat");
+    let number = |file: &std::fs::File| std::os::fd::AsRawFd::as_raw_fd(file) as u64;
+    // Ours and sixteen more, with the program's own in between.
+    let all: Vec<std::fs::File> = (0..34).map(|_| open().unwrap()).collect();
+    let (next, last) = (number(&all[1]), number(&all[33]));
+    let (_kept, free): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    drop(free);
     // The limit is one above the highest descriptor.
-    limit(next + 16 + 1);
+    limit(last + 1);
     assert_eq!(question.ask(scratch.bytes()), (Answer::Nobody, READINGS));
     let now = crate::clock::monotonic_ns();
     assert!(!is_short(now));
-    for few in [next + 16, next + 1, next] {
+    for few in [last, next + 1, next] {
         limit(few);
         assert_eq!(question.ask(scratch.bytes()), (Answer::Failed("descriptors are short"), 1), "{few}");
         limit(next + 1);
-        assert!(std::fs::File::open("/proc/self/stat").is_ok(), "nothing stays open");
+        assert!(open().is_ok(), "nothing stays open");
         assert!(is_short(now + 9_000_000_000) && !is_short(crate::clock::monotonic_ns() + 11_000_000_000));
     }
 }
