@@ -47,8 +47,10 @@ const HAS_DATABASE_FILE_OBJECT: c_int = 3_032_000;
 pub mod slot {
     #![allow(missing_docs)]
     pub const DECLARE_VTAB: usize = 50;
+    pub const FREE: usize = 58;
     pub const LIBVERSION: usize = 66;
     pub const LIBVERSION_NUMBER: usize = 67;
+    pub const MALLOC: usize = 68;
     pub const MPRINTF: usize = 69;
     pub const RESULT_DOUBLE: usize = 79;
     pub const RESULT_INT64: usize = 83;

@@ -52,7 +52,7 @@ fn every_slot_is_the_linked_function() {
         DATABASE_FILE_OBJECT = sqlite3_database_file_object;
     }
     use ffi::{sqlite3_auto_extension, sqlite3_create_module_v2, sqlite3_declare_vtab};
-    use ffi::{sqlite3_result_double, sqlite3_result_int64, sqlite3_result_null, sqlite3_result_text};
+    use ffi::{sqlite3_malloc, sqlite3_result_double, sqlite3_result_int64, sqlite3_result_null, sqlite3_result_text};
     check! {
         CREATE_MODULE_V2 = sqlite3_create_module_v2;
         DECLARE_VTAB = sqlite3_declare_vtab;
@@ -61,11 +61,10 @@ fn every_slot_is_the_linked_function() {
         RESULT_NULL = sqlite3_result_null;
         RESULT_TEXT = sqlite3_result_text;
         AUTO_EXTENSION = sqlite3_auto_extension;
+        MALLOC = sqlite3_malloc;
+        FREE = sqlite3_free;
     }
-    assert_eq!(
-        unsafe { Functions::from_routines(table.cast()) }.unwrap().mprintf as *const c_void,
-        sqlite3_mprintf as *const c_void
-    );
+    assert_eq!(unsafe { Functions::from_routines(table.cast()) }.unwrap().malloc as *const c_void, sqlite3_malloc as *const c_void);
     let api = unsafe { Api::from_routines(table.cast()) }.unwrap();
     let linked = common::api();
     macro_rules! same {

@@ -182,17 +182,20 @@ impl Files {
 fn name(log: &Log, number: u32, file: &'static File) -> bool {
     // Asked once: the two passes over a line must agree.
     let magic = if log.is_sealed() { None } else { Path::new(&[file.path]).and_then(|path| disk::magic(path.as_c_str())) };
+    let unnamed = magic.and_then(|magic| {
+        let mut number = Path::new(&[])?;
+        write!(number, "0x{magic:x}").ok().map(|()| number)
+    });
     log.name(&file.named, "file", &|line| {
         line.number("file", number).number("lib", file.lib).text("path", file.path);
         match file.identity {
-            Some((dev, ino)) => line.number("dev", dev as i64).number("ino", ino as i64),
+            Some((dev, ino)) => line.number("dev", dev).number("ino", ino),
             None => line.null("dev").null("ino"),
         };
-        let mut hex = Path::new(&[]);
-        match (magic.map(|magic| (magic, disk::named(magic))), &mut hex) {
-            (Some((_, Some(name))), _) => line.str("fs", name),
-            (Some((magic, None)), Some(hex)) if write!(hex, "0x{magic:x}").is_ok() => line.text("fs", hex.as_bytes()),
-            _ => line.null("fs"),
+        match (magic.and_then(disk::named), &unnamed) {
+            (Some(name), _) => line.str("fs", name),
+            (None, Some(number)) => line.text("fs", number.as_bytes()),
+            (None, None) => line.null("fs"),
         };
     })
 }

@@ -19,6 +19,8 @@ pub mod control;
 pub(crate) mod disk;
 mod failure;
 mod files;
+#[cfg(test)]
+pub(crate) mod heap;
 pub mod line;
 mod log;
 mod lookup;
@@ -43,7 +45,8 @@ pub use disk::file_system;
 pub use failure::Failure;
 pub use files::Library;
 pub use log::Log;
-pub use lookup::{Recent, recent, texts, thread_name};
+pub(crate) use lookup::thread_comm;
+pub use lookup::{texts, thread_name};
 pub use place::MEMORY as MEMORY_DIR;
 
 use crate::clock;
@@ -76,10 +79,10 @@ const STOPPED: u8 = 4;
 ///
 /// # Errors
 /// The directory's path is too long, or there is no memory.
-pub fn configure(config: &Config) -> Result<&'static Settings, Unusable> {
+pub fn configure(config: Config) -> Result<&'static Settings, Unusable> {
     state::own(surroundings::sealed());
     notice::prepare();
-    fix(Settings::from_config(config)?)
+    fix(Settings::from_config(&config)?)
 }
 
 /// Does the same with what the environment says, and takes nothing from the heap. Of a program that runs with more rights than who started it

@@ -50,11 +50,6 @@ impl Named {
         }
     }
 
-    /// Whether it is named in no log, nor was missed in one.
-    pub fn is_new(&self) -> bool {
-        self.done.load(Ordering::Relaxed) == 0 && self.missed.load(Ordering::Relaxed) == 0
-    }
-
     /// Whether it should be named in this log, but is not.
     pub fn is_missed(&self, serial: u32) -> bool {
         self.missed.load(Ordering::Relaxed) == serial
@@ -68,9 +63,8 @@ mod tests {
     #[test]
     fn a_name_is_written_once_and_counted_once() {
         let (thing, failure) = (Named::new(), Failure::new("full"));
-        assert!(thing.is_new());
         assert_eq!(thing.name(1, || Err(failure)), Outcome::Missed(failure));
-        assert!(thing.is_missed(1) && !thing.is_missed(2) && !thing.is_new());
+        assert!(thing.is_missed(1) && !thing.is_missed(2));
         assert_eq!(thing.name(1, || Err(failure)), Outcome::StillMissed(failure));
         assert_eq!(thing.name(1, || Ok(())), Outcome::Recovered);
         assert_eq!(thing.name(1, || panic!("it has its name")), Outcome::Known);

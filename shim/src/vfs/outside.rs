@@ -17,11 +17,10 @@
 use super::file::File;
 use crate::clock;
 use crate::event::{Level, REFUSED_HERE, Slot};
-use crate::recorder::outside::{Question, Request, line};
+use crate::memory::Mapping;
+use crate::recorder::outside::{self, Answer, Question, Request};
 use crate::recorder::{Errno, Log, disk, guarded};
 use std::ffi::{CStr, c_int};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After this time (in nanoseconds) a run of refusals asks once more: the holder may be another one.
@@ -60,7 +59,7 @@ enum Locks {
 
 impl File {
     fn kernel_locks(&self) -> Locks {
-        match &*self.shim.library.base {
+        match self.shim.library.base {
             "unix" | "unix-excl" => Locks::Unix,
             "unix-flock" => Locks::Flock,
             "unix-dotfile" | "unix-none" | "memdb" => Locks::Hidden,
@@ -88,13 +87,15 @@ impl File {
         guarded(|| {
             let (now, used) = (clock::monotonic_ns(), clock::thread_cpu_ns());
             let run = Run { request, sql, reading_since: self.reading_since(request), asked: now };
-            if self.asked.get().is_some_and(|asked| asked.is(&run)) || !afford(now) || !log.has_room_outside(now) {
+            let asked = self.asked.get().is_some_and(|asked| asked.is(&run));
+            if asked || !afford(now) || outside::is_short(now) || !log.has_room_outside(now) {
                 return;
             }
             self.asked.set(Some(run));
-            let (answer, readings) = self.ask(log, request);
+            let Some(mut scratch) = Mapping::new(outside::SCRATCH) else { return };
+            let (answer, readings) = self.ask(log, request, scratch.bytes());
             let after = clock::now().saturating_sub(start);
-            log.outside(&line(self.conn, start, after, &answer, readings));
+            log.outside(&|line| outside::write_line(line, self.conn, start, after, &answer, readings));
             pay(now, clock::thread_cpu_ns().saturating_sub(used));
         });
     }
@@ -118,10 +119,10 @@ impl File {
         }
     }
 
-    fn ask(&self, log: &Log, request: Request) -> (crate::recorder::outside::Answer, u32) {
-        use crate::recorder::outside::Answer::Failed;
+    fn ask<'s>(&self, log: &Log, request: Request, scratch: &'s mut [u8]) -> (Answer<'s>, u32) {
+        use Answer::Failed;
         let flock = match self.kernel_locks() {
-            Locks::Hidden => return (Failed("locks of this VFS are not in /proc/locks".to_owned()), 0),
+            Locks::Hidden => return (Failed("locks of this VFS are not in /proc/locks"), 0),
             locks => matches!(locks, Locks::Flock),
         };
         // SAFETY: SQLite keeps the path it opened valid until `xClose`; null was checked when the file was numbered.
@@ -129,14 +130,14 @@ impl File {
         // The inode that was opened; what has the path now must be the same, or its -shm is another database's.
         let identity = log.identity(self.number.get());
         if identity.is_none() || identity != disk::stat(path) {
-            return (Failed("the database's path leads to another file now".to_owned()), 0);
+            return (Failed("the database's path leads to another file now"), 0);
         }
         let file = match request {
             Request::File(_) => identity,
             Request::Shm { .. } => disk::stat(&[path, b"-shm"].concat()),
         };
-        let Some(file) = file else { return (Failed("there is no -shm file at the database's path".to_owned()), 0) };
-        Question { proc: Path::new(std::ffi::OsStr::from_bytes(b"/proc")), file, flock, request, policy: log.policy() }.ask()
+        let Some(file) = file else { return (Failed("there is no -shm file at the database's path"), 0) };
+        Question { proc: b"/proc", file, flock, request, policy: log.policy() }.ask(scratch)
     }
 }
 
