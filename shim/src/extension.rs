@@ -35,7 +35,7 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *m
     };
     let result = guarded(|| {
         Some((|| {
-            configure(Config::from_env().map_err(|error| error.to_string())?);
+            configure(Config::from_env().map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
             // SAFETY: SQLite's own table; returning SQLITE_OK_LOAD_PERMANENTLY keeps this library loaded.
             unsafe { install(api, &Options::default()) }.map_err(|error| error.to_string())
         })())

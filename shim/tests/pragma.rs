@@ -153,7 +153,7 @@ fn what_is_not_understood_is_said_and_changes_nothing() {
 #[test]
 fn a_pragma_that_is_not_ours_goes_to_the_base_as_it_is() {
     let body = |dir: &Path| {
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("pragma", 3);
         probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
         let mut opened = Opened::new(shim, "/no/such/pragma.db");

@@ -95,7 +95,7 @@ unsafe fn uri_vfs(name: *const c_char) -> Option<CString> {
 /// `db` is null or valid for a write.
 #[cold]
 unsafe fn nowhere(function: &CStr, db: *mut *mut sqlite3) -> c_int {
-    notice::once(format_args!(
+    notice::once(notice::Kind::NotRecording, format_args!(
         "{} was called, and neither the caller nor the program has a SQLite with it. Start the program without `locktrace run`",
         function.to_string_lossy()
     ));
@@ -292,7 +292,7 @@ impl Sqlite {
         // SAFETY: the symbols of one loaded SQLite, which `handle` keeps loaded.
         let api = unsafe { Api::from_symbols(|name| symbol(handle, name)) };
         if let Err(why) = &api {
-            notice::once(format_args!("not recording: {why}. The application runs on untraced"));
+            notice::once(notice::Kind::NotRecording, format_args!("not recording: {why}. The application runs on untraced"));
         }
         // SAFETY: null, or `sqlite3_initialize`, whose type this is.
         let initialize = unsafe { std::mem::transmute::<*mut c_void, Option<_>>(symbol(handle, c"sqlite3_initialize")) };
@@ -343,10 +343,9 @@ fn configured() -> bool {
     if !CONFIGURED.load(Ordering::Relaxed) {
         match Config::from_env() {
             Ok(config) => {
-                configure(config);
-                CONFIGURED.store(true, Ordering::Relaxed);
+                CONFIGURED.store(configure(config).is_ok(), Ordering::Relaxed);
             }
-            Err(why) => notice::once(format_args!("not recording: {why}. The application runs on untraced")),
+            Err(why) => notice::once(notice::Kind::NotRecording, format_args!("not recording: {why}. The application runs on untraced")),
         }
     }
     CONFIGURED.load(Ordering::Relaxed)

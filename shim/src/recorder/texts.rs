@@ -1,128 +1,107 @@
-//! STAND-IN, to be dropped at the merge: what the recorder will answer without a heap, by way of what answers today.
+//! The SQL texts of this process: one copy of each, found by its hash, kept for the life of the process and inherited by its children.
+//!
+//! A table of pointers with open addressing, at most half full, without a lock. A text is learnt once; which log it is named in is noted beside it.
 
-use super::line::{Fixed, Length, Line, Sink};
-use super::logs;
-use crate::memory;
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use super::Log;
+use super::config::SqlPolicy;
+use super::named::Named;
+use crate::memory::{keep, keep_bytes};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-struct Known {
+/// Distinct SQL texts that are kept.
+pub const MAX_SQL: u32 = 8192;
+
+const PLACES: usize = MAX_SQL as usize * 2;
+
+/// One text.
+#[derive(Debug)]
+pub(super) struct Text {
     hash: u64,
-    text: &'static [u8],
-    next: *mut Known,
+    /// As it was prepared, up to [`super::config::MAX_SQL_BYTES`].
+    kept: &'static [u8],
+    /// Its whole length.
+    len: u64,
+    /// It was learnt where texts may be kept and shown.
+    shown: AtomicBool,
+    named: Named,
 }
 
-static KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
+static TABLE: [AtomicPtr<Text>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// The text of a statement; `None` where none was kept.
-pub fn find(hash: u64) -> Option<&'static [u8]> {
-    let head = KNOWN.load(Ordering::Acquire);
-    let mut at = head;
-    // SAFETY: null, or kept for ever and published whole.
-    while let Some(known) = unsafe { at.as_ref() } {
-        if known.hash == hash {
-            return Some(known.text);
-        }
-        at = known.next;
-    }
-    let text = memory::keep_bytes(from_files([hash]).remove(&hash)?.as_bytes())?;
-    let fresh = memory::keep(Known { hash, text, next: head })?;
-    let _ = KNOWN.compare_exchange(head, fresh, Ordering::AcqRel, Ordering::Relaxed);
-    Some(text)
+/// The places for this hash, in the order they are looked at.
+fn probe(hash: u64) -> impl Iterator<Item = &'static AtomicPtr<Text>> {
+    let start = hash as usize % PLACES;
+    TABLE.iter().skip(start).chain(TABLE.iter().take(start))
 }
 
-/// The path of the database with this number in this log.
-pub(super) fn database(key: u64, path: impl FnOnce() -> Option<Vec<u8>>) -> Option<&'static [u8]> {
-    static PATHS: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
-    let head = PATHS.load(Ordering::Acquire);
-    let mut at = head;
-    // SAFETY: null, or kept for ever and published whole.
-    while let Some(known) = unsafe { at.as_ref() } {
-        if known.hash == key {
-            return Some(known.text);
-        }
-        at = known.next;
-    }
-    let text = memory::keep_bytes(&path()?)?;
-    let fresh = memory::keep(Known { hash: key, text, next: head })?;
-    let _ = PATHS.compare_exchange(head, fresh, Ordering::AcqRel, Ordering::Relaxed);
-    Some(text)
+/// What is in this place.
+fn at(place: &AtomicPtr<Text>) -> Option<&'static Text> {
+    // SAFETY: null, or kept for the life of the process and whole before it was published with Release.
+    unsafe { place.load(Ordering::Acquire).as_ref() }
 }
 
-/// A whole line on the heap, for the names file of today.
-pub(super) fn built(t: &str, fill: impl Fn(&mut Line<'_>)) -> String {
-    let build = |out: &mut dyn Sink| {
-        let mut line = Line::new(out, t);
-        fill(&mut line);
-        line.finish();
-    };
-    let mut length = Length::default();
-    build(&mut length);
-    let mut memory = vec![0; length.0];
-    build(&mut Fixed::new(&mut memory));
-    String::from_utf8(memory).unwrap_or_default()
-}
-
-/// Texts from the names files.
-fn from_files(hashes: impl IntoIterator<Item = u64>) -> HashMap<u64, String> {
-    let mut wanted: HashMap<u64, Option<String>> = hashes.into_iter().filter(|&hash| hash != 0).map(|hash| (hash, None)).collect();
-    let mut missing = wanted.len();
-    for log in logs() {
-        if missing == 0 {
-            break;
-        }
-        let Ok(file) = log.names_file() else { continue };
-        let mut lines = BufReader::new(file);
-        let mut line = Vec::new();
-        while missing > 0 {
-            line.clear();
-            // A names file is bounded, and so is each of its lines.
-            if lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                if let Some((hash, text)) = sql_line(&line)
-                    && let Some(slot @ None) = wanted.get_mut(&hash)
-                {
-                    *slot = Some(text);
-                    missing -= 1;
+/// The text with this hash, keeping a copy if it is new. `None` past [`MAX_SQL`], or where there is no memory.
+fn intern(hash: u64, text: &[u8], len: usize) -> Option<&'static Text> {
+    for place in probe(hash) {
+        let there = match at(place) {
+            Some(there) => there,
+            None => {
+                if COUNT.load(Ordering::Relaxed) >= MAX_SQL {
+                    return None;
                 }
-            } else {
-                break;
+                let fresh = Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: Named::new() };
+                let fresh = ptr::from_mut(keep(fresh)?);
+                match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        COUNT.fetch_add(1, Ordering::Relaxed);
+                        // SAFETY: kept just now, for the life of the process.
+                        return Some(unsafe { &*fresh });
+                    }
+                    // SAFETY: as in `at`; another thread's text is there now.
+                    Err(theirs) => unsafe { &*theirs },
+                }
             }
+        };
+        if there.hash == hash {
+            return Some(there);
         }
     }
-    wanted.into_iter().filter_map(|(hash, text)| Some((hash, text?))).collect()
+    None
 }
 
-/// The hash and the text of a line that names a statement, as `Names::sql` writes it.
-fn sql_line(line: &[u8]) -> Option<(u64, String)> {
-    let rest = line.strip_prefix(br#"{"t":"sql","sql":""#)?;
-    let (hash, rest) = rest.split_at_checked(16)?;
-    let hash = u64::from_str_radix(std::str::from_utf8(hash).ok()?, 16).ok()?;
-    let text = unquote(std::str::from_utf8(rest.strip_prefix(br#"","text":""#)?).ok()?)?;
-    Some((hash, text))
-}
-
-/// The JSON string that begins here, up to its closing quote.
-fn unquote(json: &str) -> Option<String> {
-    let mut text = String::new();
-    let mut chars = json.chars();
-    loop {
-        match chars.next()? {
-            '"' => return Some(text),
-            '\\' => match chars.next()? {
-                'n' => text.push('\n'),
-                'r' => text.push('\r'),
-                't' => text.push('\t'),
-                'u' => {
-                    let digits = chars.as_str().get(..4)?;
-                    text.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
-                    chars = chars.as_str().get(4..)?.chars();
-                }
-                other => text.push(other),
-            },
-            other => text.push(other),
+/// The kept copy of this text of `len` bytes, of which `text` is the beginning; it has a NUL behind it. It is named in this log, if the log's
+/// policy says so. `None` past [`MAX_SQL`] texts, or where there is no memory.
+pub fn learn(log: &Log, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
+    let found = intern(hash, text, len);
+    if log.policy() == SqlPolicy::Text {
+        match found {
+            Some(found) => {
+                found.shown.store(true, Ordering::Relaxed);
+                name(log, found);
+            }
+            None => log.cap_sql(),
         }
     }
+    Some(found?.kept)
+}
+
+/// The kept text with this hash, where the policy let it be kept for showing.
+pub fn find(hash: u64) -> Option<&'static [u8]> {
+    let found = probe(hash).map_while(at).find(|text| text.hash == hash)?;
+    found.shown.load(Ordering::Relaxed).then_some(found.kept)
+}
+
+fn name(log: &Log, text: &'static Text) -> bool {
+    log.name(&text.named, "sql", &|line| {
+        line.hex("sql", text.hash).text("text", text.kept).number("len", text.len as i64);
+    })
+}
+
+/// Names the texts that this log misses; `false`: there is still no room.
+pub(super) fn retry(log: &Log) -> bool {
+    TABLE.iter().filter_map(at).filter(|text| text.named.is_missed(log.serial())).all(|text| name(log, text))
 }
 
 #[cfg(test)]
@@ -130,18 +109,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
-        for text in ["SELECT 1", "a\"\\b\n\r\t\u{1}\u{7f}é", ""] {
-            let line = built("sql", |line| {
-                line.hex("sql", 0xfedc).text("text", text.as_bytes()).number("len", 3);
-            });
-            assert_eq!(sql_line(line.as_bytes()), Some((0xfedc, text.to_owned())));
-            // Torn anywhere before the text ends, it is no text.
-            let end = line.find(",\"len\"").unwrap();
-            for cut in 0..end {
-                assert_eq!(sql_line(&line.as_bytes()[..cut]), None, "{cut}");
-            }
-        }
-        assert_eq!(sql_line(br#"{"t":"thread","tid":7,"name":"x"}"#), None);
+    fn a_text_is_kept_once() {
+        // The table is the process's: hashes of these tests' own, all from one place on.
+        let base = 77 + (PLACES as u64) * 1000;
+        let first = intern(base, b"SELECT 1", 8).unwrap();
+        assert!(ptr::eq(first, intern(base, b"SELECT 1", 8).unwrap()));
+        let collides = intern(base + PLACES as u64, b"SELECT 2", 9000).unwrap();
+        assert_eq!((collides.kept, collides.len), (&b"SELECT 2"[..], 9000));
+        assert_eq!(find(base), None, "it was not learnt under a policy that shows it");
+        first.shown.store(true, Ordering::Relaxed);
+        assert_eq!(find(base), Some(&b"SELECT 1"[..]));
+        assert_eq!(find(base + 1), None);
+        std::thread::scope(|scope| {
+            let intern = || (0..200u64).map(|i| ptr::from_ref(intern(base + i * 31, b"x", 1).unwrap()) as usize).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(intern)).collect();
+            let seen: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+            assert!(seen.iter().all(|addresses| *addresses == seen[0]));
+        });
     }
 }

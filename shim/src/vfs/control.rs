@@ -7,7 +7,7 @@ use crate::event::{FileKind, Kind, ResultCode};
 use crate::ffi::{self, sqlite3, sqlite3_file};
 use crate::format::record::Record;
 use crate::recorder::{self, Errno, guarded};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 pub(super) unsafe extern "C" fn x_file_control(file: *mut sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
@@ -60,17 +60,16 @@ impl File {
             return None;
         }
         let _errno = Errno::save();
+        let mut room = [0; 2048];
+        let mut out = recorder::line::Fixed::new(room.get_mut(..2047).unwrap_or_default());
         let answer = guarded(|| {
             // SAFETY: as above; the value is null or NUL-terminated.
             let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes());
             // SAFETY: as above.
-            recorder::control::pragma(unsafe { CStr::from_ptr(name) }.to_bytes(), value)
+            recorder::control::pragma(unsafe { CStr::from_ptr(name) }.to_bytes(), value, &mut out)
         })?;
-        let (rc, text) = match answer {
-            Ok(text) => (ffi::OK, text),
-            Err(text) => (ffi::ERROR, text),
-        };
-        let text = CString::new(text).unwrap_or_default();
+        let rc = if answer { ffi::OK } else { ffi::ERROR };
+        let text = CStr::from_bytes_until_nul(&room).unwrap_or_default();
         // SAFETY: SQLite frees the answer with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
         unsafe { *strings = (self.shim.api.mprintf)(c"%s".as_ptr(), text.as_ptr()) };
         Some(rc)

@@ -267,17 +267,17 @@ unsafe fn wrap(
     guarded(|| {
         live::start();
         // SAFETY: a registered VFS has a NUL-terminated name.
-        let base_name = unsafe { CStr::from_ptr((*base).zName) }.to_string_lossy().into_owned();
+        let base_name = crate::memory::keep_c_str(unsafe { CStr::from_ptr((*base).zName) })?.to_str().unwrap_or("?");
         let library = Library {
             number: LIBRARIES.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
-            sqlite: api.version(),
-            source_id: api.source_id(),
-            options: api.options(),
-            vfs: label.to_string_lossy().into_owned(),
+            sqlite: kept(&api.version())?,
+            source_id: kept(&api.source_id())?,
+            options: api.compileoption_get,
+            vfs: kept(&label.to_string_lossy())?,
             base: base_name,
             linked,
         };
-        let armored = library.options.as_ref().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
+        let armored = api.options().is_none_or(|options| options.iter().any(|option| option == "ENABLE_API_ARMOR"));
         // SAFETY: null, or a registered VFS, which has a name.
         let displaced_name = (!displaced.is_null()).then(|| unsafe { CStr::from_ptr((*displaced).zName) }.to_owned());
         let shim = Shim {
@@ -303,6 +303,10 @@ unsafe fn wrap(
         shim.publish();
         Some(vfs)
     })
+}
+
+fn kept(text: &str) -> Option<&'static str> {
+    std::str::from_utf8(crate::memory::keep_bytes(text.as_bytes())?).ok()
 }
 
 /// Whether the VFS named `locktrace` in this SQLite is of this copy of the library.

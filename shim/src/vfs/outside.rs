@@ -59,7 +59,7 @@ enum Locks {
 
 impl File {
     fn kernel_locks(&self) -> Locks {
-        match &*self.shim.library.base {
+        match self.shim.library.base {
             "unix" | "unix-excl" => Locks::Unix,
             "unix-flock" => Locks::Flock,
             "unix-dotfile" | "unix-none" | "memdb" => Locks::Hidden,

@@ -157,7 +157,7 @@ impl Texts {
         guarded(|| {
             // SAFETY: the caller's promise.
             let len = if kept < MAX_SQL_BYTES { kept } else { unsafe { libc::strlen(sql) } };
-            log.name_sql(hash, text, len);
+            let _ = log.learn(hash, text, len);
             if self.log != log.serial() {
                 *self = Texts { log: log.serial(), ..Texts::default() };
             }
