@@ -5,9 +5,11 @@
 //! call itself and returns the error. What is here puts its pieces together without a heap: a [`Path`] of fixed size, and files that are
 //! read into memory of the caller's.
 
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CStr;
 use std::fmt::{self, Write};
+use std::mem::ManuallyDrop;
 
 /// A file's name, in fixed memory.
 #[derive(Clone)]
@@ -63,10 +65,42 @@ impl fmt::Debug for Path {
     }
 }
 
+/// An open file, closed by the system call itself.
+///
+/// An `OwnedFd` must not be dropped in the program: where any of its crates switches on rustix's feature `std`, it is the standard library's,
+/// which closes through the C library, at a cancellation point.
+#[derive(Debug)]
+pub struct Fd(ManuallyDrop<OwnedFd>);
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Fd {
+        Fd(ManuallyDrop::new(fd))
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> rustix::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: it is open and owned, and nobody uses it from here on: its own destructor never runs.
+        unsafe { rustix::io::close(self.0.as_raw_fd()) };
+    }
+}
+
 /// The beginning of a file, as much of it as `into` holds. `None` where it cannot be read.
 pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file =
-        rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?);
     let mut len = 0;
     while len < into.len() {
         match rustix::io::read(&file, into.get_mut(len..)?) {

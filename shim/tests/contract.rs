@@ -18,7 +18,7 @@ static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().u
 
 fn shim_over(name: &str, version: c_int) -> (*mut ffi::sqlite3_vfs, *mut ours::sqlite3_vfs) {
     let config = locktrace::recorder::config::Config { dir: DIR.path().join("trace"), ..Default::default() };
-    locktrace::recorder::configure(config);
+    locktrace::recorder::configure(config).unwrap();
     probe::shim_over(name, version)
 }
 

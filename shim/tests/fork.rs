@@ -73,7 +73,7 @@ fn race(rounds: u32, spins: u64, other: impl Fn() + Sync, child: impl Fn()) {
 fn while_another_thread_configures() {
     let body = |dir: &Path| {
         let config = || Config { dir: dir.join("trace"), ..Config::default() };
-        let configure = || assert_eq!(locktrace::recorder::configure(config()), &config());
+        let configure = || assert_eq!(locktrace::recorder::configure(config()).unwrap().config(), config());
         race(400, 2000, configure, configure);
     };
     alone("while_another_thread_configures", body, quiet);
@@ -104,7 +104,7 @@ fn while_another_thread_installs() {
 fn while_another_thread_opens_the_log() {
     let body = |dir: &Path| {
         let trace = dir.join("trace");
-        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() });
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() }).unwrap();
         let record = || locktrace::recorder::get().unwrap().write(&Record::new(Kind::SLEEP));
         race(200, 20_000, record, record);
         let logs = traces(&trace);
@@ -213,7 +213,7 @@ fn two_threads_race_to_the_first_event() {
     const EACH: u64 = 40;
     let body = |dir: &Path| {
         let trace = dir.join("trace");
-        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() });
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() }).unwrap();
         let records = |barrier: &Barrier| {
             barrier.wait();
             for _ in 0..EACH {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{alone, one_line, quiet, record_into, record_with, selects, trace, works_untouched};
+use common::{alone, one_note, quiet, record_into, record_with, selects, trace, works_untouched};
 use locktrace::event::Kind;
 use locktrace::recorder::config::SqlPolicy;
 use rusqlite::Connection;
@@ -24,8 +24,8 @@ fn a_file_size_limit_below_the_ring_costs_one_line() {
         works_untouched(&dir.join("a.db"));
         assert_eq!(std::fs::read_dir(dir.join("trace")).unwrap().count(), 0);
     };
-    alone("a_file_size_limit_below_the_ring_costs_one_line", body, |_, output| {
-        assert!(one_line(output).contains("RLIMIT_FSIZE"));
+    alone("a_file_size_limit_below_the_ring_costs_one_line", body, |dir, output| {
+        assert!(one_note(dir, output).contains("RLIMIT_FSIZE"));
     });
 }
 
@@ -42,8 +42,8 @@ fn a_file_size_limit_below_the_names_costs_one_line() {
         selects(&connection, 10);
         assert_eq!(std::fs::read_dir(dir.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
     };
-    alone("a_file_size_limit_below_the_names_costs_one_line", body, |_, output| {
-        one_line(output);
+    alone("a_file_size_limit_below_the_names_costs_one_line", body, |dir, output| {
+        one_note(dir, output);
     });
 }
 
@@ -60,8 +60,8 @@ fn a_file_size_limit_that_comes_later_costs_one_line() {
         let trace = trace(&dir.join("trace"));
         assert!(trace.header.lost_names > 0);
     };
-    alone("a_file_size_limit_that_comes_later_costs_one_line", body, |_, output| {
-        assert!(one_line(output).contains("names are being lost"));
+    alone("a_file_size_limit_that_comes_later_costs_one_line", body, |dir, output| {
+        assert!(one_note(dir, output).contains("names are being lost"));
     });
 }
 
@@ -126,12 +126,12 @@ fn a_full_disk_loses_records_and_counts_them() {
         let last = trace(&small.join("trace"));
         assert_eq!((last.records.len() as u64, last.unreadable), (last.header.capacity, 0));
     };
-    alone("a_full_disk_loses_records_and_counts_them", body, |_, output| {
+    alone("a_full_disk_loses_records_and_counts_them", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("records are being lost: No space left on device"));
+        assert!(one_note(dir, output).contains("records are being lost: No space left on device"));
     });
 }
 
@@ -158,12 +158,12 @@ fn many_threads_on_a_full_disk_count_every_loss() {
         assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
         assert_eq!(read.unreadable, read.header.lost_space);
     };
-    alone("many_threads_on_a_full_disk_count_every_loss", body, |_, output| {
+    alone("many_threads_on_a_full_disk_count_every_loss", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("records are being lost: No space left on device"));
+        assert!(one_note(dir, output).contains("records are being lost: No space left on device"));
     });
 }
 
@@ -187,12 +187,12 @@ fn a_full_disk_under_a_large_ring_loses_records_and_counts_them() {
         let later = trace(&small.join("trace"));
         assert!(later.header.head > 2 * later.header.capacity && later.header.lost_space < later.header.head);
     };
-    alone("a_full_disk_under_a_large_ring_loses_records_and_counts_them", body, |_, output| {
+    alone("a_full_disk_under_a_large_ring_loses_records_and_counts_them", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("records are being lost: No space left on device"));
+        assert!(one_note(dir, output).contains("records are being lost: No space left on device"));
     });
 }
 
@@ -218,12 +218,12 @@ fn a_file_system_without_fallocate_is_recorded_to() {
         assert!(read.header.lost_space > 0);
         assert_eq!(read.header.head, read.records.len() as u64 + read.header.lost_space);
     };
-    alone("a_file_system_without_fallocate_is_recorded_to", body, |_, output| {
+    alone("a_file_system_without_fallocate_is_recorded_to", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("RLIMIT_FSIZE"));
+        assert!(one_note(dir, output).contains("RLIMIT_FSIZE"));
     });
 }
 
@@ -238,12 +238,12 @@ fn a_disk_that_is_full_from_the_start_costs_one_line() {
         works_untouched(&dir.join("a.db"));
         assert_eq!(std::fs::read_dir(small.join("trace")).unwrap().count(), 0, "nothing half-made is left behind");
     };
-    alone("a_disk_that_is_full_from_the_start_costs_one_line", body, |_, output| {
+    alone("a_disk_that_is_full_from_the_start_costs_one_line", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("No space left on device"));
+        assert!(one_note(dir, output).contains("No space left on device"));
     });
 }
 
@@ -275,11 +275,11 @@ fn a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room() {
         let last = trace.records.last().unwrap();
         assert_eq!((last.kind, last.file), (Kind::UNLOCK, trace.file("/a.db")));
     };
-    alone("a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room", body, |_, output| {
+    alone("a_disk_that_was_full_at_the_start_is_recorded_to_when_there_is_room", body, |dir, output| {
         if String::from_utf8_lossy(&output.stdout).contains(SKIPPED) {
             println!("{SKIPPED}");
-            return quiet(Path::new(""), output);
+            return quiet(dir, output);
         }
-        assert!(one_line(output).contains("No space left on device"));
+        assert!(one_note(dir, output).contains("No space left on device"));
     });
 }

@@ -13,7 +13,7 @@ use std::ffi::CStr;
 use std::path::Path;
 
 fn into(dir: &Path) {
-    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
 }
 
 fn default_name() -> String {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::probe::{self, Opened};
-use common::{alone, one_line, own_trace, quiet, record_into, work};
+use common::{alone, one_note, own_trace, quiet, record_into, work};
 use locktrace::event::{Flags, Kind};
 use locktrace::format::record::Record;
 use locktrace::recorder::config::Config;
@@ -21,7 +21,7 @@ fn errno_is_the_bases_after_the_log_is_opened() {
     let body = |dir: &Path| {
         // Making a directory that is there already fails, harmlessly, and sets errno.
         std::fs::create_dir(dir.join("trace")).unwrap();
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("errno", 3);
         probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
         probe::leave_errno(77);
@@ -37,7 +37,7 @@ fn errno_is_the_bases_after_the_log_is_opened() {
 fn errno_is_the_bases_after_a_failed_open() {
     let body = |dir: &Path| {
         std::fs::create_dir(dir.join("trace")).unwrap();
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("errno", 3);
         probe::on_open(ffi::SQLITE_CANTOPEN, std::ptr::null());
         probe::leave_errno(76);
@@ -50,7 +50,7 @@ fn errno_is_the_bases_after_a_failed_open() {
 #[test]
 fn errno_is_the_bases_after_a_name_is_lost() {
     let body = |dir: &Path| {
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("errno", 3);
         probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
         let mut opened = Opened::new(shim, "/no/such/errno.db");
@@ -65,15 +65,15 @@ fn errno_is_the_bases_after_a_name_is_lost() {
         };
         assert_eq!(std::thread::spawn(lock).join().unwrap(), (ffi::SQLITE_IOERR_LOCK, 78));
     };
-    alone("errno_is_the_bases_after_a_name_is_lost", body, |_, output| {
-        assert!(one_line(output).contains("names are being lost"));
+    alone("errno_is_the_bases_after_a_name_is_lost", body, |dir, output| {
+        assert!(one_note(dir, output).contains("names are being lost"));
     });
 }
 
 #[test]
 fn errno_is_the_bases_after_we_asked_it_for_its_lock_state() {
     let body = |dir: &Path| {
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("errno", 3);
         // A base whose file control says something else through errno than its lock did.
         unsafe extern "C" fn control(_: *mut ffi::sqlite3_file, _: i32, _: *mut std::ffi::c_void) -> i32 {
@@ -191,7 +191,7 @@ fn a_forked_child_has_a_log_of_its_own() {
 #[test]
 fn what_the_opener_wrote_before_a_fork_is_not_the_childs() {
     let body = |dir: &Path| {
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("fork", 3);
         probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
         let mut carried = Opened::new(shim, "/no/such/carried.db");

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{alone, alone_with, grep, one_line, quiet, record_into, record_with, selects, trace, work, works_untouched};
+use common::{alone, alone_with, grep, one_note, quiet, record_into, record_with, selects, trace, work, works_untouched};
 use locktrace::event::{Flags, Kind};
 use locktrace::recorder::config::SqlPolicy;
 use rusqlite::Connection;
@@ -25,7 +25,7 @@ fn a_directory_that_cannot_be_made_costs_one_line() {
         });
     };
     alone("a_directory_that_cannot_be_made_costs_one_line", body, |dir, output| {
-        let line = one_line(output);
+        let line = one_note(dir, output);
         assert!(line.contains("not recording") && line.contains(&format!("{}/file/trace", dir.display())), "{line}");
         assert!(line.contains("Not a directory") && line.contains("LOCKTRACE_DIR"), "{line}");
     });
@@ -39,7 +39,7 @@ fn link_refused(test: &str, named: &str) {
         works_untouched(&dir.join("a.db"));
         assert_eq!(std::fs::read_dir(dir.join("target")).unwrap().count(), 0, "nothing was written through the link");
     };
-    alone(test, body, |_, output| assert!(one_line(output).contains("it is a link")));
+    alone(test, body, |dir, output| assert!(one_note(dir, output).contains("it is a link")));
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn a_deleted_trace_directory_costs_one_line() {
         std::thread::scope(|scope| scope.spawn(|| works_untouched(&dir.join("b.db"))).join().unwrap());
         assert!(!dir.join("trace").exists(), "what the user deleted stays deleted");
     };
-    alone("a_deleted_trace_directory_costs_one_line", body, |_, output| {
-        one_line(output);
+    alone("a_deleted_trace_directory_costs_one_line", body, |dir, output| {
+        one_note(dir, output);
     });
 }
 
@@ -214,8 +214,8 @@ fn a_names_file_that_was_replaced_is_not_written_to() {
             Connection::open(dir.join(format!("{i}.db"))).unwrap().execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
         }
     };
-    alone("a_names_file_that_was_replaced_is_not_written_to", body, |_, output| {
-        assert!(one_line(output).contains("names are being lost"));
+    alone("a_names_file_that_was_replaced_is_not_written_to", body, |dir, output| {
+        assert!(one_note(dir, output).contains("names are being lost"));
     });
 }
 

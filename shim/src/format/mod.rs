@@ -26,7 +26,7 @@
 //!
 //! | `t` | keys |
 //! | --- | --- |
-//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name tells what the process is, SQLite's own libraries, drivers, languages; null where the system does not say), `cwd`, `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
+//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name tells what the process is, SQLite's own libraries, drivers, languages; null where the system does not say), `cwd` (null under a filter of system calls), `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
 //! | `library` | `lib` (number), `sqlite` (version), `source_id`, `options` (array, or null where the build cannot tell), `vfs` (our VFS name), `base` (the name of the VFS we wrap), `linked` (bool: the program installed it itself, in the SQLite that it links, and so is written in Rust) |
 //! | `file` | `file` (the number in the records), `lib`, `path`, `dev`, `ino` (numbers; null when `stat` failed), `fs` (file system type name, or null) |
 //! | `thread` | `tid`, `name` |

@@ -118,6 +118,7 @@ impl<'a> Process<'a> {
 }
 
 /// What the kernel answered.
+#[allow(clippy::large_enum_variant)] // there is no heap for the large one
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
     /// These, and so many more.
@@ -185,7 +186,7 @@ impl Question<'_> {
     fn read(&self, list: &mut [u8], found: &mut Holdings<'_>) -> Result<bool, &'static str> {
         let path = Path::new(&[self.proc, b"/locks"]).ok_or("the path of /proc is too long")?;
         let room = list.len();
-        let list = files::read(path.as_c_str(), list)?;
+        let list = files::read_first(path.as_c_str(), list)?;
         // The last line of a list that is longer may be half a line.
         let end = if list.len() < room { room } else { list.iter().rposition(|&byte| byte == b'\n').unwrap_or(0) };
         let all = || list.get(..end).unwrap_or(list).split(|&byte| byte == b'\n').filter_map(held);

@@ -1,8 +1,8 @@
 //! The first line of a names file: what this process is.
 //!
-//! Everything comes from `/proc/self` and goes into memory of the caller's: no heap, and no system call but `openat`, `read`, `readlink` and
-//! `close`. Called by [`super::names`] when a log is made.
-#![forbid(unsafe_code)]
+//! Everything comes from `/proc/self` and goes into memory of the caller's: no heap. Where a filter of system calls is in force, one that it
+//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is not named.
+#![deny(unsafe_code)]
 
 use super::config::SqlPolicy;
 use super::line::Line;
@@ -13,7 +13,7 @@ use crate::sys;
 const MAPS: usize = 1 << 20;
 /// Bytes of a command line. It can be megabytes long; its beginning shows which program it is.
 const CMDLINE: usize = 128 << 10;
-/// Bytes of `/proc/self/status`: one of its lines names every group of the user.
+/// Bytes of `/proc/thread-self/status`: one of its lines names every group of the user.
 const STATUS: usize = 96 << 10;
 /// Bytes of a path, and the kernel gives none longer (`PATH_MAX`).
 const PATH: usize = 4096;
@@ -37,15 +37,13 @@ const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     exe: &'a [u8],
-    cwd: &'a [u8],
+    cwd: Option<&'a [u8]>,
     cmdline: &'a [u8],
     host: &'a [u8],
     pid: u32,
     ppid: Option<u32>,
     uid: Option<u32>,
     modules: Option<Modules<'a>>,
-    /// A seccomp filter is on this process, or may be: a system call it does not expect can end it.
-    pub(super) seccomp: bool,
 }
 
 /// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
@@ -56,22 +54,25 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
     let (status, rest) = part(rest, STATUS);
     let (cmdline, maps) = part(rest, CMDLINE);
     let room = status.len();
-    let status = sys::read_file(c"/proc/self/status", status).unwrap_or_default();
+    // The filter is a thread's: that of the one that will write.
+    let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
+    let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
+    // A kernel without seccomp has no such line. Where nothing was read, or not as far as that line, nobody knows.
+    let sealed = number(b"Seccomp:").map_or(status.is_empty() || status.len() == room, |mode| mode != 0);
+    let (exe, cwd) = match sealed {
+        true => (maps.and_then(|maps| code(maps).next()), None),
+        false => (sys::read_link(c"/proc/self/exe", exe), sys::read_link(c"/proc/self/cwd", cwd)),
+    };
     Facts {
-        exe: sys::read_link(c"/proc/self/exe", exe).unwrap_or_default(),
-        cwd: sys::read_link(c"/proc/self/cwd", cwd).unwrap_or_default(),
+        exe: exe.unwrap_or_default(),
+        cwd,
         cmdline: sys::read_file(c"/proc/self/cmdline", cmdline).unwrap_or_default(),
         host: sys::read_file(c"/proc/sys/kernel/hostname", host).unwrap_or_default().trim_ascii_end(),
         pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
         ppid: number(b"PPid:"),
         uid: number(b"Uid:"),
-        modules: modules(maps),
-        // A kernel without seccomp has no such line. Where nothing was read, or not as far as that line, nobody knows.
-        seccomp: match number(b"Seccomp:") {
-            Some(mode) => mode != 0,
-            None => status.is_empty() || status.len() == room,
-        },
+        modules: maps.map(telling),
     }
 }
 
@@ -111,7 +112,11 @@ impl Facts<'_> {
             Some(modules) => line.texts("modules", modules.iter()),
             None => line.null("modules"),
         };
-        line.text("cwd", self.cwd).text("host", self.host);
+        match self.cwd {
+            Some(cwd) => line.text("cwd", cwd),
+            None => line.null("cwd"),
+        };
+        line.text("host", self.host);
         optional(line, "uid", self.uid);
         line.hex("started", started_ns).bool("forked", forked).str("policy", policy.name());
     }
@@ -152,23 +157,19 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// This process's; `None` where the system does not say, or the memory is too small to read that.
-fn modules(into: &mut [u8]) -> Option<Modules<'_>> {
-    Some(telling(sys::read_file(c"/proc/self/maps", into.get_mut(..MAPS)?)?))
+/// The files whose code is mapped, the program's first; one for each mapping.
+fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
+    maps.split(|&byte| byte == b'\n').filter_map(|line| {
+        // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
+        let (numbers, path) = line.split_at_checked(line.iter().position(|&byte| byte == b'/')?)?;
+        // A process can have thousands of mappings, and few of them are code.
+        numbers.split(|&byte| byte == b' ').nth(1)?.contains(&b'x').then_some(path)
+    })
 }
 
 fn telling(maps: &[u8]) -> Modules<'_> {
     let mut found = Modules { paths: [&[]; MODULES], len: 0 };
-    for line in maps.split(|&byte| byte == b'\n') {
-        // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
-        let Some((numbers, path)) = line.iter().position(|&byte| byte == b'/').and_then(|slash| line.split_at_checked(slash))
-        else {
-            continue;
-        };
-        // A process can have thousands of mappings, and few of them are code.
-        if !numbers.split(|&byte| byte == b' ').nth(1).is_some_and(|rights| rights.contains(&b'x')) {
-            continue;
-        }
+    for path in code(maps) {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
         let has = |part: &&[u8]| name.windows(part.len().max(1)).any(|window| window.eq_ignore_ascii_case(part));
         let directory = path.windows(TELLING_DIRECTORY.len()).any(|window| window == TELLING_DIRECTORY);
@@ -184,7 +185,7 @@ mod tests {
     use super::super::line::{Fixed, Length, Sink};
     use super::*;
     use crate::memory::Mapping;
-    use crate::recorder::heap;
+    use crate::recorder::heap::unnoticed;
 
     #[test]
     fn what_tells_is_named_once() {
@@ -231,7 +232,7 @@ mod tests {
         build(&mut length);
         let mut memory = vec![0; length.0 + 1];
         let mut fixed = Fixed::new(&mut memory);
-        assert_eq!(heap::used(|| build(&mut fixed)), 0);
+        unnoticed(|| build(&mut fixed));
         assert_eq!(fixed.bytes().len(), length.0);
         String::from_utf8(fixed.bytes().to_vec()).unwrap()
     }
@@ -240,7 +241,7 @@ mod tests {
     fn this_process_is_described() {
         let mut scratch = Mapping::new(SCRATCH).unwrap();
         let mut facts = None;
-        assert_eq!(heap::used(|| facts = Some(read(scratch.bytes()))), 0);
+        unnoticed(|| facts = Some(read(scratch.bytes())));
         let facts = facts.unwrap();
         let text = line(&facts, SqlPolicy::Text);
         let ids = format!(r#""v":1,"pid":{},"ppid":{},"exe":""#, std::process::id(), std::os::unix::process::parent_id());
@@ -252,8 +253,41 @@ mod tests {
         let end =
             format!(r#""uid":{},"started":"0000000000000abc","forked":true,"policy":"text"}}"#, rustix::process::getuid().as_raw());
         assert!(text.contains(&format!(r#","cwd":"{}","host":""#, cwd.display())) && text.ends_with(&format!("{end}\n")), "{text}");
-        assert!(!facts.seccomp || std::fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:\t2"));
         assert!(line(&facts, SqlPolicy::Hash).contains(&format!(r#""argv":[{}],"#, argv[0])));
+    }
+
+    /// In a process of its own, whose filter ends it at `readlinkat`; that one needs no privilege.
+    #[test]
+    #[allow(unsafe_code)]
+    fn under_a_filter_of_system_calls_no_links_are_read() {
+        const CHILD: &str = "LOCKTRACE_TEST_FILTER";
+        if std::env::var_os(CHILD).is_none() {
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            let name = "recorder::process::tests::under_a_filter_of_system_calls_no_links_are_read";
+            let output = command.args(["--exact", name, "--test-threads=1"]).env(CHILD, "1").output().unwrap();
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && out.contains("1 passed"), "{}: {out}", output.status);
+            return;
+        }
+        let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_readlinkat as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        let exe = std::env::current_exe().unwrap();
+        // SAFETY: the program is whole and lives until the call returns; it changes this thread alone.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
+        let mut scratch = Mapping::new(SCRATCH).unwrap();
+        // Of this thread: the filter is on no other.
+        let facts = read(scratch.bytes());
+        assert_eq!((facts.exe, facts.cwd), (std::os::unix::ffi::OsStrExt::as_bytes(exe.as_os_str()), None));
+        assert!(line(&facts, SqlPolicy::Text).contains(r#""cwd":null,"#));
     }
 
     #[test]
@@ -261,9 +295,10 @@ mod tests {
         for len in [0, 1, 100, PATH, 10_000, 200_000, SCRATCH - 1] {
             let mut scratch = vec![0; len];
             let facts = read(&mut scratch);
-            assert!(facts.modules.is_none() && facts.exe.len() <= len, "{len}");
+            assert!(facts.modules.is_none(), "{len}");
+            // Nobody knows of a filter then.
+            assert!(facts.ppid.is_some() || (facts.exe.is_empty() && facts.cwd.is_none()), "{len}");
             assert_eq!(facts.ppid.is_some(), len >= 10_000, "{len}");
-            assert!(facts.ppid.is_some() || facts.seccomp, "{len}: not known");
             assert!(line(&facts, SqlPolicy::Text).contains(r#""modules":null"#));
         }
     }

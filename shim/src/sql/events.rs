@@ -49,7 +49,7 @@ impl Events {
                 }
             }),
             2 => nonzero(record.conn),
-            3 => text(texts::database(self.log, record.file)),
+            3 => text(self.log.database(record.file)),
             4 => words(into, |into| into.part("", format_args!("{}", record.kind))),
             5 => words(into, |into| asked(into, record)),
             6 if tells_result(record.kind) => words(into, |into| into.part("", format_args!("{}", record.rc))),

@@ -2,19 +2,19 @@
 #![forbid(unsafe_code)]
 
 use super::tables::{Rows, Value, integer, text};
-use crate::recorder::texts::{State, state};
+use crate::recorder::control::{Brief, brief};
 use crate::vfs::live;
 
 /// The row.
 #[derive(Debug)]
 pub(super) struct Status {
-    state: State,
+    state: Brief,
     open_files: usize,
 }
 
 /// As it is now.
 pub(super) fn status() -> Option<Rows> {
-    Some(Rows::Status(Status { state: state(), open_files: live::open_files() }))
+    Some(Rows::Status(Status { state: brief(), open_files: live::open_files() }))
 }
 
 impl Status {

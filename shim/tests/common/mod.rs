@@ -82,7 +82,7 @@ pub fn record_into(dir: &Path) -> Installed {
 
 /// The same with a limit and a policy.
 pub fn record_with(dir: &Path, limit: u64, sql: SqlPolicy) -> Installed {
-    locktrace::recorder::configure(Config { dir: dir.to_owned(), limit, sql });
+    locktrace::recorder::configure(Config { dir: dir.to_owned(), limit, sql }).unwrap();
     install_as("locktrace", None, true).unwrap()
 }
 
@@ -110,7 +110,9 @@ impl Trace {
                 Err(_) => unreadable += 1,
             }
         }
-        let names = std::fs::read_to_string(ring.with_extension("names")).unwrap().lines().map(str::to_owned).collect();
+        let names = String::from_utf8(std::fs::read(ring.with_extension("names")).unwrap()).unwrap();
+        // The file is longer than what was written, and the rest is NULs.
+        let names = names.trim_end_matches('\0').lines().map(str::to_owned).collect();
         Trace { header, records, unreadable, names }
     }
 
@@ -148,6 +150,8 @@ pub fn own_trace(dir: &Path, pid: u32) -> Trace {
 }
 
 const CHILD: &str = "LOCKTRACE_TEST_ALONE";
+/// Where its notes go.
+const NOTES: &str = "notes.jsonl";
 
 /// Runs the test of this name in a process of its own, in a fresh directory, and hands that to `check` with its output.
 ///
@@ -163,10 +167,12 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
         return;
     }
     let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(NOTES), "").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .args(words)
         .env(CHILD, dir.path())
+        .env("LOCKTRACE_NOTES", dir.path().join(NOTES))
         .env_remove("LOCKTRACE_DIR")
         .env_remove("RUST_BACKTRACE")
         .current_dir(dir.path())
@@ -176,22 +182,27 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
     check(dir.path(), &output);
 }
 
-/// A check for [`alone`]: the process ended well and said nothing on stderr.
-pub fn quiet(_: &Path, output: &Output) {
+/// The process ended well and wrote nothing on standard error.
+fn well(output: &Output) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
     assert!(out.contains("1 passed"), "the test of this name did not run: {out}");
     assert_eq!(err, "");
 }
 
-/// A check for [`alone`]: the process ended well and said exactly one line on stderr, which it returns.
-pub fn one_line(output: &Output) -> String {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    assert!(out.contains("1 passed"), "the test of this name did not run: {out}");
-    assert_eq!(err.matches('\n').count(), 1, "{err:?}");
-    assert!(err.starts_with("locktrace: ") && err.ends_with('\n'), "{err:?}");
-    err.into_owned()
+/// A check for [`alone`]: the process ended well, and there are no notes.
+pub fn quiet(dir: &Path, output: &Output) {
+    well(output);
+    assert_eq!(std::fs::read_to_string(dir.join(NOTES)).unwrap(), "");
+}
+
+/// A check for [`alone`]: the process ended well, and there is exactly one note, which it returns.
+pub fn one_note(dir: &Path, output: &Output) -> String {
+    well(output);
+    let notes = std::fs::read_to_string(dir.join(NOTES)).unwrap();
+    assert_eq!(notes.matches('\n').count(), 1, "{notes:?}");
+    assert!(notes.starts_with(r#"{"t":"note","pid":"#) && notes.ends_with("}\n"), "{notes:?}");
+    notes
 }
 
 /// A little work that takes every kind of lock, on a new connection; returns what the application saw.

@@ -1,17 +1,22 @@
-//! Files of `/proc` read on descriptors that are the program's: held for as short as can be, and not at all where they are short.
+//! Files of `/proc` read on descriptors that are the program's: one at a time, as briefly as can be, and not at all where they are short.
 //!
 //! While a file of ours is open, the program has one descriptor less. Near its limit (`RLIMIT_NOFILE`) an open of its own can fail because of
-//! that. So after an open that came close to the limit the file is closed at once, and nothing is asked for the next [`PAUSE`].
+//! that. So after the first open it is counted how many are left: with fewer than [`LEFT`] the file is closed at once, and nothing is asked for
+//! the next [`PAUSE`].
+//!
+//! They are counted by `fcntl(F_DUPFD_CLOEXEC)`: SQLite never calls `getrlimit`, so a filter of system calls need not expect it. Only our own
+//! file is copied. Closing a copy of a descriptor of the program's would drop its POSIX locks.
 #![forbid(unsafe_code)]
 
 use crate::clock;
-use rustix::fd::{AsRawFd, OwnedFd};
+use crate::sys::Fd;
+use rustix::fd::AsRawFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Descriptors that must be left to the program above ours.
+/// Descriptors that must be left to the program beside ours.
 const LEFT: i32 = 16;
 /// For how long nothing is asked after they were short, in nanoseconds.
 const PAUSE: u64 = 10_000_000_000;
@@ -29,30 +34,47 @@ fn short() -> &'static str {
     "descriptors are short"
 }
 
-fn open(path: &CStr) -> Result<OwnedFd, &'static str> {
+fn open(path: &CStr) -> Result<Fd, &'static str> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(Errno::MFILE) => return Err(short()),
-        Err(error) => return Err(reason(error)),
-    };
-    // The one call that compares with the limit; it asks for the lowest free descriptor from there on, and the copy is closed at once.
-    match rustix::io::fcntl_dupfd_cloexec(&file, file.as_raw_fd().saturating_add(LEFT)) {
-        Ok(_) => Ok(file),
-        Err(Errno::MFILE | Errno::INVAL) => {
-            drop(file);
-            Err(short())
-        }
+    match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(file) => Ok(Fd::from(file)),
+        Err(Errno::MFILE) => Err(short()),
         Err(error) => Err(reason(error)),
     }
 }
 
-/// The beginning of a file, as much of it as `into` holds; or why not.
-pub(super) fn read<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
+/// Whether at least [`LEFT`] descriptors are free beside this one. Each is taken for a moment, one after another: the numbers above are those
+/// that the program gets last.
+fn are_left(file: &Fd) -> bool {
+    let mut from = file.as_raw_fd();
+    (0..LEFT).all(|_| match rustix::io::fcntl_dupfd_cloexec(file, from.saturating_add(1)).map(Fd::from) {
+        Ok(copy) => {
+            from = copy.as_raw_fd();
+            true
+        }
+        Err(_) => false,
+    })
+}
+
+/// The beginning of the first file that is asked for, or why not.
+pub(super) fn read_first<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
     let file = open(path)?;
+    if !are_left(&file) {
+        drop(file);
+        return Err(short());
+    }
+    fill(&file, into)
+}
+
+/// The beginning of a file, as much of it as `into` holds; or why not. For files after the first one, which is closed by now.
+pub(super) fn read<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
+    fill(&open(path)?, into)
+}
+
+fn fill<'a>(file: &Fd, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
     let mut len = 0;
     while let Some(room) = into.get_mut(len..).filter(|room| !room.is_empty()) {
-        match rustix::io::read(&file, room) {
+        match rustix::io::read(file, room) {
             Ok(0) => break,
             Ok(n) => len += n,
             Err(Errno::INTR) => {}

@@ -1,0 +1,190 @@
+//! The tables for SQL: a program does not notice them, and where memory is short they answer `SQLITE_NOMEM`. Each case in a process of its own.
+#![allow(missing_docs)]
+#![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
+
+mod common;
+#[path = "../src/recorder/heap.rs"]
+mod heap;
+
+use common::sql::{ask, load, one, open};
+use common::{alone, quiet};
+use rusqlite::{Connection, ffi};
+use std::ffi::{CString, OsStr, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+const TABLES: [&str; 3] = ["locktrace_locks", "locktrace_events", "locktrace_status"];
+
+/// Connections with a writer, somebody refused, and a path that is no text.
+fn busy(dir: &Path) -> Vec<Connection> {
+    let db = dir.join("a.db");
+    let all = vec![open(&db), open(&db), open(&dir.join(OsStr::from_bytes(b"\xff\xc3.db")))];
+    all[0].execute_batch("CREATE TABLE t(v); PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+    all[1].execute_batch("INSERT INTO t VALUES (2)").unwrap_err();
+    all[2].execute_batch("CREATE TABLE t(v); BEGIN EXCLUSIVE").unwrap();
+    all
+}
+
+/// A statement, prepared; or what went wrong.
+fn prepare(connection: &Connection, sql: &CString) -> Result<*mut ffi::sqlite3_stmt, c_int> {
+    let mut statement = std::ptr::null_mut();
+    match unsafe { ffi::sqlite3_prepare_v2(connection.handle(), sql.as_ptr(), -1, &mut statement, std::ptr::null_mut()) } {
+        ffi::SQLITE_OK => Ok(statement),
+        rc => Err(rc),
+    }
+}
+
+/// Every cell of every row of a statement, as text: how many rows, and the last result. Uses no heap itself.
+fn run(statement: *mut ffi::sqlite3_stmt) -> (u32, c_int) {
+    let mut rows = 0;
+    loop {
+        match unsafe { ffi::sqlite3_step(statement) } {
+            ffi::SQLITE_ROW => rows += 1,
+            rc => return (rows, rc),
+        }
+        for column in 0..unsafe { ffi::sqlite3_column_count(statement) } {
+            unsafe { ffi::sqlite3_column_text(statement, column) };
+        }
+    }
+}
+
+#[test]
+fn a_program_does_not_notice_that_rows_are_made() {
+    let body = |dir: &Path| {
+        let loader = load(dir);
+        let _busy = busy(dir);
+        for table in TABLES {
+            let sql = CString::new(format!("SELECT * FROM {table}")).unwrap();
+            let statement = prepare(&loader, &sql).unwrap();
+            let mut whole = (0, 0);
+            heap::unnoticed(|| whole = run(statement));
+            assert!(whole.0 > 0 && whole.1 == ffi::SQLITE_DONE, "{table}: {whole:?}");
+            heap::unnoticed(|| assert_eq!(unsafe { ffi::sqlite3_finalize(statement) }, ffi::SQLITE_OK));
+        }
+        // Declaring the tables on another connection, and connecting to them.
+        let sql = CString::new("SELECT * FROM locktrace_status").unwrap();
+        let mut rows = (0, 0);
+        let other = || {
+            let mut db = std::ptr::null_mut();
+            assert_eq!(unsafe { ffi::sqlite3_open(c":memory:".as_ptr(), &mut db) }, ffi::SQLITE_OK);
+            let mut statement = std::ptr::null_mut();
+            unsafe { ffi::sqlite3_prepare_v2(db, sql.as_ptr(), -1, &mut statement, std::ptr::null_mut()) };
+            rows = run(statement);
+            unsafe { ffi::sqlite3_finalize(statement) };
+            unsafe { ffi::sqlite3_close(db) };
+        };
+        heap::unnoticed(other);
+        assert_eq!(rows, (1, ffi::SQLITE_DONE));
+        let texts = "SELECT trim(sql, ' ;') FROM locktrace_locks WHERE sql LIKE '%BEGIN%' ORDER BY 1";
+        assert_eq!(ask(&loader, texts), ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"]);
+        let names = ask(&loader, "SELECT substr(database, -5), lock FROM locktrace_locks WHERE connection = 3");
+        assert_eq!(names, ["\u{fffd}\u{fffd}.db|EXCLUSIVE"]);
+    };
+    alone("a_program_does_not_notice_that_rows_are_made", body, quiet);
+}
+
+/// SQLite's own allocator, with a request that fails: which one, counted down to 0.
+static UNTIL: AtomicI64 = AtomicI64::new(i64::MAX);
+static mut BEHIND: Option<ffi::sqlite3_mem_methods> = None;
+
+fn fails() -> bool {
+    UNTIL.fetch_sub(1, Ordering::Relaxed) == 0
+}
+
+unsafe extern "C" fn malloc(n: c_int) -> *mut c_void {
+    if fails() { std::ptr::null_mut() } else { unsafe { BEHIND.unwrap().xMalloc.unwrap()(n) } }
+}
+
+unsafe extern "C" fn realloc(memory: *mut c_void, n: c_int) -> *mut c_void {
+    if fails() { std::ptr::null_mut() } else { unsafe { BEHIND.unwrap().xRealloc.unwrap()(memory, n) } }
+}
+
+#[test]
+fn whatever_request_sqlite_refuses_the_answer_is_nomem() {
+    let body = |dir: &Path| {
+        unsafe {
+            let mut methods = std::mem::zeroed::<ffi::sqlite3_mem_methods>();
+            assert_eq!(ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, &raw mut methods), ffi::SQLITE_OK);
+            BEHIND = Some(methods);
+            methods.xMalloc = Some(malloc);
+            methods.xRealloc = Some(realloc);
+            assert_eq!(ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw mut methods), ffi::SQLITE_OK);
+        }
+        let loader = load(dir);
+        let _busy = busy(dir);
+        for table in TABLES {
+            let sql = CString::new(format!("SELECT * FROM {table}")).unwrap();
+            let (mut refused, mut inside) = (0, 0);
+            for n in 0.. {
+                // A connection that has never asked: it connects to the table, too.
+                let mut db = std::ptr::null_mut();
+                assert_eq!(unsafe { ffi::sqlite3_open(c":memory:".as_ptr(), &mut db) }, ffi::SQLITE_OK);
+                UNTIL.store(n, Ordering::Relaxed);
+                let mut statement = std::ptr::null_mut();
+                let rc = unsafe { ffi::sqlite3_prepare_v2(db, sql.as_ptr(), -1, &mut statement, std::ptr::null_mut()) };
+                let rc = if rc == ffi::SQLITE_OK { run(statement).1 } else { rc };
+                let unspent = UNTIL.swap(i64::MAX, Ordering::Relaxed) >= 0;
+                inside += u32::from(!statement.is_null() && rc == ffi::SQLITE_NOMEM);
+                unsafe { ffi::sqlite3_finalize(statement) };
+                assert_eq!(unsafe { ffi::sqlite3_close(db) }, ffi::SQLITE_OK);
+                if unspent {
+                    assert_eq!(rc, ffi::SQLITE_DONE);
+                    break;
+                }
+                // Some requests SQLite can do without.
+                assert!(rc == ffi::SQLITE_NOMEM || rc == ffi::SQLITE_DONE, "{table}: request {n}: {rc}");
+                refused += u32::from(rc == ffi::SQLITE_NOMEM);
+            }
+            assert!(refused > 5 && inside > 0, "{table}: {refused} {inside}");
+            assert_ne!(ask(&loader, &format!("SELECT * FROM {table}")), [""; 0]);
+        }
+        // Opening: the tables are given to each new connection.
+        for n in 0.. {
+            UNTIL.store(n, Ordering::Relaxed);
+            let mut db = std::ptr::null_mut();
+            let rc = unsafe { ffi::sqlite3_open(c":memory:".as_ptr(), &mut db) };
+            let unspent = UNTIL.swap(i64::MAX, Ordering::Relaxed) >= 0;
+            unsafe { ffi::sqlite3_close(db) };
+            assert!(rc == ffi::SQLITE_OK || rc == ffi::SQLITE_NOMEM, "{n}: {rc}");
+            if unspent {
+                assert_eq!(rc, ffi::SQLITE_OK);
+                break;
+            }
+        }
+    };
+    alone("whatever_request_sqlite_refuses_the_answer_is_nomem", body, quiet);
+}
+
+#[test]
+fn where_the_kernel_has_no_memory_for_rows_the_answer_is_nomem() {
+    let body = |dir: &Path| {
+        let loader = load(dir);
+        let _busy = busy(dir);
+        for (table, needs) in TABLES.iter().zip([true, true, false]) {
+            let statement = prepare(&loader, &CString::new(format!("SELECT * FROM {table}")).unwrap()).unwrap();
+            run(statement);
+            unsafe { ffi::sqlite3_reset(statement) };
+            let limit = |soft| {
+                let limit = libc::rlimit { rlim_cur: soft, rlim_max: libc::RLIM_INFINITY };
+                assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+            };
+            let mut without = (0, 0);
+            let without_memory = || {
+                // From here on nothing more is mapped.
+                limit(1 << 20);
+                without = run(statement);
+                limit(libc::RLIM_INFINITY);
+            };
+            assert_eq!(heap::used(without_memory), 0);
+            let expected = if needs { (0, ffi::SQLITE_NOMEM) } else { (1, ffi::SQLITE_DONE) };
+            assert_eq!(without, expected, "{table}");
+            unsafe { ffi::sqlite3_reset(statement) };
+            let (rows, rc) = run(statement);
+            assert!(rows > 0 && rc == ffi::SQLITE_DONE, "{table}: {rc}");
+            unsafe { ffi::sqlite3_finalize(statement) };
+        }
+        assert_eq!(one(&loader, "SELECT count(*) FROM locktrace_locks"), "3");
+    };
+    alone("where_the_kernel_has_no_memory_for_rows_the_answer_is_nomem", body, quiet);
+}
