@@ -32,6 +32,8 @@ mod memory;
 mod shape;
 mod symbols;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use image::Module;
 pub use loader::{Generation, LinkMap, generation};
@@ -113,7 +115,9 @@ fn inspect<M: Memory>(
     let mut places = [(0, Ok(())); MOST];
     let mut count = 0;
     shape::search(image, &mut |at, verdict| {
-        if let Some(free) = places.get_mut(count) {
+        // Segments may overlap, and show the same objects twice.
+        let known = places.iter().take(count).any(|(place, _)| *place == at);
+        if let Some(free) = places.get_mut(count).filter(|_| !known) {
             *free = (at, verdict);
             count += 1;
         }

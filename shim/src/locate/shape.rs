@@ -77,7 +77,7 @@ pub fn search<M: Memory>(image: &Image<M>, report: &mut dyn FnMut(usize, Result<
 const CHUNK: usize = 256;
 
 /// Each place in a range where an object's three integers stand. Parts that cannot be read have none.
-fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn FnMut(usize, usize)) {
+pub fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn FnMut(usize, usize)) {
     let Some(mut at) = range.start.checked_next_multiple_of(8) else { return };
     let mut last = 0;
     while let Some(left) = range.end.checked_sub(at).map(|left| left / 8).filter(|left| *left > 0) {
