@@ -5,6 +5,7 @@ use super::super::memory::Memory;
 use super::super::shape::{ARRAY, SIZE, search};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -119,13 +120,21 @@ impl Memory for Loaded {
     }
 }
 
+/// Programs can be executed, and libraries have a name; to open everything would take minutes.
+fn may_be_loaded(entry: &std::fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    let library = [".so", ".node"].iter().any(|end| name.ends_with(end)) || name.contains(".so.");
+    library || entry.metadata().is_ok_and(|data| data.permissions().mode() & 0o111 != 0)
+}
+
 fn files(directory: &Path, into: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             files(&entry.path(), into);
-        } else if kind.is_file() {
+        } else if kind.is_file() && may_be_loaded(&entry) {
             into.push(entry.path());
         }
     }
