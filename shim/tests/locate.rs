@@ -8,6 +8,7 @@ use locktrace::api::Api;
 use locktrace::locate::{self, Found, Module, Refused};
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What `scan` visits is the process's; other tests load and unload.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -81,4 +82,47 @@ fn a_filter_leaves_modules_out() {
     let mut found = 0;
     let seen = locate::scan(&mut |module| !module.contains(here), &mut |_, _| found += 1);
     assert_eq!((found, seen), (0, locate::generation()));
+}
+
+#[test]
+fn another_namespace_is_looked_at_by_its_handle() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let before = scan().len();
+    let handle = unsafe { libc::dlmopen(libc::LM_ID_NEWLM, c"libsqlite3.so.0".as_ptr(), libc::RTLD_NOW) };
+    assert!(!handle.is_null());
+    assert_eq!(scan().len(), before, "the loader's list is that of our namespace");
+    let mut found = Vec::new();
+    unsafe { locate::scan_namespace(handle.cast(), &mut |module, result| found.push((*module, result))) };
+    let [(module, Ok(found))] = found[..] else { panic!("{found:?}") };
+    let version = unsafe { libc::dlsym(handle, c"sqlite3_libversion".as_ptr()) };
+    assert!(module.contains(version as usize));
+    assert_eq!(unsafe { locate::api(&found) }.unwrap().libversion as *const c_void, version);
+    assert_eq!(unsafe { libc::dlclose(handle) }, 0);
+}
+
+/// The loader unmaps a module only when nobody is in its list.
+#[test]
+fn modules_come_and_go_during_the_search() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let handle = unsafe { libc::dlopen(c"libsqlite3.so.0".as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+                    assert!(!handle.is_null());
+                    assert_eq!(unsafe { libc::dlclose(handle) }, 0);
+                }
+            });
+        }
+        let mut with = 0;
+        for _ in 0..500 {
+            let all = scan();
+            // A module that is being loaded has its objects, and may not be relocated yet.
+            assert!(all.iter().all(|(_, result)| matches!(result, Ok(_) | Err(Refused::NotRelocated))), "{all:?}");
+            with += usize::from(all.len() > 1);
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{with} of 500 scans met it");
+    });
 }

@@ -129,14 +129,12 @@ fn symbols(
         for symbol in bytes.chunks_exact(SYMBOL) {
             let Some(address) = function(image, symbol) else { continue };
             let name = half(symbol, 0)? as usize;
+            let fits = |len: usize| name.checked_add(len).is_some_and(|end| end <= text_size);
             let mut prefix = [0; 8];
-            if name.checked_add(64).is_none_or(|end| end > text_size)
-                || !memory.copy(text + name, &mut prefix)
-                || &prefix != b"sqlite3_"
-            {
+            if !fits(prefix.len()) || !memory.copy(text + name, &mut prefix) || &prefix != b"sqlite3_" {
                 continue;
             }
-            for (_, place) in names.iter_mut().filter(|(wanted, _)| memory.is(text + name, wanted)) {
+            for (_, place) in names.iter_mut().filter(|(wanted, _)| fits(wanted.len()) && memory.is(text + name, wanted)) {
                 if *place != 0 && *place != address {
                     return None;
                 }

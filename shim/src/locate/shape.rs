@@ -77,7 +77,7 @@ pub fn search<M: Memory>(image: &Image<M>, report: &mut dyn FnMut(usize, Result<
 const CHUNK: usize = 256;
 
 /// Each place in a range where an object's three integers stand. Parts that cannot be read have none.
-fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn FnMut(usize, usize)) {
+pub fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn FnMut(usize, usize)) {
     let Some(mut at) = range.start.checked_next_multiple_of(8) else { return };
     let mut last = 0;
     while let Some(left) = range.end.checked_sub(at).map(|left| left / 8).filter(|left| *left > 0) {
@@ -144,8 +144,7 @@ fn judge<M: Memory>(image: &Image<M>, at: usize) -> Option<Result<(), Refused>> 
             *word = super::image::word(bytes, 8 * index)?;
         }
     }
-    // Before it is relocated, a pointer is zero or an offset in the file.
-    if image.bias != 0 && words.iter().all(|object| raw(image, object[field::NAME]) && raw(image, object[field::OPEN])) {
+    if words.iter().any(|object| raw(image, object[field::NAME])) {
         return Some(Err(Refused::NotRelocated));
     }
     if !words.iter().zip(NAMES).all(|(object, name)| image.is(object[field::NAME], name)) {
@@ -154,24 +153,25 @@ fn judge<M: Memory>(image: &Image<M>, at: usize) -> Option<Result<(), Refused>> 
     Some(coverable(image, at, &words))
 }
 
-/// Whether a pointer has not been relocated.
+/// Whether a pointer may be one that the loader has not come to yet: then it is zero, or still an offset in the module.
 fn raw<M: Memory>(image: &Image<M>, pointer: usize) -> bool {
-    let extent = image.extent();
-    !image.contains(pointer) && pointer <= extent.end.wrapping_sub(image.bias)
+    image.bias != 0 && !image.contains(pointer) && pointer <= image.extent().end.wrapping_sub(image.bias)
 }
 
 /// Whether the functions of the four objects are SQLite's own, and may be replaced.
 fn coverable<M: Memory>(image: &Image<M>, at: usize, words: &[[usize; field::END]; 4]) -> Result<(), Refused> {
     let [first, ..] = words;
-    for (index, &function) in words.iter().flat_map(|object| object.iter().enumerate().skip(field::OPEN)) {
-        if function == 0 && field::NEEDED.contains(&index) {
-            return Err(Refused::Mismatch);
+    let functions = || words.iter().flat_map(|object| first.iter().zip(object).enumerate().skip(field::OPEN));
+    for (index, (&common, &function)) in functions() {
+        let empty = function == 0 && !field::NEEDED.contains(&index);
+        if !empty && raw(image, function) || function != common && (raw(image, common) || raw(image, function)) {
+            return Err(Refused::NotRelocated);
         }
-        if function != 0 && !image.is_code(function) {
-            return Err(Refused::Foreign);
+        if !empty && !image.is_code(function) {
+            return Err(if function == 0 { Refused::Mismatch } else { Refused::Foreign });
         }
     }
-    if words.iter().any(|object| object.iter().skip(field::OPEN).ne(first.iter().skip(field::OPEN))) {
+    if functions().any(|(_, (common, function))| common != function) {
         return Err(Refused::Mismatch);
     }
     for &function in field::NEEDED.iter().filter_map(|&field| first.get(field)) {
@@ -180,7 +180,12 @@ fn coverable<M: Memory>(image: &Image<M>, at: usize, words: &[[usize; field::END
     // `pAppData` points to a pointer to the function that chooses the locking methods. It is the surest place to look for a jump table:
     // a type with a single function gets none, and at least two functions have this one's.
     for object in words {
-        let finder = image.word(object[field::APP_DATA]).ok_or(Refused::Unreadable)? as usize;
+        let data = object[field::APP_DATA];
+        let finder = image.word(data).map(|finder| finder as usize);
+        if raw(image, data) || finder.is_some_and(|finder| raw(image, finder)) {
+            return Err(Refused::NotRelocated);
+        }
+        let finder = finder.ok_or(Refused::Unreadable)?;
         if !image.is_code(finder) {
             return Err(Refused::Mismatch);
         }

@@ -4,7 +4,7 @@
 //! grows at its end. Every SQLite that can load extensions has it, stripped or not. It is recognised in two steps:
 //!
 //! 1. Its silhouette: functions in the slots that no build option empties, and null in the slot of a function removed in 2005. That is
-//!    a look at the data alone, which code pages need not be read for.
+//!    a look at the data alone: no page of code is read for it.
 //! 2. What three of the functions return: slot 67 the version as a number, slot 66 the same version as text, slot 169 a source id. Their
 //!    code is read, not run.
 
@@ -12,6 +12,7 @@ use super::code::{Returned, constant};
 use super::image::Image;
 use super::memory::Memory;
 use crate::api::{OLDEST, slot};
+use std::ops::Range;
 
 /// Slots that are looked at in the data. `sqlite3_stmt_readonly` is the last that every supported version has.
 const SLOTS: usize = slot::STMT_READONLY + 1;
@@ -46,9 +47,13 @@ const FILLED: [usize; 24] = [
 /// Was `sqlite3_global_recover`.
 const EMPTY: usize = 63;
 
-/// Words that are looked at together, beside the slots that reach beyond them.
-const CHUNK: usize = 256;
-const WORDS: usize = CHUNK + SLOTS;
+/// Words from one probe to the next.
+const STRIDE: usize = 46;
+/// Probes that a table surely covers, wherever it begins.
+const COVERED: usize = SLOTS / STRIDE;
+const _: () = assert!(COVERED == 4);
+/// Where a table may begin that the last few probes met, and its slots.
+const WORDS: usize = STRIDE + SLOTS;
 
 /// What came of the search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,50 +64,59 @@ pub enum Search {
     Nothing,
     /// Several: the module has more than one SQLite.
     Several,
-    /// It took too long.
+    /// `go_on` said no.
     OutOfTime,
 }
 
-/// Looks for the table in a module's data; `go_on` is asked now and then.
+/// Looks for the table in a module's data; `go_on` is asked for each page.
+///
+/// Programs have 100 MB among which it can be. A table is 186 words of which each is null or the address of code, so one word in 46 is
+/// looked at, and only where four in a row are such words, all that lie between.
 pub fn search<M: Memory>(image: &Image<M>, go_on: &mut dyn FnMut() -> bool) -> Search {
     let mut found = Search::Nothing;
     image.tables(&mut |range| {
         let Some(mut at) = range.start.checked_next_multiple_of(8) else { return };
-        while let Some(left) = range.end.checked_sub(at).map(|left| left / 8).filter(|left| *left >= SLOTS) {
-            if found == Search::OutOfTime || !go_on() {
-                found = Search::OutOfTime;
-                return;
+        let (first, mut in_a_row, mut page) = (at, 0, 0);
+        while found != Search::OutOfTime && range.end.checked_sub(at).is_some_and(|left| left >= 8) {
+            if at / 4096 != page {
+                page = at / 4096;
+                if !go_on() {
+                    found = Search::OutOfTime;
+                    return;
+                }
             }
-            let words = left.min(WORDS);
-            let mut bytes = [0; 8 * WORDS];
-            let Some(bytes) = bytes.get_mut(..8 * words) else { return };
-            if image.memory.copy(at, bytes) {
-                silhouettes(image, bytes, &mut |index| {
-                    let table = at.saturating_add(8 * index);
-                    if is_table(image, table) {
+            let plausible = |word| word == 0 || image.is_code(word as usize);
+            in_a_row = if image.memory.word(at).is_some_and(plausible) { in_a_row + 1 } else { 0 };
+            if in_a_row >= COVERED {
+                // A table that this probe is the fourth in begins at most a stride before the first of the four.
+                let start = at.saturating_sub(8 * (COVERED * STRIDE - 1)).max(first);
+                silhouettes(image, start..range.end, &mut |table| {
+                    if is_table(image, table) && found != Search::Found(table) {
                         found = if found == Search::Nothing { Search::Found(table) } else { Search::Several };
                     }
                 });
             }
-            let Some(next) = at.checked_add(8 * CHUNK) else { return };
+            let Some(next) = at.checked_add(8 * STRIDE) else { return };
             at = next;
         }
     });
     found
 }
 
-/// Calls with the number of each word, of the first [`CHUNK`], at which a table may begin.
-fn silhouettes<M: Memory>(image: &Image<M>, bytes: &[u8], candidate: &mut dyn FnMut(usize)) {
+/// Calls with the address of each of the next [`STRIDE`] words at which a table may begin.
+fn silhouettes<M: Memory>(image: &Image<M>, range: Range<usize>, candidate: &mut dyn FnMut(usize)) {
+    let left = range.end.saturating_sub(range.start) / 8;
+    let mut bytes = [0; 8 * WORDS];
+    let Some(bytes) = bytes.get_mut(..8 * left.min(WORDS)) else { return };
+    if !image.memory.copy(range.start, bytes) {
+        return;
+    }
     let (words, _) = bytes.as_chunks::<8>();
-    let extent = image.extent();
-    for (index, slots) in words.windows(SLOTS).enumerate().take(CHUNK) {
+    for (index, slots) in words.windows(SLOTS).enumerate().take(STRIDE) {
         let value = |slot: usize| slots.get(slot).map_or(0, |word| u64::from_ne_bytes(*word) as usize);
         // In this order one comparison is enough nearly always.
-        if value(EMPTY) == 0
-            && FILLED.iter().all(|&slot| extent.contains(&value(slot)))
-            && FILLED.iter().all(|&slot| image.is_code(value(slot)))
-        {
-            candidate(index);
+        if value(EMPTY) == 0 && value(EMPTY + 1) != 0 && FILLED.iter().all(|&slot| image.is_code(value(slot))) {
+            candidate(range.start.saturating_add(8 * index));
         }
     }
 }
