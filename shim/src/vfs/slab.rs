@@ -8,6 +8,7 @@
 
 use super::file::File;
 use crate::memory::{self, Mapping};
+use crate::recorder::notice;
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -38,8 +39,6 @@ static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicU32 = AtomicU32::new(0);
 /// The free place that is taken next, and one, in the lower half; the count of changes in the upper.
 static FREE: AtomicU64 = AtomicU64::new(0);
-/// Files that were opened while every place was taken: they are not traced.
-static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// The file whose place is at this address; `None` for any other address.
 #[inline(always)]
@@ -85,11 +84,6 @@ pub(super) fn open_files() -> impl Iterator<Item = (&'static File, u32)> {
     places.filter_map(|address| at(address as *const File)).map(|file| (file, life(file))).filter(|(_, life)| life % 2 == 1)
 }
 
-/// Files that could not be traced for want of a place.
-pub(super) fn refused() -> u64 {
-    REFUSED.load(Ordering::Relaxed)
-}
-
 /// A place that is nobody else's, and has no file yet. Dropped, it is free again.
 pub(super) struct Claim(*mut Place);
 
@@ -97,7 +91,10 @@ pub(super) struct Claim(*mut Place);
 pub(super) fn claim() -> Option<Claim> {
     let place = free().or_else(fresh);
     if place.is_none() {
-        REFUSED.fetch_add(1, Ordering::Relaxed);
+        notice::once(
+            notice::Kind::Lost,
+            format_args!("more files are open at once than can be traced, or there is no memory for them"),
+        );
     }
     place.map(Claim)
 }
