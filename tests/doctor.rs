@@ -225,15 +225,18 @@ fn texts_of_a_sqlite_without_symbols() {
             "const char *volatile t[] = {{\"SQLite format 3\", \"unix-excl\", \"unix-dotfile\", {more}}}; int main(void) {{ return !t[0]; }}"
         )
     };
-    if !place.built(&texts("\"built with SQLITE_OMIT_LOAD_EXTENSION\""), &[]) {
+    let loads = "\"unable to open shared library [%.*s]\"";
+    if !place.built(&texts(&format!("\"built with SQLITE_OMIT_LOAD_EXTENSION\", {loads}")), &[]) {
         return;
     }
     let (code, found) = ask(&place, &["--", "./main"]);
     assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "may work"), "{found}");
     assert_eq!(found["libraries"][0]["symbols"], "inside, hidden");
-    assert!(place.built(&texts("\"OMIT_LOAD_EXTENSION\""), &[]));
-    let (_, found) = ask(&place, &["--", "./main"]);
-    assert_eq!(way(&found, "extension").0, "no", "{found}");
+    for omits in [&format!("\"OMIT_LOAD_EXTENSION\", {loads}"), "\"\""] {
+        assert!(place.built(&texts(omits), &[]));
+        let (_, found) = ask(&place, &["--", "./main"]);
+        assert_eq!((way(&found, "run").0, way(&found, "extension").0), ("works", "no"), "{found}");
+    }
     // A tool that reads database files.
     assert!(place.built("const char *volatile t = \"SQLite format 3\"; int main(void) { return !t; }", &[]));
     let (_, found) = ask(&place, &["--", "./main"]);

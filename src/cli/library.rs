@@ -77,25 +77,22 @@ pub(super) fn preload(library: &Path) -> OsString {
     list
 }
 
-/// The name of this user's directory in a place that all users share.
-fn own_name() -> String {
-    format!("locktrace-{}", rustix::process::geteuid().as_raw())
-}
-
 /// The user's cache, then the temporary files.
 fn caches() -> Vec<PathBuf> {
     // By the XDG specification, a relative path is to be ignored.
     let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
     let mut places: Vec<PathBuf> = cache.map(|cache| cache.join("locktrace")).into_iter().collect();
-    places.push(std::env::temp_dir().join(own_name()));
-    places.push(Path::new("/tmp").join(own_name()));
+    let private = format!("locktrace-{}", rustix::process::geteuid().as_raw());
+    places.push(std::env::temp_dir().join(&private));
+    places.push(Path::new("/tmp").join(private));
     places
 }
 
 /// Directories that every user can look into. A sandbox (bwrap, for one) often replaces /tmp and /dev, and keeps /var.
 fn shared_places() -> Vec<PathBuf> {
-    ["/var/tmp", "/tmp", "/dev/shm"].map(|place| Path::new(place).join(own_name())).into()
+    let name = format!("locktrace-lib-{}", rustix::process::geteuid().as_raw());
+    ["/var/tmp", "/tmp", "/dev/shm"].map(|place| Path::new(place).join(&name)).into()
 }
 
 fn unpack_below(place: &Path, bytes: &[u8], readers: Readers) -> io::Result<PathBuf> {
@@ -103,6 +100,7 @@ fn unpack_below(place: &Path, bytes: &[u8], readers: Readers) -> io::Result<Path
     // Nothing is made where it could not be used.
     if let Some(there) = place.ancestors().skip(1).find(|dir| dir.exists()) {
         cannot_be_replaced(&there.canonicalize()?.join("new"), readers)?;
+        can_be_executed(there)?;
     }
     DirBuilder::new().recursive(true).mode(mode).create(place)?;
     // Without links: what is checked below is what the loader is given.
@@ -177,6 +175,14 @@ fn cannot_be_replaced(path: &Path, readers: Readers) -> io::Result<()> {
         if readers == Readers::All && meta.mode() & 0o001 == 0 {
             return Err(denied(format!("other users cannot look into {}", dir.display())));
         }
+    }
+    Ok(())
+}
+
+/// Accepts a directory from which a program can load a library.
+fn can_be_executed(dir: &Path) -> io::Result<()> {
+    if rustix::fs::statvfs(dir)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(denied("it is mounted noexec, and no program can load a library from there".to_owned()));
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ fn who(note: &Note) -> String {
 
 fn its_sqlite(note: &Note) -> String {
     if note.module.is_empty() || note.module == note.exe {
-        "the SQLite inside it".to_owned()
+        "the SQLite inside".to_owned()
     } else {
         format!("the SQLite in {}", shown(&note.module))
     }
@@ -93,15 +93,18 @@ pub(super) fn nothing(notes: &[Note], name: &str, status: ExitStatus, explained:
         }
         return why;
     }
-    if let Some(note) = first(Kind::Covered) {
-        let version =
-            if without_sql(note) || note.why.is_empty() { String::new() } else { format!(", version {}", shown(&note.why)) };
-        let sqlite = its_sqlite(note);
-        return format!(
-            "no trace: {}: {sqlite}{version}, was ready to be traced, and no database was opened{}",
-            who(note),
-            ended(status)
-        );
+    let covered: Vec<String> = notes.iter().filter(|note| note.kind == Kind::Covered).map(ready).collect();
+    if !covered.is_empty() {
+        let mut why =
+            format!("no trace: no database was opened. Ready to be traced was {}", covered[..covered.len().min(3)].join(", and "));
+        if let Some(more) = covered.len().checked_sub(3).filter(|more| *more > 0) {
+            why.push_str(&format!(", and {more} more"));
+        }
+        if first(Kind::NotCovered).is_some() {
+            why.push_str(". One that cannot be traced may have opened a database (a line above says which)");
+        }
+        why.push_str(&ended(status));
+        return why;
     }
     if first(Kind::NotCovered).is_some() {
         return "no trace: the only SQLite that was found cannot be traced (a line above says why). If it can load SQLite extensions, \
@@ -121,6 +124,12 @@ pub(super) fn nothing(notes: &[Note], name: &str, status: ExitStatus, explained:
         why.push_str(&ended(status));
     }
     why
+}
+
+/// A SQLite that waited for a database.
+fn ready(note: &Note) -> String {
+    let version = if without_sql(note) || note.why.is_empty() { String::new() } else { format!(", version {}", shown(&note.why)) };
+    format!("{}{version}, in {}", its_sqlite(note), who(note))
 }
 
 /// How it ended, where that may be the reason.
@@ -181,10 +190,10 @@ mod tests {
             (std::slice::from_ref(&left), "the only SQLite that was found cannot be traced"),
             (
                 &[left.clone(), covered.clone()],
-                "the SQLite in /lib/s.so, version 3.50.1, was ready to be traced, and no database was opened",
+                "no database was opened. Ready to be traced was the SQLite in /lib/s.so, version 3.50.1, in /bin/x (pid 7). One that cannot be traced may",
             ),
             (&[covered.clone(), memory.clone()], "TEST"),
-            (&[memory, covered, left, failed], "recording failed"),
+            (&[memory, covered, left.clone(), failed], "recording failed"),
         ] {
             let why = why(notes);
             assert!(why.starts_with("no trace: ") && why.contains(says), "{why}");

@@ -30,9 +30,8 @@ fn the_reason_for_no_trace_is_the_one_that_was_noted() {
     for (script, lines) in [
         (
             &covered,
-            &[
-                "no trace: /usr/bin/x (pid N): the SQLite inside it, version 3.50.1, was ready to be traced, and no database was opened",
-            ][..],
+            &["no trace: no database was opened. Ready to be traced was the SQLite inside, version 3.50.1, in /usr/bin/x (pid N)"]
+                [..],
         ),
         (&memory, &["no trace: /usr/bin/python3.11 (pid N) opened only databases in memory or temporary ones."]),
         (

@@ -46,7 +46,10 @@ impl Script {
         }
         let mut texts = Reader::default();
         script.options = words.iter().filter(|word| *word == "--experimental-sqlite").cloned().collect();
-        script.file = scripts.iter().chain(&paths(words)).find(|file| is_script(file, host)).cloned();
+        // What a link leads to is what an interpreter sees. A tool such as npm is not the program that is asked about.
+        let tool = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "node_modules");
+        let real = |file: &PathBuf| file.canonicalize().ok().filter(|file| !tool(file));
+        script.file = scripts.iter().chain(&paths(words)).filter(|file| is_script(file, host)).find_map(real);
         match (&script.file, code(words, host)) {
             (_, Some(code)) => texts.add(Path::new("."), code),
             (Some(file), None) => texts.read(file),
@@ -55,7 +58,7 @@ impl Script {
             _ => {}
         }
         // `gunicorn app:main`, whose script is not the application.
-        if host == Host::Python && script.file.as_ref().is_some_and(|file| scripts.contains(file)) {
+        if host == Host::Python && scripts.iter().any(|named| named.canonicalize().ok() == script.file) {
             modules(words).iter().for_each(|module| texts.module(Path::new("."), module));
         }
         while let Some((dir, text)) = texts.waiting.pop() {

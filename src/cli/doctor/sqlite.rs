@@ -77,7 +77,7 @@ pub(super) fn wal_reset_exposed(version: &str) -> bool {
 pub(super) struct Embedded {
     /// Date, time and hash of the sources.
     pub source_id: Option<String>,
-    /// It was built without `sqlite3_load_extension`.
+    /// It was built without `sqlite3_load_extension`: by its options, or because what that function says when it fails is missing.
     pub omits_extensions: bool,
     /// The file was made by rustc.
     pub rust: bool,
@@ -102,10 +102,11 @@ pub(super) fn embedded(path: &Path) -> Option<Embedded> {
         (memmem::Finder::new(&function), memmem::Finder::new(&exclusive), memmem::Finder::new(&dotfile));
     // As an option of its own, and not as the end of a message about it.
     let omitted = memmem::Finder::new(&omitted);
+    let failed_load = memmem::Finder::new(b"unable to open shared library [");
     let date = memmem::Finder::new(b"20");
     let rustc = memmem::Finder::new(b"/rustc/");
     let mut found = Embedded::default();
-    let (mut has_header, mut has_function, mut has_exclusive, mut has_dotfile) = (false, false, false, false);
+    let (mut has_header, mut has_function, mut has_exclusive, mut has_dotfile, mut loads) = (false, false, false, false, false);
     let mut buffer = Vec::with_capacity(BLOCK + OVERLAP);
     loop {
         let kept = buffer.len().saturating_sub(OVERLAP);
@@ -117,12 +118,14 @@ pub(super) fn embedded(path: &Path) -> Option<Embedded> {
         has_function |= function.find(&buffer).is_some();
         has_exclusive |= exclusive.find(&buffer).is_some();
         has_dotfile |= dotfile.find(&buffer).is_some();
+        loads |= failed_load.find(&buffer).is_some();
         found.omits_extensions |= omitted.find(&buffer).is_some();
         found.rust |= rustc.find(&buffer).is_some();
         if found.source_id.is_none() {
             found.source_id = date.find_iter(&buffer).find_map(|at| source_id(buffer.get(at..)?));
         }
     }
+    found.omits_extensions |= !loads;
     (has_header && (has_function || has_exclusive && has_dotfile)).then_some(found)
 }
 

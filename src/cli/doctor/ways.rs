@@ -33,6 +33,9 @@ fn run(subject: &Subject, library: &Path) -> Way {
         return way(Verdict::No, closed.why());
     }
     if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
+        // As `run` does it.
+        let shared = library::unpack_for_all();
+        let library = shared.as_deref().unwrap_or(library);
         let trials = asked.working().map(|(driver, _)| {
             let tried = Scratch::new().and_then(|scratch| {
                 let mut command = asked.host.writes(&asked.program, driver, &asked.script, &scratch.database());
