@@ -95,10 +95,13 @@ unsafe fn uri_vfs(name: *const c_char) -> Option<CString> {
 /// `db` is null or valid for a write.
 #[cold]
 unsafe fn nowhere(function: &CStr, db: *mut *mut sqlite3) -> c_int {
-    notice::once(notice::Kind::NotRecording, format_args!(
-        "{} was called, and neither the caller nor the program has a SQLite with it. Start the program without `locktrace run`",
-        function.to_string_lossy()
-    ));
+    notice::once(
+        notice::Kind::NotRecording,
+        format_args!(
+            "{} was called, and neither the caller nor the program has a SQLite with it. Start the program without `locktrace run`",
+            function.to_string_lossy()
+        ),
+    );
     if !db.is_null() {
         // SAFETY: as the caller says.
         unsafe { *db = ptr::null_mut() };
@@ -345,7 +348,9 @@ fn configured() -> bool {
             Ok(config) => {
                 CONFIGURED.store(configure(config).is_ok(), Ordering::Relaxed);
             }
-            Err(why) => notice::once(notice::Kind::NotRecording, format_args!("not recording: {why}. The application runs on untraced")),
+            Err(why) => {
+                notice::once(notice::Kind::NotRecording, format_args!("not recording: {why}. The application runs on untraced"))
+            }
         }
     }
     CONFIGURED.load(Ordering::Relaxed)

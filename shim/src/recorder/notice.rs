@@ -140,10 +140,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
 
 /// Notes once that nothing is recorded into this directory, and why.
 pub(super) fn not_recording(dir: &[u8], why: &Failure) {
-    once(
-        Kind::NotRecording,
-        format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)),
-    );
+    once(Kind::NotRecording, format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)));
 }
 
 /// Bytes for a reader: as they are where they are text.
