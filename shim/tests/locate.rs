@@ -6,9 +6,32 @@ mod common;
 
 use locktrace::api::Api;
 use locktrace::locate::{self, Found, Module, Refused};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    /// Allocations of this thread so far.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// What `scan` visits is the process's; other tests load and unload.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -73,6 +96,20 @@ fn the_systems_sqlite_is_found_while_it_is_loaded() {
 
     assert_eq!(unsafe { libc::dlclose(handle) }, 0);
     assert_eq!(scan().len(), before);
+}
+
+#[test]
+fn nothing_is_allocated_and_errno_is_kept() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let (mut found, mut functions) = (None, 0);
+    unsafe { *libc::__errno_location() = 7 };
+    let before = ALLOCATIONS.get();
+    locate::scan(&mut |_| true, &mut |_, result| found = result.ok().or(found));
+    if let Some(found) = found {
+        functions = unsafe { locate::api(&found) }.map_or(0, |api| unsafe { (api.libversion_number)() });
+    }
+    assert_eq!((ALLOCATIONS.get() - before, unsafe { *libc::__errno_location() }), (0, 7));
+    assert!(functions > 3_000_000);
 }
 
 #[test]

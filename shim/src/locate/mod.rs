@@ -40,11 +40,11 @@ pub use loader::{Generation, LinkMap, generation};
 pub use shape::Refused;
 
 use crate::api::{Api, ApiError};
+use crate::clock::monotonic_ns;
 use crate::ffi::sqlite3_vfs;
 use image::Image;
 use memory::{Memory, Process};
 use std::ffi::{CStr, c_void};
-use std::time::{Duration, Instant};
 
 /// One SQLite in this process. Valid while its module is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +168,7 @@ fn has_cfi(path: &[u8]) -> bool {
 /// to be searched, which takes 16 to 20 ms of CPU time.
 const PAGES: u32 = 131_072;
 /// How long that may take where the file has to be read from a slow disk first.
-const TIME: Duration = Duration::from_millis(250);
+const TIME_NS: u64 = 250_000_000;
 
 /// The functions of a SQLite: by the names that the module exports, else by SQLite's table for extensions, else by the names in its file.
 ///
@@ -262,10 +262,10 @@ unsafe fn by_file(memory: &Process, module: &Module, image: &Image<'_, Process>)
 
 /// Answers `true` as often, and as long, as a search may go on. How busy the machine is makes no difference but in the extreme.
 fn within_bounds() -> impl FnMut() -> bool {
-    let start = Instant::now();
+    let start = monotonic_ns();
     let mut left = PAGES;
     move || {
         left = left.saturating_sub(1);
-        left > 0 && (!left.is_multiple_of(64) || start.elapsed() < TIME)
+        left > 0 && (!left.is_multiple_of(64) || monotonic_ns().saturating_sub(start) < TIME_NS)
     }
 }
