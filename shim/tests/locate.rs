@@ -163,3 +163,43 @@ fn modules_come_and_go_during_the_search() {
         println!("{with} of 500 scans met it");
     });
 }
+
+/// A child inherits the loader's list locked if another thread is in it; with the handlers, none is.
+#[test]
+fn children_forked_during_a_search_can_load_modules() {
+    let test = "children_forked_during_a_search_can_load_modules";
+    common::alone(test, |_| fork_during_searches(), common::quiet);
+}
+
+fn fork_during_searches() {
+    let handlers = (locate::before_fork, locate::after_fork_in_parent, locate::after_fork_in_child);
+    assert_eq!(unsafe { libc::pthread_atfork(Some(handlers.0), Some(handlers.1), Some(handlers.2)) }, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                locate::scan(&mut |_| true, &mut |_, _| ());
+            }
+        });
+        let mut hung = 0;
+        for _ in 0..100 {
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                unsafe { libc::alarm(5) };
+                let mut modules = 0;
+                locate::scan(&mut |_| true, &mut |_, _| modules += 1);
+                let handle = unsafe { libc::dlopen(c"libsqlite3.so.0".as_ptr(), libc::RTLD_NOW) };
+                unsafe { libc::_exit(i32::from(handle.is_null() || modules == 0)) };
+            }
+            let mut status = 0;
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            hung += i32::from(status != 0);
+            if hung > 0 {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(hung, 0);
+    });
+}

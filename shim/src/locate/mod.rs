@@ -12,6 +12,8 @@
 //! - [`scan_namespace`] does the same for what `dlmopen` loaded.
 //! - [`api`] finds the functions by which a running statement is read. Covering an object needs none of them.
 //!
+//! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
+//!
 //! What is refused, and why, is in [`Refused`]. Nothing here allocates, panics, or changes `errno`. Memory that is not ours is asked for
 //! before it is read (`memory`), numbers that are not ours are checked (`image`). One descriptor is opened, for a moment, where a SQLite
 //! has neither exported functions nor the table for extensions (`file`).
@@ -23,9 +25,11 @@
 //! | `table` | functions without symbols: SQLite's own table for extensions |
 //! | `symbols`, `file` | functions by name, in memory and in the file |
 //! | `image`, `memory`, `loader` | a module's segments, reads that cannot fault, the list of modules |
+//! | `forks` | keeps a fork out of the time in which the list is locked |
 
 mod code;
 mod file;
+mod forks;
 mod image;
 mod loader;
 mod memory;
@@ -35,6 +39,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use forks::{after_fork_in_child, after_fork_in_parent, before_fork};
 pub use image::Module;
 pub use loader::{Generation, LinkMap, generation};
 pub use shape::Refused;
