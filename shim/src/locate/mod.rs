@@ -15,8 +15,11 @@
 //! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
 //!
 //! What is refused, and why, is in [`Refused`]. Nothing here allocates, panics, or changes `errno`. Memory that is not ours is asked for
-//! before it is read (`memory`), numbers that are not ours are checked (`image`). One descriptor is opened, for a moment, where a SQLite
-//! has neither exported functions nor the table for extensions (`file`).
+//! before it is read (`memory`), numbers that are not ours are checked (`image`).
+//!
+//! System calls: `rt_sigprocmask` for each page that is read; where a SQLite is found, `futex` twice and, in the program itself,
+//! `readlinkat`; `openat`, `fstat`, `mmap`, `munmap` and `close` where that SQLite has neither exported functions nor the table for
+//! extensions (`file`); `sched_yield` while another thread forks. [`generation`] makes none.
 //!
 //! | file | idea |
 //! | --- | --- |
