@@ -1,7 +1,7 @@
 //! Forks kept apart from the time in which this process's search holds the loader's lock.
 //!
-//! In a child forked by another thread, glibc makes its loader locks anew except the one that `dl_iterate_phdr` takes. The child would wait
-//! for ever in its next `dlopen`. Whoever registers the three functions with `pthread_atfork` rules that out for `fork`: it waits until no
+//! In a child that another thread forks, glibc reinitialises its loader locks except the one that `dl_iterate_phdr` takes. The child would
+//! wait for ever in its next `dlopen`. The three functions, registered with `pthread_atfork`, rule that out for `fork`: it waits until no
 //! search is going on, about 20 µs, and no search begins meanwhile. `_Fork` and a bare `clone` run no handlers.
 //!
 //! Neither side waits without bound: a thread that a fork has left behind in a child, or a handler that never ran, costs some

@@ -1,6 +1,6 @@
 //! Reads that cannot fault.
 //!
-//! What is looked at belongs to somebody else: a truncated file leaves pages of a module that kill whoever touches them, a program may
+//! What is looked at belongs to somebody else: a truncated file leaves pages of a module that raise SIGBUS, a program may
 //! have taken the right to read from a part of its data, and program headers can say anything. So nothing here is dereferenced before
 //! the kernel has read from the same page. Bytes are copied out and looked at in the copy, because other threads go on writing. They are
 //! not copied by `memcpy`: in a program built with AddressSanitizer that is the sanitizer's, and ends the program between two variables.

@@ -3,7 +3,7 @@
 //! Most programs that have SQLite have it inside: hidden in an executable or in a module of a scripting language, stripped, without a symbol
 //! that a preloaded library could take the place of. But SQLite cannot hide four objects: `unix`, `unix-none`, `unix-dotfile` and
 //! `unix-excl` are one array of `sqlite3_vfs` in writable data, because SQLite links them into its list of VFSes. SQLite calls through
-//! them, so that whoever sets their `xOpen` sees every file it opens. This module finds the array and says whether that is safe; it
+//! them, so a library that sets their `xOpen` sees every file it opens. This module finds the array and says whether that is safe; it
 //! changes nothing.
 //!
 //! - [`scan`] visits the modules in the loader's list. It is meant for a program's start and for the time after a `dlopen`; a filter skips
