@@ -6,9 +6,32 @@ mod common;
 
 use locktrace::api::Api;
 use locktrace::locate::{self, Found, Module, Refused};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    /// Allocations of this thread so far.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// What `scan` visits is the process's; other tests load and unload.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -76,6 +99,20 @@ fn the_systems_sqlite_is_found_while_it_is_loaded() {
 }
 
 #[test]
+fn nothing_is_allocated_and_errno_is_kept() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let (mut found, mut functions) = (None, 0);
+    unsafe { *libc::__errno_location() = 7 };
+    let before = ALLOCATIONS.get();
+    locate::scan(&mut |_| true, &mut |_, result| found = result.ok().or(found));
+    if let Some(found) = found {
+        functions = unsafe { locate::api(&found) }.map_or(0, |api| unsafe { (api.libversion_number)() });
+    }
+    assert_eq!((ALLOCATIONS.get() - before, unsafe { *libc::__errno_location() }), (0, 7));
+    assert!(functions > 3_000_000);
+}
+
+#[test]
 fn a_filter_leaves_modules_out() {
     let _alone = ONE_AT_A_TIME.lock().unwrap();
     let here = scan as *const c_void as usize;
@@ -124,5 +161,45 @@ fn modules_come_and_go_during_the_search() {
         }
         done.store(true, Ordering::Relaxed);
         println!("{with} of 500 scans met it");
+    });
+}
+
+/// A child inherits the loader's list locked if another thread is in it; with the handlers, none is.
+#[test]
+fn children_forked_during_a_search_can_load_modules() {
+    let test = "children_forked_during_a_search_can_load_modules";
+    common::alone(test, |_| fork_during_searches(), common::quiet);
+}
+
+fn fork_during_searches() {
+    let handlers = (locate::before_fork, locate::after_fork_in_parent, locate::after_fork_in_child);
+    assert_eq!(unsafe { libc::pthread_atfork(Some(handlers.0), Some(handlers.1), Some(handlers.2)) }, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                locate::scan(&mut |_| true, &mut |_, _| ());
+            }
+        });
+        let mut hung = 0;
+        for _ in 0..100 {
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                unsafe { libc::alarm(5) };
+                let mut modules = 0;
+                locate::scan(&mut |_| true, &mut |_, _| modules += 1);
+                let handle = unsafe { libc::dlopen(c"libsqlite3.so.0".as_ptr(), libc::RTLD_NOW) };
+                unsafe { libc::_exit(i32::from(handle.is_null() || modules == 0)) };
+            }
+            let mut status = 0;
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            hung += i32::from(status != 0);
+            if hung > 0 {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(hung, 0);
     });
 }

@@ -56,6 +56,9 @@ pub fn find(
     names: &mut Names<'_>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Option<()> {
+    if module.name.is_null() {
+        return None;
+    }
     // SAFETY: the loader's own string, and the module is loaded.
     let path = unsafe { CStr::from_ptr(module.name) };
     let file = Mapped::open(if path.is_empty() { c"/proc/self/exe" } else { path })?;

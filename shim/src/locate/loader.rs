@@ -4,9 +4,9 @@
 //! run nor any other. `dlclose` unmaps a module while it holds that lock (glibc's `_dl_close_worker`; musl never unmaps), so during the
 //! visit what is in the list is mapped.
 //!
-//! A child forked by another thread during the visit would find that lock taken, as it would during a `dlclose`: glibc makes its other
-//! loader locks anew in a child, not this one. So a module is looked at once, which takes microseconds for all but the largest.
+//! `forks` says what that lock means for a child forked by another thread.
 
+use super::forks::Search;
 use super::image::{Image, Module};
 use super::memory::Memory;
 use std::ffi::{c_int, c_void};
@@ -39,6 +39,7 @@ pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
     }
 
     let mut visit = Visit(visit);
+    let _search = Search::begin();
     // SAFETY: the callback takes what it is given, unwinds never, and `visit` outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }

@@ -3,7 +3,7 @@
 //! Most programs that have SQLite have it inside: hidden in an executable or in a module of a scripting language, stripped, without a symbol
 //! that a preloaded library could take the place of. But SQLite cannot hide four objects: `unix`, `unix-none`, `unix-dotfile` and
 //! `unix-excl` are one array of `sqlite3_vfs` in writable data, because SQLite links them into its list of VFSes. SQLite calls through
-//! them, so that whoever sets their `xOpen` sees every file it opens. This module finds the array and says whether that is safe; it
+//! them, so a library that sets their `xOpen` sees every file it opens. This module finds the array and says whether that is safe; it
 //! changes nothing.
 //!
 //! - [`scan`] visits the modules in the loader's list. It is meant for a program's start and for the time after a `dlopen`; a filter skips
@@ -12,9 +12,14 @@
 //! - [`scan_namespace`] does the same for what `dlmopen` loaded.
 //! - [`api`] finds the functions by which a running statement is read. Covering an object needs none of them.
 //!
+//! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
+//!
 //! What is refused, and why, is in [`Refused`]. Nothing here allocates, panics, or changes `errno`. Memory that is not ours is asked for
-//! before it is read (`memory`), numbers that are not ours are checked (`image`). One descriptor is opened, for a moment, where a SQLite
-//! has neither exported functions nor the table for extensions (`file`).
+//! before it is read (`memory`), numbers that are not ours are checked (`image`).
+//!
+//! System calls: `rt_sigprocmask` for each page that is read; where a SQLite is found, `futex` twice and, in the program itself,
+//! `readlinkat`; `openat`, `fstat`, `mmap`, `munmap` and `close` where that SQLite has neither exported functions nor the table for
+//! extensions (`file`); `sched_yield` while another thread forks. [`generation`] makes none.
 //!
 //! | file | idea |
 //! | --- | --- |
@@ -23,9 +28,11 @@
 //! | `table` | functions without symbols: SQLite's own table for extensions |
 //! | `symbols`, `file` | functions by name, in memory and in the file |
 //! | `image`, `memory`, `loader` | a module's segments, reads that cannot fault, the list of modules |
+//! | `forks` | keeps a fork out of the time in which the list is locked |
 
 mod code;
 mod file;
+mod forks;
 mod image;
 mod loader;
 mod memory;
@@ -35,16 +42,17 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use forks::{after_fork_in_child, after_fork_in_parent, before_fork};
 pub use image::Module;
 pub use loader::{Generation, LinkMap, generation};
 pub use shape::Refused;
 
 use crate::api::{Api, ApiError};
+use crate::clock::monotonic_ns;
 use crate::ffi::sqlite3_vfs;
 use image::Image;
 use memory::{Memory, Process};
 use std::ffi::{CStr, c_void};
-use std::time::{Duration, Instant};
 
 /// One SQLite in this process. Valid while its module is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +176,7 @@ fn has_cfi(path: &[u8]) -> bool {
 /// to be searched, which takes 16 to 20 ms of CPU time.
 const PAGES: u32 = 131_072;
 /// How long that may take where the file has to be read from a slow disk first.
-const TIME: Duration = Duration::from_millis(250);
+const TIME_NS: u64 = 250_000_000;
 
 /// The functions of a SQLite: by the names that the module exports, else by SQLite's table for extensions, else by the names in its file.
 ///
@@ -276,10 +284,10 @@ unsafe fn by_file(memory: &Process, module: &Module, image: &Image<'_, Process>)
 
 /// Answers `true` as often, and as long, as a search may go on. How busy the machine is makes no difference but in the extreme.
 fn within_bounds() -> impl FnMut() -> bool {
-    let start = Instant::now();
+    let start = monotonic_ns();
     let mut left = PAGES;
     move || {
         left = left.saturating_sub(1);
-        left > 0 && (!left.is_multiple_of(64) || start.elapsed() < TIME)
+        left > 0 && (!left.is_multiple_of(64) || monotonic_ns().saturating_sub(start) < TIME_NS)
     }
 }

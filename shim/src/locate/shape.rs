@@ -2,8 +2,8 @@
 //!
 //! os_unix.c has one static array of `sqlite3_vfs` (`sqlite3_os_init`, `aVfs`), filled by one macro: version 3, the size of its file
 //! object, 512 for `mxPathname`, a link that SQLite sets when it registers the object, a name, a pointer to the function that chooses the
-//! locking methods, and functions, the same in each. On Linux the first four are `unix`, `unix-none`, `unix-dotfile` and `unix-excl`;
-//! with `SQLITE_ENABLE_LOCKING_STYLE` two more follow. The link keeps the array in writable data.
+//! locking methods, and functions, the same in each. On Linux they are `unix`, `unix-none`, `unix-dotfile` and `unix-excl`; other systems
+//! have more after these. The link keeps the array in writable data.
 //!
 //! The three integers alone stand in 104 of 3,496 ELF files of a machine; all four objects in 25, once in each, and each of those has a
 //! SQLite. A copy that a program made of one object is not four of them, and is left alone.
