@@ -202,7 +202,14 @@ fn the_scripts_own_module_is_tried() {
     std::fs::write(place.path("broken.py"), "from models import Thing\n").unwrap();
     std::fs::write(place.path("models.py"), "import sqlcipher3\n").unwrap();
     let (_, found) = ask(&place, &["--", PYTHON, "plain.py"]);
-    assert!(way(&found, "run").1["why"].as_str().unwrap().starts_with("its interpreter wrote a database with sqlite3,"), "{found}");
+    assert_eq!(way(&found, "run").1["why"], "its interpreter wrote a database, and the locks were recorded", "{found}");
+    // Each that is imported is tried, and the best verdict needs all of them.
+    std::fs::write(place.path("both.py"), "import sqlite3\nimport ctypes\nlib = ctypes.CDLL('libsqlite3.so.0')\n").unwrap();
+    let (_, found) = ask(&place, &["--", PYTHON, "both.py"]);
+    assert!(
+        way(&found, "extension").1["why"].as_str().unwrap().starts_with("it loaded the extension with sqlite3 and with ctypes,"),
+        "{found}"
+    );
     let (_, found) = ask(&place, &["--", PYTHON, "foreign.py"]);
     assert_eq!((way(&found, "run").1["tried"].as_bool(), way(&found, "extension").0), (Some(true), "works"), "{found}");
     assert!(way(&found, "extension").1["why"].as_str().unwrap().contains("with ctypes"), "{found}");
