@@ -223,6 +223,37 @@ fn the_scripts_own_module_is_tried() {
     }
 }
 
+/// What stands for Node: it answers for whatever driver it is asked about, and the sqlite3 shell does what the code says.
+const NODE: &str = r#"#!/bin/sh
+code=$2
+part() { printf '%s' "$code" | sed -n "s/$1/\1/p"; }
+database=$(part '.*("\([^"]*\)")\.exec.*')
+case $code in
+*@locktrace*)
+    wanted=$(part '^const wanted = "\([^"]*\)".*')
+    echo "@locktrace {\"version\":\"3.40.1\",\"extensions\":true,\"module\":\"${wanted:-better-sqlite3}\"}" ;;
+*loadExtension*)
+    sqlite3 -cmd ".load $(part '.*loadExtension("\([^"]*\)").*')" -cmd ".open $database" :memory: 'CREATE TABLE t(x)' ;;
+*) sqlite3 "$database" 'CREATE TABLE t(x)' ;;
+esac
+"#;
+
+#[test]
+fn the_driver_that_a_script_of_node_requires_is_tried() {
+    let place = Place::new();
+    script(&place, "node", NODE);
+    std::fs::write(place.path("app.js"), "const { DatabaseSync } = require('node:sqlite');\n").unwrap();
+    let (code, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "works"), "{found}");
+    assert!(way(&found, "run").1["why"].as_str().unwrap().contains("wrote a database with node:sqlite"), "{found}");
+    assert!(way(&found, "extension").1["type"].as_str().unwrap().contains("{ allowExtension: true }"), "{found}");
+    // A mapper imports its driver itself: the package names it.
+    std::fs::write(place.path("app.js"), "require('knex')\n").unwrap();
+    std::fs::write(place.path("package.json"), r#"{"dependencies": {"sqlite3": "6"}}"#).unwrap();
+    let (_, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert!(found.to_string().contains("with sqlite3"), "{found}");
+}
+
 /// A SQLite is known by its texts. A message that ends as an option does is no option.
 #[test]
 fn texts_of_a_sqlite_without_symbols() {
