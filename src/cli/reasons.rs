@@ -91,7 +91,7 @@ pub(super) struct Run<'r> {
 pub(super) fn nothing(notes: &[Note], run: &Run<'_>) -> String {
     let Run { name, status, explained, excluded } = *run;
     let first = |kind: Kind| notes.iter().find(|note| note.kind == kind);
-    if first(Kind::NotRecording).is_some() {
+    if first(Kind::NotRecording).or(first(Kind::Config)).is_some() {
         return "no trace: recording failed (a line above says why)".to_owned();
     }
     if let Some(note) = first(Kind::Memory) {
@@ -216,6 +216,7 @@ mod tests {
                 "no database was opened. Ready to be traced: /bin/x (pid 7) and the SQLite in /lib/s.so, version 3.50.1. One that cannot be traced may",
             ),
             (&[covered.clone(), memory.clone()], "TEST"),
+            (&[memory.clone(), note(Kind::Config, "/bin/x", "", "LOCKTRACE_LIMIT is \"x\"")], "recording failed"),
             (&[memory, covered, left.clone(), failed], "recording failed"),
         ] {
             let why = why(notes);
