@@ -202,7 +202,14 @@ fn the_scripts_own_module_is_tried() {
     std::fs::write(place.path("broken.py"), "from models import Thing\n").unwrap();
     std::fs::write(place.path("models.py"), "import sqlcipher3\n").unwrap();
     let (_, found) = ask(&place, &["--", PYTHON, "plain.py"]);
-    assert!(way(&found, "run").1["why"].as_str().unwrap().starts_with("its interpreter wrote a database with sqlite3,"), "{found}");
+    assert_eq!(way(&found, "run").1["why"], "its interpreter wrote a database, and the locks were recorded", "{found}");
+    // Each that is imported is tried, and the best verdict needs all of them.
+    std::fs::write(place.path("both.py"), "import sqlite3\nimport ctypes\nlib = ctypes.CDLL('libsqlite3.so.0')\n").unwrap();
+    let (_, found) = ask(&place, &["--", PYTHON, "both.py"]);
+    assert!(
+        way(&found, "extension").1["why"].as_str().unwrap().starts_with("it loaded the extension with sqlite3 and with ctypes,"),
+        "{found}"
+    );
     let (_, found) = ask(&place, &["--", PYTHON, "foreign.py"]);
     assert_eq!((way(&found, "run").1["tried"].as_bool(), way(&found, "extension").0), (Some(true), "works"), "{found}");
     assert!(way(&found, "extension").1["why"].as_str().unwrap().contains("with ctypes"), "{found}");
@@ -214,6 +221,37 @@ fn the_scripts_own_module_is_tried() {
         assert_eq!((way(&found, "run").0, way(&found, "run").1["tried"].as_bool()), ("may work", Some(false)), "{found}");
         assert!(ids(&found).contains(&"no-sqlite"), "{found}");
     }
+}
+
+/// What stands for Node: it answers for whatever driver it is asked about, and the sqlite3 shell does what the code says.
+const NODE: &str = r#"#!/bin/sh
+code=$2
+part() { printf '%s' "$code" | sed -n "s/$1/\1/p"; }
+database=$(part '.*("\([^"]*\)")\.exec.*')
+case $code in
+*@locktrace*)
+    wanted=$(part '^const wanted = "\([^"]*\)".*')
+    echo "@locktrace {\"version\":\"3.40.1\",\"extensions\":true,\"module\":\"${wanted:-better-sqlite3}\"}" ;;
+*loadExtension*)
+    sqlite3 -cmd ".load $(part '.*loadExtension("\([^"]*\)").*')" -cmd ".open $database" :memory: 'CREATE TABLE t(x)' ;;
+*) sqlite3 "$database" 'CREATE TABLE t(x)' ;;
+esac
+"#;
+
+#[test]
+fn the_driver_that_a_script_of_node_requires_is_tried() {
+    let place = Place::new();
+    script(&place, "node", NODE);
+    std::fs::write(place.path("app.js"), "const { DatabaseSync } = require('node:sqlite');\n").unwrap();
+    let (code, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "works"), "{found}");
+    assert!(way(&found, "run").1["why"].as_str().unwrap().contains("wrote a database with node:sqlite"), "{found}");
+    assert!(way(&found, "extension").1["type"].as_str().unwrap().contains("{ allowExtension: true }"), "{found}");
+    // A mapper imports its driver itself: the package names it.
+    std::fs::write(place.path("app.js"), "require('knex')\n").unwrap();
+    std::fs::write(place.path("package.json"), r#"{"dependencies": {"sqlite3": "6"}}"#).unwrap();
+    let (_, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert!(found.to_string().contains("with sqlite3"), "{found}");
 }
 
 /// A SQLite is known by its texts. A message that ends as an option does is no option.

@@ -32,7 +32,8 @@ fn trouble(note: &Note) -> Option<String> {
     let (who, why) = (who(note), shown(&note.why));
     Some(match note.kind {
         Kind::NotRecording => format!("{who}: not recording: {why}"),
-        Kind::Lost => format!("{who}: records are being lost: {why}"),
+        // The recorder says what: records, names.
+        Kind::Lost => format!("{who}: {why}"),
         Kind::Config => format!("{who}: {why}"),
         Kind::NotCovered => format!("{who}: {} is not traced: {why}", its_sqlite(note)),
         Kind::Covered if without_sql(note) => format!(
@@ -58,8 +59,10 @@ fn who(note: &Note) -> String {
 }
 
 fn its_sqlite(note: &Note) -> String {
-    if note.module.is_empty() || note.module == note.exe {
-        "the SQLite inside".to_owned()
+    if note.module.is_empty() {
+        "its SQLite".to_owned()
+    } else if note.module == note.exe {
+        "the SQLite inside it".to_owned()
     } else {
         format!("the SQLite in {}", shown(&note.module))
     }
@@ -73,10 +76,22 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// Why nothing was recorded. `explained`: it was said before the program started.
-pub(super) fn nothing(notes: &[Note], name: &str, status: ExitStatus, explained: bool) -> String {
+/// A run that recorded nothing.
+pub(super) struct Run<'r> {
+    /// The program.
+    pub name: &'r str,
+    pub status: ExitStatus,
+    /// It was said before the program started that it cannot be traced.
+    pub explained: bool,
+    /// What `--not` names.
+    pub excluded: &'r [String],
+}
+
+/// Why nothing was recorded.
+pub(super) fn nothing(notes: &[Note], run: &Run<'_>) -> String {
+    let Run { name, status, explained, excluded } = *run;
     let first = |kind: Kind| notes.iter().find(|note| note.kind == kind);
-    if first(Kind::NotRecording).is_some() {
+    if first(Kind::NotRecording).or(first(Kind::Config)).is_some() {
         return "no trace: recording failed (a line above says why)".to_owned();
     }
     if let Some(note) = first(Kind::Memory) {
@@ -96,9 +111,9 @@ pub(super) fn nothing(notes: &[Note], name: &str, status: ExitStatus, explained:
     let covered: Vec<String> = notes.iter().filter(|note| note.kind == Kind::Covered).map(ready).collect();
     if !covered.is_empty() {
         let mut why =
-            format!("no trace: no database was opened. Ready to be traced was {}", covered[..covered.len().min(3)].join(", and "));
+            format!("no trace: no database was opened. Ready to be traced: {}", covered[..covered.len().min(3)].join("; "));
         if let Some(more) = covered.len().checked_sub(3).filter(|more| *more > 0) {
-            why.push_str(&format!(", and {more} more"));
+            why.push_str(&format!("; and {more} more"));
         }
         if first(Kind::NotCovered).is_some() {
             why.push_str(". One that cannot be traced may have opened a database (a line above says which)");
@@ -121,15 +136,19 @@ pub(super) fn nothing(notes: &[Note], name: &str, status: ExitStatus, explained:
              setuid program that it started did; or a Go program that has SQLite translated to Go; or a service that was running \
              before. `locktrace doctor -- PROGRAM` says which way works for one",
         );
+        if !excluded.is_empty() {
+            why.push_str(&format!(". --not left {} out", shown(&excluded.join(", "))));
+        }
         why.push_str(&ended(status));
     }
     why
 }
 
-/// A SQLite that waited for a database.
+/// A program whose SQLite waited for a database.
 fn ready(note: &Note) -> String {
-    let version = if without_sql(note) || note.why.is_empty() { String::new() } else { format!(", version {}", shown(&note.why)) };
-    format!("{}{version}, in {}", its_sqlite(note), who(note))
+    let version =
+        if note.why.starts_with(|c: char| c.is_ascii_digit()) { format!(", version {}", shown(&note.why)) } else { String::new() };
+    format!("{} and {}{version}", who(note), its_sqlite(note))
 }
 
 /// How it ended, where that may be the reason.
@@ -151,8 +170,12 @@ mod tests {
         Note { kind, pid: 7, others: 0, exe: exe.to_owned(), module: module.to_owned(), why: why.to_owned() }
     }
 
+    fn run(status: i32) -> Run<'static> {
+        Run { name: "x", status: ExitStatus::from_raw(status), explained: false, excluded: &[] }
+    }
+
     fn why(notes: &[Note]) -> String {
-        nothing(notes, "x", ExitStatus::from_raw(0), false)
+        nothing(notes, &run(0))
     }
 
     #[test]
@@ -190,16 +213,22 @@ mod tests {
             (std::slice::from_ref(&left), "the only SQLite that was found cannot be traced"),
             (
                 &[left.clone(), covered.clone()],
-                "no database was opened. Ready to be traced was the SQLite in /lib/s.so, version 3.50.1, in /bin/x (pid 7). One that cannot be traced may",
+                "no database was opened. Ready to be traced: /bin/x (pid 7) and the SQLite in /lib/s.so, version 3.50.1. One that cannot be traced may",
             ),
             (&[covered.clone(), memory.clone()], "TEST"),
+            (&[memory.clone(), note(Kind::Config, "/bin/x", "", "LOCKTRACE_LIMIT is \"x\"")], "recording failed"),
             (&[memory, covered, left.clone(), failed], "recording failed"),
         ] {
             let why = why(notes);
             assert!(why.starts_with("no trace: ") && why.contains(says), "{why}");
         }
-        let killed = nothing(&[], "x", ExitStatus::from_raw(9), false);
+        let killed = nothing(&[], &run(9));
         assert!(killed.contains("Signal 9 ended the program"), "{killed}");
-        assert_eq!(nothing(&[], "x", ExitStatus::from_raw(9), true), "no trace: no database was recorded while x ran");
+        let left_out = nothing(&[], &Run { excluded: &["node".to_owned()], ..run(0) });
+        assert!(left_out.ends_with(". --not left node out"), "{left_out}");
+        // Of the program itself, at its end: no module, no version.
+        let ended = why(&[note(Kind::Covered, "/bin/x", "", "no database was opened")]);
+        assert_eq!(ended, "no trace: no database was opened. Ready to be traced: /bin/x (pid 7) and its SQLite");
+        assert_eq!(nothing(&[], &Run { explained: true, ..run(0) }), "no trace: no database was recorded while x ran");
     }
 }

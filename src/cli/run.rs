@@ -165,7 +165,11 @@ impl Run {
         for line in reasons::troubles(&notes) {
             say(&line);
         }
-        let why = || reasons::nothing(&notes, &name.display().to_string(), status, closed.is_some());
+        let why = || {
+            let name = name.display().to_string();
+            let run = reasons::Run { name: &name, status, explained: closed.is_some(), excluded: &self.excluded };
+            reasons::nothing(&notes, &run)
+        };
         if let Err(failure) = self.conclude(&dir, &before, why) {
             match failure {
                 Failure::Trace(error) => say(&error.to_string()),

@@ -30,7 +30,7 @@ fn the_reason_for_no_trace_is_the_one_that_was_noted() {
     for (script, lines) in [
         (
             &covered,
-            &["no trace: no database was opened. Ready to be traced was the SQLite inside, version 3.50.1, in /usr/bin/x (pid N)"]
+            &["no trace: no database was opened. Ready to be traced: /usr/bin/x (pid N) and the SQLite inside it, version 3.50.1"]
                 [..],
         ),
         (&memory, &["no trace: /usr/bin/python3.11 (pid N) opened only databases in memory or temporary ones."]),
@@ -71,13 +71,13 @@ fn troubles_come_before_the_summary_and_are_few() {
     std::fs::write(place.path("writes.py"), WRITES).unwrap();
     let mut script = format!("{PYTHON} writes.py a.db\n");
     for number in 0..20 {
-        script.push_str(&note("lost", "/usr/bin/x", "", &format!("reason {number}")));
+        script.push_str(&note("lost", "/usr/bin/x", "", &format!("records are being lost: {number}")));
         script.push('\n');
     }
     script.push_str(&note("config", "/usr/bin/\\u001b[31mx", "", "LOCKTRACE_LIMIT is wrong"));
     let found = said(&place, &script);
     assert_eq!(found.len(), 7, "{found:?}");
-    assert!(found[0].contains("records are being lost: reason 0"), "{found:?}");
+    assert!(found[0].contains("): records are being lost: 0"), "{found:?}");
     assert!(found[5].starts_with("16 more such lines") && found[6].starts_with("no lock was refused"), "{found:?}");
     assert!(!found.concat().contains('\x1b'));
 }

@@ -1,8 +1,7 @@
-//! `locktrace run --top`: a program on a terminal of its own, above a panel that tells who holds what and who waits for whom.
+//! `locktrace run --top`: a program on a terminal of its own, above a panel that shows who holds what and who waits for whom.
 //!
-//! In comes a command; out go its output as it writes it, the panel, and its exit status. Of the program's standard streams those that were the
-//! terminal are a new pseudo-terminal instead, with the same settings and fewer rows, and whatever is typed goes there: so `isatty`, line
-//! editing, Ctrl-C, job control and full-screen programs work as before. Those that were no terminal stay what they are.
+//! Of the program's standard streams those that were the terminal are a new pseudo-terminal instead, with the same settings and fewer
+//! rows, and whatever is typed goes there: so `isatty`, line editing, Ctrl-C, job control and full-screen programs work as before. Those that were no terminal stay what they are.
 //!
 //! The new terminal needs a session of its own ([`Seat`] makes it, and becomes the program): that, its name and its size are what the program
 //! could tell; and what it leaves behind in the background is hung up on when it ends.

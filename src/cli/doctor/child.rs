@@ -1,4 +1,4 @@
-//! Asks another program something: in comes a command, out goes what it printed, within a time and a number of bytes.
+//! Questions to another program: a command is run, and what it prints is its answer, within a time and a number of bytes.
 //!
 //! The program gets a process group of its own, which is ended with it, no input, and nothing of ours in its environment. Called
 //! wherever `doctor` has to ask instead of reading.

@@ -157,3 +157,29 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without `allowExtension` the line cannot run.
+    #[test]
+    fn the_line_that_loads_is_the_one_that_was_tried() {
+        let path = Path::new("/x/\"y.so");
+        for driver in ["node:sqlite", "bun:sqlite", "better-sqlite3", "libsql", "sqlite3"] {
+            let (line, code) = (Host::Node.load_line(driver, path), javascript_load(driver, path));
+            assert!(line.contains(".loadExtension(\"/x/"), "{line}");
+            assert!(code.contains(r#".loadExtension("/x/\"y.so""#), "quoted: {code}");
+            let allowed = |text: &str| text.contains("(\":memory:\", { allowExtension: true })");
+            assert_eq!((allowed(&line), allowed(&code)), (driver == "node:sqlite", driver == "node:sqlite"), "{line} {code}");
+        }
+        let script = Script::default();
+        for (driver, says) in
+            [("apsw", "import apsw"), ("ctypes", "ctypes.CDLL"), ("pysqlite3", "MODULE, LIBRARY = \"pysqlite3\", None")]
+        {
+            let command = Host::Python.writes(Path::new("python3"), driver, &script, Path::new("a.db"));
+            let code = command.get_args().nth(1).map(|code| code.to_string_lossy().into_owned()).unwrap_or_default();
+            assert!(code.contains(says), "{code}");
+        }
+    }
+}

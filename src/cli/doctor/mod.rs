@@ -79,6 +79,14 @@ impl Doctor {
             Err(why) => Finding::new("library", Level::Problem, why.as_str()),
         };
         diagnosis.findings.push(unpacked);
+        // In the cache, which is this user's: there was no other place.
+        if let (Ok(own), Ok(shared)) = (&library, library::unpack_for_all())
+            && *own == shared
+        {
+            let what = "`locktrace run` finds no place for its library that other users can read: a child that changes its user is not \
+                        traced, and the loader complains on its standard error";
+            diagnosis.findings.push(Finding::new("library-not-shared", Level::Note, what));
+        }
         if let Some(path) = &self.db {
             let versions: Vec<String> = diagnosis.libraries.iter().filter_map(|library| library.version.clone()).collect();
             let versions: Vec<&str> = versions.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Tries a way in: opens a database of its own with the user's interpreter, and looks whether its locks were recorded.
+//! The trial of a way in: the user's interpreter opens a database of ours, and its locks were recorded or not.
 //!
 //! The trial succeeds when the trace holds the lock that making a table takes; otherwise it says why. All files are in a directory that
 //! is removed again. Called by [`super::ways`] and [`super::machine`].

@@ -43,8 +43,8 @@ fn run(subject: &Subject, library: &Path) -> Way {
             });
             (driver, tried)
         });
-        return judged(way(Verdict::Works, ""), trials.collect(), "its interpreter", "wrote a database", "was to write a database")
-            .typed(line);
+        let words = ["its interpreter", "wrote a database", "was to write a database"];
+        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if let Some(asked) = subject.host.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
         let drivers = asked.script.drivers.join(" and ");
@@ -91,8 +91,11 @@ fn run(subject: &Subject, library: &Path) -> Way {
 }
 
 /// The verdict of trials, one for each driver: the best if all agree, and `may work` if some failed.
-fn judged(way: Way, trials: Vec<(&str, Result<(), String>)>, who: &str, did: &str, was_to: &str) -> Way {
-    let with = |driver: &str| if driver.is_empty() { String::new() } else { format!(" with {driver}") };
+fn judged(way: Way, host: Host, trials: &[(&str, Result<(), String>)], [who, did, was_to]: [&str; 3]) -> Way {
+    let python = host == Host::Python;
+    // The language's own goes without saying, where it is the only one.
+    let own = |driver: &str| driver.is_empty() || (driver == "sqlite3" && trials.len() == 1 && python);
+    let with = |driver: &str| if own(driver) { String::new() } else { format!(" with {driver}") };
     let (worked, failed): (Vec<_>, Vec<_>) = trials.iter().partition(|(_, tried)| tried.is_ok());
     let drivers: Vec<&str> = worked.iter().map(|(driver, _)| *driver).collect();
     let mut why = Vec::new();
@@ -134,8 +137,11 @@ fn extension(subject: &Subject, library: &Path) -> Way {
     if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
         let able: Vec<&str> = asked.working().filter(|(_, answer)| answer.extensions).map(|(driver, _)| driver).collect();
         let Some(first) = able.first() else {
+            let module = asked.working().next().map_or("", |(driver, _)| driver);
             let why = match asked.host {
-                Host::Python => "this Python was built without enable_load_extension (pyenv builds it that way)",
+                Host::Python if ["", "sqlite3"].contains(&module) => {
+                    "this Python was built without enable_load_extension (pyenv builds it that way)"
+                }
                 Host::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
                 _ => "its SQLite, or the module it comes with, was built without the loading of extensions",
             };
@@ -151,8 +157,8 @@ fn extension(subject: &Subject, library: &Path) -> Way {
             });
             (*driver, tried)
         });
-        return judged(way(Verdict::Works, ""), trials.collect(), "it", "loaded the extension", "was to load the extension")
-            .typed(line);
+        let words = ["it", "loaded the extension", "was to load the extension"];
+        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
         return way(Verdict::No, "its SQLite was built without the loading of extensions");
