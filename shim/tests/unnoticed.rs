@@ -1,4 +1,5 @@
-//! The tables for SQL: a program does not notice them, and where memory is short they answer `SQLITE_NOMEM`. Each case in a process of its own.
+//! What a program could notice: its heap used, `errno` changed, a cancellation point, a query that ends it. Recording and the tables for SQL
+//! do none of that; where memory is short, a query answers `SQLITE_NOMEM`. Each case in a process of its own.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -7,7 +8,10 @@ mod common;
 mod heap;
 
 use common::sql::{ask, load, one, open};
-use common::{alone, quiet};
+use common::{alone, one_note, own_trace, quiet};
+use locktrace::event::Kind;
+use locktrace::format::record::Record;
+use locktrace::recorder::{self, Library, config::Config};
 use rusqlite::{Connection, ffi};
 use std::ffi::{CString, OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -47,6 +51,48 @@ fn run(statement: *mut ffi::sqlite3_stmt) -> (u32, c_int) {
             unsafe { ffi::sqlite3_column_text(statement, column) };
         }
     }
+}
+
+#[test]
+fn a_program_does_not_notice_that_it_is_recorded() {
+    let body = |dir: &Path| {
+        locktrace::recorder::configure(Config { dir: dir.join("new/trace"), ..Config::default() }).unwrap();
+        let db = dir.join("a.db");
+        std::fs::write(&db, "").unwrap();
+        let path = db.as_os_str().as_bytes();
+        let (vfs, base) = ("locktrace", "unix");
+        let library = Library { number: 1, sqlite: "3.0.0", source_id: "", options: None, vfs, base, linked: false };
+        let mut file = 0;
+        heap::unnoticed(|| {
+            let log = recorder::get().unwrap();
+            file = log.file(&library, path);
+            for n in 0..100_000 {
+                log.write(&Record { file, sql: 1 + n / 100, ..Record::new(Kind::LOCK) });
+                if n % 100 == 0 {
+                    log.learn(1 + n / 100, b"SELECT 1", 8).unwrap();
+                }
+            }
+        });
+        let trace = own_trace(&dir.join("new/trace"), std::process::id());
+        assert_eq!((trace.header.head, trace.header.lost_space, trace.unreadable), (100_000, 0, 0));
+        assert_eq!(trace.file("/a.db"), file);
+        assert_eq!(trace.names.iter().filter(|line| line.contains(r#""t":"sql""#)).count(), 1000);
+    };
+    alone("a_program_does_not_notice_that_it_is_recorded", body, quiet);
+}
+
+#[test]
+fn a_program_does_not_notice_that_it_cannot_be_recorded() {
+    let body = |dir: &Path| {
+        std::fs::write(dir.join("file"), "").unwrap();
+        locktrace::recorder::configure(Config { dir: dir.join("file/trace"), ..Config::default() }).unwrap();
+        let mut logs = 0;
+        heap::unnoticed(|| logs = (0..3000).filter_map(|_| recorder::get()).count());
+        assert_eq!((logs, recorder::control::brief().lost), (0, 3000));
+    };
+    alone("a_program_does_not_notice_that_it_cannot_be_recorded", body, |dir, output| {
+        assert!(one_note(dir, output).contains("Not a directory"));
+    });
 }
 
 #[test]
