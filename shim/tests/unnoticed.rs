@@ -11,6 +11,7 @@ use common::sql::{ask, load, one, open};
 use common::{alone, one_note, own_trace, quiet};
 use locktrace::event::Kind;
 use locktrace::format::record::Record;
+use locktrace::recorder::line::Fixed;
 use locktrace::recorder::{self, Library, config::Config};
 use rusqlite::{Connection, ffi};
 use std::ffi::{CString, OsStr, c_int, c_void};
@@ -79,6 +80,36 @@ fn a_program_does_not_notice_that_it_is_recorded() {
         assert_eq!(trace.names.iter().filter(|line| line.contains(r#""t":"sql""#)).count(), 1000);
     };
     alone("a_program_does_not_notice_that_it_is_recorded", body, quiet);
+}
+
+#[test]
+fn a_program_does_not_notice_pragmas() {
+    let body = |dir: &Path| {
+        unsafe { std::env::set_var("LOCKTRACE_PRAGMA_DIR", "1") };
+        recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
+        recorder::get().unwrap();
+        let other = dir.join("other").display().to_string();
+        for (name, value, well) in [
+            ("locktrace", None, true),
+            ("LockTrace", Some("off"), true),
+            ("locktrace", Some("on"), true),
+            ("locktrace", Some("maybe"), false),
+            ("locktrace_sql", Some("hash"), true),
+            ("locktrace_sql", Some("\u{e9}"), false),
+            ("locktrace_dir", None, true),
+            ("locktrace_dir", Some(&*other), true),
+            ("locktrace_dir", Some("/proc/nowhere"), false),
+        ] {
+            let (mut memory, mut answer) = ([0; 4096], None);
+            let mut out = Fixed::new(&mut memory);
+            let ask = || answer = recorder::control::pragma(name.as_bytes(), value.map(str::as_bytes), &mut out);
+            heap::unnoticed(ask);
+            assert_eq!((answer, out.bytes().is_empty()), (Some(well), false), "{name} = {value:?}");
+        }
+        assert_eq!(common::traces(&dir.join("trace")).len(), 2);
+        assert_eq!(common::traces(Path::new(&other)).len(), 1);
+    };
+    alone("a_program_does_not_notice_pragmas", body, quiet);
 }
 
 #[test]
