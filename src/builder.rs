@@ -3,10 +3,11 @@
 use crate::linked;
 use crate::recording::Recording;
 use locktrace::api::{self, ApiError};
+use locktrace::memory;
 use locktrace::recorder::config::{Config, ConfigError, LIMITS};
 use locktrace::recorder::configure;
 use locktrace::vfs::{InstallError, Options, UninstallError, install};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -118,7 +119,10 @@ impl Builder {
         if !LIMITS.contains(&config.limit) {
             return Err(Error(Reason::Limit(config.limit)));
         }
-        let c_string = |name: String| CString::new(name).map_err(|error| Error(Reason::Nul(error.to_string())));
+        let c_string = |name: String| -> Result<&'static CStr, Error> {
+            let name = CString::new(name).map_err(|error| Error(Reason::Nul(error.to_string())))?;
+            memory::keep_c_str(&name).ok_or(Error(Reason::Install(InstallError::NoMemory)))
+        };
         let options = Options {
             name: self.name.map_or_else(|| Ok(Options::default().name), c_string)?,
             base: self.base.map(c_string).transpose()?,

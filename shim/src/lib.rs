@@ -18,6 +18,8 @@ pub mod extension;
 pub mod ffi;
 pub mod format;
 #[cfg(not(loom))]
+pub mod locate;
+#[cfg(not(loom))]
 pub mod memory;
 #[cfg(all(feature = "preload", not(loom)))]
 pub mod preload;

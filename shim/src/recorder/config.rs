@@ -227,7 +227,7 @@ impl Settings {
 }
 
 /// A variable of the environment, unless it is empty; none of a program that runs with more rights than who started it.
-pub(super) fn variable(name: &CStr) -> Option<&'static CStr> {
+pub(crate) fn variable(name: &CStr) -> Option<&'static CStr> {
     unsafe extern "C" {
         fn secure_getenv(name: *const c_char) -> *const c_char;
     }

@@ -352,7 +352,9 @@ fn directory<'a>(value: Option<&'a [u8]>, out: &mut dyn Sink) -> Result<(), Wron
             return Err(Wrong::Words("locktrace_dir is empty; expected a directory"));
         }
         if !settings.pragma_dir {
-            return Err(Wrong::Words("locktrace_dir cannot be set by a statement here: the program was not started with LOCKTRACE_PRAGMA_DIR=1"));
+            return Err(Wrong::Words(
+                "locktrace_dir cannot be set by a statement here: the program was not started with LOCKTRACE_PRAGMA_DIR=1",
+            ));
         }
         let dir = config::absolute(value).map_err(Wrong::Unusable)?;
         change(Settings { dir, ..*settings }).map_err(Wrong::Unchanged)?;

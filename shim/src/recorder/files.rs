@@ -56,7 +56,11 @@ fn at<T>(place: &AtomicPtr<T>) -> Option<&'static T> {
 }
 
 /// The first in this list that is the one; a new one in the first free place where there is none. With its index.
-fn enter<T>(list: &'static [AtomicPtr<T>], is: impl Fn(&T) -> bool, make: impl FnOnce() -> Option<T>) -> Option<(usize, &'static T)> {
+fn enter<T>(
+    list: &'static [AtomicPtr<T>],
+    is: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> Option<T>,
+) -> Option<(usize, &'static T)> {
     let (mut make, mut fresh) = (Some(make), ptr::null_mut());
     for (index, place) in list.iter().enumerate() {
         let there = match at(place) {
@@ -81,7 +85,11 @@ fn enter<T>(list: &'static [AtomicPtr<T>], is: impl Fn(&T) -> bool, make: impl F
 }
 
 fn library(log: &Log, library: &Library) {
-    let known = enter(&LIBRARIES, |known| known.library.number == library.number, || Some(Known { library: *library, named: Named::new() }));
+    let known = enter(
+        &LIBRARIES,
+        |known| known.library.number == library.number,
+        || Some(Known { library: *library, named: Named::new() }),
+    );
     match known {
         Some((_, known)) => {
             name_library(log, known);

@@ -296,8 +296,8 @@ impl Log {
         match self.threads.count() {
             n if n < MAX_THREADS => {
                 let named = self.names.write("thread", &|line| {
-line.number("tid", tid).text("name", name);
-});
+                    line.number("tid", tid).text("name", name);
+                });
                 match named {
                     Ok(()) => {}
                     // Kept aside until there is room.
@@ -365,8 +365,8 @@ line.number("tid", tid).text("name", name);
     pub(super) fn name_recording(&self, on: bool) {
         let ticks = clock::now();
         if let Err(failure) = self.names.write("recording", &|line| {
-line.bool("on", on).hex("ticks", ticks);
-}) {
+            line.bool("on", on).hex("ticks", ticks);
+        }) {
             self.lose_name(failure);
         }
     }
@@ -404,9 +404,12 @@ line.bool("on", on).hex("ticks", ticks);
         }
         self.nameless.store(false, Ordering::Relaxed);
         let thread = |tid: u32, name: &[u8]| {
-            let named = self.names.write("thread", &|line| {
-line.number("tid", tid).text("name", name);
-}).is_ok();
+            let named = self
+                .names
+                .write("thread", &|line| {
+                    line.number("tid", tid).text("name", name);
+                })
+                .is_ok();
             if named {
                 self.map.lost_names().fetch_sub(1, Ordering::Relaxed);
             }
@@ -420,8 +423,8 @@ line.number("tid", tid).text("name", name);
 
     fn cap(&self, once: Option<&Named>, what: &str, limit: u32) {
         let build = |line: &mut Line<'_>| {
- line.str("what", what).number("limit", limit);
- };
+            line.str("what", what).number("limit", limit);
+        };
         match once {
             Some(once) => {
                 self.name(once, "cap", &build);

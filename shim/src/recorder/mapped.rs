@@ -12,11 +12,11 @@ use super::failure::Failure;
 use super::surroundings::Surroundings;
 use crate::memory::keep_c_str;
 use crate::sys::{Fd, Path};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use std::ffi::CStr;
-use rustix::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 

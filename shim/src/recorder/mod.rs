@@ -50,6 +50,8 @@ pub use lookup::{texts, thread_name};
 pub use place::MEMORY as MEMORY_DIR;
 
 use crate::clock;
+#[cfg(feature = "preload")]
+pub(crate) use config::variable;
 use config::{Config, Settings, Unusable};
 use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 use state::STATE;
@@ -119,6 +121,12 @@ fn settings() -> Option<&'static Settings> {
 /// The settings in force; those of the environment where none were given. A variable that cannot be used stops recording.
 fn in_force() -> Result<&'static Settings, Unusable> {
     settings().map_or_else(configure_from_env, Ok)
+}
+
+/// Whether this process has had a log.
+#[cfg(feature = "preload")]
+pub(crate) fn has_recorded() -> bool {
+    STATE.recorded.load(Ordering::Relaxed)
 }
 
 /// The open log, if there is one. One load.

@@ -200,9 +200,13 @@ mod tests {
                 let mut written = 0;
                 while written < 1000 {
                     // A thread that finds another one making room is told to come back.
-                    written += u32::from(names.write("x", &|line| {
-                        line.number("thread", thread).number("n", written);
-                    }).is_ok());
+                    written += u32::from(
+                        names
+                            .write("x", &|line| {
+                                line.number("thread", thread).number("n", written);
+                            })
+                            .is_ok(),
+                    );
                 }
             };
             std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || write(thread)))));
@@ -245,9 +249,11 @@ mod tests {
     fn a_full_file_takes_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let names = names(dir.path(), 4096, false);
-        let write = || names.write("x", &|line| {
- line.str("text", "0123456789");
- });
+        let write = || {
+            names.write("x", &|line| {
+                line.str("text", "0123456789");
+            })
+        };
         let written = (0..1000).take_while(|_| write().is_ok()).count();
         assert!((100..200).contains(&written), "{written}");
         assert_eq!(write(), Err(FULL));

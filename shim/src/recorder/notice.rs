@@ -25,8 +25,12 @@ pub enum Kind {
     Lost,
     /// A variable could not be understood.
     Config,
-    /// A module's SQLite is not recorded.
-    Module,
+    /// A SQLite was reached, and opened no database.
+    Covered,
+    /// A SQLite is left alone.
+    NotCovered,
+    /// A SQLite was reached, and its databases were in memory only.
+    Memory,
 }
 
 impl Kind {
@@ -36,7 +40,9 @@ impl Kind {
             Kind::NotRecording => "not-recording",
             Kind::Lost => "lost",
             Kind::Config => "config",
-            Kind::Module => "module",
+            Kind::Covered => "covered",
+            Kind::NotCovered => "not-covered",
+            Kind::Memory => "memory",
         }
     }
 }
@@ -140,10 +146,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
 
 /// Notes once that nothing is recorded into this directory, and why.
 pub(super) fn not_recording(dir: &[u8], why: &Failure) {
-    once(
-        Kind::NotRecording,
-        format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)),
-    );
+    once(Kind::NotRecording, format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)));
 }
 
 /// Bytes for a reader: as they are where they are text.

@@ -115,7 +115,10 @@ mod tests {
         assert_eq!(found.uid, unsafe { libc::geteuid() });
         assert_eq!(found.sealed, sealed());
         let status = b"Name:\tx\nUid:\t1\t2\t3\t4\nVmSize:\t   12 kB\n";
-        assert_eq!((number(status, b"Uid:", 1), number(status, b"VmSize:", 0), number(status, b"Vm:", 0)), (Some(2), Some(12), None));
+        assert_eq!(
+            (number(status, b"Uid:", 1), number(status, b"VmSize:", 0), number(status, b"Vm:", 0)),
+            (Some(2), Some(12), None)
+        );
         let limits = b"Limit  Soft\nMax file size   unlimited  unlimited  bytes\nMax address space  5  unlimited  bytes\n";
         assert_eq!((number(limits, b"Max file size", 0), number(limits, b"Max address space", 0)), (None, Some(5)));
     }

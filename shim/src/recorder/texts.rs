@@ -51,7 +51,8 @@ fn intern(hash: u64, text: &[u8], len: usize) -> Option<&'static Text> {
                 if COUNT.load(Ordering::Relaxed) >= MAX_SQL {
                     return None;
                 }
-                let fresh = Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: Named::new() };
+                let fresh =
+                    Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: Named::new() };
                 let fresh = ptr::from_mut(keep(fresh)?);
                 match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
@@ -121,7 +122,8 @@ mod tests {
         assert_eq!(find(base), Some(&b"SELECT 1"[..]));
         assert_eq!(find(base + 1), None);
         std::thread::scope(|scope| {
-            let intern = || (0..200u64).map(|i| ptr::from_ref(intern(base + i * 31, b"x", 1).unwrap()) as usize).collect::<Vec<_>>();
+            let intern =
+                || (0..200u64).map(|i| ptr::from_ref(intern(base + i * 31, b"x", 1).unwrap()) as usize).collect::<Vec<_>>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(intern)).collect();
             let seen: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
             assert!(seen.iter().all(|addresses| *addresses == seen[0]));

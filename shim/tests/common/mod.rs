@@ -11,6 +11,7 @@ use locktrace::event::Kind;
 use locktrace::ffi;
 use locktrace::format::header::{self, Header};
 use locktrace::format::record::{self, Record};
+use locktrace::memory;
 use locktrace::recorder::config::{Config, SqlPolicy};
 use locktrace::vfs::{InstallError, Installed, Options, install};
 use rusqlite as _; // links SQLite
@@ -31,7 +32,6 @@ unsafe extern "C" {
     pub fn sqlite3_stmt_busy(statement: *mut ffi::sqlite3_stmt) -> c_int;
     pub fn sqlite3_stmt_readonly(statement: *mut ffi::sqlite3_stmt) -> c_int;
     pub fn sqlite3_sql(statement: *mut ffi::sqlite3_stmt) -> *const c_char;
-    pub fn sqlite3_database_file_object(name: *const c_char) -> *mut ffi::sqlite3_file;
     pub fn sqlite3_initialize() -> c_int;
     pub fn sqlite3_shutdown() -> c_int;
     pub fn sqlite3_free(memory: *mut c_char);
@@ -44,7 +44,7 @@ pub fn api() -> Api {
     Api {
         libversion: sqlite3_libversion,
         libversion_number: sqlite3_libversion_number,
-        sourceid: sqlite3_sourceid,
+        sourceid: Some(sqlite3_sourceid),
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,
@@ -54,7 +54,6 @@ pub fn api() -> Api {
         stmt_busy: sqlite3_stmt_busy,
         stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
-        database_file_object: Some(sqlite3_database_file_object),
     }
 }
 
@@ -65,10 +64,14 @@ pub fn find(name: Option<&str>) -> *mut ffi::sqlite3_vfs {
     unsafe { sqlite3_vfs_find(name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr())) }
 }
 
+/// A C string for the life of the process.
+pub fn kept(text: &str) -> &'static std::ffi::CStr {
+    memory::keep_c_str(&CString::new(text).unwrap()).unwrap()
+}
+
 /// Installs under a name, over a base (`None`: the default one).
 pub fn install_as(name: &str, base: Option<&str>, default: bool) -> Result<Installed, InstallError> {
-    let options =
-        Options { name: CString::new(name).unwrap(), base: base.map(|base| CString::new(base).unwrap()), default, linked: false };
+    let options = Options { name: kept(name), base: base.map(kept), default, linked: false };
     unsafe { install(api(), &options) }
 }
 
