@@ -161,6 +161,100 @@ fn a_program_does_not_notice_that_rows_are_made() {
     alone("a_program_does_not_notice_that_rows_are_made", body, quiet);
 }
 
+/// A process that holds RESERVED on this database until it is ended.
+fn holder(db: &Path) -> libc::pid_t {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(db).unwrap();
+    let mut ends = [0; 2];
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut lock = unsafe { std::mem::zeroed::<libc::flock>() };
+        (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as libc::c_short, 0x4000_0001, 1);
+        unsafe {
+            let rc = libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETLK, &raw const lock);
+            libc::write(ends[1], [rc as u8].as_ptr().cast(), 1);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    let mut rc = [1];
+    assert_eq!(unsafe { libc::read(ends[0], rc.as_mut_ptr().cast(), 1) }, 1);
+    assert_eq!(rc, [0]);
+    ends.map(|end| unsafe { libc::close(end) });
+    child
+}
+
+#[test]
+fn a_program_that_is_short_of_descriptors_has_them_to_itself() {
+    let body = |dir: &Path| {
+        common::record_into(&dir.join("trace"));
+        let db = dir.join("a.db");
+        common::work(&db).unwrap();
+        // Closing the file drops no lock of ours: none is held.
+        let child = holder(&db);
+        let connection = open(&db);
+        connection.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        let refused = |n: u32| connection.execute_batch(&format!("INSERT INTO t VALUES ({n})")).unwrap_err();
+        let null = || std::fs::File::open("/dev/null");
+        let limit = |soft| {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+            limit.rlim_cur = soft;
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        };
+        let free: Vec<_> = (0..5).map(|_| null().unwrap()).collect();
+        let last = std::os::fd::AsRawFd::as_raw_fd(&free[4]);
+        drop(free);
+        // Five are left, and three of them are in use now and then.
+        limit(last as u64 + 1);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let opened = std::thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                let mut opened = 0;
+                while !done.load(Ordering::Relaxed) || opened == 0 {
+                    let all: Result<Vec<_>, _> = (0..3).map(|_| null()).collect();
+                    opened += all.map(|all| all.len()).unwrap();
+                }
+                opened
+            });
+            (0..300).for_each(|n| drop(refused(n)));
+            done.store(true, Ordering::Relaxed);
+            opener.join().unwrap()
+        });
+        limit(1000);
+        refused(301);
+        assert!(opened > 0);
+        let trace = own_trace(&dir.join("trace"), std::process::id());
+        let answers: Vec<_> = trace.names.iter().filter(|line| line.contains(r#""t":"outside""#)).collect();
+        assert!(answers.len() == 1 && answers[0].contains(r#""failed":"descriptors are short""#), "{answers:?}");
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    };
+    alone("a_program_that_is_short_of_descriptors_has_them_to_itself", body, quiet);
+}
+
+#[test]
+fn a_holder_outside_is_named() {
+    let body = |dir: &Path| {
+        common::record_into(&dir.join("trace"));
+        let db = dir.join("a.db");
+        common::work(&db).unwrap();
+        let child = holder(&db);
+        let connection = open(&db);
+        connection.execute_batch("INSERT INTO t VALUES (1)").unwrap_err();
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        let trace = own_trace(&dir.join("trace"), std::process::id());
+        let answers: Vec<_> = trace.names.iter().filter(|line| line.contains(r#""t":"outside""#)).collect();
+        let holder =
+            format!(r#""holders":[{{"pid":{child},"how":"posix","mode":"write","locks":["RESERVED"],"exact":true,"own":false,"#);
+        assert!(answers.len() == 1 && answers[0].contains(&holder), "{answers:?}");
+    };
+    alone("a_holder_outside_is_named", body, quiet);
+}
+
 /// SQLite's own allocator, with a request that fails: which one, counted down to 0.
 static UNTIL: AtomicI64 = AtomicI64::new(i64::MAX);
 static mut BEHIND: Option<ffi::sqlite3_mem_methods> = None;
