@@ -4,7 +4,7 @@ use crate::linked;
 use crate::recording::Recording;
 use locktrace::api::{self, ApiError};
 use locktrace::memory;
-use locktrace::recorder::config::{Config, ConfigError, LIMITS};
+use locktrace::recorder::config::{Config, ConfigError, LIMITS, Unusable};
 use locktrace::recorder::configure;
 use locktrace::vfs::{InstallError, Options, UninstallError, install};
 use std::ffi::{CStr, CString};
@@ -129,13 +129,13 @@ impl Builder {
             default: !self.not_default,
             linked: true,
         };
-        let in_force = configure(config.clone());
+        let in_force = configure(config.clone()).map_err(|error| Error(Reason::Unusable(error)))?.config();
         let asked = Config { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };
         let changed = (self.dir.is_some() && asked.dir != in_force.dir)
             || (self.limit.is_some() && asked.limit != in_force.limit)
             || (self.sql.is_some() && asked.sql != in_force.sql);
         if changed {
-            return Err(Error(Reason::Fixed(in_force.clone())));
+            return Err(Error(Reason::Fixed(in_force)));
         }
         // SAFETY: the table is that of the linked SQLite, and our code is linked into the same program.
         let installed = unsafe { install(api, &options) }.map_err(|error| Error(Reason::Install(error)))?;
@@ -155,6 +155,7 @@ pub struct Error(Reason);
 enum Reason {
     Api(ApiError),
     Config(ConfigError),
+    Unusable(Unusable),
     Limit(u64),
     Nul(String),
     Fixed(Config),
@@ -173,6 +174,7 @@ impl fmt::Display for Error {
         match &self.0 {
             Reason::Api(error) => write!(f, "{error}"),
             Reason::Config(error) => write!(f, "{error}"),
+            Reason::Unusable(error) => write!(f, "{error}"),
             Reason::Limit(limit) => {
                 write!(f, "the limit is {limit} bytes; expected {} to {} (256 KiB to 64 GiB)", LIMITS.start(), LIMITS.end())
             }

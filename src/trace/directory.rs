@@ -6,7 +6,9 @@
 
 use super::error::{Error, Place, Problem};
 use super::names::{Names, Taken};
+use super::tail::lines::{Piece, piece};
 use super::{Log, ring};
+use locktrace::format::header::MAGIC;
 use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -57,7 +59,7 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
         let header = match ring::open(&ring_path) {
             Ok((_, header)) => header,
             Err(error) => {
-                problems.push(error.into_problem());
+                problems.push(unfinished(&ring_path).unwrap_or_else(|| error.into_problem()));
                 continue;
             }
         };
@@ -88,6 +90,15 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
     Ok((logs, problems))
 }
 
+/// A ring file without a header yet: its process is making it at this moment, or died while it did.
+fn unfinished(ring: &Path) -> Option<Problem> {
+    use std::io::Read as _;
+    let mut magic = [0; MAGIC.len()];
+    std::fs::File::open(ring).ok()?.read_exact(&mut magic).ok()?;
+    let what = "it has no header yet: its process is making it, or died while it did; not used";
+    (magic == [0; MAGIC.len()]).then(|| Problem::notice(ring, Place::Whole, what))
+}
+
 const EMPTY: &str = "no trace in this directory: expected <id>.ring files. Was LOCKTRACE_DIR set to it in the traced process, was the \
                      extension loaded there, and did it open a database afterwards?";
 
@@ -108,6 +119,8 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
     for line in 1.. {
         match next_line(&mut reader, &mut bytes) {
             Ok(Line::End) => break,
+            // The file is longer than what was written in it.
+            Ok(Line::Torn) if bytes.iter().all(|&byte| byte == 0) => break,
             Ok(Line::Torn) => {
                 let what =
                     "torn last line (no newline at its end): the process died while it wrote it, or the disk was full; not used";
@@ -115,11 +128,24 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
                 break;
             }
             Ok(Line::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
-            Ok(Line::Whole) => match parse(&bytes).and_then(|object| names.take(object)) {
-                Ok(Taken::Yes) => {}
-                Ok(Taken::Unknown(t)) => bad.unknown(path, line, &t, problems),
-                Err(what) => bad.note(path, line, what, problems),
-            },
+            Ok(Line::Whole) => {
+                let (text, before) = match piece(&bytes) {
+                    Piece::Line(text, gap) => (text, bytes.get(..gap).unwrap_or_default()),
+                    Piece::Gap => (&[][..], &bytes[..]),
+                };
+                // A place that nothing was written to is nothing.
+                if before.iter().any(|&byte| byte != 0) {
+                    problems.push(Problem::notice(path, Place::Line(line), HALF));
+                }
+                if text.is_empty() && !before.is_empty() {
+                    continue;
+                }
+                match parse(text).and_then(|object| names.take(object)) {
+                    Ok(Taken::Yes) => {}
+                    Ok(Taken::Unknown(t)) => bad.unknown(path, line, &t, problems),
+                    Err(what) => bad.note(path, line, what, problems),
+                }
+            }
             Err(error) => {
                 problems.push(Error::io(path, Place::Line(line), "read the names", error).into_problem());
                 break;
@@ -128,6 +154,8 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
     }
     bad.rest(path, problems);
 }
+
+const HALF: &str = "half a line: the process is writing it, or died while it did; not used";
 
 /// One JSON object.
 pub(crate) fn parse(line: &[u8]) -> Result<super::names::Object, String> {

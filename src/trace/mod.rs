@@ -19,7 +19,7 @@ mod merge;
 mod names;
 mod outside;
 mod ring;
-mod tail;
+pub(crate) mod tail;
 pub mod text;
 
 pub use clock::{Clock, ClockId};

@@ -1,8 +1,14 @@
-//! The three functions of the C library that the dynamic linker finds here first. Each does what the C library's does, and then, or before,
-//! lets us look at the modules.
+//! The functions of the C library that the dynamic linker finds here first. Each ends in the C library's own.
+//!
+//! | function | why |
+//! | --- | --- |
+//! | `dlopen`, `dlmopen` | a new module may have a SQLite |
+//! | `pthread_mutexattr_init` | SQLite calls it before it opens a file; its module may have come another way |
+//! | `prctl`, `syscall` | with a seccomp filter the program forbids system calls: what the recorder needs is made ready before |
 
 use super::{PENDING, called_from, look, look_beside};
 use crate::locate::LinkMap;
+use crate::recorder;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -34,10 +40,12 @@ impl Real {
 static MUTEXATTR_INIT: Real = Real::new(c"pthread_mutexattr_init");
 static DLOPEN: Real = Real::new(c"dlopen");
 static DLMOPEN: Real = Real::new(c"dlmopen");
+static PRCTL: Real = Real::new(c"prctl");
+static SYSCALL: Real = Real::new(c"syscall");
 
 /// Looks up the C library's functions.
 pub(super) fn prepare() {
-    for real in [&MUTEXATTR_INIT, &DLOPEN, &DLMOPEN] {
+    for real in [&MUTEXATTR_INIT, &DLOPEN, &DLMOPEN, &PRCTL, &SYSCALL] {
         real.get();
     }
 }
@@ -101,6 +109,22 @@ unsafe extern "C" fn open_beside(namespace: c_long, name: *const c_char, flags: 
     handle
 }
 
+/// Before `prctl` with this first argument.
+unsafe extern "C" fn before_prctl(option: c_int) -> *const c_void {
+    if option == libc::PR_SET_SECCOMP {
+        recorder::seal();
+    }
+    PRCTL.get()
+}
+
+/// Before `syscall` with this number.
+unsafe extern "C" fn before_syscall(number: c_long) -> *const c_void {
+    if number == libc::SYS_seccomp {
+        recorder::seal();
+    }
+    SYSCALL.get()
+}
+
 #[cfg(target_arch = "x86_64")]
 mod arch {
     use super::*;
@@ -141,6 +165,35 @@ mod arch {
         naked_asm!(
             "endbr64", "push rdi", "push rsi", "push rdx", "call {}", "pop rdx", "pop rsi", "pop rdi", "jmp rax",
             sym route_beside
+        )
+    }
+
+    /// The C library's `prctl`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn prctl(option: c_int) -> c_int {
+        // All registers that can hold an argument are as they were when the C library's function begins.
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "call {}", "pop r8", "pop rcx", "pop rdx",
+            "pop rsi", "pop rdi", "jmp rax",
+            sym before_prctl
+        )
+    }
+
+    /// The C library's `syscall`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn syscall(number: c_long) -> c_long {
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "sub rsp, 8", "call {}",
+            "add rsp, 8", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi", "jmp rax",
+            sym before_syscall
         )
     }
 }

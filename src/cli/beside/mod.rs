@@ -36,6 +36,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes typed ahead that are kept while the program does not read.
 const MOST_TYPED: usize = 1 << 16;
 
+/// What `LD_PRELOAD` is to be in the program, and is not in its [`Seat`].
+pub(super) const PRELOAD: &str = "LOCKTRACE_SEATED_PRELOAD";
+
 /// Becomes the program on the terminal that it was given. Started by `locktrace run --top`, and by nobody else.
 #[derive(clap::Args)]
 pub(super) struct Seat {
@@ -59,7 +62,11 @@ impl Seat {
         let Some((name, arguments)) = self.command.split_first() else {
             return Err(Failure::Other("there is no command to run".to_owned()));
         };
-        let error = Command::new(name).args(arguments).exec();
+        let mut command = Command::new(name);
+        if let Some(list) = std::env::var_os(PRELOAD) {
+            command.env_remove(PRELOAD).env("LD_PRELOAD", list);
+        }
+        let error = command.args(arguments).exec();
         let file = program::find(name, std::env::var_os("PATH").as_deref());
         Ok(not_started(name, file.as_deref(), &error))
     }

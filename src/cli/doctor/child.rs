@@ -34,7 +34,7 @@ impl Said {
 
 /// Runs a command to its end. An error says in words why there is no answer.
 pub(super) fn ask(command: &mut Command) -> Result<Said, String> {
-    for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL"] {
+    for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL", "LOCKTRACE_NOT"] {
         command.env_remove(variable);
     }
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
