@@ -181,7 +181,7 @@ fn holder(db: &Path) -> libc::pid_t {
     let mut rc = [1];
     assert_eq!(unsafe { libc::read(ends[0], rc.as_mut_ptr().cast(), 1) }, 1);
     assert_eq!(rc, [0]);
-    ends.map(|end| unsafe { libc::close(end) });
+    ends.into_iter().for_each(|end| assert_eq!(unsafe { libc::close(end) }, 0));
     child
 }
 
