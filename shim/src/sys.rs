@@ -6,7 +6,7 @@
 //! read into memory of the caller's.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::mem::ManuallyDrop;
@@ -117,6 +117,12 @@ pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
 pub fn read_link<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
     let len = rustix::fs::readlinkat_raw(CWD, path, &mut *into).ok()?;
     into.get(..len)
+}
+
+/// What `fstat` answers, by the system call that today's C library makes for both `stat` and `fstat`: a filter that lets the one through lets
+/// the other, too.
+pub fn fstat(file: impl AsFd) -> rustix::io::Result<Stat> {
+    rustix::fs::statat(file, c"", AtFlags::EMPTY_PATH)
 }
 
 /// Device and inode of what has this name. It is not opened: closing a database would drop the process's POSIX locks on it.

@@ -9,7 +9,7 @@ use super::named::{Named, Outcome};
 use super::names::{MAX_BYTES, Names};
 use super::notice::{self, Kind};
 use super::place::Place;
-use super::surroundings::Surroundings;
+use super::surroundings::{self, Surroundings};
 use super::threads::{self, MAX_THREADS, Threads};
 use super::{Errno, observer, process, ring, texts, thread};
 use crate::clock;
@@ -60,6 +60,10 @@ pub struct Log {
     /// Its ring file, in the trace directory.
     path: &'static CStr,
 }
+
+/// Bytes of names that are made ready before the program installs a filter of system calls.
+#[cfg(feature = "preload")]
+const NAMES_AHEAD: u64 = 1 << 20;
 
 /// How far before the end of what is ready the next chunk is prepared; earlier where little is ready yet.
 const AHEAD: u64 = CHUNK / 2;
@@ -154,7 +158,17 @@ impl Log {
 
     /// Whether a filter of system calls is in force, so that none may be made that SQLite does not make itself.
     pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed
+        self.sealed || surroundings::filter_expected()
+    }
+
+    /// Makes all of it ready that can be, because later it may not be possible: see [`super::seal`].
+    #[cfg(feature = "preload")]
+    pub(super) fn make_ready(&self) {
+        let last = self.map.capacity().min(WINDOW) - 1;
+        if self.ready.load(Ordering::Relaxed) <= last {
+            self.prepare(last);
+        }
+        self.names.make_ready(NAMES_AHEAD);
     }
 
     /// Writes one record; `tid` is filled in here.
@@ -291,7 +305,7 @@ impl Log {
     #[inline(never)]
     fn name_thread(&self) -> u32 {
         let mut room = [0; 64];
-        let (tid, name) = threads::ask(self.sealed, &mut room);
+        let (tid, name) = threads::ask(self.is_sealed(), &mut room);
         thread::set_tid(tid, self.serial);
         match self.threads.count() {
             n if n < MAX_THREADS => {
@@ -343,7 +357,7 @@ impl Log {
     /// Whether another answer of `/proc/locks` at this time would be kept. Past the cap nobody is asked any more, and one line says so.
     pub(crate) fn has_room_outside(&self, now: u64) -> bool {
         let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
-        !self.sealed && self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
+        !self.is_sealed() && self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
     }
 
     /// Keeps what `/proc/locks` answered: `build` fills in the line, and does the same each time it is called.

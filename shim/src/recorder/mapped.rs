@@ -9,7 +9,7 @@
 //! system calls: by writing zeros through a descriptor of a moment, a call that SQLite makes, too.
 
 use super::failure::Failure;
-use super::surroundings::Surroundings;
+use super::surroundings::{self, Surroundings};
 use crate::memory::keep_c_str;
 use crate::sys::{Fd, Path};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -77,7 +77,7 @@ impl Mapped {
 
     fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, sealed: bool) -> Result<Mapped, Failure> {
         rustix::fs::ftruncate(file, len as u64)?;
-        let stat = rustix::fs::fstat(file)?;
+        let stat = crate::sys::fstat(file)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(|errno| Failure::of("mmap", errno))?.cast::<u8>());
@@ -123,9 +123,14 @@ impl Mapped {
         self.len
     }
 
+    /// How a piece is made ready now.
+    fn how(&self) -> How {
+        if surroundings::filter_expected() { How::Write } else { self.how }
+    }
+
     /// Whether making a piece ready changes what is in it: then it may be done once only, by one thread.
     pub fn writes_zeros(&self) -> bool {
-        self.how == How::Write
+        self.how() == How::Write
     }
 
     /// Makes whole pages ready. From then on stores into them cannot fault.
@@ -133,7 +138,7 @@ impl Mapped {
         if offset.checked_add(len).is_none_or(|end| end > self.len) {
             return Err(Errno::INVAL.into());
         }
-        match self.how {
+        match self.how() {
             How::Populate => self.populate(offset, len)?,
             How::Touch => self.touch(offset, len),
             How::Write => self.write(offset, len)?,
@@ -171,7 +176,7 @@ impl Mapped {
         // Not blocking: in its place there may be a pipe now.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = Fd::from(rustix::fs::openat(CWD, self.path, flags, Mode::empty())?);
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = crate::sys::fstat(&file)?;
         if (stat.st_dev, stat.st_ino) != self.identity {
             return Err(Failure::new("the file was replaced"));
         }
@@ -180,7 +185,7 @@ impl Mapped {
 
     /// Lets a range go from memory. The contents stay in the file, and a late writer faults its page back in: it has its space.
     pub fn rest(&self, offset: usize, len: usize) {
-        if self.how != How::Write && offset.checked_add(len).is_some_and(|end| end <= self.len) {
+        if self.how() != How::Write && offset.checked_add(len).is_some_and(|end| end <= self.len) {
             // SAFETY: a range inside a shared file mapping; MADV_DONTNEED drops page tables, not data.
             let _ = unsafe { madvise(self.base.as_ptr().add(offset).cast(), len, Advice::LinuxDontNeed) };
         }

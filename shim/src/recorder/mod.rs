@@ -123,6 +123,16 @@ fn in_force() -> Result<&'static Settings, Unusable> {
     settings().map_or_else(configure_from_env, Ok)
 }
 
+/// The program is about to install a filter of system calls: what needs others than SQLite's own is done now, or never.
+#[cfg(feature = "preload")]
+pub(crate) fn seal() {
+    let _errno = Errno::save();
+    if let Some(log) = current() {
+        log.make_ready();
+    }
+    surroundings::expect_filter();
+}
+
 /// Whether this process has had a log.
 #[cfg(feature = "preload")]
 pub(crate) fn has_recorded() -> bool {

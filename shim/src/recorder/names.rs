@@ -119,6 +119,12 @@ impl Names {
         done
     }
 
+    /// Makes so many bytes ready, as far as that is possible.
+    #[cfg(feature = "preload")]
+    pub fn make_ready(&self, bytes: u64) {
+        let _ = self.prepare(bytes.min(self.file.len() as u64));
+    }
+
     /// Copies what stands in the file from this byte on; gives the number of bytes. Other threads may be writing there: see the module.
     pub fn copy(&self, from: u64, into: &mut [u8]) -> usize {
         let end = self.end.load(Ordering::Relaxed);

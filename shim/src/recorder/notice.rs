@@ -8,7 +8,7 @@
 
 use super::failure::Failure;
 use super::line::{Fixed, Line, Sink};
-use super::surroundings::Surroundings;
+use super::surroundings::{self, Surroundings};
 use crate::memory::{Mapping, keep_c_str};
 use crate::sys::{self, Fd, Path};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -97,7 +97,8 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
     let (exe, rest) = rest.split_at_mut_checked(1024)?;
     let mut words = Text(Fixed::new(words));
     let _ = fmt::Write::write_fmt(&mut words, why);
-    let exe = sys::read_link(c"/proc/self/exe", exe).unwrap_or_default();
+    let exe =
+        if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe).map(|exe| &*exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
@@ -132,7 +133,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     // Not blocking: in its place there may be a pipe.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = Fd::from(rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?);
-    let stat = rustix::fs::fstat(&file).ok()?;
+    let stat = crate::sys::fstat(&file).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }

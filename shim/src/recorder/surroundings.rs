@@ -6,6 +6,7 @@ use super::failure::Failure;
 use crate::memory::Mapping;
 use crate::sys;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +26,8 @@ impl Surroundings {
     pub fn look() -> Option<Surroundings> {
         let mut scratch = Mapping::new(16 << 10)?;
         let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
-        let (sealed, uid) = (number(status, b"Seccomp:", 0)? != 0, u32::try_from(number(status, b"Uid:", 1)?).ok()?);
+        let (sealed, uid) =
+            (number(status, b"Seccomp:", 0)? != 0 || filter_expected(), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
         let mapped = number(status, b"VmSize:", 0).unwrap_or(0).saturating_mul(1024);
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
         // A limit that is no number is "unlimited".
@@ -38,8 +40,25 @@ impl Surroundings {
     pub const UNKNOWN: Failure = Failure::new("/proc cannot be read, so what this process may do is not known");
 }
 
+/// The program is about to install a filter of system calls, or has.
+static FILTER: AtomicBool = AtomicBool::new(false);
+
+/// From here on only system calls are made that SQLite makes, too.
+#[cfg(feature = "preload")]
+pub(super) fn expect_filter() {
+    FILTER.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`expect_filter`] was called in this process, or one it was forked from.
+pub(super) fn filter_expected() -> bool {
+    FILTER.load(Ordering::Relaxed)
+}
+
 /// Whether a filter of system calls is in force, or may be.
 pub(super) fn sealed() -> bool {
+    if filter_expected() {
+        return true;
+    }
     let mut room = [0; 2048];
     let sealed = sys::read_file(c"/proc/thread-self/status", &mut room).and_then(|status| number(status, b"Seccomp:", 0));
     sealed != Some(0)

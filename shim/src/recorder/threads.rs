@@ -14,11 +14,13 @@ const WAITING: usize = 256;
 /// The calling thread's number and name. `sealed`: by calls that SQLite makes, too.
 pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     if sealed {
-        // `4711/task/4712`
-        let link = sys::read_link(c"/proc/thread-self", room).unwrap_or_default();
-        let last = link.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let tid = std::str::from_utf8(last).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        return (tid, sys::read_file(c"/proc/thread-self/comm", room).unwrap_or_default().trim_ascii_end());
+        // `4712 (a name) S …`; a name can have a parenthesis in it.
+        let stat = sys::read_file(c"/proc/thread-self/stat", room).unwrap_or_default();
+        let open = stat.iter().position(|&byte| byte == b'(').unwrap_or(stat.len());
+        let close = stat.iter().rposition(|&byte| byte == b')').unwrap_or(stat.len());
+        let digits = stat.get(..open).unwrap_or_default().trim_ascii_end();
+        let tid = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        return (tid, stat.get(open + 1..close).unwrap_or_default());
     }
     // SAFETY: PR_GET_NAME writes up to 16 bytes, NUL included, to the buffer it is given. It does not fail, so `errno` stays.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, room.as_mut_ptr(), 0, 0, 0) };
