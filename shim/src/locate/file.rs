@@ -6,6 +6,7 @@
 use super::image::{HEADER, Image, Module, half, quarter, word};
 use super::memory::{Memory, Process};
 use super::symbols::{SYMBOL, function};
+use crate::sys::Fd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::CStr;
@@ -20,7 +21,7 @@ impl Mapped {
     fn open(path: &CStr) -> Option<Mapped> {
         // A path that has become a pipe must not be waited for.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat(CWD, path, flags, Mode::empty()).ok()?;
+        let file = Fd::from(openat(CWD, path, flags, Mode::empty()).ok()?);
         let stat = fstat(&file).ok()?;
         let len = usize::try_from(stat.st_size).ok().filter(|len| *len >= 64)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

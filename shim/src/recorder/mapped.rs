@@ -11,7 +11,7 @@
 use super::failure::Failure;
 use super::surroundings::{self, Surroundings};
 use crate::memory::keep_c_str;
-use crate::sys::Path;
+use crate::sys::{Fd, Path};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -67,7 +67,7 @@ impl Mapped {
         }
         let path = keep_c_str(path.as_c_str()).ok_or(Failure::from(Errno::NOMEM))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
         let made = Mapped::map(file.as_fd(), path, len, around.sealed);
         if made.is_err() {
             let _ = rustix::fs::unlinkat(CWD, path, AtFlags::empty());
@@ -175,7 +175,7 @@ impl Mapped {
         }
         // Not blocking: in its place there may be a pipe now.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(CWD, self.path, flags, Mode::empty())?;
+        let file = Fd::from(rustix::fs::openat(CWD, self.path, flags, Mode::empty())?);
         let stat = crate::sys::fstat(&file)?;
         if (stat.st_dev, stat.st_ino) != self.identity {
             return Err(Failure::new("the file was replaced"));

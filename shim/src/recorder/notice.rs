@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::line::{Fixed, Line, Sink};
 use super::surroundings::{self, Surroundings};
 use crate::memory::{Mapping, keep_c_str};
-use crate::sys::{self, Path};
+use crate::sys::{self, Fd, Path};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -132,7 +132,7 @@ fn append(line: &[u8]) -> Option<()> {
 fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     // Not blocking: in its place there may be a pipe.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?;
+    let file = Fd::from(rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?);
     let stat = crate::sys::fstat(&file).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;

@@ -25,7 +25,7 @@ impl Surroundings {
     /// Those of this process, now. `None` where `/proc` cannot be read.
     pub fn look() -> Option<Surroundings> {
         let mut scratch = Mapping::new(16 << 10)?;
-        let status = sys::read_file(c"/proc/self/status", scratch.bytes())?;
+        let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
         let (sealed, uid) =
             (number(status, b"Seccomp:", 0)? != 0 || filter_expected(), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
         let mapped = number(status, b"VmSize:", 0).unwrap_or(0).saturating_mul(1024);
@@ -60,7 +60,7 @@ pub(super) fn sealed() -> bool {
         return true;
     }
     let mut room = [0; 2048];
-    let sealed = sys::read_file(c"/proc/self/status", &mut room).and_then(|status| number(status, b"Seccomp:", 0));
+    let sealed = sys::read_file(c"/proc/thread-self/status", &mut room).and_then(|status| number(status, b"Seccomp:", 0));
     sealed != Some(0)
 }
 

@@ -48,8 +48,14 @@ struct Cursor {
 /// A value in SQLite's memory; `None` where it has none.
 fn make<T>(functions: &Functions, value: T) -> Option<NonNull<T>> {
     const { assert!(align_of::<T>() <= 8 && size_of::<T>() <= 4096) };
-    // SAFETY: `sqlite3_malloc` takes any size; what it gives is aligned to 8 bytes (<https://sqlite.org/c3ref/free.html>).
+    // SAFETY: `sqlite3_malloc` takes any size.
     let place = NonNull::new(unsafe { (functions.malloc)(size_of::<T>() as c_int) }.cast::<T>())?;
+    // It is aligned to 8 bytes (<https://sqlite.org/c3ref/free.html>), but for a build with SQLITE_4_BYTE_ALIGNED_MALLOC.
+    if !place.is_aligned() {
+        // SAFETY: from `malloc` just now.
+        unsafe { (functions.free)(place.as_ptr().cast()) };
+        return None;
+    }
     // SAFETY: fresh memory, large and aligned enough.
     unsafe { place.write(value) };
     Some(place)

@@ -107,7 +107,7 @@ pub struct Since {
     pub real_ns: Option<u64>,
     /// The OS thread; 0 = not known.
     pub tid: u32,
-    /// The hash of the statement that ran then; 0 = none did, or it is not known. [`crate::recorder::texts`] has the text.
+    /// The hash of the statement that ran then; 0 = none did, or it is not known. [`crate::recorder::texts()`] has the text.
     pub sql: u64,
 }
 

@@ -1,4 +1,5 @@
-//! The tables for SQL: a program does not notice them, and where memory is short they answer `SQLITE_NOMEM`. Each case in a process of its own.
+//! What a program could notice: its heap used, `errno` changed, a cancellation point, a query that ends it. Recording and the tables for SQL
+//! do none of that; where memory is short, a query answers `SQLITE_NOMEM`. Each case in a process of its own.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -7,7 +8,11 @@ mod common;
 mod heap;
 
 use common::sql::{ask, load, one, open};
-use common::{alone, quiet};
+use common::{alone, one_note, own_trace, quiet};
+use locktrace::event::Kind;
+use locktrace::format::record::Record;
+use locktrace::recorder::line::Fixed;
+use locktrace::recorder::{self, Library, config::Config};
 use rusqlite::{Connection, ffi};
 use std::ffi::{CString, OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -50,6 +55,78 @@ fn run(statement: *mut ffi::sqlite3_stmt) -> (u32, c_int) {
 }
 
 #[test]
+fn a_program_does_not_notice_that_it_is_recorded() {
+    let body = |dir: &Path| {
+        locktrace::recorder::configure(Config { dir: dir.join("new/trace"), ..Config::default() }).unwrap();
+        let db = dir.join("a.db");
+        std::fs::write(&db, "").unwrap();
+        let path = db.as_os_str().as_bytes();
+        let (vfs, base) = ("locktrace", "unix");
+        let library = Library { number: 1, sqlite: "3.0.0", source_id: "", options: None, vfs, base, linked: false };
+        let mut file = 0;
+        heap::unnoticed(|| {
+            let log = recorder::get().unwrap();
+            file = log.file(&library, path);
+            for n in 0..100_000 {
+                log.write(&Record { file, sql: 1 + n / 100, ..Record::new(Kind::LOCK) });
+                if n % 100 == 0 {
+                    log.learn(1 + n / 100, b"SELECT 1", 8).unwrap();
+                }
+            }
+        });
+        let trace = own_trace(&dir.join("new/trace"), std::process::id());
+        assert_eq!((trace.header.head, trace.header.lost_space, trace.unreadable), (100_000, 0, 0));
+        assert_eq!(trace.file("/a.db"), file);
+        assert_eq!(trace.names.iter().filter(|line| line.contains(r#""t":"sql""#)).count(), 1000);
+    };
+    alone("a_program_does_not_notice_that_it_is_recorded", body, quiet);
+}
+
+#[test]
+fn a_program_does_not_notice_pragmas() {
+    let body = |dir: &Path| {
+        unsafe { std::env::set_var("LOCKTRACE_PRAGMA_DIR", "1") };
+        recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
+        recorder::get().unwrap();
+        let other = dir.join("other").display().to_string();
+        for (name, value, well) in [
+            ("locktrace", None, true),
+            ("LockTrace", Some("off"), true),
+            ("locktrace", Some("on"), true),
+            ("locktrace", Some("maybe"), false),
+            ("locktrace_sql", Some("hash"), true),
+            ("locktrace_sql", Some("\u{e9}"), false),
+            ("locktrace_dir", None, true),
+            ("locktrace_dir", Some(&*other), true),
+            ("locktrace_dir", Some("/proc/nowhere"), false),
+        ] {
+            let (mut memory, mut answer) = ([0; 4096], None);
+            let mut out = Fixed::new(&mut memory);
+            let ask = || answer = recorder::control::pragma(name.as_bytes(), value.map(str::as_bytes), &mut out);
+            heap::unnoticed(ask);
+            assert_eq!((answer, out.bytes().is_empty()), (Some(well), false), "{name} = {value:?}");
+        }
+        assert_eq!(common::traces(&dir.join("trace")).len(), 2);
+        assert_eq!(common::traces(Path::new(&other)).len(), 1);
+    };
+    alone("a_program_does_not_notice_pragmas", body, quiet);
+}
+
+#[test]
+fn a_program_does_not_notice_that_it_cannot_be_recorded() {
+    let body = |dir: &Path| {
+        std::fs::write(dir.join("file"), "").unwrap();
+        locktrace::recorder::configure(Config { dir: dir.join("file/trace"), ..Config::default() }).unwrap();
+        let mut logs = 0;
+        heap::unnoticed(|| logs = (0..3000).filter_map(|_| recorder::get()).count());
+        assert_eq!((logs, recorder::control::brief().lost), (0, 3000));
+    };
+    alone("a_program_does_not_notice_that_it_cannot_be_recorded", body, |dir, output| {
+        assert!(one_note(dir, output).contains("Not a directory"));
+    });
+}
+
+#[test]
 fn a_program_does_not_notice_that_rows_are_made() {
     let body = |dir: &Path| {
         let loader = load(dir);
@@ -82,6 +159,100 @@ fn a_program_does_not_notice_that_rows_are_made() {
         assert_eq!(names, ["\u{fffd}\u{fffd}.db|EXCLUSIVE"]);
     };
     alone("a_program_does_not_notice_that_rows_are_made", body, quiet);
+}
+
+/// A process that holds RESERVED on this database until it is ended.
+fn holder(db: &Path) -> libc::pid_t {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(db).unwrap();
+    let mut ends = [0; 2];
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut lock = unsafe { std::mem::zeroed::<libc::flock>() };
+        (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as libc::c_short, 0x4000_0001, 1);
+        unsafe {
+            let rc = libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETLK, &raw const lock);
+            libc::write(ends[1], [rc as u8].as_ptr().cast(), 1);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    let mut rc = [1];
+    assert_eq!(unsafe { libc::read(ends[0], rc.as_mut_ptr().cast(), 1) }, 1);
+    assert_eq!(rc, [0]);
+    ends.into_iter().for_each(|end| assert_eq!(unsafe { libc::close(end) }, 0));
+    child
+}
+
+#[test]
+fn a_program_that_is_short_of_descriptors_has_them_to_itself() {
+    let body = |dir: &Path| {
+        common::record_into(&dir.join("trace"));
+        let db = dir.join("a.db");
+        common::work(&db).unwrap();
+        // Closing the file drops no lock of ours: none is held.
+        let child = holder(&db);
+        let connection = open(&db);
+        connection.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        let refused = |n: u32| connection.execute_batch(&format!("INSERT INTO t VALUES ({n})")).unwrap_err();
+        let null = || std::fs::File::open("/dev/null");
+        let limit = |soft| {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+            limit.rlim_cur = soft;
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        };
+        let free: Vec<_> = (0..5).map(|_| null().unwrap()).collect();
+        let last = std::os::fd::AsRawFd::as_raw_fd(&free[4]);
+        drop(free);
+        // Five are left, and three of them are in use now and then.
+        limit(last as u64 + 1);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let opened = std::thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                let mut opened = 0;
+                while !done.load(Ordering::Relaxed) || opened == 0 {
+                    let all: Result<Vec<_>, _> = (0..3).map(|_| null()).collect();
+                    opened += all.map(|all| all.len()).unwrap();
+                }
+                opened
+            });
+            (0..300).for_each(|n| drop(refused(n)));
+            done.store(true, Ordering::Relaxed);
+            opener.join().unwrap()
+        });
+        limit(1000);
+        refused(301);
+        assert!(opened > 0);
+        let trace = own_trace(&dir.join("trace"), std::process::id());
+        let answers: Vec<_> = trace.names.iter().filter(|line| line.contains(r#""t":"outside""#)).collect();
+        assert!(answers.len() == 1 && answers[0].contains(r#""failed":"descriptors are short""#), "{answers:?}");
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    };
+    alone("a_program_that_is_short_of_descriptors_has_them_to_itself", body, quiet);
+}
+
+#[test]
+fn a_holder_outside_is_named() {
+    let body = |dir: &Path| {
+        common::record_into(&dir.join("trace"));
+        let db = dir.join("a.db");
+        common::work(&db).unwrap();
+        let child = holder(&db);
+        let connection = open(&db);
+        connection.execute_batch("INSERT INTO t VALUES (1)").unwrap_err();
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        let trace = own_trace(&dir.join("trace"), std::process::id());
+        let answers: Vec<_> = trace.names.iter().filter(|line| line.contains(r#""t":"outside""#)).collect();
+        let holder =
+            format!(r#""holders":[{{"pid":{child},"how":"posix","mode":"write","locks":["RESERVED"],"exact":true,"own":false,"#);
+        assert!(answers.len() == 1 && answers[0].contains(&holder), "{answers:?}");
+    };
+    alone("a_holder_outside_is_named", body, quiet);
 }
 
 /// SQLite's own allocator, with a request that fails: which one, counted down to 0.
