@@ -26,7 +26,7 @@ fn a_directory_that_cannot_be_made_costs_one_line() {
     };
     alone("a_directory_that_cannot_be_made_costs_one_line", body, |dir, output| {
         let line = one_note(dir, output);
-        assert!(line.contains("not recording") && line.contains(&format!("{}/file/trace", dir.display())), "{line}");
+        assert!(line.contains("not-recording") && line.contains(&format!("{}/file/trace", dir.display())), "{line}");
         assert!(line.contains("Not a directory") && line.contains("LOCKTRACE_DIR"), "{line}");
     });
 }

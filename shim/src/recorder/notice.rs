@@ -126,7 +126,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     // Not blocking: in its place there may be a pipe.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?;
-    let stat = rustix::fs::fstat(&file).ok()?;
+    let stat = rustix::fs::lstat(path).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
