@@ -44,8 +44,6 @@ pub(super) struct Facts<'a> {
     ppid: Option<u32>,
     uid: Option<u32>,
     modules: Option<Modules<'a>>,
-    /// A seccomp filter is on this process, or may be: a system call it does not expect can end it.
-    pub(super) seccomp: bool,
 }
 
 /// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
@@ -55,7 +53,6 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
     let (host, rest) = part(rest, HOST);
     let (status, rest) = part(rest, STATUS);
     let (cmdline, maps) = part(rest, CMDLINE);
-    let room = status.len();
     let status = sys::read_file(c"/proc/self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
     Facts {
@@ -67,11 +64,6 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
         ppid: number(b"PPid:"),
         uid: number(b"Uid:"),
         modules: modules(maps),
-        // A kernel without seccomp has no such line. Where nothing was read, or not as far as that line, nobody knows.
-        seccomp: match number(b"Seccomp:") {
-            Some(mode) => mode != 0,
-            None => status.is_empty() || status.len() == room,
-        },
     }
 }
 
@@ -252,7 +244,6 @@ mod tests {
         let end =
             format!(r#""uid":{},"started":"0000000000000abc","forked":true,"policy":"text"}}"#, rustix::process::getuid().as_raw());
         assert!(text.contains(&format!(r#","cwd":"{}","host":""#, cwd.display())) && text.ends_with(&format!("{end}\n")), "{text}");
-        assert!(!facts.seccomp || std::fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:\t2"));
         assert!(line(&facts, SqlPolicy::Hash).contains(&format!(r#""argv":[{}],"#, argv[0])));
     }
 
@@ -263,7 +254,6 @@ mod tests {
             let facts = read(&mut scratch);
             assert!(facts.modules.is_none() && facts.exe.len() <= len, "{len}");
             assert_eq!(facts.ppid.is_some(), len >= 10_000, "{len}");
-            assert!(facts.ppid.is_some() || facts.seccomp, "{len}: not known");
             assert!(line(&facts, SqlPolicy::Text).contains(r#""modules":null"#));
         }
     }
