@@ -107,9 +107,10 @@ impl Trace {
                 Err(_) => unreadable += 1,
             }
         }
-        let names = String::from_utf8(std::fs::read(ring.with_extension("names")).unwrap()).unwrap();
+        let names = std::fs::read(ring.with_extension("names")).unwrap();
         // The file is longer than what was written, and the rest is NULs.
-        let names = names.trim_end_matches('\0').lines().map(str::to_owned).collect();
+        let end = names.iter().position(|&byte| byte == 0).unwrap_or(names.len());
+        let names = std::str::from_utf8(&names[..end]).unwrap().lines().map(str::to_owned).collect();
         Trace { header, records, unreadable, names }
     }
 
