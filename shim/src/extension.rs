@@ -22,6 +22,8 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *m
     if routines.is_null() {
         return ERROR;
     }
+    #[cfg(feature = "preload")]
+    crate::preload::silence();
     // SAFETY: SQLite passes its own table.
     let api = match unsafe { Api::from_routines(routines) } {
         Ok(api) => api,

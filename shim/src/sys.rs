@@ -6,7 +6,7 @@
 //! read into memory of the caller's.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::mem::ManuallyDrop;
@@ -115,14 +115,36 @@ pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
 
 /// Where a symbolic link leads.
 pub fn read_link<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
+    // The call that the C library's `readlink` makes, which SQLite uses: a filter of system calls may know no other.
+    #[cfg(target_arch = "x86_64")]
+    let len = {
+        let errno = kept_errno();
+        // SAFETY: a NUL-terminated path, and memory of this length.
+        let len = unsafe { libc::syscall(libc::SYS_readlink, path.as_ptr(), into.as_mut_ptr(), into.len()) };
+        drop(errno);
+        usize::try_from(len).ok()?
+    };
+    #[cfg(not(target_arch = "x86_64"))]
     let len = rustix::fs::readlinkat_raw(CWD, path, &mut *into).ok()?;
     into.get(..len)
 }
 
-/// What `fstat` answers, by the system call that today's C library makes for both `stat` and `fstat`: a filter that lets the one through lets
-/// the other, too.
-pub fn fstat(file: impl AsFd) -> rustix::io::Result<Stat> {
-    rustix::fs::statat(file, c"", AtFlags::EMPTY_PATH)
+/// Takes a file away; by the call that SQLite makes.
+pub fn unlink(path: &CStr) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let _errno = kept_errno();
+        // SAFETY: a NUL-terminated path.
+        unsafe { libc::syscall(libc::SYS_unlink, path.as_ptr()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = rustix::fs::unlinkat(CWD, path, rustix::fs::AtFlags::empty());
+}
+
+/// The C library's `syscall` sets `errno`: puts it back.
+#[cfg(target_arch = "x86_64")]
+fn kept_errno() -> crate::recorder::Errno {
+    crate::recorder::Errno::save()
 }
 
 /// Device and inode of what has this name. It is not opened: closing a database would drop the process's POSIX locks on it.

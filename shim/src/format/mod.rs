@@ -8,6 +8,10 @@
 //! | `<id>.ring` | a 4096-byte header ([`header`]) and `capacity` records of 64 bytes ([`record`]) |
 //! | `<id>.names` | JSON lines: what the numbers in the records mean ([names](#names)) |
 //!
+//! Where the directory's file system cannot hold mapped files safely, both are symbolic links to files in `/dev/shm/locktrace-<uid>/`. The
+//! ring's magic number is written last: a file without one is being made, or its process died while it made it. A file `notes` holds notes
+//! for the user as JSON lines (`"t":"note"`), and is no part of a trace.
+//!
 //! Every integer is little-endian. A change to any of these bytes is a new [`VERSION`] and a new golden trace.
 //!
 //! # The ring
@@ -19,8 +23,11 @@
 //!
 //! # Names
 //!
-//! One JSON object a line, each written by one `write` call; a last line without a newline is torn. `"t"` tells what it is; readers
-//! skip what they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
+//! One JSON object a line. The file is mapped by its writer and longer than what was written: NULs fill it up. A writer claims a place of
+//! its line's length, writes all but the first byte, and the first byte last; so a place that begins with a NUL holds no line: its writer is
+//! at it, or died. Between two newlines the line is what stands behind the last NUL, if that begins with `{`; other bytes before it are half
+//! a line. (Lines hold no NUL themselves.) Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
+//! Spaces may stand before a newline. `"t"` shows what a line is; readers skip what they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
 //! Text that was not UTF-8 has its bad bytes replaced by U+FFFD and carries all its bytes, in hexadecimal, in a second key with the
 //! suffix `_bytes`.
 //!

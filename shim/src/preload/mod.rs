@@ -42,17 +42,27 @@ static SITES: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
 
 /// Runs when the loader has relocated the program and all that it links, before any of the program's own code.
 extern "C" fn start() {
+    silence();
     if is_excluded() {
         EXCLUDED.store(true, Ordering::Relaxed);
         return;
     }
     hooks::prepare();
+    // A child must not find the loader's list locked by a thread that it does not have.
+    // SAFETY: functions of this library, which is never unloaded.
+    unsafe {
+        libc::pthread_atfork(Some(locate::before_fork), Some(locate::after_fork_in_parent), Some(locate::after_fork_in_child));
+    }
     look();
 }
 
 /// Runs when the program ends in the ordinary way. Says what there would be to record, where nothing was.
 extern "C" fn end() {
-    if EXCLUDED.load(Ordering::Relaxed) || cover::count() == 0 || recorder::has_recorded() {
+    if EXCLUDED.load(Ordering::Relaxed) {
+        notice::note(notice::Kind::Excluded, b"", format_args!("--not"));
+        return;
+    }
+    if cover::count() == 0 || recorder::has_recorded() {
         return;
     }
     // Two: one when SQLite is initialised, and one for each connection.
@@ -70,6 +80,13 @@ static START: extern "C" fn() = start;
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
+
+/// Nothing of ours panics that anybody knows of. Should it, the program's standard error stays its own. This library has a copy of the standard
+/// library for itself, so no panic of the program's is meant.
+pub(crate) fn silence() {
+    // A function without captured values takes no memory.
+    std::panic::set_hook(Box::new(|_| {}));
+}
 
 /// Whether the file name of this process's program is in `LOCKTRACE_NOT`, a list with colons.
 fn is_excluded() -> bool {

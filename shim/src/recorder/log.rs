@@ -212,13 +212,15 @@ impl Log {
         let _errno = Errno::save();
         let ready = self.ready.load(Ordering::Relaxed);
         if number >= ready {
+            // Where the disk is full, what has its space is used again on every lap.
+            let has_space = self.has_space(number, ready);
             let untried = self.starved.load(Ordering::Relaxed) && !number.is_multiple_of(1024);
-            if untried || !self.prepare_own(number) {
+            if (untried || !self.prepare_own(number)) && !has_space {
                 self.map.lost_space().fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }
-        // SAFETY: below `ready`, or prepared just now.
+        // SAFETY: below `ready`, or prepared just now or on an earlier lap.
         ring::commit(unsafe { self.map.slot(number) }, words, number);
         if number < ready && !self.starved.load(Ordering::Relaxed) && !self.preparing.swap(true, Ordering::Acquire) {
             if self.ready.load(Ordering::Relaxed) == ready {
@@ -228,6 +230,11 @@ impl Log {
             self.anchor(clock::now());
         }
         self.retry_names();
+    }
+
+    /// Whether the slot of this number was made ready, on this lap or an earlier one.
+    fn has_space(&self, number: u64, ready: u64) -> bool {
+        number & (self.map.capacity() - 1) < ready
     }
 
     fn prepare_own(&self, number: u64) -> bool {
@@ -289,10 +296,10 @@ impl Log {
 
     /// Record number so-and-so, if the ring holds it whole.
     pub fn record(&self, number: u64) -> Option<Record> {
-        if number >= self.ready.load(Ordering::Relaxed) {
+        if !self.has_space(number, self.ready.load(Ordering::Relaxed)) {
             return None;
         }
-        // SAFETY: numbers below `ready` have had their chunks prepared.
+        // SAFETY: its chunk has been prepared.
         let slot = unsafe { self.map.slot(number) };
         let mut bytes = [0; SIZE];
         for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(slot) {

@@ -11,9 +11,9 @@
 use super::failure::Failure;
 use super::surroundings::{self, Surroundings};
 use crate::memory::keep_c_str;
-use crate::sys::{Fd, Path};
+use crate::sys::{self, Fd, Path};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use std::ffi::CStr;
@@ -70,20 +70,20 @@ impl Mapped {
         let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
         let made = Mapped::map(file.as_fd(), path, len, around.sealed);
         if made.is_err() {
-            let _ = rustix::fs::unlinkat(CWD, path, AtFlags::empty());
+            sys::unlink(path);
         }
         made
     }
 
     fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, sealed: bool) -> Result<Mapped, Failure> {
         rustix::fs::ftruncate(file, len as u64)?;
-        let stat = crate::sys::fstat(file)?;
+        let identity = sys::stat(path).ok_or(Errno::NOENT)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(|errno| Failure::of("mmap", errno))?.cast::<u8>());
         let base = base.ok_or(Failure::new("mmap gave the null page"))?;
         let how = if sealed { How::Write } else { How::Populate };
-        let mut mapped = Mapped { base, len, how, path, identity: (stat.st_dev, stat.st_ino) };
+        let mut mapped = Mapped { base, len, how, path, identity };
         let ready = match mapped.first(file) {
             Err(Errno::INVAL) if how == How::Populate => {
                 mapped.how = How::Touch;
@@ -107,7 +107,7 @@ impl Mapped {
 
     /// Takes the file away again. It must not be in use.
     pub fn discard(self) {
-        let _ = rustix::fs::unlinkat(CWD, self.path, AtFlags::empty());
+        sys::unlink(self.path);
         // SAFETY: exactly what was mapped, and the caller gives up the only handle to it.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
@@ -176,8 +176,8 @@ impl Mapped {
         // Not blocking: in its place there may be a pipe now.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = Fd::from(rustix::fs::openat(CWD, self.path, flags, Mode::empty())?);
-        let stat = crate::sys::fstat(&file)?;
-        if (stat.st_dev, stat.st_ino) != self.identity {
+        // By its path: which system call `fstat` is differs between C libraries, and a filter may know one only.
+        if sys::stat(self.path) != Some(self.identity) {
             return Err(Failure::new("the file was replaced"));
         }
         Ok(zero(file.as_fd(), offset, len)?)

@@ -57,8 +57,6 @@ use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 use state::STATE;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
-/// The newest log of this process or, as long as it has none, of the one it was forked from; or null.
-static NEWEST: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 /// How many logs this process and its ancestors opened: the serial number of the newest.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 /// What the recorder was told; fixed by the first that tells it, and inherited.
@@ -106,7 +104,10 @@ fn fix(ours: Settings) -> Result<&'static Settings, Unusable> {
     let ours = ours.keep().ok_or(config::MEMORY)?;
     let place = std::ptr::from_ref(ours).cast_mut();
     match SETTINGS.compare_exchange(std::ptr::null_mut(), place, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Ok(ours),
+        Ok(_) => {
+            STATE.told.store(true, Ordering::Relaxed);
+            Ok(ours)
+        }
         // SAFETY: kept for the life of the process by the thread that published it.
         Err(theirs) => Ok(unsafe { &*theirs }),
     }
@@ -210,8 +211,8 @@ fn open() -> Option<&'static Log> {
 fn create(settings: &Settings) -> Result<&'static Log, Failure> {
     state::own(surroundings::sealed());
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
-    // Some process before this one recorded: its connections may be in use here.
-    let forked = !NEWEST.load(Ordering::Acquire).is_null() && !STATE.recorded.load(Ordering::Relaxed);
+    // The child of a process that was told: its connections may be in use here.
+    let forked = !STATE.told.load(Ordering::Relaxed);
     let create = || Some(Log::create(settings, serial, forked));
     guarded(create).unwrap_or(Err(Failure::new("internal error")))
 }
@@ -219,8 +220,6 @@ fn create(settings: &Settings) -> Result<&'static Log, Failure> {
 /// Makes it the log of this process.
 fn publish(log: &'static Log) {
     let log = std::ptr::from_ref(log).cast_mut();
-    STATE.recorded.store(true, Ordering::Relaxed);
-    NEWEST.store(log, Ordering::Release);
     STATE.current.store(log, Ordering::Release);
 }
 

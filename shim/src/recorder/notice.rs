@@ -27,6 +27,8 @@ pub enum Kind {
     Config,
     /// A SQLite was reached, and opened no database.
     Covered,
+    /// The process is not to be recorded.
+    Excluded,
     /// A SQLite is left alone.
     NotCovered,
     /// A SQLite was reached, and its databases were in memory only.
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Lost => "lost",
             Kind::Config => "config",
             Kind::Covered => "covered",
+            Kind::Excluded => "excluded",
             Kind::NotCovered => "not-covered",
             Kind::Memory => "memory",
         }
@@ -133,7 +136,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     // Not blocking: in its place there may be a pipe.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = Fd::from(rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?);
-    let stat = crate::sys::fstat(&file).ok()?;
+    let stat = rustix::fs::lstat(path).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }

@@ -9,8 +9,8 @@ use super::disk;
 use super::failure::Failure;
 use super::mapped::Mapped;
 use super::surroundings::{FileSystem, Surroundings};
-use crate::sys::Path;
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use crate::sys::{self, Path};
+use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ impl Place {
         if self.memory.is_some()
             && let Ok(link) = self.path(id, extension)
         {
-            let _ = rustix::fs::unlinkat(CWD, link.as_c_str(), AtFlags::empty());
+            sys::unlink(link.as_c_str());
         }
     }
 }

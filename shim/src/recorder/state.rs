@@ -24,8 +24,8 @@ pub(super) struct State {
     pub lost: AtomicU64,
     /// Where this process is on its way to a log.
     pub phase: AtomicU8,
-    /// This process itself has had a log.
-    pub recorded: AtomicBool,
+    /// This process itself was told what to do; a child of such a one was not.
+    pub told: AtomicBool,
 }
 
 /// The largest page of any kernel of this architecture: what is wiped is whole pages.
@@ -46,7 +46,7 @@ static PAGE_OF_STATE: Page = Page {
         paused: AtomicPtr::new(std::ptr::null_mut()),
         lost: AtomicU64::new(0),
         phase: AtomicU8::new(super::UNOPENED),
-        recorded: AtomicBool::new(false),
+        told: AtomicBool::new(false),
     },
     _rest: [0; PAGE - size_of::<State>()],
 };
@@ -79,13 +79,13 @@ pub(super) fn own(sealed: bool) {
 
 /// In the child of a `fork`: what the kernel does elsewhere. Atomic stores only.
 extern "C" fn wipe() {
-    let State { current, observer, paused, lost, phase, recorded } = STATE;
+    let State { current, observer, paused, lost, phase, told } = STATE;
     current.store(std::ptr::null_mut(), Ordering::Relaxed);
     observer.store(std::ptr::null_mut(), Ordering::Relaxed);
     paused.store(std::ptr::null_mut(), Ordering::Relaxed);
     lost.store(0, Ordering::Relaxed);
     phase.store(super::UNOPENED, Ordering::Relaxed);
-    recorded.store(false, Ordering::Relaxed);
+    told.store(false, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -110,9 +110,10 @@ impl Trace {
                 Err(_) => unreadable += 1,
             }
         }
-        let names = String::from_utf8(std::fs::read(ring.with_extension("names")).unwrap()).unwrap();
+        let names = std::fs::read(ring.with_extension("names")).unwrap();
         // The file is longer than what was written, and the rest is NULs.
-        let names = names.trim_end_matches('\0').lines().map(str::to_owned).collect();
+        let end = names.iter().position(|&byte| byte == 0).unwrap_or(names.len());
+        let names = std::str::from_utf8(&names[..end]).unwrap().lines().map(str::to_owned).collect();
         Trace { header, records, unreadable, names }
     }
 
@@ -173,6 +174,7 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
         .args(words)
         .env(CHILD, dir.path())
         .env("LOCKTRACE_NOTES", dir.path().join(NOTES))
+        .env("LOCKTRACE_PRAGMA_DIR", "1")
         .env_remove("LOCKTRACE_DIR")
         .env_remove("RUST_BACKTRACE")
         .current_dir(dir.path())
