@@ -62,7 +62,7 @@ extern "C" fn end() {
         notice::note(notice::Kind::Excluded, b"", format_args!("--not"));
         return;
     }
-    if cover::count() == 0 || recorder::has_recorded() {
+    if cover::count() == 0 || recorder::has_log() {
         return;
     }
     // Two: one when SQLite is initialised, and one for each connection.

@@ -134,10 +134,10 @@ pub(crate) fn seal() {
     surroundings::expect_filter();
 }
 
-/// Whether this process has had a log.
+/// Whether this process has a log.
 #[cfg(feature = "preload")]
-pub(crate) fn has_recorded() -> bool {
-    STATE.recorded.load(Ordering::Relaxed)
+pub(crate) fn has_log() -> bool {
+    current().is_some() || !STATE.paused.load(Ordering::Relaxed).is_null()
 }
 
 /// The open log, if there is one. One load.
