@@ -80,7 +80,7 @@ fn nothing_comes_from_the_heap() {
             control::stop().unwrap();
             control::start().unwrap();
         });
-        untouched("note", || notice::note(notice::Kind::Module, b"/lib/x.so", format_args!("it is {}", 1)));
+        untouched("note", || notice::note(notice::Kind::NotCovered, b"/lib/x.so", format_args!("it is {}", 1)));
         std::thread::scope(|scope| {
             let thread = || untouched("thread", || recorder::get().unwrap().write(&Record::new(Kind::SLEEP)));
             scope.spawn(thread).join().unwrap();
