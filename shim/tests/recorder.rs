@@ -305,3 +305,62 @@ fn a_renamed_database_is_recorded_under_its_new_name() {
     };
     alone("a_renamed_database_is_recorded_under_its_new_name", body, quiet);
 }
+
+/// On a file system that cannot hold mapped files, they are in memory, and the directory has links.
+#[test]
+fn files_in_memory_have_links_in_the_directory() {
+    let body = |dir: &Path| {
+        unsafe { std::env::set_var("LOCKTRACE_PLACE", "memory") };
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        let memory = format!("{}{}/", locktrace::recorder::MEMORY_DIR, unsafe { libc::geteuid() });
+        let links: Vec<PathBuf> = std::fs::read_dir(dir.join("trace")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(links.len(), 2);
+        let read = trace(&dir.join("trace"));
+        assert_eq!((read.header.pid, read.unreadable, read.header.lost_space), (std::process::id(), 0, 0));
+        assert!(read.header.head > 10 && read.file("/a.db") == 1);
+        let status = locktrace::recorder::control::status();
+        assert_eq!(status.log.unwrap().parent(), Some(&*dir.join("trace")));
+        for link in links {
+            let target = std::fs::read_link(link).unwrap();
+            assert!(target.starts_with(&memory), "{target:?}");
+            assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+            std::fs::remove_file(target).unwrap();
+        }
+        assert_eq!(std::fs::metadata(memory).unwrap().permissions().mode() & 0o777, 0o700);
+    };
+    alone("files_in_memory_have_links_in_the_directory", body, quiet);
+}
+
+/// A statement comes from anywhere; directories are made where the host allows it only.
+#[test]
+fn a_statement_makes_no_directory_unless_it_was_allowed() {
+    let body = |dir: &Path| {
+        unsafe { std::env::remove_var("LOCKTRACE_PRAGMA_DIR") };
+        record_into(&dir.join("trace"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        let set = format!("PRAGMA locktrace_dir='{}'", dir.join("other").display());
+        let error = connection.execute_batch(&set).unwrap_err().to_string();
+        assert!(error.contains("LOCKTRACE_PRAGMA_DIR=1") && !dir.join("other").exists(), "{error}");
+        works_untouched(&dir.join("b.db"));
+        assert_eq!(trace(&dir.join("trace")).file("/b.db"), 2);
+    };
+    alone("a_statement_makes_no_directory_unless_it_was_allowed", body, quiet);
+}
+
+/// Without `locktrace run` the notes are in the trace directory.
+#[test]
+fn without_a_file_for_notes_they_are_in_the_trace_directory() {
+    let body = |dir: &Path| {
+        unsafe { std::env::remove_var("LOCKTRACE_NOTES") };
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        locktrace::recorder::notice::once(locktrace::recorder::notice::Kind::Lost, format_args!("a \"reason\""));
+        locktrace::recorder::notice::once(locktrace::recorder::notice::Kind::Lost, format_args!("another"));
+        let notes = std::fs::read_to_string(dir.join("trace/notes")).unwrap();
+        assert!(notes.ends_with("\"kind\":\"lost\",\"module\":\"\",\"why\":\"a \\\"reason\\\"\"}\n"), "{notes}");
+        assert_eq!(notes.lines().count(), 1);
+        assert_eq!(std::fs::metadata(dir.join("trace/notes")).unwrap().permissions().mode() & 0o777, 0o600);
+    };
+    alone("without_a_file_for_notes_they_are_in_the_trace_directory", body, quiet);
+}

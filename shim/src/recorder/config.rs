@@ -17,7 +17,7 @@
 
 use crate::memory::{Mapping, keep, keep_bytes};
 use crate::sys;
-use std::ffi::{CStr, OsStr, OsString, c_char};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -122,9 +122,12 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration that the process's environment describes.
+    /// The configuration that the process's environment describes. A set-user-id program has none.
     pub fn from_env() -> Result<Config, ConfigError> {
-        Config::from_vars(|name| std::env::var_os(name))
+        Config::from_vars(|name| {
+            let value = variable(&CString::new(name).ok()?)?;
+            Some(OsStr::from_bytes(value.to_bytes()).to_owned())
+        })
     }
 }
 

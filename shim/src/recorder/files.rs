@@ -181,9 +181,9 @@ impl Files {
 
     /// Names the libraries and databases that this log misses; `false`: there is still no room.
     pub fn retry(&self, log: &Log) -> bool {
-        let libraries = LIBRARIES.iter().map_while(at).filter(|known| known.named.is_missed(log.serial()));
+        let mut libraries = LIBRARIES.iter().map_while(at).filter(|known| known.named.is_missed(log.serial()));
         let mut files = (1..).zip(self.list.iter().map_while(at)).filter(|(_, file)| file.named.is_missed(log.serial()));
-        libraries.fold(true, |all, known| all && name_library(log, known)) && files.all(|(number, file)| name(log, number, file))
+        libraries.all(|known| name_library(log, known)) && files.all(|(number, file)| name(log, number, file))
     }
 }
 

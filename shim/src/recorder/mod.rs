@@ -80,9 +80,12 @@ const STOPPED: u8 = 4;
 /// # Errors
 /// The directory's path is too long, or there is no memory.
 pub fn configure(config: Config) -> Result<&'static Settings, Unusable> {
-    state::own(surroundings::sealed());
+    state::own();
     notice::prepare();
-    fix(Settings::from_config(&config)?)
+    match settings() {
+        Some(settings) => Ok(settings),
+        None => fix(Settings::from_config(&config)?),
+    }
 }
 
 /// Does the same with what the environment says, and takes nothing from the heap. Of a program that runs with more rights than who started it
@@ -91,16 +94,16 @@ pub fn configure(config: Config) -> Result<&'static Settings, Unusable> {
 /// # Errors
 /// Which variable cannot be used, and what is expected. Nothing is fixed then.
 pub fn configure_from_env() -> Result<&'static Settings, Unusable> {
-    state::own(surroundings::sealed());
+    state::own();
     notice::prepare();
-    fix(Settings::from_env()?)
+    match settings() {
+        Some(settings) => Ok(settings),
+        None => fix(Settings::from_env()?),
+    }
 }
 
 /// The settings in force: these, if none were given before.
 fn fix(ours: Settings) -> Result<&'static Settings, Unusable> {
-    if let Some(settings) = settings() {
-        return Ok(settings);
-    }
     let ours = ours.keep().ok_or(config::MEMORY)?;
     let place = std::ptr::from_ref(ours).cast_mut();
     match SETTINGS.compare_exchange(std::ptr::null_mut(), place, Ordering::AcqRel, Ordering::Acquire) {
@@ -209,7 +212,7 @@ fn open() -> Option<&'static Log> {
 
 /// Creates a log after these settings.
 fn create(settings: &Settings) -> Result<&'static Log, Failure> {
-    state::own(surroundings::sealed());
+    state::own();
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
     // The child of a process that was told: its connections may be in use here.
     let forked = !STATE.told.load(Ordering::Relaxed);

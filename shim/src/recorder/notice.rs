@@ -62,7 +62,9 @@ static NOTES: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Remembers what `LOCKTRACE_NOTES` names. Called while the program starts, when no other thread changes the environment.
 pub(super) fn prepare() {
-    if let Some(path) = super::config::variable(c"LOCKTRACE_NOTES").and_then(keep_c_str) {
+    if NOTES.load(Ordering::Acquire).is_null()
+        && let Some(path) = super::config::variable(c"LOCKTRACE_NOTES").and_then(keep_c_str)
+    {
         NOTES.store(path.as_ptr().cast_mut(), Ordering::Release);
     }
 }

@@ -8,6 +8,7 @@
 
 use super::Log;
 use super::observer::Observer;
+use super::surroundings;
 use rustix::mm::{Advice, madvise};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
@@ -60,15 +61,15 @@ const HANDLED: u8 = 2;
 /// How a child's state is made its own. Inherited: so is the kernel's mark on the page.
 static HOW: AtomicU8 = AtomicU8::new(NOT_ASKED);
 
-/// Sees to it that a child gets a state of its own, from now on. `sealed`: a system call that the program does not make itself could kill it.
-pub(super) fn own(sealed: bool) {
+/// Sees to it that a child gets a state of its own, from now on.
+pub(super) fn own() {
     if HOW.load(Ordering::Acquire) != NOT_ASKED {
         return;
     }
     // Two threads may both do this: doing it twice changes nothing.
     let page = (&raw const PAGE_OF_STATE).cast_mut().cast();
     // SAFETY: the range is exactly a static of ours, whole pages of it. The advice changes nothing in this process.
-    if !sealed && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
+    if !surroundings::sealed() && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
         HOW.store(WIPED, Ordering::Release);
         return;
     }
@@ -95,7 +96,7 @@ mod tests {
     /// A child made without the C library's knowledge.
     #[test]
     fn a_raw_child_finds_zeros() {
-        own(false);
+        own();
         assert_eq!(HOW.load(Ordering::Relaxed), WIPED, "this kernel wipes, and the page is anonymous memory");
         STATE.lost.fetch_add(7, Ordering::Relaxed);
         // SAFETY: as fork(2) does it; the child only reads memory and leaves.
