@@ -174,7 +174,6 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
         .args(words)
         .env(CHILD, dir.path())
         .env("LOCKTRACE_NOTES", dir.path().join(NOTES))
-        .env("LOCKTRACE_PRAGMA_DIR", "1")
         .env_remove("LOCKTRACE_DIR")
         .env_remove("RUST_BACKTRACE")
         .current_dir(dir.path())
