@@ -291,6 +291,7 @@ impl Log {
         let next = anchor.ticks.saturating_add(1 << 20);
         if self.anchor_due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.map.set_last_anchor(anchor);
+            self.retry_names();
         }
     }
 
