@@ -227,7 +227,7 @@ fn say(module: &Module, reason: &str) {
 
 /// Does this on one thread at a time; not at all if another one takes long.
 fn alone(work: impl FnOnce()) {
-    let me = std::process::id();
+    let me = crate::recorder::pid();
     for _ in 0..10_000 {
         let looking = LOOKING.load(Ordering::Acquire);
         let free = looking == 0 || looking != me;

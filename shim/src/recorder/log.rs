@@ -74,7 +74,7 @@ impl Log {
         let no_memory = Failure::from(rustix::io::Errno::NOMEM);
         let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
         let first = clock::anchor();
-        let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
+        let pid = super::pid();
         let mut id = Path::new(&[]).ok_or(no_memory)?;
         write!(id, "{pid}-{:016x}", first.real_ns).map_err(|_| no_memory)?;
         let id = std::str::from_utf8(id.as_bytes()).map_err(|_| no_memory)?;

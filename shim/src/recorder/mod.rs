@@ -32,6 +32,7 @@ pub mod notice;
 pub mod observer;
 pub(crate) mod outside;
 pub mod own;
+mod own_thread;
 mod place;
 mod process;
 mod ring;
@@ -55,6 +56,7 @@ pub(crate) use config::variable;
 use config::{Config, Settings, Unusable};
 use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 use state::STATE;
+pub(crate) use state::pid;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 /// How many logs this process and its ancestors opened: the serial number of the newest.

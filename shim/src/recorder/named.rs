@@ -34,7 +34,7 @@ impl Named {
 
     /// Sees to it that it has its name in this log.
     pub fn name(&self, serial: u32, write: impl FnOnce() -> Result<(), Failure>) -> Outcome {
-        if self.done.load(Ordering::Relaxed) == serial || self.done.swap(serial, Ordering::Relaxed) == serial {
+        if self.is_done(serial) || self.done.swap(serial, Ordering::Relaxed) == serial {
             return Outcome::Known;
         }
         match write() {
@@ -48,6 +48,11 @@ impl Named {
                 }
             }
         }
+    }
+
+    /// Whether it has its name in this log, or is getting it just now.
+    pub fn is_done(&self, serial: u32) -> bool {
+        self.done.load(Ordering::Relaxed) == serial
     }
 
     /// Whether it should be named in this log, but is not.

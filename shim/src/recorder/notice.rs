@@ -106,7 +106,7 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
         if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe).map(|exe| &*exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let pid = super::pid();
         let mut line = Line::new(out, "note");
         line.number("pid", pid).text("exe", exe).str("kind", kind.name()).text("module", module);
         line.text("why", words.0.bytes()).finish();

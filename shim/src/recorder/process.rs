@@ -54,14 +54,11 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
     let (host, rest) = part(rest, HOST);
     let (status, rest) = part(rest, STATUS);
     let (cmdline, maps) = part(rest, CMDLINE);
-    let room = status.len();
     // The filter is a thread's: that of the one that will write.
     let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
     let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
-    // A kernel without seccomp has no such line. Where nothing was read, or not as far as that line, nobody knows.
-    let sealed = number(b"Seccomp:").map_or(status.is_empty() || status.len() == room, |mode| mode != 0);
-    let (exe, cwd) = match sealed || surroundings::filter_expected() {
+    let (exe, cwd) = match surroundings::sealed() {
         true => (maps.and_then(|maps| code(maps).next()), None),
         false => (sys::read_link(c"/proc/self/exe", exe), sys::read_link(c"/proc/self/cwd", cwd)),
     };

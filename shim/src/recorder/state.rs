@@ -10,7 +10,7 @@ use super::Log;
 use super::observer::Observer;
 use super::surroundings;
 use rustix::mm::{Advice, madvise};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Everything that a child must not inherit. All zeros is the state of a process that has not recorded.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct State {
     pub paused: AtomicPtr<Log>,
     /// Events that found no log to go to.
     pub lost: AtomicU64,
+    /// This process's number; 0: the kernel was not asked yet.
+    pub pid: AtomicU32,
     /// Where this process is on its way to a log.
     pub phase: AtomicU8,
     /// This process itself was told what to do; a child of such a one was not.
@@ -46,6 +48,7 @@ static PAGE_OF_STATE: Page = Page {
         observer: AtomicPtr::new(std::ptr::null_mut()),
         paused: AtomicPtr::new(std::ptr::null_mut()),
         lost: AtomicU64::new(0),
+        pid: AtomicU32::new(0),
         phase: AtomicU8::new(super::UNOPENED),
         told: AtomicBool::new(false),
     },
@@ -78,13 +81,28 @@ pub(super) fn own() {
     HOW.store(HANDLED, Ordering::Release);
 }
 
+/// This process's number. The kernel is asked once, where a child is known to find nothing here.
+pub(crate) fn pid() -> u32 {
+    match STATE.pid.load(Ordering::Relaxed) {
+        0 => {
+            let pid = rustix::process::getpid().as_raw_pid().unsigned_abs();
+            if HOW.load(Ordering::Relaxed) != NOT_ASKED {
+                STATE.pid.store(pid, Ordering::Relaxed);
+            }
+            pid
+        }
+        known => known,
+    }
+}
+
 /// In the child of a `fork`: what the kernel does elsewhere. Atomic stores only.
 extern "C" fn wipe() {
-    let State { current, observer, paused, lost, phase, told } = STATE;
+    let State { current, observer, paused, lost, pid, phase, told } = STATE;
     current.store(std::ptr::null_mut(), Ordering::Relaxed);
     observer.store(std::ptr::null_mut(), Ordering::Relaxed);
     paused.store(std::ptr::null_mut(), Ordering::Relaxed);
     lost.store(0, Ordering::Relaxed);
+    pid.store(0, Ordering::Relaxed);
     phase.store(super::UNOPENED, Ordering::Relaxed);
     told.store(false, Ordering::Relaxed);
 }

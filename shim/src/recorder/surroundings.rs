@@ -4,8 +4,9 @@
 
 use super::failure::Failure;
 use crate::memory::Mapping;
-use crate::sys;
+use crate::sys::{self, Path};
 use std::ffi::CStr;
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module.
@@ -26,8 +27,7 @@ impl Surroundings {
     pub fn look() -> Option<Surroundings> {
         let mut scratch = Mapping::new(16 << 10)?;
         let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
-        let (sealed, uid) =
-            (number(status, b"Seccomp:", 0)? != 0 || filter_expected(), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
+        let (sealed, uid) = (is_filtered(status), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
         let mapped = number(status, b"VmSize:", 0).unwrap_or(0).saturating_mul(1024);
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
         // A limit that is no number is "unlimited".
@@ -40,7 +40,7 @@ impl Surroundings {
     pub const UNKNOWN: Failure = Failure::new("/proc cannot be read, so what this process may do is not known");
 }
 
-/// The program is about to install a filter of system calls, or has.
+/// The program is about to install a filter of system calls, or has one of its own.
 static FILTER: AtomicBool = AtomicBool::new(false);
 
 /// From here on only system calls are made that SQLite makes, too.
@@ -49,19 +49,50 @@ pub(super) fn expect_filter() {
     FILTER.store(true, Ordering::Relaxed);
 }
 
-/// Whether [`expect_filter`] was called in this process, or one it was forked from.
+/// Whether that is known of this process, or of one it was forked from.
 pub(super) fn filter_expected() -> bool {
     FILTER.load(Ordering::Relaxed)
 }
 
-/// Whether a filter of system calls is in force, or may be.
+/// Whether a filter of system calls is in force, or may be, that the program made for itself.
 pub(super) fn sealed() -> bool {
+    let mut room = [0; 2048];
+    sys::read_file(c"/proc/thread-self/status", &mut room).is_none_or(|status| is_filtered(status))
+}
+
+/// The same by this thread's `status`. Once it is so it stays so, in this process and in those that it forks.
+///
+/// A container's runtime filters the system calls of everything in it, and refuses few. So what matters are the filters a process has more than its
+/// parent; of a container's first process, the first filter is the runtime's.
+fn is_filtered(status: &[u8]) -> bool {
     if filter_expected() {
         return true;
     }
-    let mut room = [0; 2048];
-    let sealed = sys::read_file(c"/proc/thread-self/status", &mut room).and_then(|status| number(status, b"Seccomp:", 0));
-    sealed != Some(0)
+    // A kernel without seccomp has no such line. Where nothing was read, nobody knows.
+    let filtered = match number(status, b"Seccomp:", 0) {
+        Some(mode) => mode != 0,
+        None => number(status, b"Uid:", 0).is_none(),
+    };
+    let own = filtered && !is_inherited(status).unwrap_or(false);
+    if own {
+        FILTER.store(true, Ordering::Relaxed);
+    }
+    own
+}
+
+/// Whether this process's parent has as many filters. `None` where that is not known: the count is there since Linux 5.9.
+fn is_inherited(status: &[u8]) -> Option<bool> {
+    let filters = number(status, b"Seccomp_filters:", 0)?;
+    let parent = match number(status, b"PPid:", 0)? {
+        0 => 1,
+        parent => {
+            let mut path = Path::new(&[])?;
+            write!(path, "/proc/{parent}/status").ok()?;
+            let mut room = [0; 2048];
+            number(sys::read_file(path.as_c_str(), &mut room)?, b"Seccomp_filters:", 0)?
+        }
+    };
+    Some(filters > 0 && filters <= parent)
 }
 
 /// The number in this place of the line that begins so.

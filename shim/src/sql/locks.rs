@@ -98,7 +98,7 @@ impl Locks {
         match column {
             0 => integer(lock.number),
             1 => text(lock.path.get(..lock.len)),
-            2 => integer(std::process::id()),
+            2 => integer(crate::recorder::pid()),
             3 => words(into, |into| into.part("", format_args!("{}", lock.level))),
             4 => words(into, |into| held_slots(into, lock.shared, lock.exclusive)),
             5 => seconds(hold.and_then(|hold| hold.ago_ns)),

@@ -30,7 +30,7 @@ impl Status {
             6 => integer(state.limit),
             7 => Value::Text(state.sql.name().as_bytes()),
             8 => integer(self.open_files),
-            9 => integer(std::process::id()),
+            9 => integer(crate::recorder::pid()),
             10 => Value::Text(env!("CARGO_PKG_VERSION").as_bytes()),
             _ => Value::Null,
         }

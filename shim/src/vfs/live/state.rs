@@ -103,7 +103,7 @@ impl Live {
         self.name_at.store(opened.path as usize, Ordering::Relaxed);
         self.conn.store(opened.conn, Ordering::Relaxed);
         // A journal is opened for every transaction, and asking costs a system call; only a database's opener matters.
-        self.opener.store(if database { std::process::id() } else { 0 }, Ordering::Relaxed);
+        self.opener.store(if database { crate::recorder::pid() } else { 0 }, Ordering::Relaxed);
         self.wanted.store(0, Ordering::Relaxed);
         [&self.level, &self.shared, &self.exclusive, &self.flags].into_iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
         self.mapped.store(false, Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Live {
 
     /// It is a database that another process opened, from which this one was forked.
     pub(in crate::vfs) fn is_anothers(&self) -> bool {
-        self.is_database() && self.opener.load(Ordering::Relaxed) != std::process::id()
+        self.is_database() && self.opener.load(Ordering::Relaxed) != crate::recorder::pid()
     }
 
     #[inline(always)]
