@@ -11,7 +11,7 @@ use super::quote::quoted;
 use super::{Failure, beside, library, output, program, reasons, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
-use crate::trace::Trace;
+use crate::trace::{Trace, collect};
 use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
 use locktrace::recorder::config::{Config, parse_limit};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -187,6 +187,9 @@ impl Run {
         if logs(dir)?.is_subset(before) {
             say(&why_nothing());
             return Ok(());
+        }
+        if let Err(error) = collect(dir) {
+            say(&format!("a part of the trace is in memory, and cannot be brought to {}: {error}", dir.display()));
         }
         if self.report {
             let trace = Trace::open(dir)?;

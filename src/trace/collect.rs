@@ -43,7 +43,8 @@ pub fn collect(dir: &Path) -> io::Result<usize> {
 /// Whether this is a link of the recorder's into memory.
 fn is_in_memory(path: &Path) -> bool {
     let Ok(target) = fs::read_link(path) else { return false };
-    target.to_str().is_some_and(|target| target.starts_with(MEMORY_DIR)) && target.file_name() == path.file_name()
+    let inside = target.to_str().is_some_and(|target| target.starts_with(MEMORY_DIR) && !target.contains("/../"));
+    inside && target.file_name() == path.file_name()
 }
 
 /// Replaces a link by what it leads to.

@@ -15,7 +15,7 @@
 //! A [`Config`] is for the Rust program that builds one and for the command, and lives on the heap. What the recorder goes by is a [`Settings`],
 //! in memory of its own.
 
-use crate::memory::{Mapping, keep, keep_bytes};
+use crate::memory::{Mapping, keep, keep_bytes, keep_c_str};
 use crate::sys;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fmt;
@@ -163,27 +163,42 @@ pub(super) enum Asked {
 pub struct Unusable {
     /// The variable, or what else it is.
     pub what: &'static str,
+    /// What the variable is set to, where that is to be shown.
+    pub value: Option<&'static CStr>,
     /// What it may be.
     pub expected: &'static str,
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot be used; expected {}", self.what, self.expected)
+        match self.value {
+            Some(value) => write!(f, "{} is {value:?}; expected {}", self.what, self.expected),
+            None => write!(f, "{} cannot be used; expected {}", self.what, self.expected),
+        }
     }
 }
 
-const LIMIT: Unusable = Unusable { what: "LOCKTRACE_LIMIT", expected: "bytes from 256K to 64G, such as 4M" };
-const SQL: Unusable = Unusable { what: "LOCKTRACE_SQL", expected: "text, hash or off" };
-const DIR: Unusable = Unusable { what: "LOCKTRACE_DIR", expected: "a path of at most 1000 bytes" };
-pub(super) const MEMORY: Unusable = Unusable { what: "the recorder's memory", expected: "a few pages" };
+const LIMIT: Unusable = Unusable { value: None, what: "LOCKTRACE_LIMIT", expected: "bytes from 256K to 64G, such as 4M" };
+const SQL: Unusable = Unusable { value: None, what: "LOCKTRACE_SQL", expected: "text, hash or off" };
+const DIR: Unusable = Unusable { value: None, what: "LOCKTRACE_DIR", expected: "a path of at most 1000 bytes" };
+pub(super) const MEMORY: Unusable = Unusable { value: None, what: "the recorder's memory", expected: "a few pages" };
+
+impl Unusable {
+    /// With what this variable is set to.
+    fn of(self, name: &CStr) -> Unusable {
+        Unusable { value: variable(name).and_then(keep_c_str), ..self }
+    }
+}
 
 impl Settings {
     /// What the process's environment describes.
     pub(super) fn from_env() -> Result<Settings, Unusable> {
         let text = |name| Some(std::str::from_utf8(variable(name)?.to_bytes()).unwrap_or_default());
-        let limit = text(c"LOCKTRACE_LIMIT").map_or(Some(DEFAULT_LIMIT), parse_limit).ok_or(LIMIT)?;
-        let sql = text(c"LOCKTRACE_SQL").map_or(Some(SqlPolicy::default()), SqlPolicy::from_name).ok_or(SQL)?;
+        let limit =
+            text(c"LOCKTRACE_LIMIT").map_or(Some(DEFAULT_LIMIT), parse_limit).ok_or_else(|| LIMIT.of(c"LOCKTRACE_LIMIT"))?;
+        let sql = text(c"LOCKTRACE_SQL")
+            .map_or(Some(SqlPolicy::default()), SqlPolicy::from_name)
+            .ok_or_else(|| SQL.of(c"LOCKTRACE_SQL"))?;
         let dir = absolute(variable(c"LOCKTRACE_DIR").map_or(DEFAULT_DIR.as_bytes(), CStr::to_bytes))?;
         Ok(Settings { dir, limit, sql, ..Settings::beside() })
     }

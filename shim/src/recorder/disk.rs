@@ -66,10 +66,17 @@ pub(crate) fn stat(path: &[u8]) -> Option<(u64, u64)> {
     sys::stat(Path::new(&[path])?.as_c_str())
 }
 
-/// The magic number of `statfs(2)` of the file system a path is on.
+/// The magic number of `statfs(2)` of the file system a path is on. By the C library's function, which is no cancellation point.
 pub(super) fn magic(path: &CStr) -> Option<u32> {
+    let _errno = super::Errno::save();
+    let mut buffer = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a NUL-terminated path and a statfs of ours.
+    if unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) } != 0 {
+        return None;
+    }
     // The type is wider than the number on some architectures, and signed.
-    Some(rustix::fs::statfs(path).ok()?.f_type as u32)
+    // SAFETY: statfs returned 0, so it filled the buffer.
+    Some(unsafe { buffer.assume_init() }.f_type as u32)
 }
 
 /// The name of the file system with this magic number, where it has one here.

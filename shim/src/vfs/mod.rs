@@ -115,6 +115,9 @@ fn ours(vfs: *const sqlite3_vfs) -> bool {
 /// The name by which another copy of this library knows us: we answer it as a system call, which no other VFS has.
 const SIGNATURE: &CStr = c"locktrace";
 
+/// The same, asked by a program that has the crate in it: where another copy records in its place, that one's trace says so.
+const LINKED: &CStr = c"locktrace-linked";
+
 /// Whether a VFS belongs to any copy of this library: this one, or one that was linked in or loaded beside it.
 fn any_copys(vfs: *mut sqlite3_vfs) -> bool {
     // SAFETY: a VFS that SQLite handed out has the fields its version declares, and `xGetSystemCall` is from version 3; it takes
@@ -158,6 +161,13 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     // SAFETY: it has our methods.
     let base = if ours(base) { unsafe { Shim::behind(base) }.map_or(base, |shim| shim.base) } else { base };
     if any_copys(base) {
+        // SAFETY: it answered to another name a moment ago.
+        if options.linked
+            && let Some(get) = unsafe { (*base).xGetSystemCall }
+        {
+            // SAFETY: a VFS takes any name.
+            unsafe { get(base, LINKED.as_ptr()) };
+        }
         return Ok(Installed::Already);
     }
     let vfs = match Shim::once(&api, options.name, base, default) {

@@ -32,7 +32,7 @@ pub(crate) struct Shim {
 }
 
 /// What a SQLite is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     /// Its functions; `None`: they cannot be reached, and its statements are not known.
     pub(super) api: Option<Api>,
@@ -106,6 +106,17 @@ impl Shim {
     pub(super) fn learn(&self, known: Known) {
         if let Some(known) = memory::keep(known) {
             let _ = self.known.compare_exchange(ptr::null_mut(), known, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// The program itself links this SQLite, and has the crate in it. A log that has named the library before does not name it again.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_linked(&self) {
+        if let Some(known) = self.known().filter(|known| !known.library.linked) {
+            let library = Library { linked: true, ..known.library };
+            if let Some(known) = memory::keep(Known { library, ..*known }) {
+                self.known.store(known, Ordering::Release);
+            }
         }
     }
 
