@@ -209,7 +209,9 @@ fn loses_nothing(misfortune: &str) {
     in_both_modes(|mode| {
         let logs = the_same(mode, misfortune, None).logs("small/trace");
         println!("{mode} {misfortune}: {logs:?}");
-        assert_eq!((logs.len(), logs[0].tally.lost, logs[0].lost_names, logs[0].named), (1, 0, 0, true));
+        assert_eq!((logs.len(), logs[0].tally.lost, logs[0].lost_names), (1, 0, 0));
+        // In another root the program does not find its database for its last statement.
+        assert!(logs[0].named || misfortune == "chroot");
         // Where the misfortune hits the application as well, it does less.
         assert!((all(mode) - 3000..=all(mode)).contains(&logs[0].tally.read), "{logs:?}");
     });
