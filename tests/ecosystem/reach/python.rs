@@ -11,27 +11,27 @@ fn modules() -> Option<String> {
 
 #[test]
 fn system_python() {
-    Row::new(&["dbapi.py"]).refused(&[PYTHON, "dbapi.py", "sqlite3"], Sql::Text);
+    Row::new(&["dbapi.py"]).refused_and_known(&[PYTHON, "dbapi.py", "sqlite3"], Sql::Text);
 }
 
 /// `dlopen` and `dlsym`, as foreign function interfaces of all languages do.
 #[test]
 fn ctypes() {
-    Row::new(&["with_ctypes.py"]).refused(&[PYTHON, "with_ctypes.py"], Sql::Text);
+    Row::new(&["with_ctypes.py"]).refused_and_known(&[PYTHON, "with_ctypes.py"], Sql::Text);
 }
 
 /// A module with a SQLite of its own, whose functions it exports.
 #[test]
 fn pysqlite3() {
     let Some(python) = modules() else { return };
-    Row::new(&["dbapi.py"]).refused(&[&python, "dbapi.py", "pysqlite3"], Sql::Text);
+    Row::new(&["dbapi.py"]).refused_and_known(&[&python, "dbapi.py", "pysqlite3"], Sql::Text);
 }
 
 /// A module with a SQLite of its own, which it hides.
 #[test]
 fn apsw() {
     let Some(python) = modules() else { return };
-    Row::new(&["with_apsw.py"]).refused(&[&python, "with_apsw.py"], Sql::Text);
+    Row::new(&["with_apsw.py"]).refused_and_known(&[&python, "with_apsw.py"], Sql::Text);
 }
 
 /// SQLite3 Multiple Ciphers: its VFS sits on SQLite's.
@@ -41,18 +41,18 @@ fn apsw_sqlite3mc() {
     let Some(python) = packages::venv("reach-python-mc", "reach/mc-requirements.txt", "import apsw; apsw.mc_version") else {
         return;
     };
-    Row::new(&["with_apsw.py"]).refused(&[&python, "with_apsw.py"], Sql::Text);
+    Row::new(&["with_apsw.py"]).refused_and_known(&[&python, "with_apsw.py"], Sql::Text);
 }
 
 #[test]
 fn sqlcipher3() {
     let Some(python) = modules() else { return };
-    Row::new(&["dbapi.py"]).refused(&[&python, "dbapi.py", "sqlcipher3.dbapi2"], Sql::Text);
+    Row::new(&["dbapi.py"]).refused_and_known(&[&python, "dbapi.py", "sqlcipher3.dbapi2"], Sql::Text);
 }
 
 /// A fork of SQLite inside a Rust module.
 #[test]
 fn libsql() {
     let Some(python) = modules() else { return };
-    Row::new(&["dbapi.py"]).refused(&[&python, "dbapi.py", "libsql"], Sql::Text);
+    Row::new(&["dbapi.py"]).refused_and_known(&[&python, "dbapi.py", "libsql"], Sql::Text);
 }

@@ -64,7 +64,21 @@ impl Row {
 
     /// Runs a command under `locktrace run`, and gives what the latter wrote on standard error, too.
     pub fn traced(&self, command: &[&str]) -> (Ended, String) {
-        self.redirected(&[env!("CARGO_BIN_EXE_locktrace"), "run", "-o", "locktrace-trace", "--"], command)
+        self.traced_with(&[], command)
+    }
+
+    /// The same, with these options.
+    pub fn traced_with(&self, options: &[&str], command: &[&str]) -> (Ended, String) {
+        let run = [&[env!("CARGO_BIN_EXE_locktrace"), "run", "-o", "locktrace-trace"], options, &["--"]].concat();
+        self.redirected(&run, command)
+    }
+
+    /// What `locktrace doctor` says of this command's way in by `locktrace run`: its verdict.
+    pub fn doctor(&self, command: &[&str]) -> String {
+        let output = self.place.locktrace(&[&["doctor", "--json", "--"], command].concat());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let run = said["ways"].as_array().unwrap().iter().find(|way| way["way"] == "run");
+        run.unwrap_or_else(|| panic!("nothing of `run`: {said}"))["verdict"].as_str().unwrap().to_owned()
     }
 
     /// The names in the place, but for the trace and the cache.
@@ -83,7 +97,7 @@ impl Row {
     }
 
     /// Runs a command that prints what all programs here print, bare and traced: no difference, and one refusal in the trace, which it gives.
-    pub fn refused(&self, command: &[&str], sql: Sql) -> Seen {
+    fn refused_in_trace(&self, command: &[&str], sql: Sql) -> Seen {
         let bare = self.bare(command);
         assert_eq!((bare.code, &*bare.out), (Some(0), SAID), "the bare program does not work: {}", bare.err);
         let files = self.files();
@@ -94,6 +108,26 @@ impl Row {
         assert!(self.place.path("locktrace-trace").exists(), "there is no trace; locktrace says: {summary}");
         let seen = Seen::of(&self.place);
         one_refusal(&seen, sql, &summary);
+        if sql == Sql::Text {
+            assert!(summary.contains("the application saw 1 refused lock as an error"), "{summary}");
+        } else {
+            assert!(summary.contains("without the text of its SQL"), "it says what is missing: {summary}");
+            assert!(!summary.contains("saw no error"), "nobody can know that without SQL: {summary}");
+        }
+        seen
+    }
+
+    /// The same, of a program whose SQLite `locktrace doctor` cannot see before it runs.
+    pub fn refused(&self, command: &[&str], sql: Sql) -> Seen {
+        let seen = self.refused_in_trace(command, sql);
+        assert_ne!(self.doctor(command), "no", "it was traced");
+        seen
+    }
+
+    /// The same, of a program whose SQLite `locktrace doctor` finds.
+    pub fn refused_and_known(&self, command: &[&str], sql: Sql) -> Seen {
+        let seen = self.refused_in_trace(command, sql);
+        assert_eq!(self.doctor(command), "works");
         seen
     }
 }
