@@ -113,5 +113,5 @@ fn library_without_sourceid() {
         bundled::source().display()
     );
     succeed(row.place.command("sh").args(["-c", &cc])).unwrap();
-    row.refused_and_known(&["./program"], Sql::Text);
+    row.refused(&["./program"], Sql::Text);
 }
