@@ -15,7 +15,7 @@
 //! | `servers` | gunicorn, uWSGI |
 //! | `browsers` | Firefox, Chromium |
 //! | `sandboxes` | process namespaces, another user |
-//! | `outside` | what is not reached: static programs, musl, set-uid programs |
+//! | `outside` | what is not reached: static programs, musl, set-uid programs, control-flow integrity, `--not` |
 
 mod amalgamation;
 mod browsers;

@@ -2,10 +2,12 @@
 
 use super::row::{Row, have};
 use crate::bundled;
-use crate::packages::{skipped, succeed};
+use crate::packages::{once, skipped, succeed};
 use crate::place::PYTHON;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 /// A place with the program, linked with SQLite by these flags; nothing where that is not possible, and that has been said.
 fn program(link: &str) -> Option<Row> {
@@ -32,6 +34,26 @@ fn static_program() {
     let Some(row) = program("-static") else { return };
     unreached(&row, &[], &["./program"], "static");
     assert_eq!(row.doctor(&["./program"]), "no");
+}
+
+/// Clang's control-flow integrity ends a program that calls a function of a preloaded library by address.
+#[test]
+fn cfi_program() {
+    let source = bundled::source();
+    let main = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ecosystem/reach/programs/amalgamation.c");
+    let cc = format!(
+        "nice clang -O1 -g0 -flto -fvisibility=hidden -fsanitize=cfi-icall -fuse-ld=lld -I{0} -o program {main} {0}/sqlite3.c -lpthread -ldl -lm",
+        source.display()
+    );
+    let made_from = [cc.as_bytes(), &fs::read(main).unwrap()].concat();
+    let make = |home: &Path| succeed(Command::new("timeout").args(["400", "sh", "-c", &cc]).current_dir(home));
+    let home = match once("reach-cfi", &made_from, &["test", "-x", "program"], make) {
+        Ok(home) => home,
+        Err(why) => return skipped(&format!("no program with control-flow integrity (Debian: clang, lld): {why}")),
+    };
+    let row = Row::new(&[]);
+    fs::copy(home.join("program"), row.place.path("program")).unwrap();
+    unreached(&row, &[], &["./program"], "control-flow integrity");
 }
 
 /// The loader takes no library from `LD_PRELOAD` into a program that gains rights.
