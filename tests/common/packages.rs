@@ -51,15 +51,23 @@ pub fn venv(name: &str, requirements: &str, probe: &str) -> Option<String> {
 
 /// The directory that has the `node_modules` of `package.json`, or the reason why there is none, which has been said.
 pub fn node() -> Option<PathBuf> {
-    let probe = ["node", "-e", "require('better-sqlite3')(':memory:')"];
-    let made = list("package.json").and_then(|list| {
-        once("node", &list, &probe, |home| {
-            if !required() {
+    npm("node", "package.json", &["node", "-e", "require('better-sqlite3')(':memory:')"], true)
+}
+
+/// The directory that has the `node_modules` of a list, for which `probe` works; nothing where there is none, and that has been said.
+/// `compiles`: they have sources for the system's Node, which take a minute or two.
+pub fn npm(name: &str, packages: &str, probe: &[&str], compiles: bool) -> Option<PathBuf> {
+    let made = list(packages).and_then(|list| {
+        once(name, &list, probe, |home| {
+            if compiles && !required() {
                 return Err(format!("it is compiled, for a minute or two, only with {REQUIRE}=1"));
             }
             write(&home.join("package.json"), &list)?;
             let mut npm = Command::new("timeout");
             npm.args(["500", "npm", "install", "--no-audit", "--no-fund"]).current_dir(home);
+            if !compiles {
+                npm.arg("--ignore-scripts");
+            }
             // Node's headers are here already (Debian's libnode-dev, NodeSource's nodejs): nothing is to be downloaded for them.
             if Path::new("/usr/include/node/node.h").exists() {
                 npm.env("npm_config_nodedir", "/usr");
@@ -67,7 +75,7 @@ pub fn node() -> Option<PathBuf> {
             succeed(&mut npm)
         })
     });
-    made.map_err(|why| skipped(&format!("better-sqlite3 is not there: {why}"))).ok()
+    made.map_err(|why| skipped(&format!("the packages of tests/ecosystem/{packages} are not there: {why}"))).ok()
 }
 
 /// `make` in a directory of this name, unless it was made from the same `list` and `probe` runs there.

@@ -11,6 +11,7 @@
 //! | `hosts` | the fix in the words of the framework |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
 //! | `timelines` | `locktrace export`, read by Perfetto's own schema |
+//! | `reach` | the languages, builds and processes in which `locktrace run` reaches a SQLite |
 //! | `fleet` | exports in the hands of DuckDB, Spark and Datasette |
 //!
 //! What cannot be had on a machine is skipped with a line on stderr; with `LOCKTRACE_REQUIRE_ECOSYSTEM=1` that is a failure.
@@ -33,6 +34,7 @@ mod hosts;
 mod kitchen_sink;
 mod libraries;
 mod processes;
+mod reach;
 mod seen;
 mod server;
 mod timelines;
