@@ -67,9 +67,20 @@ fn unpack_into(places: impl Iterator<Item = (PathBuf, Readers)>) -> Result<PathB
     Err(Failure::Other(why))
 }
 
+/// Links to the directory that they are in. `$LIB` is `lib`, `lib64`, or with Debian `lib/` and the name of the machine.
+const LINKS: [&str; 3] = ["lib", "lib64", MACHINE];
+
+const MACHINE: &str = if cfg!(target_arch = "aarch64") { "aarch64-linux-gnu" } else { "x86_64-linux-gnu" };
+
 /// `LD_PRELOAD` with our library before what is there already.
+///
+/// The path has `$LIB` in it, which glibc's loader replaces and musl's does not: musl's ends a program when a library cannot be relocated,
+/// and goes on when there is none. The directories that `$LIB` can stand for are links to where the library is ([`unpack_below`]).
 pub(super) fn preload(library: &Path) -> OsString {
-    let mut list = library.as_os_str().to_owned();
+    let linked =
+        library.parent().filter(|dir| LINKS.iter().all(|link| fs::read_link(dir.join(link)).is_ok_and(|to| to == Path::new("."))));
+    let by_loader = linked.zip(library.file_name()).map(|(dir, name)| dir.join("$LIB").join(name));
+    let mut list = by_loader.unwrap_or_else(|| library.to_owned()).into_os_string();
     if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
         list.push(":");
         list.push(others);
@@ -119,6 +130,10 @@ fn unpack_below(place: &Path, bytes: &[u8], readers: Readers) -> io::Result<Path
             io::ErrorKind::PermissionDenied,
             "it is mounted noexec: no program can load a library from there",
         ));
+    }
+    for link in LINKS {
+        // Where it cannot be made, or is something else, the library is named without it.
+        let _ = std::os::unix::fs::symlink(".", dir.join(link));
     }
     let path = dir.join("liblocktrace.so");
     if holds(&path, bytes, mode) {

@@ -92,7 +92,7 @@ fn a_child_of_another_user() {
         return println!("skipped: only root can become another user, by setpriv");
     }
     let script = format!(
-        "set -e; library=${{LD_PRELOAD%%:*}}; test -x \"$library\"; test ! -w \"$library\"; test ! -w \"$(dirname \"$library\")\"; \
+        "set -e; library=$(echo \"${{LD_PRELOAD%%:*}}\" | sed s/[$]LIB/lib/); test -x \"$library\"; test ! -w \"$library\"; test ! -w \"$(dirname \"$library\")\"; \
          test ! -r \"$LOCKTRACE_NOTES\"; test ! -w \"$(dirname \"$LOCKTRACE_NOTES\")\"; {}; {PYTHON} -c '{}' a.db; \
          echo \"$LOCKTRACE_NOTES\"",
         note("config", "/usr/bin/x", "", "noted"),

@@ -9,7 +9,7 @@
 use super::{PENDING, called_from, look, look_beside};
 use crate::locate::LinkMap;
 use crate::recorder;
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -109,17 +109,19 @@ unsafe extern "C" fn open_beside(namespace: c_long, name: *const c_char, flags: 
     handle
 }
 
-/// Before `prctl` with this first argument.
-unsafe extern "C" fn before_prctl(option: c_int) -> *const c_void {
-    if option == libc::PR_SET_SECCOMP {
+/// Before `prctl` with these first arguments. Browsers ask with a null filter whether there could be one: that installs none.
+unsafe extern "C" fn before_prctl(option: c_int, mode: c_ulong, filter: *const c_void) -> *const c_void {
+    if option == libc::PR_SET_SECCOMP && !(mode == libc::SECCOMP_MODE_FILTER.into() && filter.is_null()) {
         recorder::seal();
     }
     PRCTL.get()
 }
 
-/// Before `syscall` with this number.
-unsafe extern "C" fn before_syscall(number: c_long) -> *const c_void {
-    if number == libc::SYS_seccomp {
+/// Before `syscall` with this number and these first arguments. As above.
+unsafe extern "C" fn before_syscall(number: c_long, operation: c_uint, _flags: c_uint, filter: *const c_void) -> *const c_void {
+    if number == libc::SYS_seccomp
+        && (operation == libc::SECCOMP_SET_MODE_STRICT || operation == libc::SECCOMP_SET_MODE_FILTER && !filter.is_null())
+    {
         recorder::seal();
     }
     SYSCALL.get()

@@ -166,7 +166,8 @@ fn look() {
         } else {
             LOOKED_AT.store(number, Ordering::Relaxed);
         }
-        if covered {
+        // Also for the note about one that is left alone.
+        if covered || count > 0 || full.is_some() {
             configure();
         }
         LOADED.store(seen.0, Ordering::Release);

@@ -11,15 +11,16 @@
 //! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
 //! in between is forgotten.
 
+use super::SIGNATURE;
 use super::file::Way;
 use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
-use super::{LINKED, SIGNATURE};
 use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
-use crate::locate::{self, Found, Module};
+use crate::locate::{self, Found, Module, NoApi};
 use crate::memory;
+use crate::recorder::notice;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -85,17 +86,26 @@ impl Covered {
     fn learn(&self) {
         // SAFETY: one of our methods was called, so this place was filled.
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
-        if shim.known().is_some() {
-            return;
-        }
         // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
-        learn(shim, unsafe { locate::api(&methods.found) }.ok());
+        let api = unsafe { locate::api(&methods.found) };
+        if let Err(why) = &api {
+            say_without_sql(&methods.found.module, why);
+        }
+        learn(shim, api.ok());
     }
 }
 
 /// What is known of a SQLite that is covered in place: it has no VFS of ours.
 fn learn(shim: &Shim, api: Option<Api>) {
     shim.learn(Known::new(api, c"", shim.name, false));
+}
+
+/// Says that locks are recorded without the text of statements.
+#[cold]
+fn say_without_sql(module: &Module, why: &NoApi) {
+    // SAFETY: null, or the loader's own name of a module that is loaded: its code has just called us.
+    let name = if module.name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(module.name) }.to_bytes() };
+    notice::note(notice::Kind::Covered, name, format_args!("no functions: {why:?}"));
 }
 
 /// Before a look at all modules.
@@ -288,13 +298,6 @@ unsafe extern "C-unwind" fn x_sleep<const N: usize>(vfs: *mut sqlite3_vfs, micro
 unsafe extern "C-unwind" fn x_get_system_call<const N: usize>(vfs: *mut sqlite3_vfs, name: *const c_char) -> DlSymbol {
     // SAFETY: a name is NUL-terminated.
     if !name.is_null() && unsafe { CStr::from_ptr(name) } == SIGNATURE {
-        return Some(x_get_system_call_here);
-    }
-    // SAFETY: a name is NUL-terminated.
-    if !name.is_null() && unsafe { CStr::from_ptr(name) } == LINKED {
-        COVERED[N].learn();
-        // SAFETY: as in `x_open`.
-        unsafe { COVERED[N].shim() }.is_linked();
         return Some(x_get_system_call_here);
     }
     // SAFETY: as in `x_open`; it was stored only where SQLite has one.
