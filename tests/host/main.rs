@@ -23,5 +23,5 @@ mod limits;
 mod memory;
 mod modules;
 mod objects;
-mod secure;
 mod sandbox;
+mod secure;

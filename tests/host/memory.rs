@@ -51,7 +51,13 @@ fn each_fails(with: With) {
             died.push(format!("{n} (failed {}): exit code {}, stderr {:?}", counts.failed, traced.seen.code, traced.seen.err));
         }
     }
-    assert!(died.is_empty(), "of {} allocations, every {step}th made to fail, {} changed the program, the first: {:#?}", counts.asked, died.len(), &died[..died.len().min(3)]);
+    assert!(
+        died.is_empty(),
+        "of {} allocations, every {step}th made to fail, {} changed the program, the first: {:#?}",
+        counts.asked,
+        died.len(),
+        &died[..died.len().min(3)]
+    );
     // And all from the first on.
     host.set("FAIL_ON", "1");
     let (traced, _) = failing(&mut host, with, 1);

@@ -10,7 +10,8 @@ const BOTH: [With; 2] = [With::Run, With::Extension];
 fn host(plugins: &[(&str, &str)]) -> Option<Host> {
     let host = Host::of(&[])?;
     let own = ["-rdynamic", "-ldl", "-l:libsqlite3.so.0"];
-    let plugins = plugins.iter().all(|(name, flag)| host.compile(name, "plugin", &["-shared", "-fPIC", flag, "-l:libsqlite3.so.0"]));
+    let plugins =
+        plugins.iter().all(|(name, flag)| host.compile(name, "plugin", &["-shared", "-fPIC", flag, "-l:libsqlite3.so.0"]));
     (host.compile("loader", "loader", &own) && plugins).then_some(host)
 }
 

@@ -70,7 +70,10 @@ fn steady(what: &str) {
             .filter(|(_, n)| *n > 0)
             .collect();
         let foreign: Vec<&i64> = extra.keys().filter(|nr| !calls.contains_key(nr)).collect();
-        assert!(foreign.is_empty(), "{with:?} {what}: calls that the bare program never makes: {foreign:?}; number and how many more: {extra:?}");
+        assert!(
+            foreign.is_empty(),
+            "{with:?} {what}: calls that the bare program never makes: {foreign:?}; number and how many more: {extra:?}"
+        );
         let total: u64 = extra.values().sum();
         assert!(total <= 10, "{with:?} {what}: {total} calls more in 1,000 transactions, by number: {extra:?}");
     }
