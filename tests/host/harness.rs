@@ -77,7 +77,7 @@ impl Host {
         fs::create_dir(home.path().join("bin")).unwrap();
         let work = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let host = Host { home, work, runs: Cell::new(0), extension: OnceCell::new(), environment: BTreeMap::new() };
-        names.iter().all(|name| host.compile(name, name, &["-l:libsqlite3.so.0"])).then_some(host)
+        names.iter().all(|name| host.compile(name, name, &["-l:libsqlite3.so.0", "-lm"])).then_some(host)
     }
 
     /// With this variable in the environment of everything that runs.

@@ -20,6 +20,7 @@ mod children;
 mod descriptors;
 mod disk;
 mod limits;
+mod lives;
 mod memory;
 mod modules;
 mod objects;

@@ -1,7 +1,7 @@
 //! Modules that come and go: plugins that open databases where the loader's lock is held, reloads, and modules with a SQLite inside.
 
 use crate::bundled;
-use crate::harness::{Host, Ran, With};
+use crate::harness::{Host, Ran, With, equal};
 use locktrace::event::{FileKind, Kind};
 use sqlite_locktrace::trace::{Event, Trace};
 
@@ -82,5 +82,53 @@ fn a_plugin_with_its_own_sqlite_beside_the_programs() {
     let ran = host.same(&[With::Run], &["loader", "twice", &plugin]);
     for (database, times) in [("/own.db", 2), ("/plugin.db", 2), ("/end.db", 2)] {
         assert_eq!(opened(&ran[0], database), times, "{database}");
+    }
+}
+
+/// SQLite itself comes and goes.
+fn dynamic(words: &[&str]) {
+    let Some(host) = Host::of(&[]) else { return };
+    if host.compile("dynamic", "dynamic", &["-ldl"]) {
+        host.same(&[With::Run], &[&["dynamic"], words].concat());
+    }
+}
+
+#[test]
+fn a_program_loads_sqlite_itself_and_unloads_it() {
+    for how in ["now", "lazy", "deep", "global"] {
+        dynamic(&[how]);
+    }
+}
+
+#[test]
+fn a_program_loads_sqlite_into_a_namespace() {
+    let Some(host) = Host::of(&[]) else { return };
+    if host.compile("dynamic", "dynamic", &["-ldl"]) {
+        // Whether it is recorded is not asked: the preloaded library is not in that namespace.
+        let [bare, traced] = [With::Nothing, With::Run].map(|with| host.run(with, &["dynamic", "namespace"]));
+        equal("namespace", &bare, &traced);
+    }
+}
+
+#[test]
+fn a_program_loads_and_unloads_sqlite_again_and_again() {
+    dynamic(&["rounds"]);
+}
+
+#[test]
+fn threads_load_and_unload_sqlite_at_once() {
+    dynamic(&["threads"]);
+}
+
+#[test]
+fn a_library_loads_a_plugin_that_only_its_own_runpath_finds() {
+    let Some(host) = Host::of(&[]) else { return };
+    let libraries = host.home().join("bin/libraries");
+    std::fs::create_dir(&libraries).unwrap();
+    let built = host.compile("dynamic", "dynamic", &["-ldl"])
+        && host.compile("libraries/libcaller.so", "caller", &["-shared", "-fPIC", "-Wl,--enable-new-dtags,-rpath,$ORIGIN", "-ldl"])
+        && host.compile("libraries/libplugin-of-caller.so", "plugin", &["-shared", "-fPIC", "-l:libsqlite3.so.0"]);
+    if built {
+        host.same(&[With::Run], &["dynamic", "by", libraries.to_str().unwrap()]);
     }
 }
