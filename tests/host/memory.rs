@@ -92,6 +92,6 @@ fn sqlite_with_a_heap_of_its_own_while_malloc_has_nothing_left() {
         // With no address space left before the first open, there may be nothing to record into.
         let (bare, traced) = (host.run(With::Nothing, &["heap", "early"]), host.run(with, &["heap", "early"]));
         assert_eq!(bare.seen.code, 0);
-        equal("early", &bare, &traced);
+        equal(&format!("{with:?}, early"), &bare, &traced);
     }
 }

@@ -1,6 +1,7 @@
 /* A program under a strict seccomp filter, which kills it at any call that is not in ALLOW (numbers; no filter where it is unset).
 **
 ** filtered WHEN WHAT. WHEN: early, before the first open; late, after both journal modes have been used.
+** FILTER_BY names how it is installed: prctl (by default), seccomp (by syscall(3)), raw (by the instruction, as Go does).
 ** WHAT: all (opens, closes, refusals, a thread), or on connections that are open: same (1,000 transactions of the same statements), new
 ** (of ever new ones), refused (1,000 refusals). */
 #include "host.h"
@@ -9,6 +10,17 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
+static long raw(long number, long a, long b, long c) {
+#ifdef __x86_64__
+  long rc;
+  register long fourth __asm__("r10") = 0;
+  register long fifth __asm__("r8") = 0;
+  __asm__ volatile("syscall" : "=a"(rc) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth) : "rcx", "r11", "memory");
+  return rc;
+#else
+  return syscall(number, a, b, c, 0, 0);
+#endif
+}
 static void filter(const char *allowed) {
   static struct sock_filter code[900];
   int n = 0;
@@ -23,8 +35,16 @@ static void filter(const char *allowed) {
   }
   code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
   struct sock_fprog program = {n, code};
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) _exit(9);
+  const char *by = getenv("FILTER_BY");
+  long rc = -1;
+  if (!by || !strcmp(by, "prctl")) {
+    rc = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+  } else if (!strcmp(by, "seccomp")) {
+    rc = syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+  } else {
+    rc = raw(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0) || raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&program);
+  }
+  if (rc) _exit(9);
 }
 
 static void *thread(void *unused) {
