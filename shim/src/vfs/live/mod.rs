@@ -172,7 +172,7 @@ impl File {
             // SAFETY: the path SQLite opened, which it keeps valid until `xClose`.
             path: unsafe { CStr::from_ptr(self.path) }.to_bytes(),
             vfs: &self.shim.name,
-            sqlite: &self.shim.library.sqlite,
+            sqlite: self.shim.library.sqlite,
             handle: live.handle.load(Ordering::Relaxed),
             level,
             shared: copied.shared,
