@@ -158,7 +158,8 @@ fn check_database(database: &Path, dead: &[Dead]) {
 }
 
 /// What a process leaves that was killed while it made its files, and nothing else.
-const HONEST: [&str; 3] = ["names without records; not used", "it has no header yet", "the file is empty; expected a 4096-byte header"];
+const HONEST: [&str; 3] =
+    ["names without records; not used", "it has no header yet", "the file is empty; expected a 4096-byte header"];
 
 fn check_trace(traces: &Path, mode: &str, limit: &str, dead: &[Dead], left: &mut Left) {
     let trace = match Trace::open(traces) {

@@ -59,6 +59,10 @@ static ZEROS: [u8; 4096] = [0; 4096];
 impl Mapped {
     /// Creates this file, which must not be there, with so many bytes, and makes the [`FIRST`] ready. Nothing is left behind where that fails.
     pub fn create(path: &Path, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
+        Mapped::create_as(path, len, around, if around.sealed { How::Write } else { How::Populate })
+    }
+
+    fn create_as(path: &Path, len: usize, around: &Surroundings, how: How) -> Result<Mapped, Failure> {
         if len as u64 > around.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is too low"));
         }
@@ -68,29 +72,27 @@ impl Mapped {
         let path = keep_c_str(path.as_c_str()).ok_or(Failure::from(Errno::NOMEM))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
-        let made = Mapped::map(file.as_fd(), path, len, around.sealed);
+        let made = Mapped::map(file.as_fd(), path, len, how);
         if made.is_err() {
             sys::unlink(path);
         }
         made
     }
 
-    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, sealed: bool) -> Result<Mapped, Failure> {
+    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, how: How) -> Result<Mapped, Failure> {
         rustix::fs::ftruncate(file, len as u64)?;
         let identity = sys::stat(path).ok_or(Errno::NOENT)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(|errno| Failure::of("mmap", errno))?.cast::<u8>());
         let base = base.ok_or(Failure::new("mmap gave the null page"))?;
-        let how = if sealed { How::Write } else { How::Populate };
         let mut mapped = Mapped { base, len, how, path, identity };
-        let ready = match mapped.first(file) {
-            Err(Errno::INVAL) if how == How::Populate => {
-                mapped.how = How::Touch;
-                rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len as u64).map(|()| mapped.touch(0, FIRST))
-            }
-            other => other,
-        };
+        let mut ready = mapped.first(file);
+        // Before Linux 5.14.
+        if ready == Err(Errno::INVAL) && how == How::Populate {
+            mapped.how = How::Touch;
+            ready = mapped.first(file);
+        }
         match ready {
             Ok(()) => Ok(mapped),
             Err(errno) => {
@@ -102,7 +104,11 @@ impl Mapped {
     }
 
     fn first(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
-        if self.how == How::Write { zero(file, 0, FIRST) } else { self.populate(0, FIRST) }
+        match self.how {
+            How::Populate => self.populate(0, FIRST),
+            How::Touch => rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.len as u64).map(|()| self.touch(0, FIRST)),
+            How::Write => zero(file, 0, FIRST),
+        }
     }
 
     /// Takes the file away again. It must not be in use.
@@ -217,11 +223,11 @@ mod tests {
 
     #[test]
     fn every_way_makes_pieces_ready() {
-        for sealed in [false, true] {
+        for how in [How::Populate, How::Touch, How::Write] {
             let dir = tempfile::tempdir().unwrap();
-            let around = Surroundings { sealed, ..Surroundings::look().unwrap() };
-            let mapped = Mapped::create(&path(dir.path()), 1 << 20, &around).unwrap();
-            assert_eq!(mapped.writes_zeros(), sealed);
+            let around = Surroundings::look().unwrap();
+            let mapped = Mapped::create_as(&path(dir.path()), 1 << 20, &around, how).unwrap();
+            assert_eq!(mapped.writes_zeros(), how == How::Write);
             assert!(Mapped::create(&path(dir.path()), 1 << 20, &around).is_err(), "an existing file is never taken over");
             mapped.prepare(4096, 8192).unwrap();
             assert!(mapped.prepare(1 << 20, 4096).is_err());
@@ -229,8 +235,9 @@ mod tests {
             let meta = std::fs::metadata(&file).unwrap();
             let space = std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
             assert_eq!((meta.len(), std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777), (1 << 20, 0o600));
-            assert!((12 << 10..64 << 10).contains(&space), "{space}");
-            if sealed {
+            let all = how == How::Touch;
+            assert!((if all { 1 << 20..2 << 20 } else { 12 << 10..64 << 10 }).contains(&space), "{how:?}: {space}");
+            if how == How::Write {
                 std::fs::remove_file(&file).unwrap();
                 std::fs::write(&file, "somebody else's").unwrap();
                 assert!(mapped.prepare(12_288, 4096).unwrap_err().to_string().contains("replaced"));

@@ -11,10 +11,10 @@
 //! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
 //! in between is forgotten.
 
-use super::SIGNATURE;
 use super::file::Way;
 use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
+use super::{LINKED, SIGNATURE};
 use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
@@ -86,6 +86,9 @@ impl Covered {
     fn learn(&self) {
         // SAFETY: one of our methods was called, so this place was filled.
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
+        if shim.known().is_some() {
+            return;
+        }
         // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
         let api = unsafe { locate::api(&methods.found) };
         if let Err(why) = &api {
@@ -298,6 +301,13 @@ unsafe extern "C-unwind" fn x_sleep<const N: usize>(vfs: *mut sqlite3_vfs, micro
 unsafe extern "C-unwind" fn x_get_system_call<const N: usize>(vfs: *mut sqlite3_vfs, name: *const c_char) -> DlSymbol {
     // SAFETY: a name is NUL-terminated.
     if !name.is_null() && unsafe { CStr::from_ptr(name) } == SIGNATURE {
+        return Some(x_get_system_call_here);
+    }
+    // SAFETY: a name is NUL-terminated.
+    if !name.is_null() && unsafe { CStr::from_ptr(name) } == LINKED {
+        COVERED[N].learn();
+        // SAFETY: as in `x_open`.
+        unsafe { COVERED[N].shim() }.is_linked();
         return Some(x_get_system_call_here);
     }
     // SAFETY: as in `x_open`; it was stored only where SQLite has one.
