@@ -27,8 +27,6 @@ pub mod preload;
 pub mod recorder;
 #[cfg(not(loom))]
 pub mod sys;
-#[cfg(not(loom))]
-pub mod uri;
 // The model checker sees only what it checks: its atomics are not the machine's.
 #[cfg(loom)]
 #[path = "recorder/ring.rs"]

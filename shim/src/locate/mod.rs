@@ -113,6 +113,11 @@ pub unsafe fn scan_namespace(handle: *const LinkMap, visit: &mut dyn FnMut(&Modu
     unsafe { loader::each_beside(&memory, handle, &mut |module, image| inspect(&memory, module, image, visit)) };
 }
 
+/// The machine word at an address of a loaded module; `None` where it cannot be read.
+pub fn word(at: usize) -> Option<usize> {
+    Some(Process::default().word(at)? as usize)
+}
+
 /// Reports what one module has.
 fn inspect<M: Memory>(
     memory: &M,

@@ -1,17 +1,18 @@
 //! One process's log: the ring and the names that go with it. Records come from any thread, and go into two mapped files.
 
+mod naming;
+
 use super::config::{Settings, SqlPolicy};
 use super::failure::Failure;
-use super::files::{Files, Library, MAX_FILES};
-use super::line::Line;
+use super::files::Files;
 use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
-use super::named::{Named, Outcome};
+use super::named::Named;
 use super::names::{MAX_BYTES, Names};
 use super::notice::{self, Kind};
 use super::place::Place;
 use super::surroundings::{self, Surroundings};
-use super::threads::{self, MAX_THREADS, Threads};
-use super::{Errno, observer, process, ring, texts, thread};
+use super::threads::Threads;
+use super::{Errno, observer, process, ring, thread};
 use crate::clock;
 use crate::format::header::Header;
 use crate::format::record::{Record, SIZE};
@@ -21,11 +22,6 @@ use crate::sys::{self, Path};
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-/// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
-const OUTSIDE_AT_ONCE: u32 = 256;
-/// See [`OUTSIDE_AT_ONCE`].
-const MAX_OUTSIDE: u32 = 4096;
 
 /// An open log. It lives until the process ends: any thread may be writing to it at any time.
 #[derive(Debug)]
@@ -307,166 +303,6 @@ impl Log {
             *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
         }
         Record::decode(&bytes, number).ok()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn name_thread(&self) -> u32 {
-        let mut room = [0; 64];
-        let (tid, name) = threads::ask(self.is_sealed(), &mut room);
-        thread::set_tid(tid, self.serial);
-        match self.threads.count() {
-            n if n < MAX_THREADS => {
-                let named = self.names.write("thread", &|line| {
-                    line.number("tid", tid).text("name", name);
-                });
-                match named {
-                    Ok(()) => {}
-                    // Kept aside until there is room.
-                    Err(failure) if self.threads.put_aside(tid, name) => self.miss_name(failure),
-                    Err(failure) => self.lose_name(failure),
-                }
-            }
-            n if n == MAX_THREADS => self.cap(None, "thread", MAX_THREADS),
-            _ => {}
-        }
-        self.retry_names();
-        tid
-    }
-
-    /// The kept copy of a statement's text of `len` bytes, of which `text` is the beginning; its name is written where the policy says so.
-    #[cold]
-    #[inline(never)]
-    pub fn learn(&self, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
-        let kept = texts::learn(self, hash, text, len);
-        self.retry_names();
-        kept
-    }
-
-    /// The number of a database in this log; 0 past the cap.
-    #[cold]
-    #[inline(never)]
-    pub fn file(&self, library: &Library, path: &[u8]) -> u32 {
-        let number = self.files.number(self, library, path);
-        self.retry_names();
-        number
-    }
-
-    /// The path of the database with this number.
-    pub fn database(&self, number: u32) -> Option<&'static [u8]> {
-        self.files.path(number)
-    }
-
-    /// Device and inode of the database with this number in this log.
-    pub(crate) fn identity(&self, file: u32) -> Option<(u64, u64)> {
-        self.files.identity(file)
-    }
-
-    /// Whether another answer of `/proc/locks` at this time would be kept. Past the cap nobody is asked any more, and one line says so.
-    pub(crate) fn has_room_outside(&self, now: u64) -> bool {
-        let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
-        !self.is_sealed() && self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
-    }
-
-    /// Keeps what `/proc/locks` answered: `build` fills in the line, and does the same each time it is called.
-    pub(crate) fn outside(&self, build: &dyn Fn(&mut Line<'_>)) {
-        let n = self.outside.fetch_add(1, Ordering::Relaxed) + 1;
-        if n > MAX_OUTSIDE {
-            return;
-        }
-        if let Err(failure) = self.names.write("outside", build) {
-            self.lose_name(failure);
-        }
-        if n == MAX_OUTSIDE {
-            self.cap(None, "outside", MAX_OUTSIDE);
-        }
-    }
-
-    /// Notes that recording was stopped in this log, or goes on.
-    #[cold]
-    pub(super) fn name_recording(&self, on: bool) {
-        let ticks = clock::now();
-        if let Err(failure) = self.names.write("recording", &|line| {
-            line.bool("on", on).hex("ticks", ticks);
-        }) {
-            self.lose_name(failure);
-        }
-    }
-
-    /// Sees to it that something has its name in this log; `false`: it has none yet.
-    pub(super) fn name(&self, thing: &Named, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
-        match thing.name(self.serial, || self.names.write(t, build)) {
-            Outcome::Known => return true,
-            Outcome::Recovered => {
-                self.map.lost_names().fetch_sub(1, Ordering::Relaxed);
-                return true;
-            }
-            Outcome::Missed(failure) => self.miss_name(failure),
-            Outcome::StillMissed(_) => self.nameless.store(true, Ordering::Relaxed),
-        }
-        false
-    }
-
-    /// Something has no name, and will get one when there is room.
-    fn miss_name(&self, failure: Failure) {
-        self.nameless.store(true, Ordering::Relaxed);
-        self.lose_name(failure);
-    }
-
-    /// A name could not be written.
-    pub(super) fn lose_name(&self, failure: Failure) {
-        self.map.lost_names().fetch_add(1, Ordering::Relaxed);
-        notice::once(Kind::Lost, format_args!("names are being lost: {failure}. Records keep their numbers"));
-    }
-
-    /// Names what has no name yet, if there may be room by now.
-    fn retry_names(&self) {
-        if !self.nameless.load(Ordering::Relaxed) || !self.names.may_retry() || self.retrying.swap(true, Ordering::Acquire) {
-            return;
-        }
-        self.nameless.store(false, Ordering::Relaxed);
-        let thread = |tid: u32, name: &[u8]| {
-            let named = self
-                .names
-                .write("thread", &|line| {
-                    line.number("tid", tid).text("name", name);
-                })
-                .is_ok();
-            if named {
-                self.map.lost_names().fetch_sub(1, Ordering::Relaxed);
-            }
-            named
-        };
-        if !(self.files.retry(self) && self.threads.retry(&thread) && texts::retry(self)) {
-            self.nameless.store(true, Ordering::Relaxed);
-        }
-        self.retrying.store(false, Ordering::Release);
-    }
-
-    fn cap(&self, once: Option<&Named>, what: &str, limit: u32) {
-        let build = |line: &mut Line<'_>| {
-            line.str("what", what).number("limit", limit);
-        };
-        match once {
-            Some(once) => {
-                self.name(once, "cap", &build);
-            }
-            None => {
-                if let Err(failure) = self.names.write("cap", &build) {
-                    self.lose_name(failure);
-                }
-            }
-        }
-    }
-
-    /// Notes that later statements are not named.
-    pub(super) fn cap_sql(&self) {
-        self.cap(Some(&self.sql_cap), "sql", texts::MAX_SQL);
-    }
-
-    /// Notes that later databases are not named.
-    pub(super) fn cap_files(&self) {
-        self.cap(Some(&self.file_cap), "file", MAX_FILES as u32);
     }
 
     /// Its ring file, in the trace directory.

@@ -22,6 +22,7 @@ use crate::locate::{self, Found, Module, NoApi};
 use crate::memory;
 use crate::recorder::notice;
 use std::ffi::{CStr, c_char, c_int};
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
@@ -137,9 +138,7 @@ pub(crate) fn end() {
 fn is_ours(first: usize, covered: &Covered) -> bool {
     let number = (ptr::from_ref(covered) as usize).wrapping_sub(COVERED.as_ptr() as usize) / size_of::<Covered>();
     let ours = OURS.get(number).map(|ours| ours.open as usize);
-    // SAFETY: inside a loaded module, where an object with this field was found.
-    let there = unsafe { &*(&raw const (*(first as *const sqlite3_vfs)).xOpen).cast::<AtomicUsize>() };
-    Some(there.load(Ordering::Relaxed)) == ours
+    locate::word(first.wrapping_add(offset_of!(sqlite3_vfs, xOpen))) == ours
 }
 
 /// How many SQLites are covered now.
