@@ -38,6 +38,32 @@ fn errno_and_the_threads_state_are_those_of_the_bare_program() {
     host.same(&BOTH, &["errors"]);
 }
 
+/// The stock shell, with `.load` as the README has it: the same output, and the same with an error and with two databases.
+#[test]
+fn the_sqlite3_shell_with_the_extension_loaded() {
+    let Some(host) = Host::of(&[]) else { return };
+    let statements = "PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES(1); ATTACH 'b.db' AS b; CREATE TABLE b.t(x);
+        BEGIN; INSERT INTO b.t VALUES(2); INSERT INTO t VALUES(3); COMMIT; SELECT * FROM t, b.t; PRAGMA integrity_check; SELECT nonsense;";
+    let mut outcomes = Vec::new();
+    for load in [false, true] {
+        let (dir, trace) = host.place();
+        let mut shell = host.command("sqlite3");
+        if load {
+            shell.env("LOCKTRACE_DIR", &trace).arg("-cmd").arg(format!(".load {}", host.extension().display()));
+        }
+        if host.command("sqlite3").arg("-version").output().is_err() {
+            politely::<()>("there is no sqlite3");
+            return;
+        }
+        shell.args(["-cmd", ".open a.db", ":memory:", statements]).current_dir(&dir);
+        let (status, said) = host.finish(&mut shell);
+        outcomes.push((status.unwrap().code(), said));
+        assert_eq!(load, trace.is_dir(), "it records, if it was loaded");
+    }
+    assert!(outcomes[0].1.contains("3|2\n"), "{}", outcomes[0].1);
+    assert_eq!(outcomes[0], outcomes[1]);
+}
+
 fn gives_up(what: &str) {
     let Some(host) = Host::of(&["dropped"]) else { return };
     std::fs::set_permissions(host.work(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -9,6 +9,7 @@ struct Counts {
     asked: u64,
     failed: u64,
     hidden: u64,
+    there: u64,
 }
 
 fn host() -> Option<Host> {
@@ -30,7 +31,7 @@ fn failing(host: &mut Host, with: With, at: u64) -> (Ran, Counts) {
     let ran = host.run(with, &["much", "60"]);
     let bytes = fs::read(&counts).unwrap();
     let number = |n: usize| u64::from_ne_bytes(bytes[n * 8..n * 8 + 8].try_into().unwrap());
-    (ran, Counts { asked: number(0), failed: number(1), hidden: number(2) })
+    (ran, Counts { asked: number(0), failed: number(1), hidden: number(2), there: number(3) })
 }
 
 /// Each allocation that the recorder asks for fails once; of more than 60, some 60 of them.
@@ -38,10 +39,11 @@ fn each_fails(with: With) {
     let Some(mut host) = host() else { return };
     let (bare, none) = failing(&mut host, With::Nothing, 0);
     assert_eq!((bare.seen.code, &*bare.seen.err), (0, ""));
-    assert_eq!(none.asked, 0, "of a bare program nothing is counted");
+    assert_eq!((none.asked, none.there), (0, 0), "of a bare program nothing is counted");
     let (traced, counts) = failing(&mut host, with, 0);
     equal("nothing fails", &bare, &traced);
     assert!(traced.records().0 > 0, "nothing was recorded, so nothing was tested");
+    assert_eq!(counts.there, 1, "the recorder's library was not recognised, so nothing was counted");
     println!("{with:?}: the recorder asks malloc {} times, and calls what allocates {} times", counts.asked, counts.hidden);
     let step = (counts.asked / 60).max(1);
     let mut died = Vec::new();
@@ -80,7 +82,7 @@ fn the_recorder_asks_malloc_for_nothing() {
     for with in [With::Run, With::Extension] {
         let (traced, counts) = failing(&mut host, with, 0);
         assert!(traced.records().0 > 0, "nothing was recorded, so nothing was tested");
-        assert_eq!(counts, Counts { asked: 0, failed: 0, hidden: 0 }, "{with:?}");
+        assert_eq!(counts, Counts { asked: 0, failed: 0, hidden: 0, there: 1 }, "{with:?}");
     }
 }
 

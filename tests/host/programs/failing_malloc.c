@@ -1,7 +1,8 @@
 /* A library to preload: counts the allocations that code in liblocktrace.so asks for, and lets the FAIL_AT-th fail.
 **
 ** FAIL_COUNT names a file of at least 64 bytes, in which the counts are kept as 8-byte numbers, for a process and its children together:
-** [0] allocations; [1] those that failed; [2] calls of functions of the C library that allocate on their own. */
+** [0] allocations; [1] those that failed; [2] calls of functions of the C library that allocate on their own;
+** [3] whether the recorder was there when a process ended. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -31,13 +32,21 @@ __attribute__((constructor(101))) static void ready(void) {
   if (map != MAP_FAILED) counts = map;
 }
 
+static int is_the_recorder(const char *name) {
+  return name && (strstr(name, "liblocktrace") || strstr(name, "memfd") || strstr(name, "/fd/"));
+}
 /* Whether this code is the recorder's. It takes no lock and allocates nothing. */
 static int of_the_recorder(void *address) {
   struct dl_find_object found;
-  if (!counts || _dl_find_object(address, &found)) return 0;
-  const char *name = found.dlfo_link_map->l_name;
-  if (!name || !*name) return 0;
-  return strstr(name, "locktrace") != 0 || strstr(name, "memfd") != 0 || strstr(name, "/fd/") != 0;
+  return counts && !_dl_find_object(address, &found) && is_the_recorder(found.dlfo_link_map->l_name);
+}
+static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
+  (void)size, (void)unused;
+  if (is_the_recorder(info->dlpi_name)) counts[3] = 1;
+  return 0;
+}
+__attribute__((destructor)) static void ended(void) {
+  if (counts) dl_iterate_phdr(visit, 0);
 }
 static int fails(void *address) {
   if (!of_the_recorder(address)) return 0;
