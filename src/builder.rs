@@ -3,10 +3,11 @@
 use crate::linked;
 use crate::recording::Recording;
 use locktrace::api::{self, ApiError};
-use locktrace::recorder::config::{Config, ConfigError, LIMITS};
+use locktrace::memory;
+use locktrace::recorder::config::{Config, ConfigError, LIMITS, Unusable};
 use locktrace::recorder::configure;
 use locktrace::vfs::{InstallError, Options, UninstallError, install};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -118,20 +119,23 @@ impl Builder {
         if !LIMITS.contains(&config.limit) {
             return Err(Error(Reason::Limit(config.limit)));
         }
-        let c_string = |name: String| CString::new(name).map_err(|error| Error(Reason::Nul(error.to_string())));
+        let c_string = |name: String| -> Result<&'static CStr, Error> {
+            let name = CString::new(name).map_err(|error| Error(Reason::Nul(error.to_string())))?;
+            memory::keep_c_str(&name).ok_or(Error(Reason::Install(InstallError::NoMemory)))
+        };
         let options = Options {
             name: self.name.map_or_else(|| Ok(Options::default().name), c_string)?,
             base: self.base.map(c_string).transpose()?,
             default: !self.not_default,
             linked: true,
         };
-        let in_force = configure(config.clone());
+        let in_force = configure(config.clone()).map_err(|error| Error(Reason::Unusable(error)))?.config();
         let asked = Config { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };
         let changed = (self.dir.is_some() && asked.dir != in_force.dir)
             || (self.limit.is_some() && asked.limit != in_force.limit)
             || (self.sql.is_some() && asked.sql != in_force.sql);
         if changed {
-            return Err(Error(Reason::Fixed(in_force.clone())));
+            return Err(Error(Reason::Fixed(in_force)));
         }
         // SAFETY: the table is that of the linked SQLite, and our code is linked into the same program.
         let installed = unsafe { install(api, &options) }.map_err(|error| Error(Reason::Install(error)))?;
@@ -151,6 +155,7 @@ pub struct Error(Reason);
 enum Reason {
     Api(ApiError),
     Config(ConfigError),
+    Unusable(Unusable),
     Limit(u64),
     Nul(String),
     Fixed(Config),
@@ -169,6 +174,7 @@ impl fmt::Display for Error {
         match &self.0 {
             Reason::Api(error) => write!(f, "{error}"),
             Reason::Config(error) => write!(f, "{error}"),
+            Reason::Unusable(error) => write!(f, "{error}"),
             Reason::Limit(limit) => {
                 write!(f, "the limit is {limit} bytes; expected {} to {} (256 KiB to 64 GiB)", LIMITS.start(), LIMITS.end())
             }

@@ -4,7 +4,7 @@
 //! system's. This crate depends on none of them as a library, so it can neither fix their version nor switch their linking mode.
 
 use locktrace::api::Api;
-use locktrace::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use locktrace::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
 use locktrace::vfs::{self, UninstallError};
 use std::ffi::{CStr, c_char, c_int};
 
@@ -21,7 +21,6 @@ unsafe extern "C" {
     fn sqlite3_stmt_busy(statement: *mut sqlite3_stmt) -> c_int;
     fn sqlite3_stmt_readonly(statement: *mut sqlite3_stmt) -> c_int;
     fn sqlite3_sql(statement: *mut sqlite3_stmt) -> *const c_char;
-    fn sqlite3_database_file_object(name: *const c_char) -> *mut sqlite3_file;
     fn sqlite3_initialize() -> c_int;
 }
 
@@ -33,7 +32,7 @@ pub fn api() -> Api {
     Api {
         libversion: sqlite3_libversion,
         libversion_number: sqlite3_libversion_number,
-        sourceid: sqlite3_sourceid,
+        sourceid: Some(sqlite3_sourceid),
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,
@@ -43,12 +42,11 @@ pub fn api() -> Api {
         stmt_busy: sqlite3_stmt_busy,
         stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
-        database_file_object: Some(sqlite3_database_file_object),
     }
 }
 
 /// Takes the VFS of this name off the linked SQLite's list.
-pub fn uninstall(name: &CStr) -> Result<(), UninstallError> {
+pub fn uninstall(name: &'static CStr) -> Result<(), UninstallError> {
     // SAFETY: both are the linked SQLite's.
     unsafe { vfs::uninstall(&api(), sqlite3_vfs_unregister, name) }
 }

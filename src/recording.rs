@@ -8,7 +8,7 @@ use crate::builder::Error;
 use crate::linked;
 use crate::live::{self, LiveLock, Subscription};
 use locktrace::vfs::Installed;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A running recording: the VFS that [`Builder::install`](crate::Builder::install) installed or found. (What was recorded is opened by
 /// [`trace::Trace::open`](crate::trace::Trace::open).)
@@ -16,12 +16,12 @@ use std::ffi::{CStr, CString};
 /// It may be dropped: the VFS stays. Clones are the same handle.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    vfs: CString,
+    vfs: &'static CStr,
     installed: Installed,
 }
 
 impl Recording {
-    pub(crate) fn new(vfs: CString, installed: Installed) -> Recording {
+    pub(crate) fn new(vfs: &'static CStr, installed: Installed) -> Recording {
         Recording { vfs, installed }
     }
 
@@ -32,7 +32,7 @@ impl Recording {
 
     /// The name of the VFS.
     pub fn vfs_name(&self) -> &CStr {
-        &self.vfs
+        self.vfs
     }
 
     /// Subscribes to every call recorded in this process from now on: [`subscribe`](crate::subscribe()).
@@ -68,6 +68,6 @@ impl Recording {
     /// # }
     /// ```
     pub fn uninstall(&self) -> Result<(), Error> {
-        linked::uninstall(&self.vfs).map_err(Error::from)
+        linked::uninstall(self.vfs).map_err(Error::from)
     }
 }

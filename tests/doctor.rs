@@ -149,6 +149,157 @@ fn programs_into_which_nothing_gets() {
     }
 }
 
+/// What stands for a Go program: a C program with the section that Go's linker writes.
+fn go_program(place: &Place, modules: &str, flags: &[&str]) -> bool {
+    let mut section = b"\xff Go buildinf:\x08\x02".to_vec();
+    section.resize(32, 0);
+    for text in ["go1.24.1", modules] {
+        assert!(text.len() < 128, "one byte of length");
+        section.push(text.len() as u8);
+        section.extend(text.as_bytes());
+    }
+    std::fs::write(place.path("section"), section).unwrap();
+    let code = "__asm__(\".section .go.buildinfo,\\\"a\\\"\\n.incbin \\\"section\\\"\\n.text\"); int main(void) { return 3; }";
+    place.built(code, flags)
+}
+
+#[test]
+fn a_go_program_with_sqlite_in_go() {
+    let place = Place::new();
+    for (modules, flags, pure) in [
+        ("dep\tmodernc.org/sqlite\tv1.38.0\th1:x=\n", &["-static"][..], true),
+        ("dep\tgithub.com/ncruces/go-sqlite3\tv0.26.0\n", &[], true),
+        ("dep\tgithub.com/mattn/go-sqlite3\tv1.14.0\n", &[], false),
+    ] {
+        if !go_program(&place, modules, flags) {
+            return;
+        }
+        let (code, found) = ask(&place, &["--", "./main"]);
+        assert_eq!(ids(&found).contains(&"pure-go"), pure, "{found}");
+        let (code_of_run, _, err) = parts(&place.run(&["./main"]));
+        assert_eq!(
+            (code_of_run, err.contains("runs untraced: this Go program has SQLite translated to Go")),
+            (Some(3), pure),
+            "{err}"
+        );
+        if pure {
+            assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (1, "no", "no"), "{found}");
+            assert!(way(&found, "run").1["why"].as_str().unwrap().contains("mattn/go-sqlite3"), "{found}");
+            assert!(
+                !err.contains("static program") && err.contains("no trace: no database was recorded while ./main ran\n"),
+                "{err}"
+            );
+        }
+    }
+}
+
+/// The trial is one of the module that the script imports, and not of the standard library's.
+#[test]
+fn the_scripts_own_module_is_tried() {
+    let place = Place::new();
+    std::fs::write(place.path("plain.py"), "import sqlite3\n").unwrap();
+    std::fs::write(place.path("foreign.py"), "import ctypes, ctypes.util\nlib = ctypes.CDLL('libsqlite3.so.0')\n").unwrap();
+    std::fs::write(place.path("broken.py"), "from models import Thing\n").unwrap();
+    std::fs::write(place.path("models.py"), "import sqlcipher3\n").unwrap();
+    let (_, found) = ask(&place, &["--", PYTHON, "plain.py"]);
+    assert_eq!(way(&found, "run").1["why"], "its interpreter wrote a database, and the locks were recorded", "{found}");
+    // Each that is imported is tried, and the best verdict needs all of them.
+    std::fs::write(place.path("both.py"), "import sqlite3\nimport ctypes\nlib = ctypes.CDLL('libsqlite3.so.0')\n").unwrap();
+    let (_, found) = ask(&place, &["--", PYTHON, "both.py"]);
+    assert!(
+        way(&found, "extension").1["why"].as_str().unwrap().starts_with("it loaded the extension with sqlite3 and with ctypes,"),
+        "{found}"
+    );
+    let (_, found) = ask(&place, &["--", PYTHON, "foreign.py"]);
+    assert_eq!((way(&found, "run").1["tried"].as_bool(), way(&found, "extension").0), (Some(true), "works"), "{found}");
+    assert!(way(&found, "extension").1["why"].as_str().unwrap().contains("with ctypes"), "{found}");
+    assert!(way(&found, "extension").1["type"].as_str().unwrap().contains("sqlite3_load_extension"), "{found}");
+    assert_eq!(found["libraries"][0]["module"], "ctypes");
+    // Imported by a module of the script's own, and not installed: nothing is said of the standard library's SQLite.
+    let (_, found) = ask(&place, &["--", PYTHON, "broken.py"]);
+    if found.to_string().contains("No module named 'sqlcipher3'") {
+        assert_eq!((way(&found, "run").0, way(&found, "run").1["tried"].as_bool()), ("may work", Some(false)), "{found}");
+        assert!(ids(&found).contains(&"no-sqlite"), "{found}");
+    }
+}
+
+/// What stands for Node: it answers for whatever driver it is asked about, and the sqlite3 shell does what the code says.
+const NODE: &str = r#"#!/bin/sh
+code=$2
+part() { printf '%s' "$code" | sed -n "s/$1/\1/p"; }
+database=$(part '.*("\([^"]*\)")\.exec.*')
+case $code in
+*@locktrace*)
+    wanted=$(part '^const wanted = "\([^"]*\)".*')
+    echo "@locktrace {\"version\":\"3.40.1\",\"extensions\":true,\"module\":\"${wanted:-better-sqlite3}\"}" ;;
+*loadExtension*)
+    sqlite3 -cmd ".load $(part '.*loadExtension("\([^"]*\)").*')" -cmd ".open $database" :memory: 'CREATE TABLE t(x)' ;;
+*) sqlite3 "$database" 'CREATE TABLE t(x)' ;;
+esac
+"#;
+
+#[test]
+fn the_driver_that_a_script_of_node_requires_is_tried() {
+    let place = Place::new();
+    script(&place, "node", NODE);
+    std::fs::write(place.path("app.js"), "const { DatabaseSync } = require('node:sqlite');\n").unwrap();
+    let (code, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "works"), "{found}");
+    assert!(way(&found, "run").1["why"].as_str().unwrap().contains("wrote a database with node:sqlite"), "{found}");
+    assert!(way(&found, "extension").1["type"].as_str().unwrap().contains("{ allowExtension: true }"), "{found}");
+    // A mapper imports its driver itself: the package names it.
+    std::fs::write(place.path("app.js"), "require('knex')\n").unwrap();
+    std::fs::write(place.path("package.json"), r#"{"dependencies": {"sqlite3": "6"}}"#).unwrap();
+    let (_, found) = ask(&place, &["--", "./node", "app.js"]);
+    assert!(found.to_string().contains("with sqlite3"), "{found}");
+}
+
+/// A SQLite is known by its texts. A message that ends as an option does is no option.
+#[test]
+fn texts_of_a_sqlite_without_symbols() {
+    let place = Place::new();
+    let texts = |more: &str| {
+        format!(
+            "const char *volatile t[] = {{\"SQLite format 3\", \"unix-excl\", \"unix-dotfile\", {more}}}; int main(void) {{ return !t[0]; }}"
+        )
+    };
+    let loads = "\"unable to open shared library [%.*s]\"";
+    if !place.built(&texts(&format!("\"built with SQLITE_OMIT_LOAD_EXTENSION\", {loads}")), &[]) {
+        return;
+    }
+    let (code, found) = ask(&place, &["--", "./main"]);
+    assert_eq!((code, way(&found, "run").0, way(&found, "extension").0), (0, "works", "may work"), "{found}");
+    assert_eq!(found["libraries"][0]["symbols"], "inside, hidden");
+    for omits in [&format!("\"OMIT_LOAD_EXTENSION\", {loads}"), "\"\""] {
+        assert!(place.built(&texts(omits), &[]));
+        let (_, found) = ask(&place, &["--", "./main"]);
+        assert_eq!((way(&found, "run").0, way(&found, "extension").0), ("works", "no"), "{found}");
+    }
+    // A tool that reads database files.
+    assert!(place.built("const char *volatile t = \"SQLite format 3\"; int main(void) { return !t; }", &[]));
+    let (_, found) = ask(&place, &["--", "./main"]);
+    assert_eq!(found["libraries"].as_array().unwrap().len(), 0, "{found}");
+}
+
+/// The loader looks beside the file that a link leads to.
+#[test]
+fn a_program_behind_a_link_finds_the_library_beside_it() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("real")).unwrap();
+    std::fs::write(place.path("beside.c"), "int beside(void) { return 0; }").unwrap();
+    let library = place.command("gcc").args(["-shared", "-fPIC", "-o", "real/libbeside.so", "beside.c"]).status();
+    if !library.is_ok_and(|status| status.success())
+        || !place.built("int beside(void); int main(void) { return beside(); }", &["-Lreal", "-lbeside", "-Wl,-rpath,$ORIGIN"])
+    {
+        return;
+    }
+    std::fs::rename(place.path("main"), place.path("real/main")).unwrap();
+    symlink("real/main", place.path("main")).unwrap();
+    assert!(place.command("./main").status().unwrap().success());
+    let (_, found) = ask(&place, &["--", "./main"]);
+    assert!(!ids(&found).contains(&"library-missing"), "{found}");
+}
+
 #[test]
 fn a_setuid_copy_of_the_shell() {
     let place = Place::new();
@@ -183,9 +334,9 @@ fn a_program_is_judged_by_how_it_is_linked() {
         let (_, found) = ask(&place, &["--", "./main"]);
         assert!(ids(&found).contains(&"library-missing") && found.to_string().contains("libgone.so"), "{found}");
     }
-    // SQLite inside, nothing of it exported: this command is such a program.
+    // SQLite inside, nothing of it exported: this command is such a program, and is covered in place.
     let (code, found) = ask(&place, &["--", env!("CARGO_BIN_EXE_locktrace"), "cat"]);
-    assert_eq!((code, way(&found, "run").0), (0, "no"), "{found}");
+    assert_eq!((code, way(&found, "run").0), (0, "works"), "{found}");
     assert_eq!((way(&found, "crate").0, way(&found, "extension").0), ("may work", "may work"));
     assert_eq!(found["libraries"][0]["symbols"], "inside, hidden");
 }

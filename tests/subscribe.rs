@@ -232,7 +232,7 @@ fn without_a_policy_for_texts_there_is_none() {
 }
 
 #[test]
-fn names_that_are_gone_are_not_known_and_nothing_else_happens() {
+fn names_are_known_after_the_trace_is_deleted() {
     let body = |dir: &Path| {
         let db = traced(dir);
         let events = subscribe(100);
@@ -240,12 +240,11 @@ fn names_that_are_gone_are_not_known_and_nothing_else_happens() {
         db.execute("INSERT INTO t VALUES (1)", []).unwrap();
         let all: Vec<Event> = events.try_iter().collect();
         assert!(all.len() >= 4);
-        assert!(all.iter().all(|event| event.database().is_none() && event.sql_text().is_none() && event.thread_name().is_none()));
+        // The process has its files mapped, whatever became of their names.
+        assert!(all.iter().all(|event| event.database().is_some() && event.thread_name().is_some()));
+        assert!(all.iter().any(|event| event.sql_text().is_some_and(|text| text.starts_with("INSERT"))));
     };
-    alone("names_that_are_gone_are_not_known_and_nothing_else_happens", body, |_, output| {
-        // The recorder itself may say once that it cannot write names any more.
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    });
+    alone("names_are_known_after_the_trace_is_deleted", body, quiet);
 }
 
 #[test]

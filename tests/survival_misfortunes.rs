@@ -111,8 +111,9 @@ fn the_same(mode: &str, misfortune: &str, small: Option<u64>) -> Run {
     recorded
 }
 
-/// Those that the recorder does not notice.
-const HARMLESS: [&str; 3] = ["none", "read-only", "daemon"];
+/// Those that the recorder does not notice: its files are mapped, and it needs no descriptor, directory or right any more. (Without a
+/// descriptor at the first open there is no log, and nothing to write a note with; the records that are missing are counted.)
+const HARMLESS: [&str; 9] = ["none", "read-only", "daemon", "nofile", "nofile-first", "replaced", "setuid", "chroot", "gone"];
 
 /// How many records the program makes when all is well.
 fn all(mode: &str) -> u64 {
@@ -137,7 +138,8 @@ fn in_both_modes(test: impl Fn(&str)) {
 fn begins_late(misfortune: &str, says: &str, small: Option<u64>) {
     in_both_modes(|mode| {
         let run = the_same(mode, misfortune, small);
-        assert!(run.err.contains("not recording") && run.err.contains(says), "{}", run.err);
+        assert!(HARMLESS.contains(&misfortune) || run.err.contains("not recording"), "{}", run.err);
+        assert!(run.err.contains(says), "{}", run.err);
         let logs = run.logs(if small.is_some() { "copy" } else { "small/trace" });
         println!("{mode} {misfortune}: {logs:?}");
         assert_eq!(logs.len(), 1);
@@ -151,7 +153,7 @@ fn begins_late(misfortune: &str, says: &str, small: Option<u64>) {
 
 #[test]
 fn no_descriptor_left_at_the_first_open() {
-    begins_late("nofile-first", "Too many open files", None);
+    begins_late("nofile-first", "records are missing", None);
 }
 
 #[test]
@@ -202,27 +204,35 @@ fn loses_some(misfortune: &str, says: &str, small: Option<u64>, comes_back: bool
     });
 }
 
-#[test]
-fn no_descriptor_left_in_the_middle() {
-    loses_some("nofile", "Too many open files", None, true);
+/// Recording was under way, and goes on as if nothing had happened.
+fn loses_nothing(misfortune: &str) {
+    in_both_modes(|mode| {
+        let logs = the_same(mode, misfortune, None).logs("small/trace");
+        println!("{mode} {misfortune}: {logs:?}");
+        assert_eq!((logs.len(), logs[0].tally.lost, logs[0].lost_names), (1, 0, 0));
+        // In another root the program does not find its database for its last statement.
+        assert!(logs[0].named || misfortune == "chroot");
+        // Where the misfortune hits the application as well, it does less.
+        assert!((all(mode) - 3000..=all(mode)).contains(&logs[0].tally.read), "{logs:?}");
+    });
 }
 
 #[test]
-fn a_file_in_the_place_of_the_directory() {
-    loses_some("replaced", "Not a directory", None, true);
+fn no_descriptor_left_in_the_middle() {
+    loses_nothing("nofile");
 }
 
 #[test]
 fn another_user_in_the_middle() {
     if is_root() {
-        loses_some("setuid", "Permission denied", None, false);
+        loses_nothing("setuid");
     }
 }
 
 #[test]
 fn another_root_in_the_middle() {
     if is_root() {
-        loses_some("chroot", "No such file or directory", None, false);
+        loses_nothing("chroot");
     }
 }
 
@@ -237,9 +247,14 @@ fn a_full_disk_in_the_middle() {
 fn a_directory_that_is_deleted() {
     in_both_modes(|mode| {
         let run = the_same(mode, "gone", None);
-        assert!(run.err.contains("being lost") && run.err.contains("no trace"), "{}", run.err);
+        assert!(run.err.contains("no trace"), "{}", run.err);
         assert!(!run.place.path("small/trace").exists(), "what the user deleted stays deleted");
     });
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory() {
+    loses_nothing("replaced");
 }
 
 #[test]

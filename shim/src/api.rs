@@ -7,7 +7,7 @@
 //! `sqlite3_api_routines` is append-only, so a function is known by its slot number. A slot past the end of an older library's
 //! table is not there to be read: late ones are read only when `sqlite3_libversion_number()` says they exist.
 
-use crate::ffi::{sqlite3, sqlite3_file, sqlite3_stmt, sqlite3_vfs};
+use crate::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 /// `sqlite3_vfs_find`.
@@ -23,7 +23,7 @@ pub type Mprintf = unsafe extern "C" fn(*const c_char, ...) -> *mut c_char;
 pub struct Api {
     pub libversion: unsafe extern "C" fn() -> *const c_char,
     pub libversion_number: unsafe extern "C" fn() -> c_int,
-    pub sourceid: unsafe extern "C" fn() -> *const c_char,
+    pub sourceid: Option<unsafe extern "C" fn() -> *const c_char>,
     pub compileoption_get: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
     pub vfs_find: VfsFind,
     pub vfs_register: VfsRegister,
@@ -33,22 +33,20 @@ pub struct Api {
     pub stmt_busy: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
     pub stmt_readonly: unsafe extern "C" fn(*mut sqlite3_stmt) -> c_int,
     pub sql: unsafe extern "C" fn(*mut sqlite3_stmt) -> *const c_char,
-    pub database_file_object: Option<unsafe extern "C" fn(*const c_char) -> *mut sqlite3_file>,
 }
 
 /// The oldest SQLite we install into: `sqlite3_stmt_busy` is from 3.7.12, `SQLITE_FCNTL_PDB` from 3.15, and
 /// `SQLITE_OK_LOAD_PERMANENTLY`, without which our code would be unloaded under an open file, from 3.14. 3.17.0 has them all.
 pub const OLDEST: c_int = 3_017_000;
 
-/// `sqlite3_database_file_object` is from 3.32.0.
-const HAS_DATABASE_FILE_OBJECT: c_int = 3_032_000;
-
 /// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
 pub mod slot {
     #![allow(missing_docs)]
     pub const DECLARE_VTAB: usize = 50;
+    pub const FREE: usize = 58;
     pub const LIBVERSION: usize = 66;
     pub const LIBVERSION_NUMBER: usize = 67;
+    pub const MALLOC: usize = 68;
     pub const MPRINTF: usize = 69;
     pub const RESULT_DOUBLE: usize = 79;
     pub const RESULT_INT64: usize = 83;
@@ -65,7 +63,6 @@ pub mod slot {
     pub const STMT_BUSY: usize = 184;
     pub const STMT_READONLY: usize = 185;
     pub const AUTO_EXTENSION: usize = 192;
-    pub const DATABASE_FILE_OBJECT: usize = 251;
 }
 
 /// Why a SQLite library cannot be traced.
@@ -98,8 +95,15 @@ impl Api {
     pub unsafe fn from_routines(routines: *const c_void) -> Result<Api, ApiError> {
         let table = routines.cast::<*const c_void>();
         // SAFETY: every SQLite that can load an extension has the slots up to LIBVERSION_NUMBER (they are from 3.0), and the
-        // caller vouches for the table.
-        let raw = |slot: usize| unsafe { *table.add(slot) };
+        // caller vouches for the table; `from_slots` reads later ones only where the version has them.
+        unsafe { Api::from_slots(|slot| *table.add(slot)) }
+    }
+
+    /// The functions by their slot numbers; `raw` answers null for one that the build left out.
+    ///
+    /// # Safety
+    /// `raw` gives what one SQLite's `sqlite3_api_routines` holds in a slot, for every slot that its version has.
+    pub unsafe fn from_slots(raw: impl Fn(usize) -> *const c_void) -> Result<Api, ApiError> {
         /// A function of the type at hand, from a slot of `sqlite3_api_routines`; `None` where the build left it out.
         macro_rules! function {
             ($slot:expr) => {
@@ -118,7 +122,7 @@ impl Api {
         Ok(Api {
             libversion: function!(slot::LIBVERSION).ok_or(ApiError::Missing("sqlite3_libversion"))?,
             libversion_number,
-            sourceid: function!(slot::SOURCEID).ok_or(ApiError::Missing("sqlite3_sourceid"))?,
+            sourceid: function!(slot::SOURCEID),
             compileoption_get: function!(slot::COMPILEOPTION_GET),
             vfs_find: function!(slot::VFS_FIND).ok_or(ApiError::Missing("sqlite3_vfs_find"))?,
             vfs_register: function!(slot::VFS_REGISTER).ok_or(ApiError::Missing("sqlite3_vfs_register"))?,
@@ -128,7 +132,6 @@ impl Api {
             stmt_busy: function!(slot::STMT_BUSY).ok_or(ApiError::Missing("sqlite3_stmt_busy"))?,
             stmt_readonly: function!(slot::STMT_READONLY).ok_or(ApiError::Missing("sqlite3_stmt_readonly"))?,
             sql: function!(slot::SQL).ok_or(ApiError::Missing("sqlite3_sql"))?,
-            database_file_object: if version >= HAS_DATABASE_FILE_OBJECT { function!(slot::DATABASE_FILE_OBJECT) } else { None },
         })
     }
 
@@ -136,7 +139,6 @@ impl Api {
     ///
     /// # Safety
     /// `find` gives the functions of these names in one SQLite library, which stays loaded.
-    #[cfg(feature = "preload")]
     pub unsafe fn from_symbols(find: impl Fn(&CStr) -> *mut c_void) -> Result<Api, ApiError> {
         /// The function of this name, with the type of the field it goes to.
         macro_rules! function {
@@ -160,7 +162,7 @@ impl Api {
         Ok(Api {
             libversion: needed!(c"sqlite3_libversion"),
             libversion_number,
-            sourceid: needed!(c"sqlite3_sourceid"),
+            sourceid: function!(c"sqlite3_sourceid"),
             compileoption_get: function!(c"sqlite3_compileoption_get"),
             vfs_find: needed!(c"sqlite3_vfs_find"),
             vfs_register: needed!(c"sqlite3_vfs_register"),
@@ -170,7 +172,6 @@ impl Api {
             stmt_busy: needed!(c"sqlite3_stmt_busy"),
             stmt_readonly: needed!(c"sqlite3_stmt_readonly"),
             sql: needed!(c"sqlite3_sql"),
-            database_file_object: function!(c"sqlite3_database_file_object"),
         })
     }
 
@@ -184,31 +185,26 @@ impl Api {
     }
 
     /// The version, for example `3.40.1`.
-    pub fn version(&self) -> String {
+    pub fn version(&self) -> &'static str {
         // SAFETY: sqlite3_libversion returns a static NUL-terminated string.
-        unsafe { CStr::from_ptr((self.libversion)()) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr((self.libversion)()) }.to_str().unwrap_or("?")
     }
 
-    /// The source id: date, time and hash of the check-in it was built from.
-    pub fn source_id(&self) -> String {
+    /// The source id: date, time and hash of the check-in it was built from; empty where the build does not say.
+    pub fn source_id(&self) -> &'static str {
         // SAFETY: sqlite3_sourceid returns a static NUL-terminated string.
-        unsafe { CStr::from_ptr((self.sourceid)()) }.to_string_lossy().into_owned()
+        self.sourceid.map_or("", |sourceid| unsafe { CStr::from_ptr(sourceid()) }.to_str().unwrap_or("?"))
     }
 
-    /// The options it was built with, or `None` where the build cannot tell (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
-    pub fn options(&self) -> Option<Vec<String>> {
+    /// Whether it was built with this option (without `SQLITE_` before it); `None` where the build does not say
+    /// (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
+    pub fn has_option(&self, wanted: &CStr) -> Option<bool> {
         let get = self.compileoption_get?;
-        let mut options = Vec::new();
+        // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
+        let option = |n: c_int| unsafe { get(n) };
         // SQLite has fewer than a hundred; the bound is against a table that is not what it says.
-        for n in 0..1000 {
-            // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
-            let option = unsafe { get(n) };
-            if option.is_null() {
-                break;
-            }
-            // SAFETY: as above.
-            options.push(unsafe { CStr::from_ptr(option) }.to_string_lossy().into_owned());
-        }
-        Some(options)
+        let mut options = (0..1000).map(option).take_while(|option| !option.is_null());
+        // SAFETY: as above.
+        Some(options.any(|option| unsafe { CStr::from_ptr(option) } == wanted))
     }
 }

@@ -1,6 +1,6 @@
 //! The log's clock: the cheapest one that every process of this host shares.
 //!
-//! In comes nothing; out go ticks. On x86-64 these are the time stamp counter, if the processor calls it invariant *and* the
+//! On x86-64 its ticks are the time stamp counter, if the processor calls it invariant *and* the
 //! kernel itself keeps time by it (it does so only after finding the cores' counters in step); on AArch64 the virtual counter,
 //! which the architecture keeps in step; otherwise `CLOCK_MONOTONIC` in nanoseconds. Ticks of one kind and one boot compare across
 //! processes; an [`Anchor`] ties them to wall time, for display only.
@@ -64,8 +64,9 @@ fn counter_is_good() -> bool {
     // CPUID leaf 0x8000_0007, EDX bit 8: invariant TSC.
     let invariant =
         std::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0007 && std::arch::x86_64::__cpuid(0x8000_0007).edx & (1 << 8) != 0;
-    let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
-    invariant && source.is_ok_and(|name| name.trim_ascii() == b"tsc")
+    let mut room = [0; 32];
+    let source = crate::sys::read_file(c"/sys/devices/system/clocksource/clocksource0/current_clocksource", &mut room);
+    invariant && source.is_some_and(|name| name.trim_ascii() == b"tsc")
 }
 
 #[cfg(target_arch = "aarch64")]

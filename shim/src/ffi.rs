@@ -82,30 +82,30 @@ pub type DlSymbol = Option<unsafe extern "C" fn()>;
 type File = *mut sqlite3_file;
 type Vfs = *mut sqlite3_vfs;
 
-/// The methods of a file. Version 1 ends with `xDeviceCharacteristics`, version 2 with `xShmUnmap`, version 3 with `xUnfetch`.
+/// The methods of a file, which may be unwound through: a thread that is cancelled inside one is (`pthread_cancel`). Version 1 ends with `xDeviceCharacteristics`, version 2 with `xShmUnmap`, version 3 with `xUnfetch`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // SQLite documents each at c3ref/io_methods.html.
 pub struct sqlite3_io_methods {
     pub iVersion: c_int,
-    pub xClose: Option<unsafe extern "C" fn(File) -> c_int>,
-    pub xRead: Option<unsafe extern "C" fn(File, *mut c_void, c_int, i64) -> c_int>,
-    pub xWrite: Option<unsafe extern "C" fn(File, *const c_void, c_int, i64) -> c_int>,
-    pub xTruncate: Option<unsafe extern "C" fn(File, i64) -> c_int>,
-    pub xSync: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
-    pub xFileSize: Option<unsafe extern "C" fn(File, *mut i64) -> c_int>,
-    pub xLock: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
-    pub xUnlock: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
-    pub xCheckReservedLock: Option<unsafe extern "C" fn(File, *mut c_int) -> c_int>,
-    pub xFileControl: Option<unsafe extern "C" fn(File, c_int, *mut c_void) -> c_int>,
-    pub xSectorSize: Option<unsafe extern "C" fn(File) -> c_int>,
-    pub xDeviceCharacteristics: Option<unsafe extern "C" fn(File) -> c_int>,
-    pub xShmMap: Option<unsafe extern "C" fn(File, c_int, c_int, c_int, *mut *mut c_void) -> c_int>,
-    pub xShmLock: Option<unsafe extern "C" fn(File, c_int, c_int, c_int) -> c_int>,
-    pub xShmBarrier: Option<unsafe extern "C" fn(File)>,
-    pub xShmUnmap: Option<unsafe extern "C" fn(File, c_int) -> c_int>,
-    pub xFetch: Option<unsafe extern "C" fn(File, i64, c_int, *mut *mut c_void) -> c_int>,
-    pub xUnfetch: Option<unsafe extern "C" fn(File, i64, *mut c_void) -> c_int>,
+    pub xClose: Option<unsafe extern "C-unwind" fn(File) -> c_int>,
+    pub xRead: Option<unsafe extern "C-unwind" fn(File, *mut c_void, c_int, i64) -> c_int>,
+    pub xWrite: Option<unsafe extern "C-unwind" fn(File, *const c_void, c_int, i64) -> c_int>,
+    pub xTruncate: Option<unsafe extern "C-unwind" fn(File, i64) -> c_int>,
+    pub xSync: Option<unsafe extern "C-unwind" fn(File, c_int) -> c_int>,
+    pub xFileSize: Option<unsafe extern "C-unwind" fn(File, *mut i64) -> c_int>,
+    pub xLock: Option<unsafe extern "C-unwind" fn(File, c_int) -> c_int>,
+    pub xUnlock: Option<unsafe extern "C-unwind" fn(File, c_int) -> c_int>,
+    pub xCheckReservedLock: Option<unsafe extern "C-unwind" fn(File, *mut c_int) -> c_int>,
+    pub xFileControl: Option<unsafe extern "C-unwind" fn(File, c_int, *mut c_void) -> c_int>,
+    pub xSectorSize: Option<unsafe extern "C-unwind" fn(File) -> c_int>,
+    pub xDeviceCharacteristics: Option<unsafe extern "C-unwind" fn(File) -> c_int>,
+    pub xShmMap: Option<unsafe extern "C-unwind" fn(File, c_int, c_int, c_int, *mut *mut c_void) -> c_int>,
+    pub xShmLock: Option<unsafe extern "C-unwind" fn(File, c_int, c_int, c_int) -> c_int>,
+    pub xShmBarrier: Option<unsafe extern "C-unwind" fn(File)>,
+    pub xShmUnmap: Option<unsafe extern "C-unwind" fn(File, c_int) -> c_int>,
+    pub xFetch: Option<unsafe extern "C-unwind" fn(File, i64, c_int, *mut *mut c_void) -> c_int>,
+    pub xUnfetch: Option<unsafe extern "C-unwind" fn(File, i64, *mut c_void) -> c_int>,
 }
 
 /// A VFS. Version 1 ends with `xGetLastError`, version 2 with `xCurrentTimeInt64`, version 3 with `xNextSystemCall`.
@@ -119,28 +119,30 @@ pub struct sqlite3_vfs {
     pub pNext: Vfs,
     pub zName: *const c_char,
     pub pAppData: *mut c_void,
-    pub xOpen: Option<unsafe extern "C" fn(Vfs, *const c_char, File, c_int, *mut c_int) -> c_int>,
-    pub xDelete: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int) -> c_int>,
-    pub xAccess: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int, *mut c_int) -> c_int>,
-    pub xFullPathname: Option<unsafe extern "C" fn(Vfs, *const c_char, c_int, *mut c_char) -> c_int>,
-    pub xDlOpen: Option<unsafe extern "C" fn(Vfs, *const c_char) -> *mut c_void>,
-    pub xDlError: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char)>,
-    pub xDlSym: Option<unsafe extern "C" fn(Vfs, *mut c_void, *const c_char) -> DlSymbol>,
-    pub xDlClose: Option<unsafe extern "C" fn(Vfs, *mut c_void)>,
-    pub xRandomness: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char) -> c_int>,
-    pub xSleep: Option<unsafe extern "C" fn(Vfs, c_int) -> c_int>,
-    pub xCurrentTime: Option<unsafe extern "C" fn(Vfs, *mut c_double) -> c_int>,
-    pub xGetLastError: Option<unsafe extern "C" fn(Vfs, c_int, *mut c_char) -> c_int>,
-    pub xCurrentTimeInt64: Option<unsafe extern "C" fn(Vfs, *mut i64) -> c_int>,
-    pub xSetSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char, DlSymbol) -> c_int>,
-    pub xGetSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char) -> DlSymbol>,
-    pub xNextSystemCall: Option<unsafe extern "C" fn(Vfs, *const c_char) -> *const c_char>,
+    pub xOpen: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char, File, c_int, *mut c_int) -> c_int>,
+    pub xDelete: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char, c_int) -> c_int>,
+    pub xAccess: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char, c_int, *mut c_int) -> c_int>,
+    pub xFullPathname: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char, c_int, *mut c_char) -> c_int>,
+    pub xDlOpen: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char) -> *mut c_void>,
+    pub xDlError: Option<unsafe extern "C-unwind" fn(Vfs, c_int, *mut c_char)>,
+    pub xDlSym: Option<unsafe extern "C-unwind" fn(Vfs, *mut c_void, *const c_char) -> DlSymbol>,
+    pub xDlClose: Option<unsafe extern "C-unwind" fn(Vfs, *mut c_void)>,
+    pub xRandomness: Option<unsafe extern "C-unwind" fn(Vfs, c_int, *mut c_char) -> c_int>,
+    pub xSleep: Option<unsafe extern "C-unwind" fn(Vfs, c_int) -> c_int>,
+    pub xCurrentTime: Option<unsafe extern "C-unwind" fn(Vfs, *mut c_double) -> c_int>,
+    pub xGetLastError: Option<unsafe extern "C-unwind" fn(Vfs, c_int, *mut c_char) -> c_int>,
+    pub xCurrentTimeInt64: Option<unsafe extern "C-unwind" fn(Vfs, *mut i64) -> c_int>,
+    pub xSetSystemCall: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char, DlSymbol) -> c_int>,
+    pub xGetSystemCall: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char) -> DlSymbol>,
+    pub xNextSystemCall: Option<unsafe extern "C-unwind" fn(Vfs, *const c_char) -> *const c_char>,
 }
 
 /// `SQLITE_OK`
 pub const OK: c_int = 0;
 /// `SQLITE_ERROR`
 pub const ERROR: c_int = 1;
+/// `SQLITE_IOERR`
+pub const IOERR: c_int = 10;
 /// `SQLITE_NOMEM`
 pub const NOMEM: c_int = 7;
 /// `SQLITE_OK_LOAD_PERMANENTLY`: the extension must stay loaded when its connection closes.

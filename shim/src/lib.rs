@@ -17,10 +17,16 @@ pub mod extension;
 #[allow(non_camel_case_types, non_snake_case)] // SQLite's own names
 pub mod ffi;
 pub mod format;
+#[cfg(not(loom))]
+pub mod locate;
+#[cfg(not(loom))]
+pub mod memory;
 #[cfg(all(feature = "preload", not(loom)))]
 pub mod preload;
 #[cfg(not(loom))]
 pub mod recorder;
+#[cfg(not(loom))]
+pub mod sys;
 #[cfg(not(loom))]
 pub mod uri;
 // The model checker sees only what it checks: its atomics are not the machine's.

@@ -49,10 +49,9 @@ fn every_slot_is_the_linked_function() {
         SOURCEID = sqlite3_sourceid;
         STMT_BUSY = sqlite3_stmt_busy;
         STMT_READONLY = sqlite3_stmt_readonly;
-        DATABASE_FILE_OBJECT = sqlite3_database_file_object;
     }
     use ffi::{sqlite3_auto_extension, sqlite3_create_module_v2, sqlite3_declare_vtab};
-    use ffi::{sqlite3_result_double, sqlite3_result_int64, sqlite3_result_null, sqlite3_result_text};
+    use ffi::{sqlite3_malloc, sqlite3_result_double, sqlite3_result_int64, sqlite3_result_null, sqlite3_result_text};
     check! {
         CREATE_MODULE_V2 = sqlite3_create_module_v2;
         DECLARE_VTAB = sqlite3_declare_vtab;
@@ -61,21 +60,21 @@ fn every_slot_is_the_linked_function() {
         RESULT_NULL = sqlite3_result_null;
         RESULT_TEXT = sqlite3_result_text;
         AUTO_EXTENSION = sqlite3_auto_extension;
+        MALLOC = sqlite3_malloc;
+        FREE = sqlite3_free;
     }
-    assert_eq!(
-        unsafe { Functions::from_routines(table.cast()) }.unwrap().mprintf as *const c_void,
-        sqlite3_mprintf as *const c_void
-    );
+    assert_eq!(unsafe { Functions::from_routines(table.cast()) }.unwrap().malloc as *const c_void, sqlite3_malloc as *const c_void);
     let api = unsafe { Api::from_routines(table.cast()) }.unwrap();
     let linked = common::api();
     macro_rules! same {
         ($($field:ident)*) => { $(assert_eq!(api.$field as *const c_void, linked.$field as *const c_void, stringify!($field));)* };
     }
-    same!(libversion libversion_number sourceid vfs_find vfs_register vfs_unregister mprintf next_stmt stmt_busy stmt_readonly sql);
+    same!(libversion libversion_number vfs_find vfs_register vfs_unregister mprintf next_stmt stmt_busy stmt_readonly sql);
+    assert_eq!(api.sourceid.unwrap() as *const c_void, linked.sourceid.unwrap() as *const c_void);
     assert_eq!(api.compileoption_get.unwrap() as *const c_void, linked.compileoption_get.unwrap() as *const c_void);
-    assert_eq!(api.database_file_object.unwrap() as *const c_void, linked.database_file_object.unwrap() as *const c_void);
     assert_eq!(api.version(), rusqlite::version());
-    assert!(api.options().unwrap().iter().any(|option| option == "THREADSAFE=1"));
+    assert_eq!(api.has_option(c"THREADSAFE=1"), Some(true));
+    assert_eq!(api.has_option(c"NO_SUCH_OPTION"), Some(false));
 }
 
 /// A table of ours that ends after `len` slots, and there the readable memory ends, too: reading past it kills the test.
@@ -136,11 +135,10 @@ fn a_hole_is_named() {
         (slot::VFS_UNREGISTER, "sqlite3_vfs_unregister"),
         (slot::NEXT_STMT, "sqlite3_next_stmt"),
         (slot::SQL, "sqlite3_sql"),
-        (slot::SOURCEID, "sqlite3_sourceid"),
         (slot::STMT_BUSY, "sqlite3_stmt_busy"),
         (slot::STMT_READONLY, "sqlite3_stmt_readonly"),
     ] {
-        let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
+        let table = Table::new(slot::AUTO_EXTENSION + 1, v3_32_0);
         table.slots[hole] = std::ptr::null();
         let error = table.read().unwrap_err();
         assert_eq!(error, ApiError::Missing(name));
@@ -149,15 +147,12 @@ fn a_hole_is_named() {
 }
 
 #[test]
-fn late_slots_are_read_only_where_they_exist() {
+fn nothing_is_read_past_what_the_oldest_has() {
     for version in [oldest as unsafe extern "C" fn() -> c_int, v3_31_1] {
         let table = Table::new(slot::STMT_READONLY + 1, version);
         let api = table.read().unwrap();
-        assert!(api.database_file_object.is_none());
         assert!(api.compileoption_get.is_some());
     }
-    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
-    assert!(table.read().unwrap().database_file_object.is_some());
 }
 
 /// What the extension's entry point answers, and the message it leaves.
@@ -175,11 +170,11 @@ fn load(table: *const c_void) -> (c_int, Option<String>) {
 #[test]
 fn the_extension_says_why_it_does_not_load() {
     assert_eq!(load(std::ptr::null()), (ffi::SQLITE_ERROR, None));
-    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_16_2);
+    let table = Table::new(slot::AUTO_EXTENSION + 1, v3_16_2);
     table.slots[slot::MPRINTF] = common::sqlite3_mprintf as *const c_void;
     let message = "locktrace: SQLite 3.16.2 is too old: 3.17.0 or later is needed";
     assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, Some(message.to_owned())));
-    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
+    let table = Table::new(slot::AUTO_EXTENSION + 1, v3_32_0);
     (table.slots[slot::MPRINTF], table.slots[slot::VFS_FIND]) = (common::sqlite3_mprintf as *const c_void, std::ptr::null());
     let message = "locktrace: this SQLite was built without sqlite3_vfs_find";
     assert_eq!(load(table.slots.as_ptr().cast()), (ffi::SQLITE_ERROR, Some(message.to_owned())));
@@ -189,7 +184,7 @@ fn the_extension_says_why_it_does_not_load() {
 
 #[test]
 fn without_virtual_tables_there_are_no_tables() {
-    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
+    let table = Table::new(slot::AUTO_EXTENSION + 1, v3_32_0);
     assert!(unsafe { Functions::from_routines(table.slots.as_ptr().cast()) }.is_some());
     table.slots[slot::CREATE_MODULE_V2] = std::ptr::null();
     assert!(unsafe { Functions::from_routines(table.slots.as_ptr().cast()) }.is_none());
@@ -197,9 +192,11 @@ fn without_virtual_tables_there_are_no_tables() {
 
 #[test]
 fn optional_functions_may_be_missing() {
-    let table = Table::new(slot::DATABASE_FILE_OBJECT + 1, v3_32_0);
-    (table.slots[slot::COMPILEOPTION_GET], table.slots[slot::DATABASE_FILE_OBJECT]) = (std::ptr::null(), std::ptr::null());
+    let table = Table::new(slot::AUTO_EXTENSION + 1, v3_32_0);
+    for slot in [slot::COMPILEOPTION_GET, slot::SOURCEID] {
+        table.slots[slot] = std::ptr::null();
+    }
     let api = table.read().unwrap();
-    assert_eq!(api.options(), None);
-    assert!(api.database_file_object.is_none());
+    assert_eq!(api.source_id(), "");
+    assert_eq!(api.has_option(c"THREADSAFE=1"), None);
 }

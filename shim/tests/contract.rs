@@ -18,7 +18,7 @@ static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().u
 
 fn shim_over(name: &str, version: c_int) -> (*mut ffi::sqlite3_vfs, *mut ours::sqlite3_vfs) {
     let config = locktrace::recorder::config::Config { dir: DIR.path().join("trace"), ..Default::default() };
-    locktrace::recorder::configure(config);
+    locktrace::recorder::configure(config).unwrap();
     probe::shim_over(name, version)
 }
 
@@ -68,12 +68,34 @@ fn every_null_slot_stays_null() {
 }
 
 #[test]
-fn equal_shapes_share_a_table_and_different_ones_do_not() {
-    let (first, second) = (probe::methods(3, |_| {}), probe::methods(3, |_| {}));
-    let (mut a, mut b) = (open("shape-a", first), open("shape-b", second));
-    let mut c = open("shape-c", probe::methods(3, |table| table.xFetch = None));
-    assert_eq!(a.table(), b.table());
-    assert_ne!(a.table(), c.table());
+fn each_file_has_a_table_of_its_own_whose_place_is_used_again() {
+    let methods = probe::methods(3, |_| {});
+    let (mut a, mut b) = (open("table-a", methods), open("table-b", methods));
+    assert_ne!(a.table(), b.table());
+    let place = a.table();
+    assert_eq!(a.close(), ffi::SQLITE_OK);
+    // Other tests may take the place before this one does.
+    let mut files: Vec<_> = (0..64).map(|n| open(&format!("table-{n}"), methods)).collect();
+    let mut tables: Vec<_> = files.iter_mut().map(|file| file.table()).chain([b.table()]).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    assert_eq!(tables.len(), 65);
+    assert!(tables.iter().all(|table| (*table as usize).abs_diff(place as usize) < 8192 * 1024));
+}
+
+#[test]
+fn a_program_may_put_a_table_of_its_own_before_ours() {
+    let mut opened = open("table-copied", probe::methods(3, |_| {}));
+    // As a VFS above may do that replaces some methods and keeps the rest.
+    let copy = Box::leak(Box::new(opened.methods()));
+    unsafe { (*opened.file()).pMethods = copy };
+    let lock = copy.xLock.unwrap();
+    probe::answer(4242, 0);
+    assert_eq!(unsafe { lock(opened.file(), ffi::SQLITE_LOCK_SHARED) }, 4242);
+    let call = probe::call();
+    assert_eq!((call.method, call.arguments), ("xLock", vec![1]));
+    probe::answer(ffi::SQLITE_OK, 0);
+    assert_eq!(opened.close(), ffi::SQLITE_OK);
 }
 
 #[test]
@@ -176,8 +198,8 @@ fn other_kinds_of_files_are_the_bases_alone() {
     assert_eq!(memory[0], methods as u64);
 }
 
-/// A super-journal's children are opened read-only, by names that are not the pager's own, and by older SQLite
-/// versions as main journals. `sqlite3_database_file_object` may not be asked about such a name: it reads what stands before it.
+/// A VFS above ours may pass names of its own, and a super-journal's children are opened by names out of it. SQLite's own
+/// `sqlite3_database_file_object` may not be asked about such a name: it reads what stands before it.
 #[test]
 fn a_name_that_is_not_the_pagers_own_is_not_looked_up() {
     let (_, shim) = shim_over("super", 3);

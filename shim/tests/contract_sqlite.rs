@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 fn into(dir: &Path) {
-    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
 }
 
 fn open(path: &Path, vfs: &str) -> Connection {

@@ -73,7 +73,7 @@ fn race(rounds: u32, spins: u64, other: impl Fn() + Sync, child: impl Fn()) {
 fn while_another_thread_configures() {
     let body = |dir: &Path| {
         let config = || Config { dir: dir.join("trace"), ..Config::default() };
-        let configure = || assert_eq!(locktrace::recorder::configure(config()), &config());
+        let configure = || assert_eq!(locktrace::recorder::configure(config()).unwrap().config(), config());
         race(400, 2000, configure, configure);
     };
     alone("while_another_thread_configures", body, quiet);
@@ -104,7 +104,7 @@ fn while_another_thread_installs() {
 fn while_another_thread_opens_the_log() {
     let body = |dir: &Path| {
         let trace = dir.join("trace");
-        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() });
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() }).unwrap();
         let record = || locktrace::recorder::get().unwrap().write(&Record::new(Kind::SLEEP));
         race(200, 20_000, record, record);
         let logs = traces(&trace);
@@ -213,7 +213,7 @@ fn two_threads_race_to_the_first_event() {
     const EACH: u64 = 40;
     let body = |dir: &Path| {
         let trace = dir.join("trace");
-        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() });
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() }).unwrap();
         let records = |barrier: &Barrier| {
             barrier.wait();
             for _ in 0..EACH {
@@ -239,4 +239,34 @@ fn two_threads_race_to_the_first_event() {
         }
     };
     alone("two_threads_race_to_the_first_event", body, quiet);
+}
+
+/// A child that the C library knows nothing of, as sandboxes make them: it has a log of its own, and writes nothing into its parent's.
+#[test]
+fn a_child_of_a_raw_clone_has_a_log_of_its_own() {
+    let body = |dir: &Path| {
+        let trace = dir.join("trace");
+        locktrace::recorder::configure(Config { dir: trace.clone(), limit: 256 << 10, ..Config::default() }).unwrap();
+        let record = |n: u64| (0..n).for_each(|_| locktrace::recorder::get().unwrap().write(&Record::new(Kind::SLEEP)));
+        record(3);
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as libc::pid_t;
+        if child == 0 {
+            unsafe { libc::alarm(20) };
+            record(5);
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+        record(1);
+        let logs = traces(&trace);
+        assert_eq!(logs.len(), 2);
+        for log in &logs {
+            let own = log.header.pid == std::process::id();
+            assert_eq!((log.header.head, log.unreadable), (if own { 4 } else { 5 }, 0), "{:?}", log.header);
+            assert!(log.names[0].contains(&format!(r#""forked":{}"#, !own)));
+            assert!(own || log.records.iter().all(|record| record.tid == child as u32));
+        }
+    };
+    alone("a_child_of_a_raw_clone_has_a_log_of_its_own", body, quiet);
 }

@@ -13,7 +13,7 @@ use std::ffi::CStr;
 use std::path::Path;
 
 fn into(dir: &Path) {
-    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
 }
 
 fn default_name() -> String {
@@ -103,7 +103,7 @@ fn a_name_that_is_taken_is_refused() {
         find(None);
         assert_eq!(unsafe { ffi::sqlite3_vfs_register(probe::vfs("locktrace", 3), 0) }, ffi::SQLITE_OK);
         let before = chain();
-        assert_eq!(install_as("locktrace", None, true), Err(InstallError::NameTaken(c"locktrace".to_owned())));
+        assert_eq!(install_as("locktrace", None, true), Err(InstallError::NameTaken(c"locktrace")));
         assert_eq!(chain(), before);
         assert_eq!(default_name(), "unix");
         let error = install_as("locktrace", None, true).unwrap_err().to_string();
@@ -139,7 +139,7 @@ fn a_second_copy_of_the_library_stands_back() {
 fn a_base_that_is_not_there_is_named() {
     let body = |dir: &Path| {
         into(dir);
-        assert_eq!(install_as("locktrace", Some("no-such"), true), Err(InstallError::NoBase(Some(c"no-such".to_owned()))));
+        assert_eq!(install_as("locktrace", Some("no-such"), true), Err(InstallError::NoBase(Some(c"no-such"))));
         assert!(find(Some("locktrace")).is_null());
     };
     alone("a_base_that_is_not_there_is_named", body, quiet);

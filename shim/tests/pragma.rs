@@ -74,9 +74,31 @@ fn recording_stops_and_goes_on() {
     alone("recording_stops_and_goes_on", body, quiet);
 }
 
+/// As a program that was started so that statements may name another directory. Before anything is configured.
+fn allow_directories() {
+    unsafe { std::env::set_var("LOCKTRACE_PRAGMA_DIR", "1") };
+}
+
+#[test]
+fn a_statement_makes_no_directory_unless_the_host_allowed_it() {
+    let body = |dir: &Path| {
+        let loader = load(dir);
+        let connection = open(&dir.join("a.db"));
+        connection.execute_batch("CREATE TABLE t(v)").unwrap();
+        let error =
+            connection.execute_batch(&format!("PRAGMA locktrace_dir='{}'", dir.join("b").display())).unwrap_err().to_string();
+        assert!(error.contains("LOCKTRACE_PRAGMA_DIR=1") && !dir.join("b").exists(), "{error}");
+        let trace = dir.join("trace").display().to_string();
+        assert_eq!(one(&connection, "PRAGMA locktrace_dir"), trace);
+        assert_eq!(one(&loader, "SELECT recording, directory FROM locktrace_status"), format!("on|{trace}"));
+    };
+    alone("a_statement_makes_no_directory_unless_the_host_allowed_it", body, quiet);
+}
+
 #[test]
 fn another_directory_and_another_policy_are_another_log() {
     let body = |dir: &Path| {
+        allow_directories();
         let loader = load(dir);
         let (db, first, second) = (dir.join("a.db"), dir.join("trace"), dir.join("deep/er"));
         let connection = open(&db);
@@ -114,6 +136,7 @@ fn another_directory_and_another_policy_are_another_log() {
 #[test]
 fn what_is_not_understood_is_said_and_changes_nothing() {
     let body = |dir: &Path| {
+        allow_directories();
         let loader = load(dir);
         let connection = open(&dir.join("a.db"));
         connection.execute_batch("CREATE TABLE t(v)").unwrap();
@@ -153,7 +176,7 @@ fn what_is_not_understood_is_said_and_changes_nothing() {
 #[test]
 fn a_pragma_that_is_not_ours_goes_to_the_base_as_it_is() {
     let body = |dir: &Path| {
-        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+        locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
         let (_, shim) = probe::shim_over("pragma", 3);
         probe::on_open(ffi::SQLITE_OK, probe::methods(3, |_| {}));
         let mut opened = Opened::new(shim, "/no/such/pragma.db");

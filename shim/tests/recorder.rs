@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{alone, alone_with, grep, one_line, quiet, record_into, record_with, selects, trace, work, works_untouched};
+use common::{alone, alone_with, grep, one_note, quiet, record_into, record_with, selects, trace, work, works_untouched};
 use locktrace::event::{Flags, Kind};
 use locktrace::recorder::config::SqlPolicy;
 use rusqlite::Connection;
@@ -25,8 +25,8 @@ fn a_directory_that_cannot_be_made_costs_one_line() {
         });
     };
     alone("a_directory_that_cannot_be_made_costs_one_line", body, |dir, output| {
-        let line = one_line(output);
-        assert!(line.contains("not recording") && line.contains(&format!("{}/file/trace", dir.display())), "{line}");
+        let line = one_note(dir, output);
+        assert!(line.contains("not-recording") && line.contains(&format!("{}/file/trace", dir.display())), "{line}");
         assert!(line.contains("Not a directory") && line.contains("LOCKTRACE_DIR"), "{line}");
     });
 }
@@ -39,7 +39,7 @@ fn link_refused(test: &str, named: &str) {
         works_untouched(&dir.join("a.db"));
         assert_eq!(std::fs::read_dir(dir.join("target")).unwrap().count(), 0, "nothing was written through the link");
     };
-    alone(test, body, |_, output| assert!(one_line(output).contains("it is a link")));
+    alone(test, body, |dir, output| assert!(one_note(dir, output).contains("it is a link")));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn the_databases_locks_survive_our_work() {
 }
 
 #[test]
-fn a_deleted_trace_directory_costs_one_line() {
+fn a_deleted_trace_directory_costs_nothing() {
     let body = |dir: &Path| {
         record_with(&dir.join("trace"), 1 << 20, SqlPolicy::Text);
         works_untouched(&dir.join("a.db"));
@@ -189,9 +189,7 @@ fn a_deleted_trace_directory_costs_one_line() {
         std::thread::scope(|scope| scope.spawn(|| works_untouched(&dir.join("b.db"))).join().unwrap());
         assert!(!dir.join("trace").exists(), "what the user deleted stays deleted");
     };
-    alone("a_deleted_trace_directory_costs_one_line", body, |_, output| {
-        one_line(output);
-    });
+    alone("a_deleted_trace_directory_costs_nothing", body, quiet);
 }
 
 #[test]
@@ -214,9 +212,7 @@ fn a_names_file_that_was_replaced_is_not_written_to() {
             Connection::open(dir.join(format!("{i}.db"))).unwrap().execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
         }
     };
-    alone("a_names_file_that_was_replaced_is_not_written_to", body, |_, output| {
-        assert!(one_line(output).contains("names are being lost"));
-    });
+    alone("a_names_file_that_was_replaced_is_not_written_to", body, quiet);
 }
 
 const SECRET: &str = "a_table_whose_name_is_secret";
@@ -308,4 +304,63 @@ fn a_renamed_database_is_recorded_under_its_new_name() {
         assert_ne!(opened[0], opened[1]);
     };
     alone("a_renamed_database_is_recorded_under_its_new_name", body, quiet);
+}
+
+/// On a file system that cannot hold mapped files, they are in memory, and the directory has links.
+#[test]
+fn files_in_memory_have_links_in_the_directory() {
+    let body = |dir: &Path| {
+        unsafe { std::env::set_var("LOCKTRACE_PLACE", "memory") };
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        let memory = format!("{}{}/", locktrace::recorder::MEMORY_DIR, unsafe { libc::geteuid() });
+        let links: Vec<PathBuf> = std::fs::read_dir(dir.join("trace")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(links.len(), 2);
+        let read = trace(&dir.join("trace"));
+        assert_eq!((read.header.pid, read.unreadable, read.header.lost_space), (std::process::id(), 0, 0));
+        assert!(read.header.head > 10 && read.file("/a.db") == 1);
+        let status = locktrace::recorder::control::status();
+        assert_eq!(status.log.unwrap().parent(), Some(&*dir.join("trace")));
+        for link in links {
+            let target = std::fs::read_link(link).unwrap();
+            assert!(target.starts_with(&memory), "{target:?}");
+            assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+            std::fs::remove_file(target).unwrap();
+        }
+        assert_eq!(std::fs::metadata(memory).unwrap().permissions().mode() & 0o777, 0o700);
+    };
+    alone("files_in_memory_have_links_in_the_directory", body, quiet);
+}
+
+/// A statement comes from anywhere; directories are made where the host allows it only.
+#[test]
+fn a_statement_makes_no_directory_unless_it_was_allowed() {
+    let body = |dir: &Path| {
+        unsafe { std::env::remove_var("LOCKTRACE_PRAGMA_DIR") };
+        record_into(&dir.join("trace"));
+        let connection = Connection::open(dir.join("a.db")).unwrap();
+        let set = format!("PRAGMA locktrace_dir='{}'", dir.join("other").display());
+        let error = connection.execute_batch(&set).unwrap_err().to_string();
+        assert!(error.contains("LOCKTRACE_PRAGMA_DIR=1") && !dir.join("other").exists(), "{error}");
+        works_untouched(&dir.join("b.db"));
+        assert_eq!(trace(&dir.join("trace")).file("/b.db"), 2);
+    };
+    alone("a_statement_makes_no_directory_unless_it_was_allowed", body, quiet);
+}
+
+/// Without `locktrace run` the notes are in the trace directory.
+#[test]
+fn without_a_file_for_notes_they_are_in_the_trace_directory() {
+    let body = |dir: &Path| {
+        unsafe { std::env::remove_var("LOCKTRACE_NOTES") };
+        record_into(&dir.join("trace"));
+        works_untouched(&dir.join("a.db"));
+        locktrace::recorder::notice::once(locktrace::recorder::notice::Kind::Lost, format_args!("a \"reason\""));
+        locktrace::recorder::notice::once(locktrace::recorder::notice::Kind::Lost, format_args!("another"));
+        let notes = std::fs::read_to_string(dir.join("trace/notes")).unwrap();
+        assert!(notes.ends_with("\"kind\":\"lost\",\"module\":\"\",\"why\":\"a \\\"reason\\\"\"}\n"), "{notes}");
+        assert_eq!(notes.lines().count(), 1);
+        assert_eq!(std::fs::metadata(dir.join("trace/notes")).unwrap().permissions().mode() & 0o777, 0o600);
+    };
+    alone("without_a_file_for_notes_they_are_in_the_trace_directory", body, quiet);
 }

@@ -1,6 +1,6 @@
 //! What an ELF file says of itself: whose loader it wants, and which SQLite it brings, calls or needs.
 //!
-//! In comes a path; out goes an [`Elf`], or nothing where the file is none or cannot be read. Only what is asked for is read, and
+//! There is no [`Elf`] of a file that is none or cannot be read. Only what is asked for is read, and
 //! nothing is executed. Called by [`super::program`] before a program is started.
 #![forbid(unsafe_code)]
 

@@ -16,12 +16,15 @@ mod explain;
 mod export;
 mod extension;
 mod follow;
+mod go;
 mod library;
+mod notes;
 mod open;
 mod page;
 mod program;
 mod progress;
 mod quote;
+mod reasons;
 mod report;
 mod run;
 pub mod top;
@@ -55,6 +58,7 @@ First steps:
 Environment:
   LOCKTRACE_DIR    The trace directory, where none is given.
   LOCKTRACE_LIMIT  Bytes of records kept for each process, the newest: from 256K to 64G (4M).
+  LOCKTRACE_NOT    run: names of programs to leave alone, with colons between them (as --not).
   LOCKTRACE_SQL    What is kept of a statement: text (as prepared, never its values), hash, off.
   NO_COLOR         Set to anything: no colours. There are none in a pipe or a file either.
 

@@ -1,17 +1,18 @@
 //! The program a user wants to run: which file it is, and whether a preloaded library can get into it.
 //!
-//! In comes the first word of a command line; out goes the file that would be executed, and why it cannot be traced if it is known not
-//! to be. Called by `locktrace run`, before it starts the program. Whatever cannot be read is not judged.
+//! From the first word of a command line come the file that would be executed, and the reason why it cannot be traced where one is
+//! known. Called by `locktrace run`, before it starts the program, and by `doctor`. Whatever cannot be read is not judged.
 #![forbid(unsafe_code)]
 
 use super::elf::Elf;
+use super::go::{self, Translated};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Why the loader does not take our library into a program.
+/// Why nothing of a program can be traced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Closed {
     /// It has no loader.
@@ -24,6 +25,8 @@ pub(super) enum Closed {
     Foreign,
     /// It runs on musl, and our library on glibc.
     Musl,
+    /// It has SQLite translated to Go.
+    Go(Translated),
 }
 
 impl Closed {
@@ -35,6 +38,7 @@ impl Closed {
             Closed::Capable => "capabilities",
             Closed::Foreign => "other-architecture",
             Closed::Musl => "musl",
+            Closed::Go(_) => "pure-go",
         }
     }
 
@@ -55,6 +59,14 @@ impl Closed {
             Closed::Musl => {
                 "it runs on musl, and this locktrace's library on glibc: preloaded, it would keep the program from starting. Use a build \
                  of the program for glibc, or in a Rust program the crate sqlite-locktrace"
+            }
+            Closed::Go(Translated::Modernc) => {
+                "this Go program has SQLite translated to Go (modernc.org/sqlite): there is no C library to trace. Built with the driver \
+                 github.com/mattn/go-sqlite3 (cgo, dynamically linked) it can be traced"
+            }
+            Closed::Go(Translated::Ncruces) => {
+                "this Go program has SQLite translated to Go by way of WebAssembly (github.com/ncruces/go-sqlite3): there is no C \
+                 library to trace. Built with the driver github.com/mattn/go-sqlite3 (cgo, dynamically linked) it can be traced"
             }
             Closed::Foreign => "it is built for another architecture than this locktrace. Use a locktrace built for the same one",
         }
@@ -107,7 +119,7 @@ pub(super) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     Some((PathBuf::from(OsStr::from_bytes(word)), rest.trim_ascii().to_vec()))
 }
 
-/// Whether it is known that nothing can be preloaded into this file.
+/// Whether it is known that nothing can be traced in this program.
 pub(super) fn closed(file: &Path) -> Option<Closed> {
     // A script's own setuid bit has no effect.
     let file = executed(file).file;
@@ -125,6 +137,9 @@ pub(super) fn closed(file: &Path) -> Option<Closed> {
         Some(Closed::Foreign)
     } else if elf.is_musl() {
         Some(Closed::Musl)
+    } else if let Some(translated) = go::translated(&file) {
+        // In a static program this is the better reason: with a loader, nothing would be traced either.
+        Some(Closed::Go(translated))
     } else if elf.loader.is_none() {
         Some(Closed::Static)
     } else {

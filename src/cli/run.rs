@@ -1,15 +1,17 @@
 //! `locktrace run`: traces a program that nobody changed.
 //!
-//! In comes a command line; out go a trace directory, the program's own exit code, and a summary on stderr. The library this command
-//! carries is preloaded into the program and all its descendants ([`super::library`]); what it does there is the shim's `preload`.
+//! The library this command carries is preloaded into the program and all its descendants ([`super::library`]). What it does there is
+//! the shim's `preload`. It writes logs into the trace directory, and what it has to say into a file of [`super::notes`]. At the end
+//! comes a summary on standard error, and the exit code is the program's.
 #![forbid(unsafe_code)]
 
+use super::notes::{self, Notes};
 use super::program::Closed;
 use super::quote::quoted;
-use super::{Failure, beside, library, output, program, width};
+use super::{Failure, beside, library, output, program, reasons, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
-use crate::trace::Trace;
+use crate::trace::{Trace, collect};
 use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
 use locktrace::recorder::config::{Config, parse_limit};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -27,10 +29,14 @@ use std::time::Duration;
 
 /// Run a program and trace the locks of every SQLite database that it or its children open.
 ///
-/// The program must use a SQLite in a shared library: the system's libsqlite3 (Python, PHP, Ruby, the sqlite3 shell, most C
-/// programs), or a module that exports its own (pysqlite3-binary). It runs as it would without; signals go to it, and its exit code
-/// is this command's. A short summary follows on standard error: what the application saw of refused locks, the worst cause, and whose
-/// statement was in the way.
+/// Every SQLite in a dynamically linked program is reached: the system's libsqlite3, one that a module brings (apsw, pysqlite3,
+/// better-sqlite3), and one inside the program, exported or not, stripped or not (Node, Bun, Deno, Rust, C, Go with cgo). Not reached are
+/// static programs, programs for musl or for another architecture, setuid programs, and SQLite translated to Go (modernc.org/sqlite).
+/// What is known not to be reached is said before the program starts.
+///
+/// The program runs as it would without; signals go to it, and its exit code is this command's. A short summary follows on standard
+/// error: what the application saw of refused locks, the worst cause, and whose statement was in the way. Where nothing was recorded, it
+/// says why.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,6 +44,7 @@ Examples:
   locktrace run -o trace --report -- ./load-test.sh
   locktrace run --top -- python3 manage.py runserver    with who waits for whom at the bottom of the terminal
   locktrace run --add -o trace -- python3 worker.py      into a trace that is there already
+  locktrace run --not node -- ./start.sh                 all that it starts, but no process of node
 
 Exit codes:
   That of the program; 128 + n if signal n ended it.
@@ -57,6 +64,11 @@ pub(super) struct Run {
     /// Bytes of records kept for each process, the newest (default: LOCKTRACE_LIMIT, or 4M)
     #[arg(long, value_name = "SIZE", value_parser = limit)]
     limit: Option<String>,
+    /// Leave processes of this program alone: NAME is its file's name, without directories. May be given several times
+    ///
+    /// The file is the one that runs in the end: python3.11 where python3 is a link to it, and an interpreter where a script was started.
+    #[arg(long = "not", value_name = "NAME", value_parser = file_name)]
+    excluded: Vec<String>,
     /// Print the whole report on standard output when the program has ended
     #[arg(long)]
     report: bool,
@@ -74,6 +86,17 @@ pub(super) struct Run {
 fn limit(text: &str) -> Result<String, String> {
     parse_limit(text).map(|_| text.to_owned()).ok_or_else(|| "expected bytes from 256K to 64G, such as 4M".to_owned())
 }
+
+/// A name that can stand in `LOCKTRACE_NOT`.
+fn file_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(['/', ':']) {
+        return Err("expected the name of a program's file, with no / and no : in it".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The environment variable that names the programs to leave alone, with a colon between two.
+const NOT: &str = "LOCKTRACE_NOT";
 
 impl Run {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
@@ -104,10 +127,28 @@ impl Run {
         }
         let mut command = if self.top { beside::seated(name)? } else { Command::new(name) };
         command.args(arguments).env("LOCKTRACE_DIR", &dir);
-        let library = library::unpack()?;
+        let library = library::unpack_for_all()?;
         // musl's loader gives up where glibc's goes on without the library.
         if closed != Some(Closed::Musl) {
-            command.env("LD_PRELOAD", library::preload(&library));
+            // The seat is a program of ours, with a SQLite of its own: it passes the library on, and does not take it.
+            let variable = if self.top { beside::PRELOAD } else { "LD_PRELOAD" };
+            command.env(variable, library::preload(&library));
+        }
+        let notes = match Notes::new() {
+            Ok(notes) => Some(notes),
+            Err(error) => {
+                say(&format!("cannot make a file for what traced processes have to say: {error}"));
+                None
+            }
+        };
+        match &notes {
+            Some(notes) => command.env(notes::VARIABLE, notes.path()),
+            None => command.env_remove(notes::VARIABLE),
+        };
+        if !self.excluded.is_empty() {
+            let mut names = std::env::var_os(NOT).filter(|names| !names.is_empty()).into_iter().collect::<Vec<_>>();
+            names.extend(self.excluded.iter().map(OsString::from));
+            command.env(NOT, names.join(OsStr::new(":")));
         }
         for (variable, value) in [("LOCKTRACE_SQL", &self.sql), ("LOCKTRACE_LIMIT", &self.limit)] {
             if let Some(value) = value {
@@ -120,7 +161,16 @@ impl Run {
             Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
         };
         // Whatever can be said about the trace, the exit code is the program's.
-        if let Err(failure) = self.conclude(&dir, &before, name, closed.is_some()) {
+        let notes = notes.as_ref().map(Notes::read).unwrap_or_default();
+        for line in reasons::troubles(&notes) {
+            say(&line);
+        }
+        let why = || {
+            let name = name.display().to_string();
+            let run = reasons::Run { name: &name, status, explained: closed.is_some(), excluded: &self.excluded };
+            reasons::nothing(&notes, &run)
+        };
+        if let Err(failure) = self.conclude(&dir, &before, why) {
             match failure {
                 Failure::Trace(error) => say(&error.to_string()),
                 Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -133,18 +183,13 @@ impl Run {
     }
 
     /// What came of it: the report if it was asked for, and the summary.
-    fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, name: &OsStr, explained: bool) -> Result<(), Failure> {
+    fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, why_nothing: impl Fn() -> String) -> Result<(), Failure> {
         if logs(dir)?.is_subset(before) {
-            let mut why = format!("no trace: no database was recorded while {} ran", name.display());
-            if !explained {
-                why.push_str(
-                    ". It may have opened none; or its SQLite is inside it (static, or its symbols hidden), or it named a VFS of its own, or \
-                     a setuid program started it, or recording failed (a line above then says why). If it can load SQLite \
-                     extensions, load the one that `locktrace extension` prints",
-                );
-            }
-            say(&why);
+            say(&why_nothing());
             return Ok(());
+        }
+        if let Err(error) = collect(dir) {
+            say(&format!("a part of the trace is in memory, and cannot be brought to {}: {error}", dir.display()));
         }
         if self.report {
             let trace = Trace::open(dir)?;

@@ -6,7 +6,9 @@
 
 use super::error::{Error, Place, Problem};
 use super::names::{Names, Taken};
+use super::tail::lines::{Piece, piece};
 use super::{Log, ring};
+use locktrace::format::header::MAGIC;
 use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -57,7 +59,7 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
         let header = match ring::open(&ring_path) {
             Ok((_, header)) => header,
             Err(error) => {
-                problems.push(error.into_problem());
+                problems.push(unfinished(&ring_path).unwrap_or_else(|| error.into_problem()));
                 continue;
             }
         };
@@ -88,6 +90,15 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
     Ok((logs, problems))
 }
 
+/// A ring file without a header yet: its process is making it at this moment, or died while it did.
+fn unfinished(ring: &Path) -> Option<Problem> {
+    use std::io::Read as _;
+    let mut magic = [0; MAGIC.len()];
+    std::fs::File::open(ring).ok()?.read_exact(&mut magic).ok()?;
+    let what = "it has no header yet: its process is making it, or died while it did; not used";
+    (magic == [0; MAGIC.len()]).then(|| Problem::notice(ring, Place::Whole, what))
+}
+
 const EMPTY: &str = "no trace in this directory: expected <id>.ring files. Was LOCKTRACE_DIR set to it in the traced process, was the \
                      extension loaded there, and did it open a database afterwards?";
 
@@ -102,10 +113,18 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
             return;
         }
     };
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::with_capacity(NULS, file);
     let mut bad = BadLines::default();
     let mut bytes = Vec::new();
     for line in 1.. {
+        let skipped = match skip_nuls(&mut reader) {
+            Ok(Some(skipped)) => skipped,
+            Ok(None) => break,
+            Err(error) => {
+                problems.push(Error::io(path, Place::Line(line), "read the names", error).into_problem());
+                break;
+            }
+        };
         match next_line(&mut reader, &mut bytes) {
             Ok(Line::End) => break,
             Ok(Line::Torn) => {
@@ -115,11 +134,25 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
                 break;
             }
             Ok(Line::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
-            Ok(Line::Whole) => match parse(&bytes).and_then(|object| names.take(object)) {
-                Ok(Taken::Yes) => {}
-                Ok(Taken::Unknown(t)) => bad.unknown(path, line, &t, problems),
-                Err(what) => bad.note(path, line, what, problems),
-            },
+            Ok(Line::Whole) => {
+                let (text, before) = match piece(&bytes) {
+                    Piece::Line(text, 0) if skipped && !text.starts_with(b"{") => (&[][..], text),
+                    Piece::Line(text, gap) => (text, bytes.get(..gap).unwrap_or_default()),
+                    Piece::Gap => (&[][..], &bytes[..]),
+                };
+                // A place that nothing was written to is nothing.
+                if before.iter().any(|&byte| byte != 0) {
+                    problems.push(Problem::notice(path, Place::Line(line), HALF));
+                }
+                if text.is_empty() && !before.is_empty() {
+                    continue;
+                }
+                match parse(text).and_then(|object| names.take(object)) {
+                    Ok(Taken::Yes) => {}
+                    Ok(Taken::Unknown(t)) => bad.unknown(path, line, &t, problems),
+                    Err(what) => bad.note(path, line, what, problems),
+                }
+            }
             Err(error) => {
                 problems.push(Error::io(path, Place::Line(line), "read the names", error).into_problem());
                 break;
@@ -128,6 +161,28 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
     }
     bad.rest(path, problems);
 }
+
+/// So many NULs are the end: no place for a line is as long, but the first one's.
+const NULS: usize = 64 << 10;
+
+/// Skips NULs: whether there were some, or `None` at the end of what was written.
+fn skip_nuls(reader: &mut impl BufRead) -> std::io::Result<Option<bool>> {
+    let mut skipped = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let nuls = buffer.iter().take_while(|&&byte| byte == 0).count();
+        if nuls == 0 {
+            return Ok(Some(skipped > 0));
+        }
+        reader.consume(nuls);
+        skipped += nuls;
+        if skipped >= NULS {
+            return Ok(None);
+        }
+    }
+}
+
+const HALF: &str = "half a line: the process is writing it, or died while it did; not used";
 
 /// One JSON object.
 pub(crate) fn parse(line: &[u8]) -> Result<super::names::Object, String> {
@@ -209,5 +264,42 @@ impl BadLines {
         if self.more > 0 {
             problems.push(Problem::unusable(path, Place::Whole, format!("{} more lines are bad and were skipped", self.more)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The threads that this names file names, and what is wrong with it.
+    fn threads(bytes: &[u8]) -> (Vec<u32>, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1-1.names");
+        std::fs::write(&path, bytes).unwrap();
+        let (mut names, mut problems) = (Names::default(), Vec::new());
+        read_names(&path, &mut names, &mut problems);
+        let found = (1..10).filter(|&tid| names.thread(tid).is_some()).collect();
+        (found, problems.iter().map(|problem| format!("{:?} {}", problem.place, problem.what)).collect())
+    }
+
+    #[test]
+    fn places_without_a_line_are_nothing_and_half_lines_are_said() {
+        let line = |tid: u32| format!("{{\"t\":\"thread\",\"tid\":{tid},\"name\":\"x\"}}\n").into_bytes();
+        let headless = |tid: u32| [b"\0", line(tid).get(1..).unwrap()].concat();
+        let zeros = vec![0; 200_000];
+        assert_eq!(threads(&[line(1), line(2)].concat()), (vec![1, 2], vec![]));
+        assert_eq!(threads(&[&line(1)[..], &zeros].concat()), (vec![1], vec![]));
+        assert_eq!(threads(&[&line(1)[..], &[0; 70], &line(2), &zeros].concat()), (vec![1, 2], vec![]));
+        let (found, problems) = threads(&[&line(1)[..], &headless(2), &line(3), &zeros].concat());
+        assert_eq!((found, problems.len()), (vec![1, 3], 1));
+        assert!(problems[0].starts_with("Line(2) half a line"), "{problems:?}");
+        let half = [&b"\0\"t\":"[..], &[0; 60]].concat();
+        let (found, problems) = threads(&[&line(1)[..], &half, &line(3), &zeros].concat());
+        assert_eq!((found, problems.len()), (vec![1, 3], 1), "{problems:?}");
+        let (found, problems) = threads(&[&line(1)[..], &half, &zeros].concat());
+        assert_eq!((found, problems.len()), (vec![1], 1), "{problems:?}");
+        assert!(problems[0].contains("torn last line"), "{problems:?}");
+        let (found, problems) = threads(&[&line(1)[..], b"{\"t\":\"thre"].concat());
+        assert_eq!((found, problems.len()), (vec![1], 1), "{problems:?}");
     }
 }

@@ -339,8 +339,10 @@ impl Follow {
         let read = log.ring.read(now, &mut |number, record| {
             held.put(trace.key(id, &record), Event { log: id, number, record });
         });
+        let mut new = 0;
         match read {
-            Ok((header, new)) => {
+            Ok((header, more)) => {
+                new = more;
                 log.active = if new > 0 { now } else { log.active };
                 // At this pace the ring is gone over within a few polls.
                 self.busy |= new > header.capacity / 16;
@@ -355,16 +357,18 @@ impl Follow {
             }
         }
         log.tally = *log.ring.tally();
-        self.name(index, batch);
+        if new > 0 || seldom || gone || log.names.is_waiting() {
+            self.name(index, now, batch);
+        }
         if gone {
             self.end(index);
         }
     }
 
     /// Reads what is new in its names.
-    fn name(&mut self, index: usize, batch: &mut Batch) {
+    fn name(&mut self, index: usize, now: Instant, batch: &mut Batch) {
         let names = &mut self.trace.logs[index].names;
-        self.logs[index].names.read(&mut |line| match line {
+        self.logs[index].names.read(now, &mut |line| match line {
             Ok(line) => match names.take(line.clone()) {
                 Ok(Taken::Yes | Taken::Unknown(_)) => batch.news.push(News::Named(LogId(index as u32), line)),
                 Err(what) => batch.news.push(News::Problem(Problem::general(format!("a line of names: {what}; it is skipped")))),

@@ -9,6 +9,7 @@
 
 mod alive;
 pub mod clock;
+mod collect;
 mod directory;
 mod error;
 pub mod follow;
@@ -19,10 +20,11 @@ mod merge;
 mod names;
 mod outside;
 mod ring;
-mod tail;
+pub(crate) mod tail;
 pub mod text;
 
 pub use clock::{Clock, ClockId};
+pub use collect::collect;
 pub use error::{Error, Place, Problem, Severity};
 pub(crate) use merge::WINDOW;
 pub(crate) use names::object;

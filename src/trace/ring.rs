@@ -95,7 +95,10 @@ impl Room {
 
 /// Opens a ring file and reads its header.
 pub(crate) fn open(path: &Path) -> Result<(File, Header), Error> {
-    let meta = std::fs::metadata(path).map_err(|error| Error::io(path, Place::Whole, "look at the file", error))?;
+    let meta = std::fs::metadata(path).map_err(|error| match std::fs::read_link(path) {
+        Ok(target) if error.kind() == std::io::ErrorKind::NotFound => Error::new(path, Place::Whole, gone(&target)),
+        _ => Error::io(path, Place::Whole, "look at the file", error),
+    })?;
     if !meta.is_file() {
         return Err(Error::new(path, Place::Whole, "not a regular file; expected a ring file"));
     }
@@ -106,6 +109,15 @@ pub(crate) fn open(path: &Path) -> Result<(File, Header), Error> {
         Ok(header) => Ok((file, header)),
         Err(error) => Err(refused(path, error)),
     }
+}
+
+/// The recorder keeps its files in memory where the directory's file system cannot hold them safely.
+#[cold]
+fn gone(target: &Path) -> String {
+    format!(
+        "it leads to {}, which is gone: the file was in memory, and the machine has been started again since, or it was deleted",
+        target.display()
+    )
 }
 
 #[cold]

@@ -25,7 +25,15 @@ impl Place {
 
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for variable in ["LD_PRELOAD", "LOCKTRACE_DIR", "LOCKTRACE_SQL", "LOCKTRACE_LIMIT", "CLICOLOR_FORCE"] {
+        for variable in [
+            "LD_PRELOAD",
+            "LOCKTRACE_DIR",
+            "LOCKTRACE_SQL",
+            "LOCKTRACE_LIMIT",
+            "LOCKTRACE_NOT",
+            "LOCKTRACE_NOTES",
+            "CLICOLOR_FORCE",
+        ] {
             command.env_remove(variable);
         }
         command.current_dir(self.0.path()).env("XDG_CACHE_HOME", self.path("cache"));

@@ -5,6 +5,7 @@
 #![cfg(feature = "cli")]
 
 mod conduct;
+mod notes;
 #[path = "../place/mod.rs"]
 mod place;
 mod reach;

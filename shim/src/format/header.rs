@@ -190,8 +190,14 @@ impl Header {
     /// The header's 4096 bytes.
     pub fn encode(&self) -> Box<[u8; SIZE]> {
         let mut bytes = Box::new([0; SIZE]);
+        self.fill(&mut bytes);
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes
+    }
+
+    /// Fills these zeros with the header, all but its magic number: whoever makes a ring file writes that last.
+    pub fn fill(&self, bytes: &mut [u8; SIZE]) {
         let mut put = |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
-        put(0, &MAGIC);
         put(8, &VERSION.to_le_bytes());
         put(12, &(SIZE as u32).to_le_bytes());
         put(16, &(record::SIZE as u32).to_le_bytes());
@@ -213,7 +219,6 @@ impl Header {
         }
         let check = fixed_check(&bytes[..]);
         bytes[80..88].copy_from_slice(&check.to_le_bytes());
-        bytes
     }
 
     /// Reads a header from the start of a file.

@@ -8,6 +8,10 @@
 //! | `<id>.ring` | a 4096-byte header ([`header`]) and `capacity` records of 64 bytes ([`record`]) |
 //! | `<id>.names` | JSON lines: what the numbers in the records mean ([names](#names)) |
 //!
+//! Where the directory's file system cannot hold mapped files safely, both are symbolic links to files in `/dev/shm/locktrace-<uid>/`. The
+//! ring's magic number is written last: a file without one is being made, or its process died while it made it. A file `notes` holds notes
+//! for the user as JSON lines (`"t":"note"`), and is no part of a trace.
+//!
 //! Every integer is little-endian. A change to any of these bytes is a new [`VERSION`] and a new golden trace.
 //!
 //! # The ring
@@ -19,14 +23,17 @@
 //!
 //! # Names
 //!
-//! One JSON object a line, each written by one `write` call; a last line without a newline is torn. `"t"` tells what it is; readers
-//! skip what they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
+//! One JSON object a line. The file is mapped by its writer and longer than what was written: NULs fill it up. A writer claims a place of
+//! its line's length, writes all but the first byte, and the first byte last; so a place that begins with a NUL holds no line: its writer is
+//! at it, or died. Between two newlines the line is what stands behind the last NUL, if that begins with `{`; other bytes before it are half
+//! a line. (Lines hold no NUL themselves.) Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
+//! Spaces may stand before a newline. `"t"` shows what a line is; readers skip what they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
 //! Text that was not UTF-8 has its bad bytes replaced by U+FFFD and carries all its bytes, in hexadecimal, in a second key with the
 //! suffix `_bytes`.
 //!
 //! | `t` | keys |
 //! | --- | --- |
-//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name tells what the process is, SQLite's own libraries, drivers, languages; null where the system does not say), `cwd`, `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
+//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name tells what the process is, SQLite's own libraries, drivers, languages; null where the system does not say), `cwd` (null under a filter of system calls), `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
 //! | `library` | `lib` (number), `sqlite` (version), `source_id`, `options` (array, or null where the build cannot tell), `vfs` (our VFS name), `base` (the name of the VFS we wrap), `linked` (bool: the program installed it itself, in the SQLite that it links, and so is written in Rust) |
 //! | `file` | `file` (the number in the records), `lib`, `path`, `dev`, `ino` (numbers; null when `stat` failed), `fs` (file system type name, or null) |
 //! | `thread` | `tid`, `name` |

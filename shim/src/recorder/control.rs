@@ -1,15 +1,22 @@
 //! Recording switched off and on, another directory, another policy, while the process runs; and what state all that is in.
 //!
-//! In come the words of `PRAGMA locktrace…`, or a question; out go answers and their reasons in words. Cold: nothing here is on the way
-//! of a lock. Another directory or policy is another log, as after a `fork`: what is written in one never depends on the other.
+//! Answers the words of `PRAGMA locktrace…`. Cold: nothing here is on the way of a lock. Another directory or policy is another log, as after a
+//! `fork`: what is written in one never depends on the other.
 
-use super::config::{Config, SqlPolicy};
-use super::{CONFIG, CURRENT, FAILED, LOST, Log, OPEN, OPENING, PHASE, STOPPED, UNOPENED};
-use super::{create, current, disk, in_force, publish};
-use std::fmt;
+use super::config::{self, Settings, SqlPolicy, Unusable};
+use super::failure::Failure;
+use super::line::Sink;
+use super::notice::Shown;
+use super::state::STATE;
+use super::{FAILED, Log, OPEN, OPENING, SETTINGS, STOPPED, UNOPENED};
+use super::{create, current, disk, in_force, pause, publish, surroundings};
+use crate::clock;
+use std::ffi::OsStr;
+use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Whether anything is being recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +43,7 @@ impl Recording {
     }
 }
 
-/// The state of this process's recorder.
+/// The state of this process's recorder, on the heap: for a Rust program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Status {
     /// Whether anything is being recorded.
@@ -49,7 +56,7 @@ pub struct Status {
     pub records: u64,
     /// Of those, the ones that could not be written; and events that met no log.
     pub lost: u64,
-    /// Names (paths, statements, threads) that could not be written.
+    /// Names (paths, statements, threads) that are not written.
     pub lost_names: u64,
     /// Bytes of records kept.
     pub limit: u64,
@@ -57,43 +64,64 @@ pub struct Status {
     pub sql: SqlPolicy,
 }
 
+/// The same without a heap.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // see `Status`
+pub struct Brief {
+    pub recording: Recording,
+    pub dir: &'static [u8],
+    pub log: Option<&'static [u8]>,
+    pub records: u64,
+    pub lost: u64,
+    pub lost_names: u64,
+    pub limit: u64,
+    pub sql: SqlPolicy,
+}
+
 /// The state of this process's recorder.
-pub fn status() -> Status {
-    let config = in_force();
-    let recording = match PHASE.load(Ordering::Relaxed) {
+pub fn brief() -> Brief {
+    let settings = in_force();
+    let recording = match STATE.phase.load(Ordering::Relaxed) {
         OPEN => Recording::On,
         // Another log is being opened; the one of before goes on.
         OPENING if current().is_some() => Recording::On,
+        UNOPENED if is_off() => Recording::Off,
         UNOPENED | OPENING => Recording::Waiting,
         STOPPED => Recording::Off,
         _ => Recording::Failed,
     };
     let log = own_log();
-    let waiting = LOST.load(Ordering::Relaxed);
-    Status {
+    Brief {
         recording,
-        dir: config.dir.clone(),
-        log: log.map(|log| log.path().to_owned()),
+        dir: settings.map_or(&[], |settings| settings.dir),
+        log: log.map(|log| log.path().to_bytes()),
         records: log.map_or(0, Log::records),
-        lost: log.map_or(0, Log::lost_records) + waiting,
+        lost: log.map_or(0, Log::lost_records) + STATE.lost.load(Ordering::Relaxed),
         lost_names: log.map_or(0, Log::lost_names),
-        limit: config.limit,
-        sql: config.sql,
+        limit: settings.map_or(config::DEFAULT_LIMIT, |settings| settings.limit),
+        sql: settings.map_or(SqlPolicy::default(), |settings| settings.sql),
     }
+}
+
+/// The state of this process's recorder, for a Rust program.
+pub fn status() -> Status {
+    let Brief { recording, dir, log, records, lost, lost_names, limit, sql } = brief();
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    Status { recording, dir: path(dir), log: log.map(path), records, lost, lost_names, limit, sql }
 }
 
 /// The log of this process, stopped or not.
 pub(crate) fn own_log() -> Option<&'static Log> {
-    // SAFETY: null, or a log that was leaked before it was published.
-    current().or_else(|| unsafe { PAUSED.load(Ordering::Acquire).as_ref() })
+    // SAFETY: null, or a log that lives for ever and was whole before it was published.
+    current().or_else(|| unsafe { STATE.paused.load(Ordering::Acquire).as_ref() })
 }
 
-/// The log that recording was stopped in.
-static PAUSED: AtomicPtr<Log> = AtomicPtr::new(ptr::null_mut());
+/// Switched off by the program; inherited by its children.
+static OFF: AtomicBool = AtomicBool::new(false);
 
-/// In the child of a `fork`: atomic stores only.
-pub(super) fn forget_parents_log() {
-    PAUSED.store(ptr::null_mut(), Ordering::Relaxed);
+/// Whether recording was switched off, in this process or the one it was forked from.
+pub(super) fn is_off() -> bool {
+    OFF.load(Ordering::Relaxed)
 }
 
 /// Stops recording. Nothing is lost by it that was not meant to be: the log says when it was stopped.
@@ -102,13 +130,14 @@ pub fn stop() -> Result<(), Busy> {
         match settled()? {
             STOPPED => return Ok(()),
             phase => {
-                if PHASE.compare_exchange(phase, STOPPED, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                if STATE.phase.compare_exchange(phase, STOPPED, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                     continue;
                 }
+                OFF.store(true, Ordering::Relaxed);
                 if let Some(log) = current() {
                     log.name_recording(false);
-                    PAUSED.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
-                    CURRENT.store(ptr::null_mut(), Ordering::Release);
+                    STATE.paused.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
+                    STATE.current.store(ptr::null_mut(), Ordering::Release);
                 }
                 return Ok(());
             }
@@ -120,23 +149,26 @@ pub fn stop() -> Result<(), Busy> {
 pub fn start() -> Result<(), Busy> {
     // One thread starts; another that wants to finds it OPENING.
     while settled()? == STOPPED {
-        if PHASE.compare_exchange(STOPPED, OPENING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if STATE.phase.compare_exchange(STOPPED, OPENING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             continue;
         }
-        // SAFETY: null, or a log that was leaked before it was published.
-        let paused = unsafe { PAUSED.swap(ptr::null_mut(), Ordering::AcqRel).as_ref() };
+        OFF.store(false, Ordering::Relaxed);
+        // SAFETY: null, or a log that lives for ever and was whole before it was published.
+        let paused = unsafe { STATE.paused.swap(ptr::null_mut(), Ordering::AcqRel).as_ref() };
         match paused {
             Some(log) => {
                 log.name_recording(true);
                 // What happened meanwhile nobody knows: a release and another acquisition, say. Two numbers that no record has tell a
                 // reader that the locks of before are not certain any more.
                 log.lose(2);
-                CURRENT.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
-                PHASE.store(OPEN, Ordering::Release);
+                STATE.current.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
+                STATE.phase.store(OPEN, Ordering::Release);
             }
-            None => PHASE.store(UNOPENED, Ordering::Release),
+            None => STATE.phase.store(UNOPENED, Ordering::Release),
         }
     }
+    // Off since before the fork, and not asked yet.
+    OFF.store(false, Ordering::Relaxed);
     Ok(())
 }
 
@@ -152,11 +184,15 @@ impl fmt::Display for Busy {
 
 /// The phase, once nobody is opening a log. A bounded wait.
 fn settled() -> Result<u8, Busy> {
-    let begun = std::time::Instant::now();
+    let begun = clock::monotonic_ns();
     loop {
-        match PHASE.load(Ordering::Acquire) {
-            OPENING if begun.elapsed() > std::time::Duration::from_secs(1) => return Err(Busy),
-            OPENING => std::thread::yield_now(),
+        match STATE.phase.load(Ordering::Acquire) {
+            OPENING if clock::monotonic_ns().saturating_sub(begun) > 1_000_000_000 => return Err(Busy),
+            OPENING => pause(),
+            // The child of a process that was switched off.
+            UNOPENED if is_off() => {
+                let _ = STATE.phase.compare_exchange(UNOPENED, STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+            }
             phase => return Ok(phase),
         }
     }
@@ -165,46 +201,66 @@ fn settled() -> Result<u8, Busy> {
 /// How many logs one process may have this way: each leaves its address space and two files behind.
 const MOST_LOGS: u32 = 64;
 
-/// Records after this configuration from now on, in a new log if there was one. The one of before goes on where that fails.
-///
-/// # Errors
-/// Why not, in words.
-pub fn change(config: Config) -> Result<(), String> {
+/// Why the settings could not be changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unchanged {
+    /// Another thread is at it.
+    Busy(Busy),
+    /// These settings cannot be used.
+    Unusable(Unusable),
+    /// A log could not be made in this directory.
+    Failed(&'static [u8], Failure),
+}
+
+impl fmt::Display for Unchanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unchanged::Busy(busy) => busy.fmt(f),
+            Unchanged::Unusable(unusable) => unusable.fmt(f),
+            Unchanged::Failed(dir, failure) => write!(f, "{}: {failure}", Shown(dir)),
+        }
+    }
+}
+
+/// Records after these settings from now on, in a new log if there was one. The one of before goes on where that fails.
+fn change(settings: Settings) -> Result<(), Unchanged> {
     static CHANGES: AtomicU32 = AtomicU32::new(0);
-    let dir = std::path::absolute(&config.dir).map_err(|error| format!("{}: {error}", config.dir.display()))?;
-    let config = Config { dir, ..config };
-    if config == *in_force() {
+    if in_force() == Ok(&settings) {
         return Ok(());
     }
     let phase = loop {
-        let phase = settled().map_err(|busy| busy.to_string())?;
-        if PHASE.compare_exchange(phase, OPENING, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        let phase = settled().map_err(Unchanged::Busy)?;
+        if STATE.phase.compare_exchange(phase, OPENING, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             break phase;
         }
     };
-    let named = |error: &dyn fmt::Display| format!("{}: {error}", config.dir.display());
-    let changed = if CHANGES.load(Ordering::Relaxed) >= MOST_LOGS {
-        Err(format!("this process has changed its log {MOST_LOGS} times, and may not any more"))
-    } else if phase == OPEN {
-        create(&config).map(Some).map_err(|error| named(&error))
-    } else {
-        disk::make_dir(&config.dir).map(|()| None).map_err(|error| named(&error))
-    };
-    let log = match changed {
-        Ok(log) => log,
-        Err(error) => {
-            PHASE.store(phase, Ordering::Release);
-            return Err(error);
+    let failed = |failure| Unchanged::Failed(settings.dir, failure);
+    let kept = settings.keep().ok_or(Unchanged::Unusable(config::MEMORY));
+    let changed = kept.and_then(|kept| {
+        if CHANGES.load(Ordering::Relaxed) >= MOST_LOGS {
+            return Err(failed(Failure::new("this process has changed its log 64 times, and may not any more")));
+        }
+        let log = match phase {
+            OPEN => Some(create(kept).map_err(failed)?),
+            _ => disk::make_dir(kept.dir, surroundings::sealed()).map(|()| None).map_err(failed)?,
+        };
+        Ok((kept, log))
+    });
+    let (kept, log) = match changed {
+        Ok(changed) => changed,
+        Err(why) => {
+            STATE.phase.store(phase, Ordering::Release);
+            return Err(why);
         }
     };
     CHANGES.fetch_add(1, Ordering::Relaxed);
-    CONFIG.store(Box::into_raw(Box::new(config)), Ordering::Release);
-    PAUSED.store(ptr::null_mut(), Ordering::Release);
+    SETTINGS.store(ptr::from_ref(kept).cast_mut(), Ordering::Release);
+    STATE.paused.store(ptr::null_mut(), Ordering::Release);
     let before = current();
     if let Some(log) = log {
         publish(log);
     }
-    PHASE.store(if phase == FAILED { UNOPENED } else { phase }, Ordering::Release);
+    STATE.phase.store(if phase == FAILED { UNOPENED } else { phase }, Ordering::Release);
     if let Some(before) = before {
         before.name_recording(false);
         before.rest();
@@ -212,52 +268,119 @@ pub fn change(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What a `PRAGMA` of this name and value answers: `None` where it is none of ours.
+/// Answers a `PRAGMA` of this name and value: `None` where it is none of ours, and otherwise whether it went well; the answer, or what was
+/// wrong, goes into `out`.
 ///
 /// | | |
 /// | --- | --- |
 /// | `locktrace` | one line that says what state the recorder is in |
 /// | `locktrace = on`, `off` | switches recording |
-/// | `locktrace_dir`, `locktrace_dir = '…'` | the trace directory |
+/// | `locktrace_dir` | the trace directory |
+/// | `locktrace_dir = '…'` | another one, which is made if it is missing; only where the host allowed it: `LOCKTRACE_PRAGMA_DIR=1` |
 /// | `locktrace_sql`, `locktrace_sql = text`, `hash`, `off` | what is kept of SQL |
-pub fn pragma(name: &[u8], value: Option<&[u8]>) -> Option<Result<String, String>> {
-    let name = name.to_ascii_lowercase();
-    let value = value.map(String::from_utf8_lossy);
-    let word = value.as_deref().map(str::to_ascii_lowercase);
-    Some(match (name.as_slice(), word.as_deref()) {
-        (b"locktrace", None) => Ok(status().to_string()),
-        (b"locktrace", Some("on" | "1" | "true" | "yes")) => {
-            start().map(|()| status().to_string()).map_err(|busy| busy.to_string())
-        }
-        (b"locktrace", Some("off" | "0" | "false" | "no")) => {
-            stop().map(|()| status().to_string()).map_err(|busy| busy.to_string())
-        }
-        (b"locktrace", Some(_)) => Err(unknown("locktrace", &value, "on or off")),
-        (b"locktrace_dir", None) => Ok(in_force().dir.display().to_string()),
-        (b"locktrace_dir", Some("")) => Err("locktrace_dir is empty; expected a directory".to_owned()),
-        (b"locktrace_dir", Some(_)) => {
-            let dir = PathBuf::from(value.as_deref().unwrap_or_default());
-            change(Config { dir, ..in_force().clone() }).map(|()| in_force().dir.display().to_string())
-        }
-        (b"locktrace_sql", None) => Ok(in_force().sql.name().to_owned()),
-        (b"locktrace_sql", Some(policy)) => match SqlPolicy::from_name(policy) {
-            Some(sql) => change(Config { sql, ..in_force().clone() }).map(|()| in_force().sql.name().to_owned()),
-            None => Err(unknown("locktrace_sql", &value, "text, hash or off")),
-        },
-        _ => return None,
-    })
+pub fn pragma(name: &[u8], value: Option<&[u8]>, out: &mut dyn Sink) -> Option<bool> {
+    let is = |own: &[u8]| name.eq_ignore_ascii_case(own);
+    let answer = if is(b"locktrace") {
+        switch(value, out)
+    } else if is(b"locktrace_dir") {
+        directory(value, out)
+    } else if is(b"locktrace_sql") {
+        policy(value, out)
+    } else {
+        return None;
+    };
+    if let Err(why) = answer {
+        say(out, format_args!("{why}"));
+        return Some(false);
+    }
+    Some(true)
 }
 
-fn unknown(name: &str, value: &Option<std::borrow::Cow<'_, str>>, expected: &str) -> String {
-    format!("{name} = {:?}; expected {expected}", value.as_deref().unwrap_or_default())
+/// What is wrong with a pragma.
+enum Wrong<'a> {
+    Unknown { name: &'static str, value: &'a [u8], expected: &'static str },
+    Words(&'static str),
+    Busy(Busy),
+    Unchanged(Unchanged),
+    Unusable(Unusable),
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Unknown { name, value, expected } => match std::str::from_utf8(value) {
+                Ok(value) => write!(f, "{name} = {value:?}; expected {expected}"),
+                Err(_) => write!(f, "{name} = \"{}\"; expected {expected}", value.escape_ascii()),
+            },
+            Wrong::Words(words) => f.write_str(words),
+            Wrong::Busy(busy) => busy.fmt(f),
+            Wrong::Unchanged(unchanged) => unchanged.fmt(f),
+            Wrong::Unusable(unusable) => unusable.fmt(f),
+        }
+    }
+}
+
+fn say(out: &mut dyn Sink, words: fmt::Arguments<'_>) {
+    struct Text<'a>(&'a mut dyn Sink);
+    impl fmt::Write for Text<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.put(text.as_bytes());
+            Ok(())
+        }
+    }
+    let _ = Text(out).write_fmt(words);
+}
+
+fn switch<'a>(value: Option<&'a [u8]>, out: &mut dyn Sink) -> Result<(), Wrong<'a>> {
+    if let Some(value) = value {
+        let is = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
+        let switched = match () {
+            () if is(["on", "1", "true", "yes"]) => start(),
+            () if is(["off", "0", "false", "no"]) => stop(),
+            () => return Err(Wrong::Unknown { name: "locktrace", value, expected: "on or off" }),
+        };
+        switched.map_err(Wrong::Busy)?;
+    }
+    say(out, format_args!("{}", brief()));
+    Ok(())
+}
+
+fn directory<'a>(value: Option<&'a [u8]>, out: &mut dyn Sink) -> Result<(), Wrong<'a>> {
+    let settings = in_force().map_err(Wrong::Unusable)?;
+    if let Some(value) = value {
+        if value.is_empty() {
+            return Err(Wrong::Words("locktrace_dir is empty; expected a directory"));
+        }
+        if !settings.pragma_dir {
+            return Err(Wrong::Words(
+                "locktrace_dir cannot be set by a statement here: the program was not started with LOCKTRACE_PRAGMA_DIR=1",
+            ));
+        }
+        let dir = config::absolute(value).map_err(Wrong::Unusable)?;
+        change(Settings { dir, ..*settings }).map_err(Wrong::Unchanged)?;
+    }
+    out.put(in_force().map_err(Wrong::Unusable)?.dir);
+    Ok(())
+}
+
+fn policy<'a>(value: Option<&'a [u8]>, out: &mut dyn Sink) -> Result<(), Wrong<'a>> {
+    let settings = in_force().map_err(Wrong::Unusable)?;
+    if let Some(value) = value {
+        let all = [SqlPolicy::Text, SqlPolicy::Hash, SqlPolicy::Off];
+        let named = all.into_iter().find(|policy| value.eq_ignore_ascii_case(policy.name().as_bytes()));
+        let sql = named.ok_or(Wrong::Unknown { name: "locktrace_sql", value, expected: "text, hash or off" })?;
+        change(Settings { sql, ..*settings }).map_err(Wrong::Unchanged)?;
+    }
+    out.put(in_force().map_err(Wrong::Unusable)?.sql.name().as_bytes());
+    Ok(())
+}
+
+impl fmt::Display for Brief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "recording {}, {} records, {} lost", self.recording.name(), self.records, self.lost)?;
         if self.lost_names > 0 {
             write!(f, ", {} names lost", self.lost_names)?;
         }
-        write!(f, ", SQL {}, limit {} bytes, {}", self.sql.name(), self.limit, self.dir.display())
+        write!(f, ", SQL {}, limit {} bytes, {}", self.sql.name(), self.limit, Shown(self.dir))
     }
 }

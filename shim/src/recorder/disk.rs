@@ -1,118 +1,94 @@
-//! The trace directory and its files: private, created without following links, and never held open.
+//! The trace directory, and what is asked of the file system: without a heap, without following links, and without a descriptor.
 //!
 //! **No descriptor of ours outlives the call that made it.** A program that closes every descriptor it does not know (daemons do)
-//! and then opens its database gets our old number for it; a later write "to the trace" would go into that database. So the
-//! ring is reached through its mapping and everything else is opened by its absolute path, used and closed again.
+//! and then opens its database gets our old number for it; a later write "to the trace" would go into that database.
 
-use std::ffi::CString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::SystemTime;
+use super::failure::Failure;
+use crate::sys::{self, Path};
+use rustix::fs::{CWD, FileType, Mode};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
 
 /// Makes the trace directory if it is not there: 0700, and so are parents that were missing. One that exists stays as it is, but
 /// must be a directory and not a link to one: a link in a shared place could lead SQL texts anywhere.
-pub fn make_dir(dir: &Path) -> io::Result<()> {
-    // Without a slash or dot at its end, which would make `lstat` follow a link.
-    let dir: &Path = &dir.components().collect::<std::path::PathBuf>();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    if fs::symlink_metadata(dir)?.is_dir() {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a link, and links are not followed; name the directory itself"))
+///
+/// `sealed`: a filter of system calls may not let `mkdir` through, so it must be there.
+pub(super) fn make_dir(dir: &[u8], sealed: bool) -> Result<(), Failure> {
+    let dir = trimmed(dir);
+    let path = Path::new(&[dir]).ok_or(Failure::new("its path is too long"))?;
+    match is_dir(path.as_c_str()) {
+        Err(Errno::NOENT) if sealed => {
+            return Err(Failure::new("it is not there, and under a filter of system calls the recorder does not make it"));
+        }
+        Err(Errno::NOENT) => {}
+        other => return judge(other),
+    }
+    let ends = dir.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0).map(|(at, _)| at);
+    for end in ends.chain([dir.len()]) {
+        let part = dir.get(..end).and_then(|part| Path::new(&[part])).ok_or(Errno::NAMETOOLONG)?;
+        match rustix::fs::mkdirat(CWD, part.as_c_str(), Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    judge(is_dir(path.as_c_str()))
+}
+
+fn judge(found: Result<bool, Errno>) -> Result<(), Failure> {
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::of("it is a link, and links are not followed; name the directory itself", Errno::NOTDIR)),
+        Err(errno) => Err(errno.into()),
     }
 }
 
-/// Creates a file that did not exist: 0600, no links followed, closed on exec.
-pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
-}
-
-/// Opens a file of ours again for a moment, if it is still the same one.
-pub fn reopen(path: &Path, identity: Identity) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if self::identity(&file)? == identity {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"))
+/// Without a slash or dot at its end, which would make `lstat` follow a link.
+fn trimmed(mut dir: &[u8]) -> &[u8] {
+    while dir.len() > 1
+        && let Some(shorter) = dir.strip_suffix(b"/").or_else(|| dir.strip_suffix(b"/."))
+    {
+        dir = if shorter.is_empty() { b"/" } else { shorter };
     }
+    dir
 }
 
-/// Which file this is: device, inode and, where the file system knows it, the time of its creation. A deleted file's inode may
-/// soon be another's.
-pub type Identity = (u64, u64, Option<SystemTime>);
-
-/// Which file this is.
-pub fn identity(file: &File) -> io::Result<Identity> {
-    let meta = file.metadata()?;
-    Ok((meta.dev(), meta.ino(), meta.created().ok()))
-}
-
-/// Appends to a file of ours, if it is still the same one, in one write.
-pub fn append(path: &Path, identity: Identity, bytes: &[u8]) -> io::Result<()> {
-    // Not blocking: in its place there may be a pipe now.
-    let mut file = OpenOptions::new().append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if self::identity(&file)? != identity {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"));
+/// Whether it is a directory itself; `false` for a link.
+fn is_dir(path: &CStr) -> Result<bool, Errno> {
+    match FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode) {
+        FileType::Directory => Ok(true),
+        FileType::Symlink => Ok(false),
+        _ => Err(Errno::NOTDIR),
     }
-    // The limit may have been lowered since the file was created.
-    if file.metadata()?.len().saturating_add(bytes.len() as u64) > size_limit() {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the process's file size limit (RLIMIT_FSIZE) is reached"));
-    }
-    // One write call: lines of one file may come from several threads, and a reader or a crash sees whole lines only.
-    match file.write(bytes)? {
-        n if n == bytes.len() => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::StorageFull, "No space left on device: half a line was written")),
-    }
-}
-
-/// The most bytes a file of this process may have. Going past it would not fail but raise `SIGXFSZ`, which kills.
-pub fn size_limit() -> u64 {
-    limit(libc::RLIMIT_FSIZE)
-}
-
-/// How many bytes this process may still map; `None` where there is no limit (`RLIMIT_AS`), or nobody tells.
-pub fn address_space_left() -> Option<u64> {
-    let limit = Some(limit(libc::RLIMIT_AS)).filter(|&limit| limit != libc::RLIM_INFINITY)?;
-    // The first number is the size in pages (`proc_pid_statm(5)`).
-    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').next()?.parse().ok()?;
-    // SAFETY: sysconf has no preconditions.
-    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
-    Some(limit.saturating_sub(pages * page))
-}
-
-fn limit(of: libc::__rlimit_resource_t) -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the pointer is to an rlimit of ours.
-    unsafe { libc::getrlimit(of, &raw mut limit) };
-    limit.rlim_cur
 }
 
 /// What `stat` says of a database: device and inode. Never opens it: opening and closing it would drop the process's POSIX locks.
-pub fn stat(path: &[u8]) -> Option<(u64, u64)> {
-    let meta = fs::metadata(std::ffi::OsStr::from_bytes(path)).ok()?;
-    Some((meta.dev(), meta.ino()))
+pub(crate) fn stat(path: &[u8]) -> Option<(u64, u64)> {
+    sys::stat(Path::new(&[path])?.as_c_str())
 }
 
-/// The type of the file system a path is on, by the magic numbers of `statfs(2)`.
-pub fn file_system(path: &[u8]) -> Option<String> {
-    let path = CString::new(path).ok()?;
+/// The magic number of `statfs(2)` of the file system a path is on. By the C library's function, which is no cancellation point.
+pub(super) fn magic(path: &CStr) -> Option<u32> {
+    let _errno = super::Errno::save();
     let mut buffer = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `path` is NUL-terminated and the buffer is a statfs of ours.
+    // SAFETY: a NUL-terminated path and a statfs of ours.
     if unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) } != 0 {
         return None;
     }
+    // The type is wider than the number on some architectures, and signed.
     // SAFETY: statfs returned 0, so it filled the buffer.
-    let magic = unsafe { buffer.assume_init() }.f_type as u64 & 0xffff_ffff;
-    let name = match magic {
+    Some(unsafe { buffer.assume_init() }.f_type as u32)
+}
+
+/// The name of the file system with this magic number, where it has one here.
+pub(super) fn named(magic: u32) -> Option<&'static str> {
+    Some(match magic {
         0xef53 => "ext4",
         0x5846_5342 => "xfs",
         0x9123_683e => "btrfs",
         0x2fc1_2fc1 => "zfs",
         0xf2f5_2010 => "f2fs",
         0x0102_1994 => "tmpfs",
+        0x8584_58f6 => "ramfs",
         0x794c_7630 => "overlayfs",
         0x6969 => "nfs",
         0xff53_4d42 => "cifs",
@@ -129,27 +105,42 @@ pub fn file_system(path: &[u8]) -> Option<String> {
         0x0bd0_0bd0 => "lustre",
         0x0116_1970 => "gfs2",
         0x5346_414f => "afs",
-        _ => return Some(format!("0x{magic:x}")),
-    };
-    Some(name.to_owned())
+        _ => return None,
+    })
+}
+
+/// The type of the file system a path is on, by name. For the command, not for the host.
+pub fn file_system(path: &[u8]) -> Option<String> {
+    let magic = magic(&CString::new(path).ok()?)?;
+    Some(named(magic).map_or_else(|| format!("0x{magic:x}"), str::to_owned))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    fn make(dir: &std::path::Path) -> Result<(), Failure> {
+        make_dir(dir.as_os_str().as_bytes(), false)
+    }
+
     #[test]
-    fn the_directory_and_its_files_are_private() {
+    fn the_directory_is_private() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/b");
-        make_dir(&dir).unwrap();
-        make_dir(&dir).unwrap();
-        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-        let path = dir.join("x");
-        create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(create(&path).is_err(), "an existing file is never taken over");
+        assert!(make_dir(dir.as_os_str().as_bytes(), true).is_err());
+        make(&dir).unwrap();
+        make(&dir).unwrap();
+        make_dir(dir.as_os_str().as_bytes(), true).unwrap();
+        for made in [&dir, &root.path().join("a")] {
+            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(dir.join("file"), "").unwrap();
+        assert_eq!(make(&dir.join("file")).unwrap_err().to_string(), "Not a directory");
+        assert_eq!(make(&dir.join("file/x")).unwrap_err().to_string(), "Not a directory");
+        assert!(make(&dir.join("x".repeat(2000))).unwrap_err().to_string().contains("too long"));
     }
 
     #[test]
@@ -158,20 +149,10 @@ mod tests {
         let (target, link) = (root.path().join("target"), root.path().join("link"));
         fs::create_dir(&target).unwrap();
         symlink(&target, &link).unwrap();
-        for link in [link.clone(), link.join(""), link.join(".")] {
-            assert!(make_dir(&link).unwrap_err().to_string().contains("link"));
+        for link in [link.clone(), link.join(""), link.join("."), link.join("././/")] {
+            assert!(make(&link).unwrap_err().to_string().contains("link"), "{link:?}");
         }
-        let (file, file_link) = (root.path().join("file"), root.path().join("file-link"));
-        fs::write(&file, "").unwrap();
-        symlink(&file, &file_link).unwrap();
-        assert!(create(&file_link).is_err());
-        let identity = identity(&File::open(&file).unwrap()).unwrap();
-        let other = (0, 0, None);
-        assert!(append(&file_link, identity, b"x").is_err());
-        assert!(append(&file, other, b"x").is_err(), "another file of that name is not ours");
-        assert!(reopen(&file_link, identity).is_err());
-        assert!(reopen(&file, other).is_err(), "another file of that name is not ours");
-        assert_eq!(fs::read(&file).unwrap(), b"");
+        assert_eq!((trimmed(b"/"), trimmed(b"//"), trimmed(b"/."), trimmed(b".")), (&b"/"[..], &b"/"[..], &b"/"[..], &b"."[..]));
     }
 
     #[test]

@@ -1,53 +1,71 @@
 //! The recorder: one log a process, opened at its first event, and never in the application's way.
 //!
-//! In come [`Record`](crate::format::record::Record)s from the VFS; out come bytes in the trace directory. Whatever goes wrong in
-//! here, the caller's result is not touched: an event is lost and counted, and one line on stderr says so. [`config`] lists the
-//! environment variables.
+//! Events come from the VFS as [`Record`](crate::format::record::Record)s, and go as bytes into files that are mapped. The program cannot
+//! notice: nothing here takes memory from its heap, sets `errno`, is a cancellation point, waits for a lock, keeps a descriptor or writes to
+//! one of the program's. Whatever goes wrong, the caller's result is not touched: an event is lost and counted, and a note says why
+//! ([`notice`]). [`config`] lists the environment variables.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `mod` | the log of this process: none yet, being opened, open |
+//! | `state` | what a child of a fork does not inherit |
+//! | `log`, `map`, `ring` | records: a ring of slots in a mapped file |
+//! | `names`, `files`, `texts`, `threads`, `named` | names for the numbers in them |
+//! | `mapped`, `place`, `disk`, `surroundings` | where the files are, and stores that cannot fault |
+//! | `line`, `notice`, `failure` | words without a heap |
 
 pub mod config;
 pub mod control;
 pub(crate) mod disk;
-mod json;
+mod failure;
+mod files;
+#[cfg(test)]
+pub(crate) mod heap;
+pub mod line;
 mod log;
 mod lookup;
 mod map;
+mod mapped;
+mod named;
 mod names;
-pub(crate) mod notice;
+pub mod notice;
 pub mod observer;
 pub(crate) mod outside;
 pub mod own;
+mod own_thread;
+mod place;
 mod process;
 mod ring;
-mod seen;
+mod state;
+mod surroundings;
+pub mod texts;
 pub(crate) mod thread;
+mod threads;
 
 pub use disk::file_system;
+pub use failure::Failure;
+pub use files::Library;
 pub use log::Log;
-pub use lookup::{Recent, recent, texts, thread_name};
-pub use names::{Library, MAX_BYTES as MAX_NAMES_BYTES};
+pub(crate) use lookup::thread_comm;
+pub use lookup::{texts, thread_name};
+pub use place::MEMORY as MEMORY_DIR;
 
-use config::Config;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use crate::clock;
+#[cfg(feature = "preload")]
+pub(crate) use config::variable;
+use config::{Config, Settings, Unusable};
+use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
+use state::STATE;
+pub(crate) use state::pid;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
-/// The open log of this process, or null.
-static CURRENT: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
-/// The newest log of this process or, as long as it has none, of the one it was forked from; or null.
-static NEWEST: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
-/// Where this process is on its way to a log.
-static PHASE: AtomicU8 = AtomicU8::new(UNOPENED);
 /// How many logs this process and its ancestors opened: the serial number of the newest.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
-/// Events that found no log to go to.
-static LOST: AtomicU64 = AtomicU64::new(0);
-/// This process is the forked child of a traced one.
-static FORKED: AtomicBool = AtomicBool::new(false);
-/// What the recorder was told; fixed by the first that tells it.
-///
-/// A pointer and no `OnceLock`: the child of a fork in the middle of that one's initialisation would wait in it for ever.
-static CONFIG: AtomicPtr<Config> = AtomicPtr::new(std::ptr::null_mut());
+/// What the recorder was told; fixed by the first that tells it, and inherited.
+static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(std::ptr::null_mut());
 
-/// How long a thread waits for another one to open the log before it gives up its event.
-const OPENING_TAKES: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long a thread waits for another one to open the log before it gives up its event (in nanoseconds).
+const OPENING_TAKES: u64 = 50_000_000;
 
 const UNOPENED: u8 = 0;
 const OPENING: u8 = 1;
@@ -59,64 +77,80 @@ const STOPPED: u8 = 4;
 /// Fixes the configuration for the life of this process. Returns what is in force: the first one given.
 ///
 /// A relative directory is resolved against the current one, now. Nothing is created yet: a process that opens no database
-/// leaves no file.
-pub fn configure(mut config: Config) -> &'static Config {
-    if let Ok(absolute) = std::path::absolute(&config.dir) {
-        config.dir = absolute;
+/// leaves no file. For a Rust program; [`configure_from_env`] is for the others.
+///
+/// # Errors
+/// The directory's path is too long, or there is no memory.
+pub fn configure(config: Config) -> Result<&'static Settings, Unusable> {
+    state::own();
+    notice::prepare();
+    match settings() {
+        Some(settings) => Ok(settings),
+        None => fix(Settings::from_config(&config)?),
     }
-    let in_force = fix(config);
-    static HANDLED: AtomicBool = AtomicBool::new(false);
-    if !HANDLED.load(Ordering::Acquire) {
-        // Two threads may both do this: doing the handler's work twice changes nothing.
-        // SAFETY: the handler is a function of this library, which stays loaded (SQLITE_OK_LOAD_PERMANENTLY, or linked in).
-        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
-        HANDLED.store(true, Ordering::Release);
-    }
-    in_force
 }
 
-/// The configuration in force: this one, if none was given before.
-fn fix(config: Config) -> &'static Config {
-    let ours = Box::into_raw(Box::new(config));
-    let theirs = match CONFIG.compare_exchange(std::ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: leaked just now.
-        Ok(_) => return unsafe { &*ours },
-        Err(theirs) => theirs,
-    };
-    // SAFETY: made by `into_raw` above, and nobody else has seen it.
-    drop(unsafe { Box::from_raw(ours) });
-    // SAFETY: leaked by the thread that published it.
-    unsafe { &*theirs }
+/// Does the same with what the environment says, and takes nothing from the heap. Of a program that runs with more rights than who started it
+/// the environment is ignored.
+///
+/// # Errors
+/// Which variable cannot be used, and what is expected. Nothing is fixed then.
+pub fn configure_from_env() -> Result<&'static Settings, Unusable> {
+    state::own();
+    notice::prepare();
+    match settings() {
+        Some(settings) => Ok(settings),
+        None => fix(Settings::from_env()?),
+    }
 }
 
-/// In the child of a `fork`: forget the parent's log. Only atomic stores: the child may be one thread of many gone, in a process
-/// where any lock may be held for ever. The parent's mapping stays in the child's address space, unused.
-extern "C" fn after_fork_in_child() {
-    CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
-    control::forget_parents_log();
-    if !matches!(PHASE.load(Ordering::Relaxed), FAILED | STOPPED) {
-        PHASE.store(UNOPENED, Ordering::Relaxed);
+/// The settings in force: these, if none were given before.
+fn fix(ours: Settings) -> Result<&'static Settings, Unusable> {
+    let ours = ours.keep().ok_or(config::MEMORY)?;
+    let place = std::ptr::from_ref(ours).cast_mut();
+    match SETTINGS.compare_exchange(std::ptr::null_mut(), place, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            STATE.told.store(true, Ordering::Relaxed);
+            Ok(ours)
+        }
+        // SAFETY: kept for the life of the process by the thread that published it.
+        Err(theirs) => Ok(unsafe { &*theirs }),
     }
-    LOST.store(0, Ordering::Relaxed);
-    FORKED.store(true, Ordering::Relaxed);
-    observer::forget();
-    // The one thread that lives on has a new number.
-    thread::set_tid(0, 0);
+}
+
+/// What the recorder was told last.
+fn settings() -> Option<&'static Settings> {
+    // SAFETY: null, or kept for the life of the process before it was published.
+    unsafe { SETTINGS.load(Ordering::Acquire).as_ref() }
+}
+
+/// The settings in force; those of the environment where none were given. A variable that cannot be used stops recording.
+fn in_force() -> Result<&'static Settings, Unusable> {
+    settings().map_or_else(configure_from_env, Ok)
+}
+
+/// The program is about to install a filter of system calls: what needs others than SQLite's own is done now, or never.
+#[cfg(feature = "preload")]
+pub(crate) fn seal() {
+    let _errno = Errno::save();
+    if let Some(log) = current() {
+        log.make_ready();
+    }
+    surroundings::expect_filter();
+}
+
+/// Whether this process has a log.
+#[cfg(feature = "preload")]
+pub(crate) fn has_log() -> bool {
+    current().is_some() || !STATE.paused.load(Ordering::Relaxed).is_null()
 }
 
 /// The open log, if there is one. One load.
 #[inline(always)]
 pub fn current() -> Option<&'static Log> {
-    let log = CURRENT.load(Ordering::Acquire);
-    // SAFETY: null, or a log that was leaked before it was published with Release.
+    let log = STATE.current.load(Ordering::Acquire);
+    // SAFETY: null, or a log that lives for ever and was whole before it was published with Release.
     unsafe { log.as_ref() }
-}
-
-/// Every log this process has or had, the newest first, and behind them those of the process it was forked from.
-fn logs() -> impl Iterator<Item = &'static Log> {
-    // SAFETY: null, or a log that was leaked before it was published with Release.
-    let newest = unsafe { NEWEST.load(Ordering::Acquire).as_ref() };
-    std::iter::successors(newest, |log| log.previous())
 }
 
 /// The log, opening it if this process has none yet. `None`: recording failed, and the event was counted as lost.
@@ -131,19 +165,25 @@ pub fn get() -> Option<&'static Log> {
 #[cold]
 #[inline(never)]
 fn open() -> Option<&'static Log> {
-    if PHASE.load(Ordering::Relaxed) == STOPPED {
+    let phase = &STATE.phase;
+    if phase.load(Ordering::Relaxed) == STOPPED {
         return None;
     }
     let _errno = Errno::save();
-    match PHASE.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
+    match phase.compare_exchange(UNOPENED, OPENING, Ordering::Relaxed, Ordering::Relaxed) {
+        // The child of a process that was switched off stays off.
+        Ok(_) if control::is_off() => {
+            phase.store(STOPPED, Ordering::Relaxed);
+            return None;
+        }
         Ok(_) => {}
         Err(FAILED) if again() => {}
         Err(OPENING) => {
             // Another thread is at it, which takes a millisecond or two, once in the life of a process; on a busy machine it may
             // be put aside meanwhile. A bounded wait: never stand in the way for long.
-            let begun = std::time::Instant::now();
-            while PHASE.load(Ordering::Relaxed) == OPENING && begun.elapsed() < OPENING_TAKES {
-                std::thread::yield_now();
+            let begun = clock::monotonic_ns();
+            while phase.load(Ordering::Relaxed) == OPENING && clock::monotonic_ns().saturating_sub(begun) < OPENING_TAKES {
+                pause();
             }
             return current_or_lost();
         }
@@ -152,50 +192,45 @@ fn open() -> Option<&'static Log> {
             return current_or_lost();
         }
     }
-    let config = in_force();
-    match create(config) {
-        Ok(log) => {
-            log.lose(LOST.swap(0, Ordering::Relaxed));
-            publish(log);
-            PHASE.store(OPEN, Ordering::Release);
-            // Those that found none until just now: see `current_or_lost`.
-            fence(Ordering::SeqCst);
-            log.lose(LOST.swap(0, Ordering::Relaxed));
-            Some(log)
-        }
-        Err(reason) => {
-            PHASE.store(FAILED, Ordering::Relaxed);
-            LOST.fetch_add(1, Ordering::Relaxed);
-            notice::once(format_args!(
-                "not recording: {}: {reason}. The application runs on untraced until that has changed; set LOCKTRACE_DIR to a directory this process can write",
-                config.dir.display()
-            ));
-            None
-        }
+    match in_force() {
+        Ok(settings) => match create(settings) {
+            Ok(log) => {
+                log.lose(STATE.lost.swap(0, Ordering::Relaxed));
+                publish(log);
+                phase.store(OPEN, Ordering::Release);
+                // Those that found none until just now: see `current_or_lost`.
+                fence(Ordering::SeqCst);
+                log.lose(STATE.lost.swap(0, Ordering::Relaxed));
+                return Some(log);
+            }
+            Err(failure) => notice::not_recording(settings.dir, &failure),
+        },
+        Err(unusable) => notice::once(notice::Kind::Config, format_args!("not recording: {unusable}")),
     }
+    phase.store(FAILED, Ordering::Relaxed);
+    STATE.lost.fetch_add(1, Ordering::Relaxed);
+    None
 }
 
-/// What the recorder was told last.
-fn in_force() -> &'static Config {
-    // SAFETY: null, or leaked before it was published.
-    unsafe { CONFIG.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| fix(Config::default()))
-}
-
-/// Creates a log after this configuration.
-fn create(config: &Config) -> Result<&'static Log, String> {
+/// Creates a log after these settings.
+fn create(settings: &Settings) -> Result<&'static Log, Failure> {
+    state::own();
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
-    match std::panic::catch_unwind(|| Log::create(config, serial, FORKED.load(Ordering::Relaxed), logs().next())) {
-        Ok(Ok(log)) => Ok(Box::leak(Box::new(log))),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("internal error".to_owned()),
-    }
+    // The child of a process that was told: its connections may be in use here.
+    let forked = !STATE.told.load(Ordering::Relaxed);
+    let create = || Some(Log::create(settings, serial, forked));
+    guarded(create).unwrap_or(Err(Failure::new("internal error")))
 }
 
 /// Makes it the log of this process.
 fn publish(log: &'static Log) {
     let log = std::ptr::from_ref(log).cast_mut();
-    NEWEST.store(log, Ordering::Release);
-    CURRENT.store(log, Ordering::Release);
+    STATE.current.store(log, Ordering::Release);
+}
+
+/// Lets others run for a moment. A sleep, since that is what SQLite does; as a plain system call it is no cancellation point.
+fn pause() {
+    let _ = clock_nanosleep_relative(ClockId::Realtime, &Timespec { tv_sec: 0, tv_nsec: 50_000 });
 }
 
 /// Whether to try again to open a log that could not be opened: at every 1024th event. The disk was full or descriptors were short
@@ -203,19 +238,19 @@ fn publish(log: &'static Log) {
 fn again() -> bool {
     static SINCE: AtomicU32 = AtomicU32::new(0);
     SINCE.fetch_add(1, Ordering::Relaxed) % 1024 == 1023
-        && PHASE.compare_exchange(FAILED, OPENING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        && STATE.phase.compare_exchange(FAILED, OPENING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// The log, if it is open by now; otherwise the event is counted as lost.
 fn current_or_lost() -> Option<&'static Log> {
     let log = current();
     if log.is_none() {
-        LOST.fetch_add(1, Ordering::Relaxed);
+        STATE.lost.fetch_add(1, Ordering::Relaxed);
         // The log may be published between the look above and the count, after its opener has taken over what was counted. The
         // fences see to it that the opener then sees this one, or we see the log; whoever swaps first takes it over.
         fence(Ordering::SeqCst);
         if let Some(log) = current() {
-            log.lose(LOST.swap(0, Ordering::Relaxed));
+            log.lose(STATE.lost.swap(0, Ordering::Relaxed));
         }
     }
     log

@@ -1,311 +1,267 @@
 //! The names file: what the numbers in the records mean, one JSON object a line (the schema is in [`crate::format`]).
 //!
-//! Written once each and rarely, by one `write` call a line, so that they outlive the ring's wrapping and the process's end. All
-//! of it is bounded: past a cap a thing keeps its number and loses its name, and one `cap` line says so.
+//! A mapped file like the ring: a line goes through memory that is there already, so that naming costs no descriptor and no system call but
+//! the one that makes the next piece ready. A thread claims a place for its line, writes all of it but the first byte, and that byte last. So a
+//! place that begins with a NUL holds no line (yet): its writer is at it, or died. Lines survive the ring's wrapping and the process's end.
 
-use super::config::SqlPolicy;
-use super::disk;
-use super::json::Line;
-use super::process;
-use super::seen::{Insert, Seen};
+use super::failure::Failure;
+use super::line::{Length, Line, Sink};
+use super::mapped::{FIRST, Mapped};
 use crate::clock;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// Distinct SQL texts named in one log.
-pub const MAX_SQL: u32 = 8192;
-/// Distinct threads named in one log.
-pub const MAX_THREADS: u32 = 4096;
-/// Distinct databases named in one log.
-pub const MAX_FILES: usize = 4096;
-/// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
-pub const OUTSIDE_AT_ONCE: u32 = 256;
-/// See [`OUTSIDE_AT_ONCE`].
-pub const MAX_OUTSIDE: u32 = 4096;
-/// Bytes of a names file.
-pub const MAX_BYTES: u64 = 16 << 20;
+/// Bytes of a names file, most of which never get disk space.
+pub const MAX_BYTES: u64 = 4 << 20;
+/// Bytes that are made ready at a time.
+const STEP: u64 = 16 << 10;
+/// How long nothing is tried after a piece could not be made ready (in nanoseconds): a full disk stays full for a while.
+const PATIENCE: u64 = 100_000_000;
 
-/// One SQLite library, as its VFS was installed.
-#[derive(Debug)]
-pub struct Library {
-    /// Its number in this process, from 1.
-    pub number: u32,
-    /// `sqlite3_libversion()`.
-    pub sqlite: String,
-    /// `sqlite3_sourceid()`.
-    pub source_id: String,
-    /// Its compile-time options, where it can tell.
-    pub options: Option<Vec<String>>,
-    /// The name our VFS has there.
-    pub vfs: String,
-    /// The name of the VFS it wraps.
-    pub base: String,
-    /// The program itself installed it, in the SQLite that it links: a Rust program.
-    pub linked: bool,
-}
-
-#[derive(PartialEq, Eq, Debug)]
-struct FileKey {
-    lib: u32,
-    /// Device and inode, where `stat` tells.
-    identity: Option<(u64, u64)>,
-    /// Its path, too: a deleted database's inode soon belongs to another one.
-    path: Vec<u8>,
-}
+const FULL: Failure = Failure::new("the names file is full");
+const LATER: Failure = Failure::new("there was no room a moment ago");
+const UNSTABLE: Failure = Failure::new("what was to be named changed meanwhile");
 
 /// A names file being written.
 #[derive(Debug)]
-pub struct Names {
-    path: PathBuf,
-    identity: disk::Identity,
-    limit: u64,
-    bytes: AtomicU64,
-    /// The last write failed, perhaps half-way: the next line starts on a fresh one.
-    broken: AtomicBool,
-    /// Lines still to be dropped without a try, after a failure.
-    backoff: AtomicU32,
-    sql: Seen,
-    threads: AtomicU32,
-    outside: AtomicU32,
-    /// When this log began: nanoseconds of `CLOCK_MONOTONIC`.
-    born: u64,
-    files: Mutex<Vec<FileKey>>,
-    libraries: Mutex<Vec<u32>>,
+pub(super) struct Names {
+    file: Mapped,
+    /// Where the next line begins. Never above `ready`.
+    end: AtomicU64,
+    /// Bytes that take stores.
+    ready: AtomicU64,
+    /// Before this time (of `CLOCK_MONOTONIC`) nothing is made ready.
+    retry_at: AtomicU64,
+    /// A thread is making a piece ready by writing zeros, which two must not do at once.
+    preparing: AtomicBool,
 }
 
 impl Names {
-    /// Creates the file with its first line, which describes this process.
-    pub fn create(path: &Path, started_ns: u64, forked: bool, policy: SqlPolicy) -> io::Result<Names> {
-        let line = process::line(started_ns, forked, policy);
-        let seen = Seen::new()?;
-        let identity = disk::identity(&disk::create(path)?)?;
-        let names = Names {
-            path: path.to_owned(),
-            identity,
-            limit: MAX_BYTES.min(disk::size_limit()),
-            bytes: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
-            backoff: AtomicU32::new(0),
-            sql: seen,
-            threads: AtomicU32::new(0),
-            outside: AtomicU32::new(0),
-            born: clock::monotonic_ns(),
-            files: Mutex::new(Vec::new()),
-            libraries: Mutex::new(Vec::new()),
+    /// Names in this file, whose first page is ready and holds zeros.
+    pub fn new(file: Mapped) -> Names {
+        Names {
+            file,
+            end: AtomicU64::new(0),
+            ready: AtomicU64::new(FIRST as u64),
+            retry_at: AtomicU64::new(0),
+            preparing: AtomicBool::new(false),
+        }
+    }
+
+    /// The file, to be taken away. It must not be in use.
+    pub fn into_file(self) -> Mapped {
+        self.file
+    }
+
+    /// Lets it all go from memory; the contents stay in the file.
+    pub fn rest(&self) {
+        self.file.rest(0, self.file.len());
+    }
+
+    /// Whether another attempt after a failure is due.
+    pub fn may_retry(&self) -> bool {
+        clock::monotonic_ns() >= self.retry_at.load(Ordering::Relaxed)
+    }
+
+    /// Appends one line, which `build` fills in. It is called twice and must do the same both times.
+    pub fn write(&self, t: &str, build: &dyn Fn(&mut Line<'_>)) -> Result<(), Failure> {
+        let emit = |out: &mut dyn Sink| {
+            let mut line = Line::new(out, t);
+            build(&mut line);
+            line.finish();
         };
-        names.write(&line).inspect_err(|_| {
-            let _ = std::fs::remove_file(path);
-        })?;
-        Ok(names)
+        let mut length = Length::default();
+        emit(&mut length);
+        let at = self.claim(length.0 as u64)?;
+        // SAFETY: the range was claimed by this call alone, and `claim` gives out only what is ready.
+        let place = unsafe { std::slice::from_raw_parts_mut(self.file.base().as_ptr().add(at as usize), length.0) };
+        let mut place = Place { bytes: place, len: 0, first: 0 };
+        emit(&mut place);
+        place.finish()
     }
 
-    /// The file, to be read.
-    pub fn open(&self) -> io::Result<std::fs::File> {
-        disk::reopen(&self.path, self.identity)
-    }
-
-    /// Appends one line. After a failure, most of the next ones are dropped untried: a full disk stays full for a while.
-    fn write(&self, line: &str) -> io::Result<()> {
-        let backoff = self.backoff.load(Ordering::Relaxed);
-        if backoff > 0 {
-            self.backoff.store(backoff - 1, Ordering::Relaxed);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let before = self.bytes.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
-        if before + line.len() as u64 + 1 > self.limit {
-            self.bytes.store(self.limit, Ordering::Relaxed);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let result = if self.broken.load(Ordering::Relaxed) {
-            disk::append(&self.path, self.identity, format!("\n{line}").as_bytes())
-        } else {
-            disk::append(&self.path, self.identity, line.as_bytes())
-        };
-        self.broken.store(result.is_err(), Ordering::Relaxed);
-        if result.is_err() {
-            self.backoff.store(256, Ordering::Relaxed);
-        }
-        result
-    }
-
-    fn cap(&self, what: &str, limit: u64) -> io::Result<()> {
-        self.write(&Line::new("cap").str("what", what).number("limit", limit).finish())
-    }
-
-    /// Names a thread.
-    pub fn thread(&self, tid: u32, name: &[u8]) -> io::Result<()> {
-        match self.threads.fetch_add(1, Ordering::Relaxed) {
-            n if n < MAX_THREADS => self.write(&Line::new("thread").number("tid", tid).text("name", name).finish()),
-            n if n == MAX_THREADS => self.cap("thread", MAX_THREADS.into()),
-            _ => Ok(()),
+    /// So many bytes, all of them ready.
+    fn claim(&self, len: u64) -> Result<u64, Failure> {
+        let mut end = self.end.load(Ordering::Relaxed);
+        loop {
+            let to = end.checked_add(len).filter(|&to| to <= self.file.len() as u64).ok_or(FULL)?;
+            if to > self.ready.load(Ordering::Relaxed) {
+                self.prepare(to)?;
+            }
+            match self.end.compare_exchange_weak(end, to, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(end),
+                Err(now) => end = now,
+            }
         }
     }
 
-    /// Names a SQL text of this many bytes in all, if it is new to this log.
-    pub fn sql(&self, hash: u64, text: &[u8], len: usize) -> io::Result<()> {
-        match self.sql.insert(hash) {
-            Insert::Old | Insert::Full => Ok(()),
-            Insert::New(n) if n < MAX_SQL => {
-                let line = Line::new("sql").hex("sql", hash).text("text", text).number("len", len as u64).finish();
-                let result = self.write(&line);
-                if result.is_err() {
-                    self.sql.forget(hash);
+    /// Makes everything before this byte ready.
+    fn prepare(&self, to: u64) -> Result<(), Failure> {
+        let now = clock::monotonic_ns();
+        if now < self.retry_at.load(Ordering::Relaxed) {
+            return Err(LATER);
+        }
+        let alone = self.file.writes_zeros();
+        if alone && self.preparing.swap(true, Ordering::Acquire) {
+            return Err(LATER);
+        }
+        let ready = self.ready.load(Ordering::Relaxed);
+        let up = to.next_multiple_of(STEP).min(self.file.len() as u64);
+        let done = if up > ready { self.file.prepare(ready as usize, (up - ready) as usize) } else { Ok(()) };
+        match done {
+            Ok(()) => {
+                self.ready.fetch_max(up, Ordering::Relaxed);
+            }
+            Err(_) => self.retry_at.store(now.saturating_add(PATIENCE), Ordering::Relaxed),
+        }
+        if alone {
+            self.preparing.store(false, Ordering::Release);
+        }
+        done
+    }
+
+    /// Makes so many bytes ready, as far as that is possible.
+    #[cfg(feature = "preload")]
+    pub fn make_ready(&self, bytes: u64) {
+        let _ = self.prepare(bytes.min(self.file.len() as u64));
+    }
+
+    /// Copies what stands in the file from this byte on; gives the number of bytes. Other threads may be writing there: see the module.
+    pub fn copy(&self, from: u64, into: &mut [u8]) -> usize {
+        let end = self.end.load(Ordering::Relaxed);
+        let len = end.saturating_sub(from).min(into.len() as u64) as usize;
+        for (byte, at) in into.iter_mut().take(len).zip(from as usize..) {
+            // SAFETY: below `end`, and so inside the mapping and ready. What another thread is writing this very moment is read as it is.
+            *byte = unsafe { &*self.file.base().as_ptr().add(at).cast::<AtomicU8>() }.load(Ordering::Acquire);
+        }
+        len
+    }
+}
+
+/// A claimed place for one line.
+struct Place<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+    /// The line's first byte, which is written last.
+    first: u8,
+}
+
+impl Sink for Place<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if self.len == 0
+            && let Some((&first, rest)) = bytes.split_first()
+        {
+            (self.first, self.len, bytes) = (first, 1, rest);
+        }
+        let end = self.len.saturating_add(bytes.len());
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(bytes);
+        }
+        self.len = end;
+    }
+}
+
+impl Place<'_> {
+    /// Makes it a line. One that came out longer than its place stays none.
+    fn finish(self) -> Result<(), Failure> {
+        let short = self.bytes.len().checked_sub(self.len).ok_or(UNSTABLE);
+        let (first, last) = match (short, self.bytes) {
+            (Ok(short), [first, rest @ .., last]) => {
+                if short > 0 {
+                    let from = rest.len().saturating_sub(short);
+                    rest.get_mut(from..).unwrap_or_default().fill(b' ');
                 }
-                result
+                (Some(first), last)
             }
-            Insert::New(_) => self.cap("sql", MAX_SQL.into()),
-        }
-    }
-
-    /// The number of a database, naming it and its library when they are new to this log. 0 past the cap.
-    pub fn file(&self, library: &Library, path: &[u8]) -> (u32, io::Result<()>) {
-        let stat = disk::stat(path);
-        let key = FileKey { lib: library.number, identity: stat, path: path.to_vec() };
-        // Poisoned means that a thread panicked here before; the list itself is whole either way.
-        let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(index) = files.iter().position(|known| *known == key) {
-            return (index as u32 + 1, Ok(()));
-        }
-        let mut result = self.library(library);
-        if files.len() >= MAX_FILES {
-            if files.len() == MAX_FILES && files.try_reserve(1).is_ok() {
-                files.push(FileKey { lib: 0, identity: None, path: Vec::new() });
-                result = result.and(self.cap("file", MAX_FILES as u64));
-            }
-            return (0, result);
-        }
-        if let Err(error) = files.try_reserve(1) {
-            return (0, Err(io::Error::other(error)));
-        }
-        files.push(key);
-        let number = files.len() as u32;
-        drop(files);
-        let line = Line::new("file").number("file", number).number("lib", library.number).text("path", path);
-        let line = match stat {
-            Some((dev, ino)) => line.number("dev", dev).number("ino", ino),
-            None => line.null("dev").null("ino"),
+            (_, [.., last]) => (None, last),
+            (_, []) => return Err(UNSTABLE),
         };
-        let line = match disk::file_system(path) {
-            Some(name) => line.str("fs", &name),
-            None => line.null("fs"),
-        };
-        (number, result.and(self.write(&line.finish())))
-    }
-
-    /// The path of the database with this number.
-    pub fn database(&self, number: u32) -> Option<Vec<u8>> {
-        let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Some(files.get((number as usize).checked_sub(1)?)?.path.clone())
-    }
-
-    /// Notes that recording was stopped, or goes on.
-    pub fn recording(&self, on: bool, ticks: u64) -> io::Result<()> {
-        self.write(&Line::new("recording").bool("on", on).hex("ticks", ticks).finish())
-    }
-
-    /// Device and inode of the database with this number, where `stat` told them when it was named.
-    pub fn identity(&self, number: u32) -> Option<(u64, u64)> {
-        let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        files.get((number as usize).checked_sub(1)?)?.identity
-    }
-
-    /// Whether there is room for another answer of `/proc/locks` at this time. Past the cap nobody is asked any more, and one line says so.
-    pub fn has_room_outside(&self, now: u64) -> bool {
-        let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
-        self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
-    }
-
-    /// Keeps an answer of `/proc/locks`: a finished line.
-    pub fn outside(&self, line: &str) -> io::Result<()> {
-        match self.outside.fetch_add(1, Ordering::Relaxed) + 1 {
-            n if n < MAX_OUTSIDE => self.write(line),
-            n if n == MAX_OUTSIDE => self.write(line).and(self.cap("outside", MAX_OUTSIDE.into())),
-            _ => Ok(()),
-        }
-    }
-
-    fn library(&self, library: &Library) -> io::Result<()> {
-        let mut libraries = self.libraries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if libraries.contains(&library.number) {
-            return Ok(());
-        }
-        libraries.push(library.number);
-        drop(libraries);
-        let line = Line::new("library")
-            .number("lib", library.number)
-            .str("sqlite", &library.sqlite)
-            .str("source_id", &library.source_id)
-            .texts("options", library.options.as_deref())
-            .str("vfs", &library.vfs)
-            .str("base", &library.base)
-            .bool("linked", library.linked);
-        self.write(&line.finish())
+        *last = b'\n';
+        let Some(first) = first else { return Err(UNSTABLE) };
+        // SAFETY: a byte of our own place. Release: a reader that finds it finds the rest of the line.
+        unsafe { &*std::ptr::from_mut(first).cast::<AtomicU8>() }.store(self.first, Ordering::Release);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::surroundings::Surroundings;
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
+    use crate::sys::Path;
+    use std::cell::Cell;
 
-    #[test]
-    fn past_the_cap_there_is_one_line_and_then_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.names");
-        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
-        for tid in 0..MAX_THREADS + 10 {
-            names.thread(tid, b"t").unwrap();
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"thread""#)).count(), MAX_THREADS as usize);
-        assert_eq!(text.lines().filter(|line| line.contains(r#"{"t":"cap","what":"thread","limit":4096}"#)).count(), 1);
+    fn names(dir: &std::path::Path, len: usize, sealed: bool) -> Names {
+        let around = Surroundings { sealed, ..Surroundings::look().unwrap() };
+        let path = Path::new(&[dir.to_str().unwrap().as_bytes(), b"/x.names"]).unwrap();
+        Names::new(Mapped::create(&path, len, &around).unwrap())
     }
 
     #[test]
-    fn answers_of_the_kernel_are_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.names");
-        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
-        let after = |seconds: u64| names.born + seconds * 1_000_000_000;
-        for asked in 0..MAX_OUTSIDE {
-            assert_eq!(names.has_room_outside(after(0)), asked < OUTSIDE_AT_ONCE);
-            assert!(names.has_room_outside(after(u64::from(MAX_OUTSIDE))));
-            names.outside("{}\n").unwrap();
+    fn lines_of_many_threads_stay_whole() {
+        for sealed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let names = names(dir.path(), 1 << 20, sealed);
+            let write = |thread: u32| {
+                let mut written = 0;
+                while written < 1000 {
+                    // A thread that finds another one making room is told to come back.
+                    written += u32::from(
+                        names
+                            .write("x", &|line| {
+                                line.number("thread", thread).number("n", written);
+                            })
+                            .is_ok(),
+                    );
+                }
+            };
+            std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || write(thread)))));
+            let bytes = std::fs::read(dir.path().join("x.names")).unwrap();
+            let end = bytes.iter().position(|&byte| byte == 0).unwrap();
+            assert!(bytes[end..].iter().all(|&byte| byte == 0));
+            let mut lines: Vec<&[u8]> = bytes[..end].split_inclusive(|&byte| byte == b'\n').collect();
+            assert_eq!(lines.len(), 4000);
+            assert!(lines.iter().all(|line| line.starts_with(b"{\"t\":\"x\",") && line.ends_with(b"}\n")));
+            lines.sort_unstable();
+            lines.dedup();
+            assert_eq!(lines.len(), 4000);
+            let mut copy = vec![0; end + 10];
+            assert_eq!(names.copy(0, &mut copy), end);
+            assert_eq!(&copy[..end], &bytes[..end]);
         }
-        assert!(!names.has_room_outside(after(1 << 30)));
-        names.outside("{}\n").unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().filter(|line| *line == "{}").count(), MAX_OUTSIDE as usize);
-        assert_eq!(text.lines().filter(|line| line.contains(r#"{"t":"cap","what":"outside","limit":4096}"#)).count(), 1);
     }
 
     #[test]
-    fn a_database_is_named_once_a_library() {
+    fn a_line_that_changes_between_its_passes_is_padded_or_none() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, db) = (dir.path().join("x.names"), dir.path().join("app.db"));
-        std::fs::write(&db, "").unwrap();
-        let names = Names::create(&path, 0, false, SqlPolicy::Text).unwrap();
-        let library = |number| Library {
-            number,
-            sqlite: "3.0.0".into(),
-            source_id: String::new(),
-            options: None,
-            vfs: "locktrace".into(),
-            base: "unix".into(),
-            linked: false,
+        let names = names(dir.path(), 1 << 16, false);
+        let changing = |texts: [&'static str; 2]| {
+            let pass = Cell::new(0);
+            names.write("x", &|line| {
+                line.str("text", texts[pass.replace(1)]);
+            })
         };
-        let bytes = db.as_os_str().as_bytes();
-        assert_eq!(names.file(&library(1), bytes).0, 1);
-        assert_eq!(names.file(&library(1), bytes).0, 1);
-        assert_eq!(names.file(&library(2), bytes).0, 2);
-        // Replaced under the same name: another database.
-        std::fs::write(dir.path().join("new"), "").unwrap();
-        std::fs::rename(dir.path().join("new"), &db).unwrap();
-        assert_eq!(names.file(&library(1), bytes).0, 3);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"library""#)).count(), 2);
-        assert_eq!(text.lines().filter(|line| line.contains(r#""t":"file""#)).count(), 3);
+        changing(["long", "s"]).unwrap();
+        assert_eq!(changing(["s", "long"]), Err(UNSTABLE));
+        changing(["last", "last"]).unwrap();
+        let bytes = std::fs::read(dir.path().join("x.names")).unwrap();
+        let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+        assert_eq!(lines[0], b"{\"t\":\"x\",\"text\":\"s\"}   ");
+        assert_eq!(lines[1][0], 0, "not a line");
+        assert_eq!(lines[2], b"{\"t\":\"x\",\"text\":\"last\"}");
+    }
+
+    #[test]
+    fn a_full_file_takes_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = names(dir.path(), 4096, false);
+        let write = || {
+            names.write("x", &|line| {
+                line.str("text", "0123456789");
+            })
+        };
+        let written = (0..1000).take_while(|_| write().is_ok()).count();
+        assert!((100..200).contains(&written), "{written}");
+        assert_eq!(write(), Err(FULL));
     }
 }

@@ -1,28 +1,168 @@
-//! The one line on stderr that says recording failed. There is never a second one, nor any other output; and where stderr would
-//! not take it at once, there is none.
+//! Notes for the user: why nothing is recorded, or not everything. Never on a descriptor of the program's, not even standard error: in a daemon
+//! that may be its data file.
+//!
+//! A note is one line of JSON, appended to the file that `LOCKTRACE_NOTES` names (`locktrace run` sets it and shows the notes at the end) or,
+//! without that, to `notes` in the trace directory:
+//!
+//! `{"t":"note","pid":1,"exe":"/usr/bin/x","kind":"lost","module":"","why":"…"}`
 
+use super::failure::Failure;
+use super::line::{Fixed, Line, Sink};
+use super::surroundings::{self, Surroundings};
+use crate::memory::{Mapping, keep_c_str};
+use crate::sys::{self, Fd, Path};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use std::ffi::{CStr, c_char};
 use std::fmt;
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-static GIVEN: AtomicBool = AtomicBool::new(false);
+/// What a note is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// There is no log.
+    NotRecording,
+    /// Records or names are being lost.
+    Lost,
+    /// A variable could not be understood.
+    Config,
+    /// A SQLite was reached, and opened no database.
+    Covered,
+    /// The process is not to be recorded.
+    Excluded,
+    /// A SQLite is left alone.
+    NotCovered,
+    /// A SQLite was reached, and its databases were in memory only.
+    Memory,
+}
 
-/// Says on stderr, once in the life of this process and its forked children, what recording failed on.
+impl Kind {
+    /// The word for it in a note.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::NotRecording => "not-recording",
+            Kind::Lost => "lost",
+            Kind::Config => "config",
+            Kind::Covered => "covered",
+            Kind::Excluded => "excluded",
+            Kind::NotCovered => "not-covered",
+            Kind::Memory => "memory",
+        }
+    }
+}
+
+/// The longest note, in bytes.
+const MOST: usize = 4096;
+/// Bytes of a reason.
+const WHY: usize = 1000;
+
+/// Which kinds [`once`] has noted in this process, or the one it was forked from.
+static GIVEN: AtomicU32 = AtomicU32::new(0);
+/// What `LOCKTRACE_NOTES` names; null: nothing.
+static NOTES: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Remembers what `LOCKTRACE_NOTES` names. Called while the program starts, when no other thread changes the environment.
+pub(super) fn prepare() {
+    if NOTES.load(Ordering::Acquire).is_null()
+        && let Some(path) = super::config::variable(c"LOCKTRACE_NOTES").and_then(keep_c_str)
+    {
+        NOTES.store(path.as_ptr().cast_mut(), Ordering::Release);
+    }
+}
+
+/// Notes this, once a kind in the life of this process and its children.
 #[cold]
 #[inline(never)]
-pub fn once(message: fmt::Arguments<'_>) {
-    if GIVEN.swap(true, Ordering::Relaxed) {
-        return;
+pub fn once(kind: Kind, why: fmt::Arguments<'_>) {
+    let bit = 1 << kind as u32;
+    if GIVEN.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        note(kind, b"", why);
     }
-    let line = format!("locktrace: {message}\n");
-    // Nobody may be reading: a write to a full pipe would stop the application, and one to a closed pipe raise SIGPIPE.
-    let mut poll = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one pollfd of ours; no time to wait.
-    if unsafe { libc::poll(&raw mut poll, 1, 0) } != 1 || poll.revents != libc::POLLOUT {
-        return;
+}
+
+/// Notes this about a module.
+#[cold]
+#[inline(never)]
+pub fn note(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) {
+    // Where it cannot be written there is nobody to be told.
+    let _ = write(kind, module, why);
+}
+
+struct Text<'a>(Fixed<'a>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.put(text.as_bytes());
+        Ok(())
     }
-    // Straight to the descriptor, in one write: no lock of the standard library's is taken, and a failure is nobody's business.
-    // SAFETY: `ManuallyDrop` keeps descriptor 2 open; File only borrows the number.
-    let mut stderr = std::mem::ManuallyDrop::new(unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(2) });
-    let _ = stderr.write(line.as_bytes());
+}
+
+fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
+    let mut memory = Mapping::new(32 << 10)?;
+    let (words, rest) = memory.bytes().split_at_mut_checked(WHY)?;
+    let (exe, rest) = rest.split_at_mut_checked(1024)?;
+    let mut words = Text(Fixed::new(words));
+    let _ = fmt::Write::write_fmt(&mut words, why);
+    let exe =
+        if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe).map(|exe| &*exe) }.unwrap_or_default();
+    let module = module.get(..1024).unwrap_or(module);
+    let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
+        let pid = super::pid();
+        let mut line = Line::new(out, "note");
+        line.number("pid", pid).text("exe", exe).str("kind", kind.name()).text("module", module);
+        line.text("why", words.0.bytes()).finish();
+    };
+    let mut out = Fixed::new(rest);
+    line(exe, module, &mut out);
+    // Paths full of odd bytes are long in JSON.
+    if out.bytes().len() <= MOST {
+        append(out.bytes())
+    } else {
+        let mut short = Mapping::new(8 << 10)?;
+        let mut out = Fixed::new(short.bytes());
+        line(b"", b"", &mut out);
+        if out.bytes().len() <= MOST { append(out.bytes()) } else { None }
+    }
+}
+
+fn append(line: &[u8]) -> Option<()> {
+    let named = NOTES.load(Ordering::Acquire);
+    if !named.is_null() {
+        // SAFETY: `prepare` keeps it for the life of the process, NUL-terminated.
+        return append_to(unsafe { CStr::from_ptr(named) }, OFlags::empty(), line);
+    }
+    let path = Path::new(&[super::settings()?.dir, b"/notes"])?;
+    append_to(path.as_c_str(), OFlags::CREATE, line)
+}
+
+fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
+    // Not blocking: in its place there may be a pipe.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = Fd::from(rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?);
+    let stat = rustix::fs::lstat(path).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    // Past the limit a write does not fail but kills.
+    let around = Surroundings::look()?;
+    if (stat.st_size as u64).checked_add(line.len() as u64)? > around.file_size {
+        return None;
+    }
+    rustix::io::write(&file, line).ok().map(|_| ())
+}
+
+/// Notes once that nothing is recorded into this directory, and why.
+pub(super) fn not_recording(dir: &[u8], why: &Failure) {
+    once(Kind::NotRecording, format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)));
+}
+
+/// Bytes for a reader: as they are where they are text.
+pub(super) struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => f.write_str(text),
+            Err(_) => write!(f, "{}", self.0.escape_ascii()),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! An observer: what a Rust program in this process hears of each record, on the thread that wrote it.
 //!
-//! In comes every record that reached a log, with its number; out goes one call of the function that is set, if one is. Who sets it:
-//! `sqlite_locktrace`'s subscriptions and its `tracing` bridge. Where none is set the price is one relaxed load a record.
+//! Every record that reached a log, with its number, is one call of the function that is set, if one is. `sqlite_locktrace`'s subscriptions and
+//! its `tracing` bridge set it. Where none is set the price is one relaxed load a record.
 //!
 //! What the observer may do is bounded here, because it runs inside a call that SQLite made and is waiting for:
 //!
@@ -11,10 +11,11 @@
 //! * `errno`, and what the recorder remembers of the thread, are as they were when it returns.
 //! * In the child of a `fork` no observer is set. The threads it worked with are gone, and locks it needs may be held for ever.
 
+use super::state::STATE;
 use super::{Errno, Log, guarded, thread};
 use crate::format::record::Record;
 use std::fmt;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A record, as its observer sees it.
 #[derive(Clone, Copy, Debug)]
@@ -45,27 +46,19 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// The observer of this process, or null.
-static OBSERVER: AtomicPtr<Observer> = AtomicPtr::new(std::ptr::null_mut());
-
 /// Sets the observer of this process, in place of any that is set; `None`: there is none from now on. A thread that is writing a
 /// record at this moment may call the former one once more.
 pub fn observe(observer: Option<&'static Observer>) {
     let observer = observer.map_or(std::ptr::null_mut(), |observer| std::ptr::from_ref(observer).cast_mut());
     // Release: whoever finds the pointer finds what it points to.
-    OBSERVER.store(observer, Ordering::Release);
-}
-
-/// In the child of a `fork`: nobody observes.
-pub(super) fn forget() {
-    OBSERVER.store(std::ptr::null_mut(), Ordering::Relaxed);
+    STATE.observer.store(observer, Ordering::Release);
 }
 
 /// Tells the observer of a record that was just written, if there is one.
 #[inline(always)]
 pub(super) fn tell(log: &'static Log, words: &[u64; 7], number: u64) {
     // Relaxed: this decides only whether to look.
-    if !OBSERVER.load(Ordering::Relaxed).is_null() {
+    if !STATE.observer.load(Ordering::Relaxed).is_null() {
         tell_it(log, words, number);
     }
 }
@@ -74,7 +67,7 @@ pub(super) fn tell(log: &'static Log, words: &[u64; 7], number: u64) {
 #[inline(never)]
 fn tell_it(log: &'static Log, words: &[u64; 7], number: u64) {
     // Acquire: pairs with the Release in `observe`.
-    let observer = OBSERVER.load(Ordering::Acquire);
+    let observer = STATE.observer.load(Ordering::Acquire);
     // SAFETY: null, or a reference that lives for ever.
     let Some(observer) = (unsafe { observer.as_ref() }) else { return };
     let _errno = Errno::save();

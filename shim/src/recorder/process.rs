@@ -1,74 +1,178 @@
 //! The first line of a names file: what this process is.
 //!
-//! Nothing comes in but what the system says of this process; out goes one JSON object. Called by [`super::names`] when a log is made.
+//! Everything comes from `/proc/self` and goes into memory of the caller's: no heap. Where a filter of system calls is in force, one that it
+//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is not named.
+#![deny(unsafe_code)]
 
 use super::config::SqlPolicy;
-use super::json::Line;
+use super::line::Line;
+use super::surroundings;
 use crate::format::VERSION;
-use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use crate::sys;
 
 /// Bytes of `/proc/self/maps` that are looked at.
-const MAPS: u64 = 1 << 20;
+const MAPS: usize = 1 << 20;
+/// Bytes of a command line. It can be megabytes long; its beginning shows which program it is.
+const CMDLINE: usize = 128 << 10;
+/// Bytes of `/proc/thread-self/status`: one of its lines names every group of the user.
+const STATUS: usize = 96 << 10;
+/// Bytes of a path, and the kernel gives none longer (`PATH_MAX`).
+const PATH: usize = 4096;
+/// Bytes of the host's name; the kernel allows 64.
+const HOST: usize = 256;
+/// The scratch memory that holds all of it.
+pub(super) const SCRATCH: usize = MAPS + CMDLINE + STATUS + 2 * PATH + HOST;
+
+/// Arguments that are named.
+const ARGUMENTS: usize = 64;
 /// Modules that are named.
 const MODULES: usize = 64;
+/// Bytes of an argument or of a module's path that are named.
+const LONGEST: usize = 1024;
 /// Parts of the file names of modules that tell what a process is: SQLite's own libraries and drivers, and the languages'.
 const TELLING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
 /// The directory of compiled parts that tell it, whatever they are called.
 const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 
-pub(super) fn line(started_ns: u64, forked: bool, policy: SqlPolicy) -> String {
-    let path = |link: &str| std::fs::read_link(link).unwrap_or_default();
-    let cmdline = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-    let mut argv: Vec<&[u8]> = cmdline.split(|&byte| byte == 0).collect();
-    argv.pop_if(|last| last.is_empty());
-    // A command line can be megabytes long; its beginning says who it is. And it can hold statements (`sqlite3 app.db "UPDATE …"`):
-    // where no text of theirs is to be kept, only the program's name is.
-    argv.truncate(if policy == SqlPolicy::Text { 64 } else { 1 });
-    let argv: Vec<&[u8]> = argv.into_iter().map(|arg| arg.get(..1024).unwrap_or(arg)).collect();
-    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
-    // SAFETY: getppid and getuid have no preconditions.
-    let (ppid, uid) = unsafe { (libc::getppid(), libc::getuid()) };
-    Line::new("process")
-        .number("v", VERSION)
-        .number("pid", std::process::id())
-        .number("ppid", ppid)
-        .text("exe", path("/proc/self/exe").as_os_str().as_bytes())
-        .texts("argv", Some(&argv))
-        .texts("modules", modules().as_deref())
-        .text("cwd", path("/proc/self/cwd").as_os_str().as_bytes())
-        .text("host", host.trim_ascii_end())
-        .number("uid", uid)
-        .hex("started", started_ns)
-        .bool("forked", forked)
-        .str("policy", policy.name())
-        .finish()
+/// What `/proc/self` says of this process, in memory of the caller's.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    exe: &'a [u8],
+    cwd: Option<&'a [u8]>,
+    cmdline: &'a [u8],
+    host: &'a [u8],
+    pid: u32,
+    ppid: Option<u32>,
+    uid: Option<u32>,
+    modules: Option<Modules<'a>>,
 }
 
-/// The files of telling names whose code is mapped into this process, each once; `None` where the system does not say.
+/// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
+pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
+    let (exe, rest) = part(scratch, PATH);
+    let (cwd, rest) = part(rest, PATH);
+    let (host, rest) = part(rest, HOST);
+    let (status, rest) = part(rest, STATUS);
+    let (cmdline, maps) = part(rest, CMDLINE);
+    // The filter is a thread's: that of the one that will write.
+    let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
+    let number = |key| field(status, key).and_then(number);
+    let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
+    let (exe, cwd) = match surroundings::sealed() {
+        true => (maps.and_then(|maps| code(maps).next()), None),
+        false => (sys::read_link(c"/proc/self/exe", exe), sys::read_link(c"/proc/self/cwd", cwd)),
+    };
+    Facts {
+        exe: exe.unwrap_or_default(),
+        cwd,
+        cmdline: sys::read_file(c"/proc/self/cmdline", cmdline).unwrap_or_default(),
+        host: sys::read_file(c"/proc/sys/kernel/hostname", host).unwrap_or_default().trim_ascii_end(),
+        pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
+        ppid: number(b"PPid:"),
+        uid: number(b"Uid:"),
+        modules: maps.map(telling),
+    }
+}
+
+/// The first bytes of this memory, as many of them as there are, and what is left.
+fn part(memory: &mut [u8], len: usize) -> (&mut [u8], &mut [u8]) {
+    let len = len.min(memory.len());
+    memory.split_at_mut(len)
+}
+
+/// What follows this key at the beginning of a line.
+fn field<'a>(status: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key))
+}
+
+/// The first number in a field: of the user ids, the real one.
+fn number(field: &[u8]) -> Option<u32> {
+    let word = field.split(|&byte| byte == b'\t' || byte == b' ').find(|word| !word.is_empty())?;
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+impl Facts<'_> {
+    /// Adds everything to a line of the kind `process`. Twice the same.
+    pub(super) fn write(&self, line: &mut Line<'_>, started_ns: u64, forked: bool, policy: SqlPolicy) {
+        let optional = |line: &mut Line<'_>, key: &str, value: Option<u32>| {
+            match value {
+                Some(value) => line.number(key, value),
+                None => line.null(key),
+            };
+        };
+        line.number("v", VERSION).number("pid", self.pid);
+        optional(line, "ppid", self.ppid);
+        // A command line can hold statements (`sqlite3 app.db "UPDATE …"`): where no text of theirs is to be kept, only the program's
+        // name is.
+        let most = if policy == SqlPolicy::Text { ARGUMENTS } else { 1 };
+        line.text("exe", self.exe).texts("argv", arguments(self.cmdline).take(most));
+        match &self.modules {
+            Some(modules) => line.texts("modules", modules.iter()),
+            None => line.null("modules"),
+        };
+        match self.cwd {
+            Some(cwd) => line.text("cwd", cwd),
+            None => line.null("cwd"),
+        };
+        line.text("host", self.host);
+        optional(line, "uid", self.uid);
+        line.hex("started", started_ns).bool("forked", forked).str("policy", policy.name());
+    }
+}
+
+/// The arguments of a command line as the kernel gives it, each cut at [`LONGEST`] bytes.
+fn arguments(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let all = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|&byte| byte == 0);
+    all.take(if cmdline.is_empty() { 0 } else { usize::MAX }).map(beginning)
+}
+
+fn beginning(bytes: &[u8]) -> &[u8] {
+    bytes.get(..LONGEST).unwrap_or(bytes)
+}
+
+/// The files of telling names whose code is mapped into this process, each once.
 ///
 /// What an interpreter has loaded is the one proof of the framework or driver it runs; see the reader's `report::host`.
-fn modules() -> Option<Vec<Vec<u8>>> {
-    let mut maps = Vec::new();
-    std::fs::File::open("/proc/self/maps").ok()?.take(MAPS).read_to_end(&mut maps).ok()?;
-    Some(telling(&maps))
+#[derive(Debug)]
+struct Modules<'a> {
+    paths: [&'a [u8]; MODULES],
+    len: usize,
 }
 
-fn telling(maps: &[u8]) -> Vec<Vec<u8>> {
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    for line in maps.split(|&byte| byte == b'\n') {
-        // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
-        let Some(slash) = line.iter().position(|&byte| byte == b'/') else { continue };
-        let (numbers, path) = line.split_at(slash);
-        // A process can have thousands of mappings, and few of them are code.
-        if !numbers.split(|&byte| byte == b' ').nth(1).is_some_and(|rights| rights.contains(&b'x')) {
-            continue;
+impl<'a> Modules<'a> {
+    fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.paths.iter().take(self.len).copied()
+    }
+
+    /// Adds a path that is not there yet, if there is room.
+    fn add(&mut self, path: &'a [u8]) {
+        if self.iter().all(|known| known != path)
+            && let Some(place) = self.paths.get_mut(self.len)
+        {
+            *place = path;
+            self.len += 1;
         }
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path).to_ascii_lowercase();
-        let has = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|window| window == part);
-        let tells = has(path, TELLING_DIRECTORY) || TELLING.iter().any(|part| has(&name, part));
-        if tells && found.len() < MODULES && found.iter().all(|known| known != path) {
-            found.push(path.get(..1024).unwrap_or(path).to_vec());
+    }
+}
+
+/// The files whose code is mapped, the program's first; one for each mapping.
+fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
+    maps.split(|&byte| byte == b'\n').filter_map(|line| {
+        // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
+        let (numbers, path) = line.split_at_checked(line.iter().position(|&byte| byte == b'/')?)?;
+        // A process can have thousands of mappings, and few of them are code.
+        numbers.split(|&byte| byte == b' ').nth(1)?.contains(&b'x').then_some(path)
+    })
+}
+
+fn telling(maps: &[u8]) -> Modules<'_> {
+    let mut found = Modules { paths: [&[]; MODULES], len: 0 };
+    for path in code(maps) {
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        let has = |part: &&[u8]| name.windows(part.len().max(1)).any(|window| window.eq_ignore_ascii_case(part));
+        let directory = path.windows(TELLING_DIRECTORY.len()).any(|window| window == TELLING_DIRECTORY);
+        if directory || TELLING.iter().any(has) {
+            found.add(beginning(path));
         }
     }
     found
@@ -76,7 +180,10 @@ fn telling(maps: &[u8]) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::{Fixed, Length, Sink};
     use super::*;
+    use crate::memory::Mapping;
+    use crate::recorder::heap::unnoticed;
 
     #[test]
     fn what_tells_is_named_once() {
@@ -93,7 +200,104 @@ mod tests {
         let found: Vec<String> = telling(maps).iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
         assert_eq!(found, ["/usr/lib/libSQLite3.so.0", "/v/site-packages/sqlalchemy/cyextension/util.cpython-311.so"]);
         let many: Vec<u8> = (0..100).flat_map(|n| format!("0-1 r-xp 0 0:0 1 /lib/sqlite{n}.so\n").into_bytes()).collect();
-        assert_eq!(telling(&many).len(), MODULES);
-        assert!(modules().is_some());
+        assert_eq!(telling(&many).iter().count(), MODULES);
+    }
+
+    #[test]
+    fn arguments_end_with_a_nul() {
+        let of = |line: &'static [u8]| arguments(line).collect::<Vec<_>>();
+        assert_eq!(of(b""), [b""; 0]);
+        assert_eq!(of(b"\0"), [b""]);
+        assert_eq!(of(b"a\0b c\0\0"), [&b"a"[..], b"b c", b""]);
+        assert_eq!(of(b"title without an end"), [b"title without an end"]);
+    }
+
+    #[test]
+    fn fields_are_lines() {
+        let status = b"Name:\tUid: 7\nPPid:\t12\nUid:\t1000\t0\t0\t0\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        let of = |key: &[u8]| field(status, key).and_then(number);
+        assert_eq!([of(b"PPid:"), of(b"Uid:"), of(b"Seccomp:"), of(b"Gid:")], [Some(12), Some(1000), Some(2), None]);
+    }
+
+    /// The line, counted and then filled.
+    fn line(facts: &Facts<'_>, policy: SqlPolicy) -> String {
+        let build = |out: &mut dyn Sink| {
+            let mut line = Line::new(out, "process");
+            facts.write(&mut line, 0xabc, true, policy);
+            line.finish();
+        };
+        let mut length = Length::default();
+        build(&mut length);
+        let mut memory = vec![0; length.0 + 1];
+        let mut fixed = Fixed::new(&mut memory);
+        unnoticed(|| build(&mut fixed));
+        assert_eq!(fixed.bytes().len(), length.0);
+        String::from_utf8(fixed.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn this_process_is_described() {
+        let mut scratch = Mapping::new(SCRATCH).unwrap();
+        let mut facts = None;
+        unnoticed(|| facts = Some(read(scratch.bytes())));
+        let facts = facts.unwrap();
+        let text = line(&facts, SqlPolicy::Text);
+        let ids = format!(r#""v":1,"pid":{},"ppid":{},"exe":""#, std::process::id(), std::os::unix::process::parent_id());
+        assert!(text.starts_with(&format!(r#"{{"t":"process",{ids}"#)), "{text}");
+        let exe = std::env::current_exe().unwrap();
+        let argv: Vec<String> = std::env::args().map(|arg| format!("{arg:?}")).collect();
+        assert!(text.contains(&format!(r#""exe":"{}","argv":[{}],"modules":["#, exe.display(), argv.join(","))), "{text}");
+        let cwd = std::env::current_dir().unwrap();
+        let end =
+            format!(r#""uid":{},"started":"0000000000000abc","forked":true,"policy":"text"}}"#, rustix::process::getuid().as_raw());
+        assert!(text.contains(&format!(r#","cwd":"{}","host":""#, cwd.display())) && text.ends_with(&format!("{end}\n")), "{text}");
+        assert!(line(&facts, SqlPolicy::Hash).contains(&format!(r#""argv":[{}],"#, argv[0])));
+    }
+
+    /// In a process of its own, whose filter ends it at `readlinkat`; that one needs no privilege.
+    #[test]
+    #[allow(unsafe_code)]
+    fn under_a_filter_of_system_calls_no_links_are_read() {
+        const CHILD: &str = "LOCKTRACE_TEST_FILTER";
+        if std::env::var_os(CHILD).is_none() {
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            let name = "recorder::process::tests::under_a_filter_of_system_calls_no_links_are_read";
+            let output = command.args(["--exact", name, "--test-threads=1"]).env(CHILD, "1").output().unwrap();
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && out.contains("1 passed"), "{}: {out}", output.status);
+            return;
+        }
+        let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_readlinkat as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        let exe = std::env::current_exe().unwrap();
+        // SAFETY: the program is whole and lives until the call returns; it changes this thread alone.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
+        let mut scratch = Mapping::new(SCRATCH).unwrap();
+        // Of this thread: the filter is on no other.
+        let facts = read(scratch.bytes());
+        assert_eq!((facts.exe, facts.cwd), (std::os::unix::ffi::OsStrExt::as_bytes(exe.as_os_str()), None));
+        assert!(line(&facts, SqlPolicy::Text).contains(r#""cwd":null,"#));
+    }
+
+    #[test]
+    fn little_memory_leaves_out_what_needs_most() {
+        for len in [0, 1, 100, PATH, 10_000, 200_000, SCRATCH - 1] {
+            let mut scratch = vec![0; len];
+            let facts = read(&mut scratch);
+            assert!(facts.modules.is_none(), "{len}");
+            // Nobody knows of a filter then.
+            assert!(facts.ppid.is_some() || (facts.exe.is_empty() && facts.cwd.is_none()), "{len}");
+            assert_eq!(facts.ppid.is_some(), len >= 10_000, "{len}");
+            assert!(line(&facts, SqlPolicy::Text).contains(r#""modules":null"#));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What the recorder remembers of the calling thread: its number, and the connection it last worked on.
 //!
 //! Plain cells without destructors, so that they cost one address computation and work in every phase of a thread's life.
-#![forbid(unsafe_code)]
 
+use super::own_thread;
 use crate::event::Flags;
 use std::cell::Cell;
 use std::ffi::c_char;
@@ -35,51 +35,48 @@ struct Thread {
 
 const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
 
-thread_local! {
-    static THREAD: Thread = const {
-        Thread {
-            tid: Cell::new(0),
-            named_in: Cell::new(0),
-            worked_on: Cell::new(NOBODY),
-            refused_on: Cell::new(NOBODY),
-            observing: Cell::new(0),
-            inside: Cell::new(std::ptr::null()),
-        }
-    };
+const _: () = assert!(size_of::<Thread>() <= own_thread::SIZE && align_of::<Thread>() <= 64);
+
+/// This thread's.
+#[inline(always)]
+fn this() -> &'static Thread {
+    // SAFETY: the bytes are this thread's alone, large and aligned enough, and there as long as the thread runs; the reference is not given to
+    // another thread (it is not `Send`) nor kept. All zeros is a `Thread`: numbers of 0, no flags, a null pointer.
+    unsafe { &*own_thread::place().cast::<Thread>() }
 }
 
 /// The OS thread id, if this thread is already named in log number `log`; otherwise [`None`], and [`set_tid`] is due.
 #[inline(always)]
 pub fn tid(log: u32) -> Option<u32> {
-    THREAD.with(|t| (t.named_in.get() == log).then(|| t.tid.get()))
+    let t = this();
+    (t.named_in.get() == log).then(|| t.tid.get())
 }
 
 /// Remembers this thread's id for log number `log`.
 pub fn set_tid(tid: u32, log: u32) {
-    THREAD.with(|t| {
-        t.tid.set(tid);
-        t.named_in.set(log);
-    });
+    let t = this();
+    t.tid.set(tid);
+    t.named_in.set(log);
 }
 
 /// Remembers the connection this thread works on, for an `xDelete` that follows.
 pub fn work_on(last: Last) {
-    THREAD.with(|t| t.worked_on.set(last));
+    this().worked_on.set(last);
 }
 
 /// The connection this thread worked on last.
 pub fn worked_on() -> Last {
-    THREAD.with(|t| t.worked_on.get())
+    this().worked_on.get()
 }
 
 /// Remembers the connection this thread was refused a lock on, for an `xSleep` that follows.
 pub fn refused_on(last: Last) {
-    THREAD.with(|t| t.refused_on.set(last));
+    this().refused_on.set(last);
 }
 
 /// The connection this thread was refused a lock on, once: it sleeps right after the refusal, and a later sleep is another matter.
 pub fn take_refused() -> Last {
-    THREAD.with(|t| t.refused_on.replace(NOBODY))
+    this().refused_on.replace(NOBODY)
 }
 
 /// While it lives this thread is inside an observer. What it works on there is forgotten again when it is dropped: SQLite goes on
@@ -94,12 +91,11 @@ pub struct Aside {
 impl Aside {
     /// Steps aside; `None` for a thread that did so twice already.
     pub fn step() -> Option<Aside> {
-        THREAD.with(|t| {
-            let depth = t.observing.get();
-            (depth < 2).then(|| {
-                t.observing.set(depth + 1);
-                Aside { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
-            })
+        let t = this();
+        let depth = t.observing.get();
+        (depth < 2).then(|| {
+            t.observing.set(depth + 1);
+            Aside { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
         })
     }
 
@@ -111,11 +107,10 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        THREAD.with(|t| {
-            t.observing.set(self.depth);
-            t.worked_on.set(self.worked_on);
-            t.refused_on.set(self.refused_on);
-        });
+        let t = this();
+        t.observing.set(self.depth);
+        t.worked_on.set(self.worked_on);
+        t.refused_on.set(self.refused_on);
     }
 }
 
@@ -123,11 +118,11 @@ impl Drop for Aside {
 /// here looks at what it points to.
 #[inline(always)]
 pub fn go_inside(of: *const c_char) -> *const c_char {
-    THREAD.with(|t| t.inside.replace(of))
+    this().inside.replace(of)
 }
 
 /// The file that the call is about which this thread is inside of; null where it is in none.
 #[inline(always)]
 pub fn inside() -> *const c_char {
-    THREAD.with(|t| t.inside.get())
+    this().inside.get()
 }

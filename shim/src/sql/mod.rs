@@ -1,28 +1,36 @@
 //! What this process's recorder shows to SQL once the extension is loaded: `locktrace_locks`, `locktrace_events`, `locktrace_status`.
 //!
-//! In come connections: the one that loads the extension, and through `sqlite3_auto_extension` every later one of the same SQLite
-//! library. Out go three eponymous virtual tables on each; their rows are copies of [`crate::vfs::live`] and [`crate::recorder`]. Only
-//! the extension registers them: a program that was not told of us (`locktrace run`) has no new tables, and one that links the
-//! crate asks in Rust.
+//! Three eponymous virtual tables, on the connection that loads the extension and, through `sqlite3_auto_extension`, on every later one of the
+//! same SQLite library. Their rows are copies of [`crate::vfs::live`] and [`crate::recorder`]. Only the extension registers them: a program
+//! that was not told of us (`locktrace run`) has no new tables, and one that links the crate asks in Rust.
 //!
 //! Reading them takes no lock of ours that a transition could wait for, and calls nothing of SQLite's on another connection. SQLite
 //! itself begins a read transaction on the database `main` of the connection that asks, as for every table-valued function; so a
 //! connection on `:memory:` can always ask.
 //!
+//! Nothing here uses the program's heap. What SQLite owns is in SQLite's memory, a query's rows are in a mapping of their own, and where
+//! memory is short the query fails with `SQLITE_NOMEM`.
+//!
 //! | file | idea |
 //! | --- | --- |
 //! | `mod` | SQLite's functions for it, and registering |
 //! | `module` | the methods of a virtual table, for SQLite |
-//! | `tables` | the columns and rows of each |
+//! | `tables` | the columns of each, and one cell |
+//! | `locks`, `events`, `status` | the rows of each |
+//! | `snapshot` | memory for rows |
 //! | `text` | times and locks in words |
 
+mod events;
+mod locks;
 mod module;
+mod snapshot;
+mod status;
 mod tables;
 mod text;
 
 use crate::api::slot;
 use crate::ffi::{OK, sqlite3, sqlite3_context, sqlite3_module};
-use crate::recorder::guarded;
+use crate::memory;
 use std::ffi::{c_char, c_double, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -44,7 +52,8 @@ pub struct Functions {
     pub result_null: unsafe extern "C" fn(*mut sqlite3_context),
     pub result_text: unsafe extern "C" fn(*mut sqlite3_context, *const c_char, c_int, Destructor),
     pub auto_extension: unsafe extern "C" fn(Entry) -> c_int,
-    pub mprintf: crate::api::Mprintf,
+    pub malloc: unsafe extern "C" fn(c_int) -> *mut c_void,
+    pub free: unsafe extern "C" fn(*mut c_void),
 }
 
 impl Functions {
@@ -70,7 +79,8 @@ impl Functions {
             result_null: function!(slot::RESULT_NULL),
             result_text: function!(slot::RESULT_TEXT),
             auto_extension: function!(slot::AUTO_EXTENSION),
-            mprintf: function!(slot::MPRINTF),
+            malloc: function!(slot::MALLOC),
+            free: function!(slot::FREE),
         })
     }
 }
@@ -110,14 +120,14 @@ unsafe fn known(routines: *const c_void) -> Option<&'static Known> {
     // SAFETY: the caller's promise.
     let functions = unsafe { Functions::from_routines(routines) }?;
     // Two threads may both add the same library: then there are two equal entries, which is harmless.
-    let own = std::array::from_fn(|i| Own { table: &TABLES[i], functions });
-    let fresh = Box::into_raw(Box::new(Known { routines, functions, own, next: head }));
+    let own = TABLES.each_ref().map(|table| Own { table, functions });
+    let fresh: *mut Known = memory::keep(Known { routines, functions, own, next: head })?;
     while let Err(now) = KNOWN.compare_exchange_weak(head, fresh, Ordering::AcqRel, Ordering::Acquire) {
         head = now;
         // SAFETY: nobody else has seen it yet.
         unsafe { (*fresh).next = now };
     }
-    // SAFETY: leaked.
+    // SAFETY: kept for ever.
     Some(unsafe { &*fresh })
 }
 
@@ -128,7 +138,7 @@ unsafe fn known(routines: *const c_void) -> Option<&'static Known> {
 /// `db` and `routines` are what SQLite passes to an extension's entry point; the code of this library stays loaded.
 pub unsafe fn register(db: *mut sqlite3, routines: *const c_void) {
     // SAFETY: the caller's promise.
-    if let Some(known) = guarded(|| unsafe { known(routines) }) {
+    if let Some(known) = unsafe { known(routines) } {
         // SAFETY: as above. Registering it again changes nothing.
         unsafe {
             add_tables(db, known);
@@ -141,7 +151,7 @@ pub unsafe fn register(db: *mut sqlite3, routines: *const c_void) {
 unsafe extern "C" fn entry(db: *mut sqlite3, _error: *mut *mut c_char, routines: *const c_void) -> c_int {
     if !routines.is_null() {
         // SAFETY: SQLite's own arguments, to the entry point of an extension.
-        if let Some(known) = guarded(|| unsafe { known(routines) }) {
+        if let Some(known) = unsafe { known(routines) } {
             // SAFETY: as above.
             unsafe { add_tables(db, known) };
         }

@@ -1,14 +1,17 @@
 //! The methods of a virtual table, as SQLite calls them (<https://sqlite.org/vtab.html>).
 //!
-//! In come SQLite's calls; out go the columns of a [`Table`] and the cells of its rows. Read-only, without indexes: SQLite filters and
-//! sorts. All of it is allocated by us and freed in `xDisconnect` and `xClose`; only an error message is SQLite's memory.
+//! A table has the columns of a [`Table`](super::tables::Table) and the cells of its rows. Read-only, without indexes: SQLite filters and
+//! sorts. Tables and cursors are in SQLite's own memory (`sqlite3_malloc`), as SQLite's own virtual tables are; the rows of a query are in a
+//! [`Mapping`]. Where either has none, the answer is `SQLITE_NOMEM`.
 
-use super::Own;
 use super::tables::{Rows, Value};
+use super::text::Words;
+use super::{Functions, Own};
 use crate::ffi::{self, sqlite3, sqlite3_context, sqlite3_module, sqlite3_vtab, sqlite3_vtab_cursor};
-use crate::recorder::guarded;
-use std::ffi::{CString, c_char, c_int, c_void};
-use std::ptr;
+use crate::memory::Mapping;
+use crate::recorder::line::{Fixed, Sink};
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
 
 /// Eponymous, since `xCreate` and `xConnect` are the same; `CREATE VIRTUAL TABLE temp.x USING locktrace_locks` works as well.
 pub(super) static MODULE: sqlite3_module = sqlite3_module {
@@ -37,8 +40,37 @@ struct Vtab {
 #[repr(C)]
 struct Cursor {
     head: sqlite3_vtab_cursor,
+    own: &'static Own,
     rows: Rows,
     at: usize,
+}
+
+/// A value in SQLite's memory; `None` where it has none.
+fn make<T>(functions: &Functions, value: T) -> Option<NonNull<T>> {
+    const { assert!(align_of::<T>() <= 8 && size_of::<T>() <= 4096) };
+    // SAFETY: `sqlite3_malloc` takes any size.
+    let place = NonNull::new(unsafe { (functions.malloc)(size_of::<T>() as c_int) }.cast::<T>())?;
+    // It is aligned to 8 bytes (<https://sqlite.org/c3ref/free.html>), but for a build with SQLITE_4_BYTE_ALIGNED_MALLOC.
+    if !place.is_aligned() {
+        // SAFETY: from `malloc` just now.
+        unsafe { (functions.free)(place.as_ptr().cast()) };
+        return None;
+    }
+    // SAFETY: fresh memory, large and aligned enough.
+    unsafe { place.write(value) };
+    Some(place)
+}
+
+/// Ends what [`make`] made.
+///
+/// # Safety
+/// `value` is from [`make`] with these functions, and nobody uses it any more.
+unsafe fn end<T>(functions: &Functions, value: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        value.drop_in_place();
+        (functions.free)(value.cast());
+    }
 }
 
 /// Ours, from SQLite's pointer to it.
@@ -66,10 +98,10 @@ unsafe extern "C" fn x_connect(
         return rc;
     }
     let head = sqlite3_vtab { pModule: ptr::null(), nRef: 0, zErrMsg: ptr::null_mut() };
-    match guarded(|| Some(Box::into_raw(Box::new(Vtab { head, own })))) {
+    match make(&own.functions, Vtab { head, own }) {
         Some(fresh) => {
             // SAFETY: SQLite's place for it.
-            unsafe { *vtab = fresh.cast() };
+            unsafe { *vtab = fresh.as_ptr().cast() };
             ffi::OK
         }
         None => ffi::NOMEM,
@@ -82,17 +114,20 @@ unsafe extern "C" fn x_best_index(_vtab: *mut sqlite3_vtab, _info: *mut c_void) 
 }
 
 unsafe extern "C" fn x_disconnect(vtab: *mut sqlite3_vtab) -> c_int {
+    let vtab = vtab.cast::<Vtab>();
     // SAFETY: from `x_connect`, and SQLite is done with it.
-    drop(unsafe { Box::from_raw(vtab.cast::<Vtab>()) });
+    unsafe { end(&(*vtab).own.functions, vtab) };
     ffi::OK
 }
 
-unsafe extern "C" fn x_open(_vtab: *mut sqlite3_vtab, out: *mut *mut sqlite3_vtab_cursor) -> c_int {
+unsafe extern "C" fn x_open(vtab: *mut sqlite3_vtab, out: *mut *mut sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: one of `x_connect`'s, not disconnected.
+    let own = unsafe { (*vtab.cast::<Vtab>()).own };
     let head = sqlite3_vtab_cursor { pVtab: ptr::null_mut() };
-    match guarded(|| Some(Box::into_raw(Box::new(Cursor { head, rows: Rows::default(), at: 0 })))) {
+    match make(&own.functions, Cursor { head, own, rows: Rows::None, at: 0 }) {
         Some(fresh) => {
             // SAFETY: SQLite's place for it; it sets `pVtab` itself.
-            unsafe { *out = fresh.cast() };
+            unsafe { *out = fresh.as_ptr().cast() };
             ffi::OK
         }
         None => ffi::NOMEM,
@@ -100,45 +135,37 @@ unsafe extern "C" fn x_open(_vtab: *mut sqlite3_vtab, out: *mut *mut sqlite3_vta
 }
 
 unsafe extern "C" fn x_close(cursor: *mut sqlite3_vtab_cursor) -> c_int {
+    let cursor = cursor.cast::<Cursor>();
     // SAFETY: from `x_open`, and SQLite is done with it.
-    drop(unsafe { Box::from_raw(cursor.cast::<Cursor>()) });
+    unsafe { end(&(*cursor).own.functions, cursor) };
     ffi::OK
 }
 
 /// The rows as they are now.
 unsafe extern "C" fn x_filter(
     this: *mut sqlite3_vtab_cursor,
-    _number: c_int,
+    _index: c_int,
     _name: *const c_char,
     _argc: c_int,
     _argv: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: SQLite calls it on our cursors, one call at a time.
     let cursor = unsafe { cursor(this) };
-    // SAFETY: SQLite has set it to one of `x_connect`'s, which outlives its cursors.
-    let vtab = unsafe { &mut *cursor.head.pVtab.cast::<Vtab>() };
-    let own = vtab.own;
-    match guarded(|| Some((own.table.rows)())) {
-        Some(Ok(rows)) => {
-            (cursor.rows, cursor.at) = (rows, 0);
+    // The rows of the query before first: their memory may be what the next ones need.
+    (cursor.rows, cursor.at) = (Rows::None, 0);
+    match (cursor.own.table.rows)() {
+        Some(rows) => {
+            cursor.rows = rows;
             ffi::OK
         }
-        failed => {
-            let why = match failed {
-                Some(Err(why)) => why,
-                _ => "internal error".to_owned(),
-            };
-            let message = CString::new(format!("{}: {why}", own.table.name.to_string_lossy())).unwrap_or_default();
-            // SAFETY: SQLite takes the message over and clears the place, so it must come from sqlite3_mprintf.
-            vtab.head.zErrMsg = unsafe { (own.functions.mprintf)(c"%s".as_ptr(), message.as_ptr()) };
-            ffi::ERROR
-        }
+        None => ffi::NOMEM,
     }
 }
 
 unsafe extern "C" fn x_next(this: *mut sqlite3_vtab_cursor) -> c_int {
     // SAFETY: as in `x_filter`.
-    unsafe { cursor(this) }.at += 1;
+    let cursor = unsafe { cursor(this) };
+    cursor.at = cursor.at.saturating_add(1);
     ffi::OK
 }
 
@@ -150,28 +177,53 @@ unsafe extern "C" fn x_eof(this: *mut sqlite3_vtab_cursor) -> c_int {
 
 unsafe extern "C" fn x_column(this: *mut sqlite3_vtab_cursor, context: *mut sqlite3_context, column: c_int) -> c_int {
     // SAFETY: as in `x_filter`.
-    let cursor = unsafe { cursor(this) };
-    // SAFETY: as in `x_filter`.
-    let functions = unsafe { &(*cursor.head.pVtab.cast::<Vtab>()).own.functions };
-    let value = guarded(|| cursor.rows.value(cursor.at, column as usize));
-    // SAFETY: SQLite's own context. A text is copied before `result_text` returns (SQLITE_TRANSIENT is a destructor of -1).
+    let Cursor { own, rows, at, .. } = unsafe { cursor(this) };
+    let functions = &own.functions;
+    let mut words = Words::new();
+    let value = rows.value(*at, column as usize, &mut words);
+    // SAFETY: SQLite's own context.
     unsafe {
         match value {
             Value::Null => (functions.result_null)(context),
             Value::Integer(value) => (functions.result_int64)(context, value),
             Value::Real(value) => (functions.result_double)(context, value),
-            Value::Text(text) => {
-                let len = c_int::try_from(text.len()).unwrap_or(0);
-                let transient = std::mem::transmute::<isize, Option<unsafe extern "C" fn(*mut c_void)>>(-1);
-                (functions.result_text)(context, text.as_ptr().cast(), len, transient);
-            }
+            Value::Text(text) => return answer(functions, context, text),
         }
+    }
+    ffi::OK
+}
+
+/// Answers a text; what is not UTF-8 in it becomes U+FFFD.
+///
+/// # Safety
+/// `context` is the one of the call that is being answered.
+unsafe fn answer(functions: &Functions, context: *mut sqlite3_context, text: &[u8]) -> c_int {
+    let mut replaced;
+    let mut whole;
+    let text = if std::str::from_utf8(text).is_ok() {
+        text
+    } else {
+        // Three bytes for each that is none.
+        let Some(memory) = Mapping::new(text.len().saturating_mul(3)) else { return ffi::NOMEM };
+        replaced = memory;
+        whole = Fixed::new(replaced.bytes());
+        for chunk in text.utf8_chunks() {
+            whole.put(chunk.valid().as_bytes());
+            whole.put(if chunk.invalid().is_empty() { b"" } else { "\u{fffd}".as_bytes() });
+        }
+        whole.bytes()
+    };
+    let len = c_int::try_from(text.len()).unwrap_or(0);
+    // SAFETY: the caller's context. The text is copied before this returns: SQLITE_TRANSIENT is a destructor of -1, which is never called.
+    unsafe {
+        let transient = std::mem::transmute::<isize, Option<unsafe extern "C" fn(*mut c_void)>>(-1);
+        (functions.result_text)(context, text.as_ptr().cast(), len, transient);
     }
     ffi::OK
 }
 
 unsafe extern "C" fn x_rowid(this: *mut sqlite3_vtab_cursor, rowid: *mut i64) -> c_int {
     // SAFETY: as in `x_filter`; SQLite's place for the number.
-    unsafe { *rowid = cursor(this).at as i64 + 1 };
+    unsafe { *rowid = (cursor(this).at as i64).saturating_add(1) };
     ffi::OK
 }

@@ -1,17 +1,18 @@
 //! `xFileControl`: every opcode reaches the base and its answer comes back; we look at four of them on the way. A `PRAGMA` of ours
-//! is answered here, and the base never hears of it.
+//! is answered here, and the base does not see it.
 
-use super::file::{File, forward};
+use super::file::{File, Way, forward};
 use crate::clock;
 use crate::event::{FileKind, Kind, ResultCode};
 use crate::ffi::{self, sqlite3, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::{self, Errno, guarded};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use crate::recorder::line::Fixed;
+use crate::recorder::{self, Errno};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
-pub(super) unsafe extern "C" fn x_file_control(file: *mut sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_file_control(file: *mut sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     if op == ffi::FCNTL_PRAGMA
         && let Some(rc) = file.pragma(argument.cast())
     {
@@ -20,7 +21,7 @@ pub(super) unsafe extern "C" fn x_file_control(file: *mut sqlite3_file, op: c_in
     let rc = forward!(file, xFileControl, op, argument);
     match op {
         ffi::FCNTL_PDB if file.kind == FileKind::DATABASE => file.meet_connection(argument.cast()),
-        ffi::FCNTL_VFSNAME if rc == ffi::OK => file.add_name(argument.cast()),
+        ffi::FCNTL_VFSNAME if rc == ffi::OK && file.way() == Way::Wrapped => file.add_name(argument.cast()),
         ffi::FCNTL_CKPT_START => file.checkpoint(Kind::CKPT_START),
         ffi::FCNTL_CKPT_DONE => file.checkpoint(Kind::CKPT_DONE),
         _ => {}
@@ -29,7 +30,7 @@ pub(super) unsafe extern "C" fn x_file_control(file: *mut sqlite3_file, op: c_in
 }
 
 impl File {
-    /// `SQLITE_FCNTL_PDB`: which connection this file belongs to. Told once a connection; twice means a shared cache.
+    /// `SQLITE_FCNTL_PDB`: which connection this file belongs to. Sent once a connection; twice means a shared cache.
     fn meet_connection(&self, connection: *const *mut sqlite3) {
         if !self.connection.replace(connection).is_null() {
             self.share();
@@ -56,34 +57,30 @@ impl File {
         // SAFETY: SQLite passes an array of at least three strings, the second of them NUL-terminated.
         let (name, value) = unsafe { (*strings.add(1), *strings.add(2)) };
         // SAFETY: as above.
-        if name.is_null() || !unsafe { CStr::from_ptr(name) }.to_bytes().to_ascii_lowercase().starts_with(b"locktrace") {
+        let ours = !name.is_null() && unsafe { libc::strncasecmp(name, c"locktrace".as_ptr(), 9) } == 0;
+        if !ours {
             return None;
         }
+        let mprintf = self.shim.statements()?.mprintf;
         let _errno = Errno::save();
-        let answer = guarded(|| {
-            // SAFETY: as above; the value is null or NUL-terminated.
-            let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes());
-            // SAFETY: as above.
-            recorder::control::pragma(unsafe { CStr::from_ptr(name) }.to_bytes(), value)
-        })?;
-        let (rc, text) = match answer {
-            Ok(text) => (ffi::OK, text),
-            Err(text) => (ffi::ERROR, text),
-        };
-        let text = CString::new(text).unwrap_or_default();
+        // The last byte stays a NUL.
+        let mut text = [0; 2048];
+        let (room, _) = text.split_last_mut().map(|(nul, room)| (room, nul))?;
+        // SAFETY: as above; the value is null or NUL-terminated.
+        let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes());
+        // SAFETY: as above.
+        let ok = recorder::control::pragma(unsafe { CStr::from_ptr(name) }.to_bytes(), value, &mut Fixed::new(room))?;
         // SAFETY: SQLite frees the answer with sqlite3_free, so it must come from sqlite3_mprintf; the format is fixed.
-        unsafe { *strings = (self.shim.api.mprintf)(c"%s".as_ptr(), text.as_ptr()) };
-        Some(rc)
+        unsafe { *strings = mprintf(c"%s".as_ptr(), text.as_ptr().cast::<c_char>()) };
+        Some(if ok { ffi::OK } else { ffi::ERROR })
     }
 
     /// `SQLITE_FCNTL_VFSNAME`: the stack of VFS names, ours in front, as SQLite's own shims do it.
     fn add_name(&self, answer: *mut *mut c_char) {
-        if answer.is_null() {
-            return;
-        }
+        let Some(api) = self.shim.statements().filter(|_| !answer.is_null()) else { return };
         // SAFETY: the base answered with null or a string from sqlite3_malloc, which %z frees; the format is fixed and has two
         // strings. Null comes back if memory is short: then SQLite has no name, which it allows for.
-        unsafe { *answer = (self.shim.api.mprintf)(c"%s/%z".as_ptr(), self.shim.label.as_ptr(), *answer) };
+        unsafe { *answer = (api.mprintf)(c"%s/%z".as_ptr(), self.shim.name.as_ptr(), *answer) };
     }
 
     fn checkpoint(&self, kind: Kind) {

@@ -1,139 +1,317 @@
-//! Standing in for a VFS that a program names, or has made its default: a VFS of ours over it, registered **under the same name**.
+//! In place: SQLite's own VFS objects, whose methods lead to us.
 //!
-//! In comes a name; out goes a [`Cover`], to be held while the program's `sqlite3_open_v2` runs. Called by `preload`, before each open.
+//! The four objects of SQLite's unix layer ([`crate::locate`]) are writable data. [`cover`] exchanges four methods of each, with one atomic
+//! store each: `xOpen`, `xDelete` and `xSleep`, which we look at, and `xGetSystemCall`, by which another copy of this library recognises us.
+//! Nothing else of SQLite changes: its list of VFSes, their names and sizes, and the memory of its files are its own. A file that is opened
+//! this way keeps its place and gets a method table of ours ([`super::file`]).
 //!
-//! SQLite looks a VFS up by name, from the default one on, and takes the first that fits (main.c, `sqlite3_vfs_find`; os.c,
-//! `sqlite3_vfs_register`: a new default goes to the front of the list, any other right behind the front). So ours is found first, whether
-//! the name came as an argument or in a URI (`vfs=`); and names and URIs reach SQLite as the program wrote them. A name that nobody has
-//! stays SQLite's own error.
+//! Each SQLite has functions of its own, numbered at compile time: SQLite calls them with the object, which may be a copy that the program
+//! has made, so the object does not show which SQLite it is.
 //!
-//! * SQLite's own default VFS (`unix`) is there for ever, and so is what covers it.
-//! * Any other is covered only for the length of the open: afterwards the list is as the program made it. Its order decides who is the
-//!   default when the program takes its own away; and a program's own VFS may be freed after that. The connection keeps using ours, as it
-//!   would have kept using theirs. (What it attaches later is looked up by name again, and is not traced unless the default VFS opens it.)
-//! * `memdb` is left alone: SQLite recognises its files by their methods.
+//! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
+//! in between is forgotten.
 
-use super::{any_copys, wrap};
+use super::file::Way;
+use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
+use super::shim::{Known, Shim};
+use super::{LINKED, SIGNATURE};
 use crate::api::Api;
-use crate::ffi::sqlite3_vfs;
-use std::ffi::{CStr, c_int};
+use crate::clock;
+use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
+use crate::locate::{self, Found, Module, NoApi};
+use crate::memory;
+use crate::recorder::notice;
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-/// The most covers ever made in a process: they are not freed. Past it, opens that name yet another VFS are not traced.
-const MOST: u32 = 256;
+/// SQLites that can be covered at the same time. A program has one or two.
+const MOST: usize = 32;
+/// The objects of one SQLite.
+const OBJECTS: usize = 4;
 
-/// A cover that was made: which VFS it is for, as that was.
-#[derive(Debug)]
-struct Node {
-    /// The function that finds VFSes in this one's library.
-    find: usize,
-    base: *mut sqlite3_vfs,
-    like: sqlite3_vfs,
-    vfs: *mut sqlite3_vfs,
-    /// Opens that need it registered now.
-    users: AtomicU32,
-    next: *mut Node,
+type Open = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, *const c_char, *mut sqlite3_file, c_int, *mut c_int) -> c_int;
+type Delete = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, *const c_char, c_int) -> c_int;
+type Sleep = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, c_int) -> c_int;
+type GetSystemCall = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, *const c_char) -> DlSymbol;
+
+/// One SQLite that is covered, or none.
+struct Covered {
+    /// The address of its first object; 0: this place is free.
+    first: AtomicUsize,
+    /// What its methods were.
+    methods: AtomicPtr<Methods>,
+    shim: AtomicPtr<Shim>,
+    /// It was seen since [`begin`].
+    seen: AtomicBool,
 }
 
-static NODES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
-static MADE: AtomicU32 = AtomicU32::new(0);
-
-/// Keeps a VFS covered until it is dropped.
-#[derive(Debug)]
-pub struct Cover {
-    api: Api,
-    node: &'static Node,
+/// SQLite's own methods, and where they are from.
+struct Methods {
+    open: Open,
+    delete: Delete,
+    sleep: Sleep,
+    get_system_call: Option<GetSystemCall>,
+    found: Found,
 }
 
-impl Drop for Cover {
-    fn drop(&mut self) {
-        if self.node.users.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: null asks for the default VFS. The base is registered: the open that has just returned went through it. Ours is never
-            // freed; a thread that registers it again just now only loses its trace.
-            unsafe {
-                // What comes behind the front is not the default of before, if any VFS was registered meanwhile.
-                if ptr::eq((self.api.vfs_find)(ptr::null()), self.node.vfs) {
-                    (self.api.vfs_register)(self.node.base, 1);
-                }
-                (self.api.vfs_unregister)(self.node.vfs)
-            };
+static COVERED: [Covered; MOST] = [const {
+    Covered {
+        first: AtomicUsize::new(0),
+        methods: AtomicPtr::new(ptr::null_mut()),
+        shim: AtomicPtr::new(ptr::null_mut()),
+        seen: AtomicBool::new(false),
+    }
+}; MOST];
+
+impl Covered {
+    /// # Safety
+    /// This place was filled once.
+    #[inline(always)]
+    unsafe fn methods(&self) -> &'static Methods {
+        // SAFETY: kept for the life of the process, and stored before SQLite's objects led to us.
+        unsafe { &*self.methods.load(Ordering::Acquire) }
+    }
+
+    /// # Safety
+    /// This place was filled once.
+    #[inline(always)]
+    unsafe fn shim(&self) -> &'static Shim {
+        // SAFETY: as above.
+        unsafe { &*self.shim.load(Ordering::Acquire) }
+    }
+
+    /// Finds out what SQLite this is, when its first database is opened: a search that a program without databases is spared.
+    #[cold]
+    fn learn(&self) {
+        // SAFETY: one of our methods was called, so this place was filled.
+        let (methods, shim) = unsafe { (self.methods(), self.shim()) };
+        if shim.known().is_some() {
+            return;
+        }
+        // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
+        let api = unsafe { locate::api(&methods.found) };
+        if let Err(why) = &api {
+            say_without_sql(&methods.found.module, why);
+        }
+        learn(shim, api.ok());
+    }
+}
+
+/// What is known of a SQLite that is covered in place: it has no VFS of ours.
+fn learn(shim: &Shim, api: Option<Api>) {
+    shim.learn(Known::new(api, c"", shim.name, false));
+}
+
+/// Says that locks are recorded without the text of statements.
+#[cold]
+fn say_without_sql(module: &Module, why: &NoApi) {
+    // SAFETY: null, or the loader's own name of a module that is loaded: its code has just called us.
+    let name = if module.name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(module.name) }.to_bytes() };
+    notice::note(notice::Kind::Covered, name, format_args!("no functions: {why:?}"));
+}
+
+/// Before a look at all modules.
+pub(crate) fn begin() {
+    COVERED.iter().for_each(|covered| covered.seen.store(false, Ordering::Relaxed));
+}
+
+/// During it: this module is loaded.
+pub(crate) fn is_loaded(module: &Module) {
+    for covered in &COVERED {
+        let first = covered.first.load(Ordering::Relaxed);
+        if first != 0 && module.contains(first) && is_ours(first, covered) {
+            covered.seen.store(true, Ordering::Relaxed);
         }
     }
 }
 
-/// Sees to it that an open that names this VFS (`None`: the default one) meets ours. `own` tells whether an object is SQLite's own.
-///
-/// # Safety
-/// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
-pub unsafe fn cover(api: &Api, name: Option<&CStr>, own: impl Fn(*const sqlite3_vfs) -> bool) -> Option<Cover> {
-    // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
-    let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
-    let base = find(name);
-    if base.is_null() || any_copys(base) {
-        return None;
+/// After it: what was not seen is not there any more.
+pub(crate) fn end() {
+    for covered in COVERED.iter().filter(|covered| !covered.seen.load(Ordering::Relaxed)) {
+        covered.first.store(0, Ordering::Relaxed);
     }
-    // SAFETY: a registered VFS has a NUL-terminated name.
-    let its_name = unsafe { CStr::from_ptr((*base).zName) };
-    if its_name == c"memdb" {
-        return None;
-    }
-    let default = ptr::eq(find(None), base);
-    let for_ever = default && its_name.to_bytes().starts_with(b"unix") && own(base);
-    // SAFETY: it is registered.
-    let node = unsafe { node(api, base, its_name) }?;
-    if !for_ever {
-        node.users.fetch_add(1, Ordering::AcqRel);
-    }
-    // SAFETY: a leaked VFS of ours, whole; registering one again only moves it.
-    unsafe { (api.vfs_register)(node.vfs, c_int::from(default)) };
-    (!for_ever).then(|| Cover { api: *api, node })
 }
 
-/// The cover of this VFS, made if it has none.
-///
-/// # Safety
-/// `base` is a registered VFS of the library `api` belongs to.
-unsafe fn node(api: &Api, base: *mut sqlite3_vfs, name: &CStr) -> Option<&'static Node> {
-    // SAFETY: a registered VFS has the fields of version 1, and those are copied.
-    let like = unsafe { super::tables::mirror_vfs(base) };
-    let find = api.vfs_find as usize;
-    let mut at = NODES.load(Ordering::Acquire);
-    // SAFETY: nodes are leaked, and published whole.
-    while let Some(known) = unsafe { at.as_ref() } {
-        // SAFETY: a VFS of ours has a name.
-        let same_name = || unsafe { CStr::from_ptr((*known.vfs).zName) } == name;
-        if known.find == find && known.base == base && is_like(&known.like, &like) && same_name() {
-            return Some(known);
-        }
-        at = known.next;
-    }
-    if MADE.fetch_add(1, Ordering::Relaxed) >= MOST {
-        MADE.store(MOST, Ordering::Relaxed);
-        return None;
-    }
-    // SAFETY: as the caller says.
-    let vfs = unsafe { wrap(*api, base, name, c"locktrace", base, false) }?;
-    let next = NODES.load(Ordering::Acquire);
-    let fresh = Box::leak(Box::new(Node { find, base, like, vfs, users: AtomicU32::new(0), next }));
-    // Two threads may make one each: then there are two, which is harmless.
-    while let Err(now) = NODES.compare_exchange_weak(fresh.next, &raw mut *fresh, Ordering::AcqRel, Ordering::Acquire) {
-        fresh.next = now;
-    }
-    Some(fresh)
+/// Whether the object at this address still leads to us. Another module may have been loaded in place of the one that did.
+fn is_ours(first: usize, covered: &Covered) -> bool {
+    let number = (ptr::from_ref(covered) as usize).wrapping_sub(COVERED.as_ptr() as usize) / size_of::<Covered>();
+    let ours = OURS.get(number).map(|ours| ours.open as usize);
+    // SAFETY: inside a loaded module, where an object with this field was found.
+    let there = unsafe { &*(&raw const (*(first as *const sqlite3_vfs)).xOpen).cast::<AtomicUsize>() };
+    Some(there.load(Ordering::Relaxed)) == ours
 }
 
-/// Whether a VFS at the same address is still of the same kind: another may have been made where one was freed.
-fn is_like(one: &sqlite3_vfs, other: &sqlite3_vfs) -> bool {
-    let slots = |vfs: &sqlite3_vfs| {
-        [
-            vfs.xOpen.is_some(),
-            vfs.xDelete.is_some(),
-            vfs.xAccess.is_some(),
-            vfs.xSleep.is_some(),
-            vfs.xCurrentTimeInt64.is_some(),
-            vfs.xSetSystemCall.is_some(),
-        ]
+/// How many SQLites are covered now.
+pub(crate) fn count() -> usize {
+    COVERED.iter().filter(|covered| covered.first.load(Ordering::Relaxed) != 0).count()
+}
+
+/// Whether an address is in the module of a SQLite that is covered.
+pub(crate) fn has(address: usize) -> bool {
+    COVERED.iter().filter(|covered| covered.first.load(Ordering::Relaxed) != 0).any(|covered| {
+        // SAFETY: a place that has a first object was filled.
+        unsafe { covered.methods() }.found.module.contains(address)
+    })
+}
+
+/// Whether this VFS is covered by this copy of the library.
+pub(super) fn covers(vfs: *const sqlite3_vfs) -> bool {
+    // SAFETY: a VFS that SQLite handed out has the fields of version 1.
+    let open = unsafe { (*vfs).xOpen };
+    open.is_some_and(|open| OURS.iter().any(|ours| ptr::fn_addr_eq(open, ours.open)))
+}
+
+/// Covers a SQLite: from here on its opens reach us. `None`: there is no place or memory left for it.
+///
+/// # Safety
+/// It was found just now, in a module that cannot be unloaded meanwhile, and by one thread at a time.
+pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
+    // SAFETY: the first of four objects, each with the fields of version 3, in this module.
+    let first = unsafe { &*found.vfs };
+    let methods = Methods {
+        open: first.xOpen?,
+        delete: first.xDelete?,
+        sleep: first.xSleep?,
+        get_system_call: first.xGetSystemCall,
+        found: *found,
     };
-    (one.iVersion, one.szOsFile, one.mxPathname, slots(one)) == (other.iVersion, other.szOsFile, other.mxPathname, slots(other))
+    let here = found.vfs as usize;
+    let is_free = |covered: &Covered, at: usize| covered.first.load(Ordering::Relaxed) == at;
+    let number = COVERED.iter().position(|covered| is_free(covered, here));
+    // A place that was never filled before one that was: a copy of an object of a SQLite that is gone keeps working as long as may be.
+    let unused = || COVERED.iter().position(|covered| is_free(covered, 0) && covered.methods.load(Ordering::Relaxed).is_null());
+    let number = number.or_else(unused).or_else(|| COVERED.iter().position(|covered| is_free(covered, 0)))?;
+    let (covered, ours) = (COVERED.get(number)?, OURS.get(number)?);
+
+    let before = covered.methods.load(Ordering::Relaxed);
+    // SAFETY: null, or kept for the life of the process.
+    let again = unsafe { before.as_ref() }.is_some_and(|before| is_same(&before.found, found));
+    if !again {
+        // SAFETY: it has a NUL-terminated name, by which it was found.
+        let name = memory::keep_c_str(unsafe { CStr::from_ptr(first.zName) })?;
+        let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
+        let methods = memory::keep(methods)?;
+        // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
+        if let Some(api) = unsafe { locate::exported(found) } {
+            learn(shim, api.ok());
+        }
+        covered.shim.store(ptr::from_ref(shim).cast_mut(), Ordering::Release);
+        covered.methods.store(methods, Ordering::Release);
+    }
+    covered.first.store(here, Ordering::Relaxed);
+    covered.seen.store(true, Ordering::Relaxed);
+    for n in 0..OBJECTS {
+        // SAFETY: one of the four objects, in writable data; a function pointer is stored whole, so that a thread that calls just now
+        // reaches the one or the other. Release: what is behind ours is seen with it.
+        unsafe {
+            let object = found.vfs.add(n);
+            store(&raw mut (*object).xOpen, ours.open as usize);
+            store(&raw mut (*object).xDelete, ours.delete as usize);
+            store(&raw mut (*object).xSleep, ours.sleep as usize);
+            if methods_of(covered).get_system_call.is_some() {
+                store(&raw mut (*object).xGetSystemCall, ours.get_system_call as usize);
+            }
+        }
+    }
+    Some(())
+}
+
+fn methods_of(covered: &Covered) -> &'static Methods {
+    // SAFETY: called after it was filled.
+    unsafe { covered.methods() }
+}
+
+/// Whether the same module was loaded again at the same place, as its build id says. Then what is known of it holds.
+fn is_same(one: &Found, other: &Found) -> bool {
+    let place = |found: &Found| (found.vfs as usize, found.module.bias, found.module.start, found.module.end);
+    place(one) == place(other) && !one.module.build_id().is_empty() && one.module.build_id() == other.module.build_id()
+}
+
+/// # Safety
+/// `slot` is a function pointer in writable memory.
+unsafe fn store<F>(slot: *mut Option<F>, function: usize) {
+    // SAFETY: aligned, as large as a word, and written by atomic stores only from here on.
+    unsafe { &*slot.cast::<AtomicUsize>() }.store(function, Ordering::Release);
+}
+
+/// The functions that stand in one SQLite's objects.
+struct Ours {
+    open: Open,
+    delete: Delete,
+    sleep: Sleep,
+    get_system_call: GetSystemCall,
+}
+
+macro_rules! ours {
+    ($($n:literal)*) => {
+        [$(Ours { open: x_open::<$n>, delete: x_delete::<$n>, sleep: x_sleep::<$n>, get_system_call: x_get_system_call::<$n> }),*]
+    };
+}
+
+static OURS: [Ours; MOST] = ours!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+
+unsafe extern "C-unwind" fn x_open<const N: usize>(
+    vfs: *mut sqlite3_vfs,
+    name: *const c_char,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let covered = &COVERED[N];
+    // SAFETY: this function was stored in SQLite's objects after its place was filled.
+    let (open, shim) = unsafe { (covered.methods().open, covered.shim()) };
+    if shim.known().is_none() && flags & ffi::OPEN_MAIN_DB != 0 {
+        covered.learn();
+    }
+    // SAFETY: SQLite's own arguments.
+    let Some(wanted) = (unsafe { Wanted::new(shim, name, flags) }) else {
+        // SAFETY: SQLite's own method and arguments.
+        return unsafe { open(vfs, name, file, flags, out_flags) };
+    };
+    let start = clock::now();
+    // SAFETY: SQLite's own method and arguments.
+    let rc = Inside::of(name, || unsafe { open(vfs, name, file, flags, out_flags) });
+    let end = clock::now();
+    // SAFETY: SQLite's memory for the file, which its own xOpen has filled if it succeeded.
+    unsafe {
+        if rc == ffi::OK && !(*file).pMethods.is_null() && (*(*file).pMethods).iVersion <= 3 {
+            wanted.opened(shim, (Way::InPlace, vfs), file, (name, flags), (rc, start, end));
+        } else {
+            wanted.failed(shim, (name, flags), (rc, start, end));
+        }
+    }
+    rc
+}
+
+unsafe extern "C-unwind" fn x_delete<const N: usize>(vfs: *mut sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
+    // SAFETY: as in `x_open`.
+    let (delete, shim) = unsafe { (COVERED[N].methods().delete, COVERED[N].shim()) };
+    // SAFETY: SQLite's own method and arguments.
+    unsafe { deleting(shim, name, || delete(vfs, name, sync_dir)) }
+}
+
+unsafe extern "C-unwind" fn x_sleep<const N: usize>(vfs: *mut sqlite3_vfs, microseconds: c_int) -> c_int {
+    // SAFETY: as in `x_open`.
+    let sleep = unsafe { COVERED[N].methods().sleep };
+    // SAFETY: SQLite's own method and arguments.
+    sleeping(microseconds, || unsafe { sleep(vfs, microseconds) })
+}
+
+unsafe extern "C-unwind" fn x_get_system_call<const N: usize>(vfs: *mut sqlite3_vfs, name: *const c_char) -> DlSymbol {
+    // SAFETY: a name is NUL-terminated.
+    if !name.is_null() && unsafe { CStr::from_ptr(name) } == SIGNATURE {
+        return Some(x_get_system_call_here);
+    }
+    // SAFETY: a name is NUL-terminated.
+    if !name.is_null() && unsafe { CStr::from_ptr(name) } == LINKED {
+        COVERED[N].learn();
+        // SAFETY: as in `x_open`.
+        unsafe { COVERED[N].shim() }.is_linked();
+        return Some(x_get_system_call_here);
+    }
+    // SAFETY: as in `x_open`; it was stored only where SQLite has one.
+    let get = unsafe { COVERED[N].methods().get_system_call }?;
+    // SAFETY: SQLite's own method and arguments.
+    unsafe { get(vfs, name) }
 }

@@ -13,27 +13,27 @@ use crate::recorder::outside::Request;
 use crate::recorder::{self, thread};
 use std::ffi::c_int;
 
-pub(super) unsafe extern "C" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     let rc = forward!(file, xLock, level);
     file.locked(Kind::LOCK, level, rc, start, clock::now());
     rc
 }
 
-pub(super) unsafe extern "C" fn x_unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     let rc = forward!(file, xUnlock, level);
     file.locked(Kind::UNLOCK, level, rc, start, clock::now());
     rc
 }
 
-pub(super) unsafe extern "C" fn x_check_reserved_lock(file: *mut sqlite3_file, answer: *mut c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_check_reserved_lock(file: *mut sqlite3_file, answer: *mut c_int) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     let rc = forward!(file, xCheckReservedLock, answer);
     let end = clock::now();

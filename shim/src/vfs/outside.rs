@@ -1,7 +1,7 @@
 //! When a refusal is worth asking the kernel about, and what it costs at most.
 //!
-//! In come refused attempts; out go questions to [`crate::recorder::outside`], whose answers become lines of the names file. Which
-//! connection of this trace was in the way, the reader finds by itself; this is for a holder that no trace has.
+//! The answers of [`crate::recorder::outside`] become lines of the names file. Which connection of this trace was in the way, the reader finds by
+//! itself; this is for a holder that no trace has.
 //!
 //! * **Once per run of refusals**: a connection asks at the first refusal, and not again until the lock or the statement is another one, a
 //!   write lock was given back in between, a read was granted, or [`AGAIN`] has gone by.
@@ -11,17 +11,17 @@
 //! * **Not where no system call failed.** In SQLite's own unix VFS a conflict inside one process is found in memory. After one that the
 //!   kernel refused, `errno` says so; where `errno` is one that `fcntl(F_SETLK)` never sets, the refusal came from this process, and the
 //!   record says that ([`REFUSED_HERE`]).
-//! * **Not for what no statement fails by**: a closing connection that asks whether it is the last, and a reader's slot that a reader or a
-//!   writer wants (a checkpoint's are asked about).
+//! * **Only for refusals that can make a statement fail.** Skipped: a closing connection checking whether it is the last, and the READn locks
+//!   that a reader or writer tries for (a checkpoint's are asked about).
 
 use super::file::File;
 use crate::clock;
 use crate::event::{Level, REFUSED_HERE, Slot};
-use crate::recorder::outside::{Question, Request, line};
-use crate::recorder::{Errno, Log, disk, guarded};
+use crate::memory::Mapping;
+use crate::recorder::outside::{self, Answer, Question, Request};
+use crate::recorder::{Errno, Log};
+use crate::sys;
 use std::ffi::{CStr, c_int};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After this time (in nanoseconds) a run of refusals asks once more: the holder may be another one.
@@ -47,7 +47,8 @@ fn not_from_fcntl(errno: c_int) -> bool {
 }
 
 /// Which locks the kernel knows of a VFS's files.
-enum Locks {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Locks {
     /// SQLite's own POSIX locks, which it looks up in memory first.
     Unix,
     /// `flock(2)`.
@@ -58,21 +59,24 @@ enum Locks {
     Foreign,
 }
 
-impl File {
-    fn kernel_locks(&self) -> Locks {
-        match &*self.shim.library.base {
-            "unix" | "unix-excl" => Locks::Unix,
-            "unix-flock" => Locks::Flock,
-            "unix-dotfile" | "unix-none" | "memdb" => Locks::Hidden,
+impl Locks {
+    /// Those of a VFS, by its name.
+    pub(super) fn of(vfs: &CStr) -> Locks {
+        match vfs.to_bytes() {
+            b"unix" | b"unix-excl" => Locks::Unix,
+            b"unix-flock" => Locks::Flock,
+            b"unix-dotfile" | b"unix-none" | b"memdb" => Locks::Hidden,
             _ => Locks::Foreign,
         }
     }
+}
 
+impl File {
     /// What the record of an attempt that was refused just now says about it: [`REFUSED_HERE`], or nothing.
     #[cold]
     #[inline(never)]
     pub(super) fn refused_here(&self) -> u64 {
-        let here = not_from_fcntl(Errno::save().0) && matches!(self.kernel_locks(), Locks::Unix);
+        let here = not_from_fcntl(Errno::save().0) && self.locks == Locks::Unix;
         if here { REFUSED_HERE } else { 0 }
     }
 
@@ -84,19 +88,19 @@ impl File {
         if self.worthless(request, before) {
             return;
         }
+        let (now, used) = (clock::monotonic_ns(), clock::thread_cpu_ns());
+        let run = Run { request, sql, reading_since: self.reading_since(request), asked: now };
+        let asked = self.asked.get().is_some_and(|asked| asked.is(&run));
+        if asked || !afford(now) || outside::is_short(now) || !log.has_room_outside(now) {
+            return;
+        }
+        self.asked.set(Some(run));
         let _errno = Errno::save();
-        guarded(|| {
-            let (now, used) = (clock::monotonic_ns(), clock::thread_cpu_ns());
-            let run = Run { request, sql, reading_since: self.reading_since(request), asked: now };
-            if self.asked.get().is_some_and(|asked| asked.is(&run)) || !afford(now) || !log.has_room_outside(now) {
-                return;
-            }
-            self.asked.set(Some(run));
-            let (answer, readings) = self.ask(log, request);
-            let after = clock::now().saturating_sub(start);
-            log.outside(&line(self.conn, start, after, &answer, readings));
-            pay(now, clock::thread_cpu_ns().saturating_sub(used));
-        });
+        let Some(mut scratch) = Mapping::new(outside::SCRATCH) else { return };
+        let (answer, readings) = self.ask(log, request, scratch.bytes());
+        let after = clock::now().saturating_sub(start);
+        log.outside(&|line| outside::write_line(line, self.conn, start, after, &answer, readings));
+        pay(now, clock::thread_cpu_ns().saturating_sub(used));
     }
 
     /// Whether a refusal of this is part of SQLite's ordinary course; see the module.
@@ -118,25 +122,25 @@ impl File {
         }
     }
 
-    fn ask(&self, log: &Log, request: Request) -> (crate::recorder::outside::Answer, u32) {
-        use crate::recorder::outside::Answer::Failed;
-        let flock = match self.kernel_locks() {
-            Locks::Hidden => return (Failed("locks of this VFS are not in /proc/locks".to_owned()), 0),
-            locks => matches!(locks, Locks::Flock),
-        };
-        // SAFETY: SQLite keeps the path it opened valid until `xClose`; null was checked when the file was numbered.
-        let path = if self.path.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(self.path) }.to_bytes() };
+    fn ask<'s>(&self, log: &Log, request: Request, scratch: &'s mut [u8]) -> (Answer<'s>, u32) {
+        use Answer::Failed;
+        if self.locks == Locks::Hidden {
+            return (Failed("locks of this VFS are not in /proc/locks"), 0);
+        }
+        // SAFETY: SQLite keeps the path it opened valid until `xClose`.
+        let path = unsafe { CStr::from_ptr(self.path) };
         // The inode that was opened; what has the path now must be the same, or its -shm is another database's.
         let identity = log.identity(self.number.get());
-        if identity.is_none() || identity != disk::stat(path) {
-            return (Failed("the database's path leads to another file now".to_owned()), 0);
+        if identity.is_none() || identity != sys::stat(path) {
+            return (Failed("the database's path leads to another file now"), 0);
         }
         let file = match request {
             Request::File(_) => identity,
-            Request::Shm { .. } => disk::stat(&[path, b"-shm"].concat()),
+            Request::Shm { .. } => sys::Path::new(&[path.to_bytes(), b"-shm"]).and_then(|shm| sys::stat(shm.as_c_str())),
         };
-        let Some(file) = file else { return (Failed("there is no -shm file at the database's path".to_owned()), 0) };
-        Question { proc: Path::new(std::ffi::OsStr::from_bytes(b"/proc")), file, flock, request, policy: log.policy() }.ask()
+        let Some(file) = file else { return (Failed("there is no -shm file at the database's path"), 0) };
+        let flock = self.locks == Locks::Flock;
+        Question { proc: b"/proc", file, flock, request, policy: log.policy() }.ask(scratch)
     }
 }
 

@@ -15,9 +15,9 @@ use std::ffi::{c_int, c_void};
 
 const WRITE_OR_CKPT: u8 = 1 << Slot::WRITE.0 | 1 << Slot::CKPT.0;
 
-pub(super) unsafe extern "C" fn x_shm_lock(file: *mut sqlite3_file, offset: c_int, n: c_int, flags: c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_shm_lock(file: *mut sqlite3_file, offset: c_int, n: c_int, flags: c_int) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     let rc = forward!(file, xShmLock, offset, n, flags);
     if flags & ffi::SHM_UNLOCK != 0 {
@@ -117,7 +117,7 @@ impl File {
     }
 }
 
-pub(super) unsafe extern "C" fn x_shm_map(
+pub(super) unsafe extern "C-unwind" fn x_shm_map(
     file: *mut sqlite3_file,
     page: c_int,
     page_size: c_int,
@@ -125,7 +125,7 @@ pub(super) unsafe extern "C" fn x_shm_map(
     memory: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     // `extend` goes through as it is: 3.54 sends 2, which is more than a yes.
     let rc = forward!(file, xShmMap, page, page_size, extend, memory);
@@ -140,9 +140,9 @@ pub(super) unsafe extern "C" fn x_shm_map(
     rc
 }
 
-pub(super) unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_int) -> c_int {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
     let rc = forward!(file, xShmUnmap, delete);
     let end = clock::now();
@@ -160,9 +160,9 @@ pub(super) unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_i
     rc
 }
 
-pub(super) unsafe extern "C" fn x_shm_barrier(file: *mut sqlite3_file) {
+pub(super) unsafe extern "C-unwind" fn x_shm_barrier(file: *mut sqlite3_file) {
     // SAFETY: SQLite calls our methods on files we opened.
-    let file = unsafe { File::of(file) };
+    let Some(file) = (unsafe { File::of(file) }) else { return };
     if let Some(barrier) = file.base().xShmBarrier {
         // SAFETY: the base's own method on the base's own file.
         unsafe { barrier(file.inner()) }

@@ -1,8 +1,8 @@
 //! Which statement is running: asked of SQLite, never hooked.
 //!
-//! In comes a connection's `sqlite3**` (from `SQLITE_FCNTL_PDB`); out comes the hash of the text of the **newest prepared statement
-//! that is busy**; for a lock that only a writer takes, of the newest one that can write, where there is one. Several can be busy
-//! (an open cursor beside a write); which of them makes the VFS call no public interface tells, so this is a rule, not a proof. Asked only
+//! From a connection's `sqlite3**` (`SQLITE_FCNTL_PDB`) comes the hash of the text of the **newest prepared statement that is busy**; for a
+//! lock that only a writer takes, of the newest one that can write, where there is one. Several can be busy (an open cursor beside a write);
+//! no public interface shows which of them makes the VFS call, so this is a rule, not a proof. SQLite is asked only
 //! inside a VFS call, where the calling thread holds the connection's recursive mutex; and only while taking a lock, or at the release of a
 //! long one or of one under which another was refused. (While a connection closes these calls find nothing, and builds with
 //! `SQLITE_ENABLE_API_ARMOR` log a misuse: those are not asked at a release.)
@@ -13,8 +13,9 @@ use crate::ffi::{sqlite3, sqlite3_stmt};
 use crate::format::sql_hash;
 use crate::recorder::Log;
 use crate::recorder::config::{MAX_SQL_BYTES, SqlPolicy};
-use crate::recorder::guarded;
+use std::cell::Cell;
 use std::ffi::c_char;
+use std::ptr;
 
 /// How many statements a look-up may pass on a read lock: under a driver's full statement cache each costs about 5 ns.
 const FEW: u32 = 4;
@@ -24,7 +25,7 @@ const MANY: u32 = 1000;
 
 /// What was running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Running {
+pub(super) struct Running {
     /// The hash of its text; 0 = nothing was, or it is not known.
     pub sql: u64,
     /// There were more statements than were looked at, and none of those was busy.
@@ -41,7 +42,7 @@ impl Running {
 
 /// How hard to look, and for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Look {
+pub(super) enum Look {
     /// At the newest [`FEW`] statements.
     Briefly,
     /// At the newest [`MANY`].
@@ -51,24 +52,32 @@ pub enum Look {
 }
 
 /// Nothing.
-pub const IDLE: Running = Running { sql: 0, unknown: false };
+pub(super) const IDLE: Running = Running { sql: 0, unknown: false };
 
 /// The texts a connection used last, so that a text is hashed and named once and then only compared.
 #[derive(Debug, Default)]
-pub struct Texts {
-    entries: [Text; 4],
-    next: usize,
+pub(super) struct Texts {
+    entries: [Cell<Text>; 4],
+    next: Cell<usize>,
     /// The log these texts are named in.
-    log: u32,
+    log: Cell<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Text {
-    /// Where SQLite had it. Another text may be there now: that is why it is compared.
+    /// Where SQLite had it. Another text may be there now: that is why it is compared. 0: there is none.
     at: usize,
     hash: u64,
-    /// Its bytes, with the NUL unless it was longer than [`MAX_SQL_BYTES`].
-    bytes: Vec<u8>,
+    /// The kept copy.
+    kept: *const u8,
+    /// How much of it is compared: its length and the NUL, or [`MAX_SQL_BYTES`].
+    compared: usize,
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text { at: 0, hash: 0, kept: ptr::null(), compared: 0 }
+    }
 }
 
 /// The running statement of a connection.
@@ -76,7 +85,7 @@ struct Text {
 /// # Safety
 /// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
 #[inline(never)] // one copy: see `Log::put`
-pub unsafe fn running(api: &Api, db: *mut sqlite3, texts: &mut Texts, log: &Log, look: Look) -> Running {
+pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &Texts, log: &Log, look: Look) -> Running {
     if db.is_null() || log.policy() == SqlPolicy::Off {
         return IDLE;
     }
@@ -114,7 +123,7 @@ impl Texts {
     /// # Safety
     /// `statement` is null or a statement of the library `api` belongs to.
     #[inline(always)]
-    unsafe fn of(&mut self, api: &Api, statement: *mut sqlite3_stmt, log: &Log) -> Running {
+    unsafe fn of(&self, api: &Api, statement: *mut sqlite3_stmt, log: &Log) -> Running {
         if statement.is_null() {
             return IDLE;
         }
@@ -130,12 +139,13 @@ impl Texts {
     /// # Safety
     /// `sql` points to NUL-terminated text.
     #[inline]
-    unsafe fn hash(&mut self, sql: *const c_char, log: &Log) -> u64 {
-        if self.log == log.serial() {
+    unsafe fn hash(&self, sql: *const c_char, log: &Log) -> u64 {
+        if self.log.get() == log.serial() {
             for text in &self.entries {
-                // SAFETY: both are readable until their NUL or for `bytes.len()` bytes: strncmp stops at the first NUL or
+                let text = text.get();
+                // SAFETY: both are readable until their NUL or for `compared` bytes: strncmp stops at the first NUL or
                 // difference, and never reads past a NUL of either.
-                if text.at == sql as usize && unsafe { libc::strncmp(sql, text.bytes.as_ptr().cast(), text.bytes.len()) } == 0 {
+                if text.at == sql as usize && unsafe { libc::strncmp(sql, text.kept.cast(), text.compared) } == 0 {
                     return text.hash;
                 }
             }
@@ -148,35 +158,27 @@ impl Texts {
     /// `sql` points to NUL-terminated text.
     #[cold]
     #[inline(never)]
-    unsafe fn learn(&mut self, sql: *const c_char, log: &Log) -> u64 {
+    unsafe fn learn(&self, sql: *const c_char, log: &Log) -> u64 {
         // SAFETY: the caller's promise.
         let kept = unsafe { libc::strnlen(sql, MAX_SQL_BYTES) };
         // SAFETY: that many bytes are there before the NUL.
         let text = unsafe { std::slice::from_raw_parts(sql.cast::<u8>(), kept) };
         let hash = sql_hash(text);
-        guarded(|| {
-            // SAFETY: the caller's promise.
-            let len = if kept < MAX_SQL_BYTES { kept } else { unsafe { libc::strlen(sql) } };
-            log.name_sql(hash, text, len);
-            if self.log != log.serial() {
-                *self = Texts { log: log.serial(), ..Texts::default() };
+        // SAFETY: the caller's promise.
+        let len = if kept < MAX_SQL_BYTES { kept } else { unsafe { libc::strlen(sql) } };
+        let copy = log.learn(hash, text, len);
+        if self.log.replace(log.serial()) != log.serial() {
+            self.entries.iter().for_each(|entry| entry.set(Text::default()));
+        }
+        // A text that is not kept is hashed each time.
+        if let Some(copy) = copy {
+            let next = self.next.get();
+            if let Some(entry) = self.entries.get(next % self.entries.len()) {
+                let compared = if kept < MAX_SQL_BYTES { kept + 1 } else { kept };
+                entry.set(Text { at: sql as usize, hash, kept: copy.as_ptr(), compared });
+                self.next.set(next.wrapping_add(1));
             }
-            let index = self.next % self.entries.len();
-            if let Some(entry) = self.entries.get_mut(index) {
-                // Not known until its bytes are whole: at address 0 there is no text.
-                entry.at = 0;
-                entry.bytes.clear();
-                if entry.bytes.try_reserve(kept + 1).is_ok() {
-                    entry.bytes.extend_from_slice(text);
-                    if kept < MAX_SQL_BYTES {
-                        entry.bytes.push(0);
-                    }
-                    entry.hash = hash;
-                    entry.at = sql as usize;
-                    self.next = index + 1;
-                }
-            }
-        });
+        }
         hash
     }
 }

@@ -1,13 +1,12 @@
 //! Method tables that promise exactly what the base promises.
 //!
 //! SQLite reads capabilities off a table: `iVersion` says which slots exist, and a null slot says a feature does not
-//! (`xShmMap == 0`: no WAL). So each distinct shape of base table gets one table of ours with the same version and the same null
-//! slots. Tables are never freed, and there are only as many as shapes.
+//! (`xShmMap == 0`: no WAL). So a table of ours has the base's version and the base's null slots. Each open file has a table of its own,
+//! at the beginning of its place ([`super::slab`]).
 
 use super::{file, lock, shm};
 use crate::ffi::{sqlite3_io_methods, sqlite3_vfs};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Every slot ours; the template the others are cut from.
 const ALL: sqlite3_io_methods = sqlite3_io_methods {
@@ -32,21 +31,12 @@ const ALL: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: Some(file::x_unfetch),
 };
 
-#[derive(Debug)]
-struct Node {
-    shape: u32,
-    table: sqlite3_io_methods,
-    next: *mut Node,
-}
-
-static TABLES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
-
-/// Our table for a base table: same version (3 at most: what a later one adds is unknown here), same null slots.
+/// A copy of a base's table, as far as its version goes; what a later version adds is unknown here.
 ///
 /// # Safety
-/// `base` is the method table of a file the base VFS opened.
-pub unsafe fn mirror(base: *const sqlite3_io_methods) -> *const sqlite3_io_methods {
-    // SAFETY: every table starts with its version.
+/// `base` is the method table of an open file.
+unsafe fn copy(base: *const sqlite3_io_methods) -> sqlite3_io_methods {
+    // SAFETY: every table begins with its version.
     let version = unsafe { (&raw const (*base).iVersion).read() };
     let mut table = sqlite3_io_methods {
         iVersion: version.min(3),
@@ -58,15 +48,10 @@ pub unsafe fn mirror(base: *const sqlite3_io_methods) -> *const sqlite3_io_metho
         xUnfetch: None,
         ..ALL
     };
-    let mut shape = 0;
     macro_rules! copy {
         ($($slot:ident)*) => {
-            $(
-                // SAFETY: the slot belongs to a version the base declares, so it is there.
-                let present = unsafe { (&raw const (*base).$slot).read() }.is_some();
-                table.$slot = if present { ALL.$slot } else { None };
-                shape = shape << 1 | u32::from(present);
-            )*
+            // SAFETY: the slots belong to a version the base declares, so they are there.
+            $(table.$slot = unsafe { (&raw const (*base).$slot).read() };)*
         };
     }
     copy!(xClose xRead xWrite xTruncate xSync xFileSize xLock xUnlock xCheckReservedLock xFileControl xSectorSize
@@ -78,38 +63,38 @@ pub unsafe fn mirror(base: *const sqlite3_io_methods) -> *const sqlite3_io_metho
     if version >= 3 {
         copy!(xFetch xUnfetch);
     }
-
-    let mut node = TABLES.load(Ordering::Acquire);
-    // SAFETY: nodes are leaked, and published whole.
-    while let Some(known) = unsafe { node.as_ref() } {
-        if known.shape == shape && known.table.iVersion == table.iVersion {
-            return &raw const known.table;
-        }
-        node = known.next;
-    }
-    // Two threads may both add the same shape the first time; then there are two equal tables, which is harmless.
-    let fresh = Box::leak(Box::new(Node { shape, table, next: TABLES.load(Ordering::Acquire) }));
-    loop {
-        match TABLES.compare_exchange_weak(fresh.next, &raw mut *fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return &raw const fresh.table,
-            Err(now) => fresh.next = now,
-        }
-    }
+    table
 }
 
-/// Whether a file with these methods was opened by us.
-pub fn is_ours(methods: *const sqlite3_io_methods) -> bool {
-    let mut node = TABLES.load(Ordering::Acquire);
-    // SAFETY: nodes are leaked, and published whole.
-    while let Some(known) = unsafe { node.as_ref() } {
-        if ptr::eq(&raw const known.table, methods) {
-            return true;
-        }
-        node = known.next;
-    }
-    false
+/// Puts ours into those slots of a table that it has.
+macro_rules! ours {
+    ($table:ident: $($slot:ident)*) => {
+        $(if $table.$slot.is_some() { $table.$slot = ALL.$slot; })*
+    };
 }
 
+/// Our table over a file of the base's that lies behind ours: every slot leads to us, who pass the base its own file.
+///
+/// # Safety
+/// `base` is the method table of a file the base VFS opened.
+pub(super) unsafe fn wrapping(base: *const sqlite3_io_methods) -> sqlite3_io_methods {
+    // SAFETY: the caller's promise.
+    let mut table = unsafe { copy(base) };
+    ours!(table: xClose xRead xWrite xTruncate xSync xFileSize xLock xUnlock xCheckReservedLock xFileControl xSectorSize
+        xDeviceCharacteristics xShmMap xShmLock xShmBarrier xShmUnmap xFetch xUnfetch);
+    table
+}
+
+/// The base's table with the slots replaced that we look at: for the base's own file, to which all others go straight.
+///
+/// # Safety
+/// `base` is the method table of an open file.
+pub(super) unsafe fn watching(base: *const sqlite3_io_methods) -> sqlite3_io_methods {
+    // SAFETY: the caller's promise.
+    let mut table = unsafe { copy(base) };
+    ours!(table: xClose xWrite xSync xLock xUnlock xCheckReservedLock xFileControl xShmMap xShmLock xShmUnmap);
+    table
+}
 /// Our VFS methods for a base VFS: same version (3 at most), same null slots.
 ///
 /// # Safety

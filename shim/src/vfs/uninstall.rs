@@ -6,7 +6,7 @@
 use super::{Shim, live, ours};
 use crate::api::{Api, VfsRegister};
 use crate::ffi::{self, sqlite3_vfs};
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, c_int};
 use std::fmt;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -15,14 +15,14 @@ use std::sync::atomic::Ordering;
 pub type VfsUnregister = unsafe extern "C" fn(*mut sqlite3_vfs) -> c_int;
 
 /// Why a VFS was not uninstalled. Nothing has changed then.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UninstallError {
     /// No VFS of ours has this name in this SQLite.
-    NotInstalled(CString),
+    NotInstalled(&'static CStr),
     /// Connections use it.
     InUse {
         /// Its name.
-        name: CString,
+        name: &'static CStr,
         /// So many databases that are open through it; an attached one counts.
         open: usize,
     },
@@ -52,27 +52,28 @@ impl std::error::Error for UninstallError {}
 ///
 /// # Safety
 /// `api` and `unregister` belong to one SQLite library.
-pub unsafe fn uninstall(api: &Api, unregister: VfsUnregister, name: &CStr) -> Result<(), UninstallError> {
+pub unsafe fn uninstall(api: &Api, unregister: VfsUnregister, name: &'static CStr) -> Result<(), UninstallError> {
     // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
     let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
     let there = find(Some(name));
     if there.is_null() || !ours(there) {
-        return Err(UninstallError::NotInstalled(name.to_owned()));
+        return Err(UninstallError::NotInstalled(name));
     }
     // SAFETY: it has our methods.
-    let shim = unsafe { Shim::behind(there) };
+    let Some(shim) = (unsafe { Shim::behind(there) }) else { return Err(UninstallError::NotInstalled(name)) };
     if shim.vfs.load(Ordering::Relaxed) != there {
         // An application's copy of ours is the application's.
-        return Err(UninstallError::NotInstalled(name.to_owned()));
+        return Err(UninstallError::NotInstalled(name));
     }
-    match live::connections().iter().filter(|connection| ptr::eq(connection.vfs, shim.name.as_c_str())).count() {
-        0 => {}
-        open => return Err(UninstallError::InUse { name: name.to_owned(), open }),
+    let mut open = 0;
+    live::each(&mut |row| open += usize::from(ptr::eq(row.vfs, shim.name)));
+    if open > 0 {
+        return Err(UninstallError::InUse { name, open });
     }
     if find(None) == there {
         // Unregistering alone would make the next in the list the default, which may be any that was registered since. One that is
         // gone by now is not asked for: its memory may be, too.
-        let before = shim.displaced_name.as_deref().map(|name| find(Some(name)));
+        let before = shim.displaced_name.map(|name| find(Some(name)));
         if let Some(displaced) = before.filter(|&found| !found.is_null() && found == shim.displaced) {
             let register: VfsRegister = api.vfs_register;
             // SAFETY: registered, under the name it had; registering it again only moves it to the front.

@@ -11,6 +11,7 @@ use locktrace::event::Kind;
 use locktrace::ffi;
 use locktrace::format::header::{self, Header};
 use locktrace::format::record::{self, Record};
+use locktrace::memory;
 use locktrace::recorder::config::{Config, SqlPolicy};
 use locktrace::vfs::{InstallError, Installed, Options, install};
 use rusqlite as _; // links SQLite
@@ -31,7 +32,6 @@ unsafe extern "C" {
     pub fn sqlite3_stmt_busy(statement: *mut ffi::sqlite3_stmt) -> c_int;
     pub fn sqlite3_stmt_readonly(statement: *mut ffi::sqlite3_stmt) -> c_int;
     pub fn sqlite3_sql(statement: *mut ffi::sqlite3_stmt) -> *const c_char;
-    pub fn sqlite3_database_file_object(name: *const c_char) -> *mut ffi::sqlite3_file;
     pub fn sqlite3_initialize() -> c_int;
     pub fn sqlite3_shutdown() -> c_int;
     pub fn sqlite3_free(memory: *mut c_char);
@@ -44,7 +44,7 @@ pub fn api() -> Api {
     Api {
         libversion: sqlite3_libversion,
         libversion_number: sqlite3_libversion_number,
-        sourceid: sqlite3_sourceid,
+        sourceid: Some(sqlite3_sourceid),
         compileoption_get: Some(sqlite3_compileoption_get),
         vfs_find: sqlite3_vfs_find,
         vfs_register: sqlite3_vfs_register,
@@ -54,7 +54,6 @@ pub fn api() -> Api {
         stmt_busy: sqlite3_stmt_busy,
         stmt_readonly: sqlite3_stmt_readonly,
         sql: sqlite3_sql,
-        database_file_object: Some(sqlite3_database_file_object),
     }
 }
 
@@ -65,10 +64,14 @@ pub fn find(name: Option<&str>) -> *mut ffi::sqlite3_vfs {
     unsafe { sqlite3_vfs_find(name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr())) }
 }
 
+/// A C string for the life of the process.
+pub fn kept(text: &str) -> &'static std::ffi::CStr {
+    memory::keep_c_str(&CString::new(text).unwrap()).unwrap()
+}
+
 /// Installs under a name, over a base (`None`: the default one).
 pub fn install_as(name: &str, base: Option<&str>, default: bool) -> Result<Installed, InstallError> {
-    let options =
-        Options { name: CString::new(name).unwrap(), base: base.map(|base| CString::new(base).unwrap()), default, linked: false };
+    let options = Options { name: kept(name), base: base.map(kept), default, linked: false };
     unsafe { install(api(), &options) }
 }
 
@@ -79,7 +82,7 @@ pub fn record_into(dir: &Path) -> Installed {
 
 /// The same with a limit and a policy.
 pub fn record_with(dir: &Path, limit: u64, sql: SqlPolicy) -> Installed {
-    locktrace::recorder::configure(Config { dir: dir.to_owned(), limit, sql });
+    locktrace::recorder::configure(Config { dir: dir.to_owned(), limit, sql }).unwrap();
     install_as("locktrace", None, true).unwrap()
 }
 
@@ -107,7 +110,10 @@ impl Trace {
                 Err(_) => unreadable += 1,
             }
         }
-        let names = std::fs::read_to_string(ring.with_extension("names")).unwrap().lines().map(str::to_owned).collect();
+        let names = std::fs::read(ring.with_extension("names")).unwrap();
+        // The file is longer than what was written, and the rest is NULs.
+        let end = names.iter().position(|&byte| byte == 0).unwrap_or(names.len());
+        let names = std::str::from_utf8(&names[..end]).unwrap().lines().map(str::to_owned).collect();
         Trace { header, records, unreadable, names }
     }
 
@@ -145,6 +151,8 @@ pub fn own_trace(dir: &Path, pid: u32) -> Trace {
 }
 
 const CHILD: &str = "LOCKTRACE_TEST_ALONE";
+/// Where its notes go.
+const NOTES: &str = "notes.jsonl";
 
 /// Runs the test of this name in a process of its own, in a fresh directory, and hands that to `check` with its output.
 ///
@@ -160,10 +168,12 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
         return;
     }
     let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(NOTES), "").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .args(words)
         .env(CHILD, dir.path())
+        .env("LOCKTRACE_NOTES", dir.path().join(NOTES))
         .env_remove("LOCKTRACE_DIR")
         .env_remove("RUST_BACKTRACE")
         .current_dir(dir.path())
@@ -173,22 +183,27 @@ pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: i
     check(dir.path(), &output);
 }
 
-/// A check for [`alone`]: the process ended well and said nothing on stderr.
-pub fn quiet(_: &Path, output: &Output) {
+/// The process ended well and wrote nothing on standard error.
+fn well(output: &Output) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
     assert!(out.contains("1 passed"), "the test of this name did not run: {out}");
     assert_eq!(err, "");
 }
 
-/// A check for [`alone`]: the process ended well and said exactly one line on stderr, which it returns.
-pub fn one_line(output: &Output) -> String {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    assert!(out.contains("1 passed"), "the test of this name did not run: {out}");
-    assert_eq!(err.matches('\n').count(), 1, "{err:?}");
-    assert!(err.starts_with("locktrace: ") && err.ends_with('\n'), "{err:?}");
-    err.into_owned()
+/// A check for [`alone`]: the process ended well, and there are no notes.
+pub fn quiet(dir: &Path, output: &Output) {
+    well(output);
+    assert_eq!(std::fs::read_to_string(dir.join(NOTES)).unwrap(), "");
+}
+
+/// A check for [`alone`]: the process ended well, and there is exactly one note, which it returns.
+pub fn one_note(dir: &Path, output: &Output) -> String {
+    well(output);
+    let notes = std::fs::read_to_string(dir.join(NOTES)).unwrap();
+    assert_eq!(notes.matches('\n').count(), 1, "{notes:?}");
+    assert!(notes.starts_with(r#"{"t":"note","pid":"#) && notes.ends_with("}\n"), "{notes:?}");
+    notes
 }
 
 /// A little work that takes every kind of lock, on a new connection; returns what the application saw.

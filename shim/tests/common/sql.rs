@@ -17,7 +17,7 @@ unsafe extern "C" fn entry(_: *mut ffi::sqlite3, _: *mut *mut c_char, routines: 
 
 /// A connection on `:memory:` that has loaded the extension, recording into `dir`; by hand, since this SQLite is not built to load it.
 pub fn load(dir: &Path) -> Connection {
-    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() });
+    locktrace::recorder::configure(Config { dir: dir.join("trace"), ..Config::default() }).unwrap();
     assert_eq!(unsafe { ffi::sqlite3_auto_extension(Some(entry)) }, ffi::SQLITE_OK);
     let loader = Connection::open_in_memory().unwrap();
     let mut error: *mut c_char = std::ptr::null_mut();

@@ -1,8 +1,7 @@
-//! `locktrace run --top`: a program on a terminal of its own, above a panel that tells who holds what and who waits for whom.
+//! `locktrace run --top`: a program on a terminal of its own, above a panel that shows who holds what and who waits for whom.
 //!
-//! In comes a command; out go its output as it writes it, the panel, and its exit status. Of the program's standard streams those that were the
-//! terminal are a new pseudo-terminal instead, with the same settings and fewer rows, and whatever is typed goes there: so `isatty`, line
-//! editing, Ctrl-C, job control and full-screen programs work as before. Those that were no terminal stay what they are.
+//! Of the program's standard streams those that were the terminal are a new pseudo-terminal instead, with the same settings and fewer
+//! rows, and whatever is typed goes there: so `isatty`, line editing, Ctrl-C, job control and full-screen programs work as before. Those that were no terminal stay what they are.
 //!
 //! The new terminal needs a session of its own ([`Seat`] makes it, and becomes the program): that, its name and its size are what the program
 //! could tell; and what it leaves behind in the background is hung up on when it ends.
@@ -36,6 +35,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes typed ahead that are kept while the program does not read.
 const MOST_TYPED: usize = 1 << 16;
 
+/// What `LD_PRELOAD` is to be in the program, and is not in its [`Seat`].
+pub(super) const PRELOAD: &str = "LOCKTRACE_SEATED_PRELOAD";
+
 /// Becomes the program on the terminal that it was given. Started by `locktrace run --top`, and by nobody else.
 #[derive(clap::Args)]
 pub(super) struct Seat {
@@ -59,7 +61,11 @@ impl Seat {
         let Some((name, arguments)) = self.command.split_first() else {
             return Err(Failure::Other("there is no command to run".to_owned()));
         };
-        let error = Command::new(name).args(arguments).exec();
+        let mut command = Command::new(name);
+        if let Some(list) = std::env::var_os(PRELOAD) {
+            command.env_remove(PRELOAD).env("LD_PRELOAD", list);
+        }
+        let error = command.args(arguments).exec();
         let file = program::find(name, std::env::var_os("PATH").as_deref());
         Ok(not_started(name, file.as_deref(), &error))
     }

@@ -1,4 +1,4 @@
-//! Asks another program something: in comes a command, out goes what it printed, within a time and a number of bytes.
+//! Questions to another program: a command is run, and what it prints is its answer, within a time and a number of bytes.
 //!
 //! The program gets a process group of its own, which is ended with it, no input, and nothing of ours in its environment. Called
 //! wherever `doctor` has to ask instead of reading.
@@ -34,7 +34,7 @@ impl Said {
 
 /// Runs a command to its end. An error says in words why there is no answer.
 pub(super) fn ask(command: &mut Command) -> Result<Said, String> {
-    for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL"] {
+    for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL", "LOCKTRACE_NOT"] {
         command.env_remove(variable);
     }
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);

@@ -1,6 +1,6 @@
 //! A database that `doctor` is asked about: where it lies, and in which journal mode it is.
 //!
-//! In comes a path; out go findings. The database is read as bytes and not through SQLite: nothing is locked, created or changed. (Opening and
+//! The database is read as bytes and not through SQLite: nothing is locked, created or changed. (Opening and
 //! closing it here is harmless: POSIX locks are lost only to the process that holds them.) Called by [`super::Doctor`].
 #![forbid(unsafe_code)]
 

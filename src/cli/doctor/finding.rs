@@ -116,14 +116,14 @@ pub(super) struct Library {
     pub symbols: Symbols,
 }
 
-/// How a SQLite can be reached.
+/// Where a SQLite is, and whether its functions are exported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Symbols {
-    /// A shared library with its functions exported: a preloaded library comes before it.
+    /// In a shared library, exported.
     Shared,
-    /// Exported by the program itself, whose own calls do not go through the loader.
+    /// In the program itself, exported.
     Program,
-    /// Inside, and nothing of it is exported.
+    /// In the program or a library, and nothing of it is exported.
     Hidden,
 }
 

@@ -1,11 +1,11 @@
-//! Programs that run other people's programs and that can be asked: Python, the sqlite3 shell, Node, Ruby.
+//! Programs that run other people's programs and that can be asked: Python, the sqlite3 shell, Node, Bun, Deno, PHP, Ruby.
 //!
-//! In comes the name of one; out go the commands that ask it what it has ([`Host::ask`]) and that open a database with it
-//! ([`Host::writes`], [`Host::loads`]). What they do is written in its own language, in `hosts/`. Called by [`super::subject`] and
-//! [`super::ways`].
+//! [`Host::ask`] asks one what it has. What it is asked is written in its own language, in `hosts/`. The commands that open a database with
+//! it are in [`super::driver`]. Called by [`super::subject`] and [`super::ways`].
 #![forbid(unsafe_code)]
 
 use super::child::ask;
+use super::script::Script;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +16,9 @@ pub(super) enum Host {
     Python,
     Shell,
     Node,
+    Bun,
+    Deno,
+    Php,
     Ruby,
 }
 
@@ -28,7 +31,7 @@ pub(super) struct Answer {
     pub executable: Option<PathBuf>,
     /// Its virtual environment.
     pub environment: Option<String>,
-    /// The version of the SQLite it uses by default.
+    /// The version of the SQLite that was asked about.
     pub version: Option<String>,
     pub source_id: Option<String>,
     /// The module its SQLite comes with, where that is not the language's own.
@@ -59,31 +62,47 @@ impl Host {
             "python" | "pypy" => Some(Host::Python),
             "ruby" => Some(Host::Ruby),
             "node" | "nodejs" => Some(Host::Node),
+            "php" => Some(Host::Php),
+            "bun" => Some(Host::Bun),
+            "deno" => Some(Host::Deno),
             _ if name == "sqlite3" => Some(Host::Shell),
             _ => None,
         }
     }
 
-    /// A command of this program that does what is written in these words.
-    fn says(self, program: &Path, code: &str) -> Command {
+    /// A command of this program that does what is written in these words. More arguments can follow.
+    pub(super) fn says(self, program: &Path, code: &str, script: &Script) -> Command {
         let mut command = Command::new(program);
+        command.args(&script.options);
         match self {
             Host::Python => command.args(["-c", code]).env("PYTHONDONTWRITEBYTECODE", "1"),
-            Host::Node | Host::Ruby => command.args(["-e", code]),
+            Host::Node | Host::Bun | Host::Ruby => command.args(["-e", code]),
+            Host::Deno => command.args(["eval", code]),
+            Host::Php => command.args(["-r", code, "--"]),
             // Without the user's start-up file.
             Host::Shell => command.args(["-batch", "-init", "/dev/null"]),
         };
         command
     }
 
-    /// Asks it what it has. An error says in words why there is no answer.
-    pub(super) fn ask(self, program: &Path) -> Result<Answer, String> {
-        let mut command = match self {
-            Host::Python => self.says(program, include_str!("hosts/python.py")),
-            Host::Node => self.says(program, include_str!("hosts/node.js")),
-            Host::Ruby => self.says(program, include_str!("hosts/ruby.rb")),
-            Host::Shell => self.says(program, ""),
+    /// Asks it about a driver; where that is empty, about the first that it has. An error says in words why there is no answer.
+    pub(super) fn ask(self, program: &Path, driver: &str, script: &Script) -> Result<Answer, String> {
+        let code = match self {
+            Host::Python => script.python(driver, include_str!("hosts/python.py")),
+            Host::Node | Host::Bun | Host::Deno => {
+                let usual = match self {
+                    Host::Bun => r#"["bun:sqlite"]"#,
+                    Host::Deno => r#"["node:sqlite"]"#,
+                    _ => r#"["better-sqlite3", "sqlite3", "libsql", "node:sqlite"]"#,
+                };
+                let wanted = Value::from(driver);
+                script.javascript(&format!("const wanted = {wanted}, usual = {usual};\n{}", include_str!("hosts/javascript.js")))
+            }
+            Host::Php => include_str!("hosts/php.php").to_owned(),
+            Host::Ruby => include_str!("hosts/ruby.rb").to_owned(),
+            Host::Shell => String::new(),
         };
+        let mut command = self.says(program, &code, script);
         if self == Host::Shell {
             command.args(["-list", "-noheader", ":memory:", SHELL]);
         }
@@ -111,72 +130,6 @@ impl Host {
             error: text("error"),
         })
     }
-
-    /// A command that makes a table in this database.
-    pub(super) fn writes(self, program: &Path, database: &Path) -> Command {
-        let mut command = self.says(
-            program,
-            match self {
-                Host::Python => "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE t(x)')",
-                Host::Ruby => "require 'sqlite3'; SQLite3::Database.new(ARGV[0]).execute('CREATE TABLE t(x)')",
-                Host::Node => {
-                    "let D; try { D = require('better-sqlite3') } catch { D = require('node:sqlite').DatabaseSync }\n\
-                     new D(process.argv[1]).exec('CREATE TABLE t(x)')"
-                }
-                Host::Shell => "",
-            },
-        );
-        command.arg(database);
-        if self == Host::Shell {
-            command.arg("CREATE TABLE t(x)");
-        }
-        command
-    }
-
-    /// A command that loads this extension, and then makes a table in this database.
-    pub(super) fn loads(self, program: &Path, extension: &Path, database: &Path) -> Command {
-        let mut command = self.says(
-            program,
-            match self {
-                Host::Python => {
-                    "import sqlite3, sys; c = sqlite3.connect(':memory:'); c.enable_load_extension(True)\n\
-                     c.load_extension(sys.argv[1]); sqlite3.connect(sys.argv[2]).execute('CREATE TABLE t(x)')"
-                }
-                Host::Ruby => {
-                    "require 'sqlite3'; d = SQLite3::Database.new(':memory:'); d.enable_load_extension(true)\n\
-                     d.load_extension(ARGV[0]); SQLite3::Database.new(ARGV[1]).execute('CREATE TABLE t(x)')"
-                }
-                Host::Node => {
-                    "let m, n = false; try { m = new (n = require('better-sqlite3'))(':memory:') }\n\
-                     catch { m = new (n = require('node:sqlite').DatabaseSync)(':memory:', { allowExtension: true }) }\n\
-                     m.loadExtension(process.argv[1]); new n(process.argv[2]).exec('CREATE TABLE t(x)')"
-                }
-                Host::Shell => "",
-            },
-        );
-        if self == Host::Shell {
-            let dot = |verb: &str, path: &Path| format!(".{verb} '{}'", path.display());
-            command.args(["-cmd", &dot("load", extension), "-cmd", &dot("open", database), ":memory:", "CREATE TABLE t(x)"]);
-        } else {
-            command.args([extension, database]);
-        }
-        command
-    }
-
-    /// What a user writes to load the extension.
-    pub(super) fn load_line(self, extension: &Path) -> String {
-        let path = extension.display();
-        match self {
-            Host::Python => format!(
-                "c = sqlite3.connect(\":memory:\"); c.enable_load_extension(True); c.load_extension(\"{path}\")  # before the first real one"
-            ),
-            Host::Ruby => format!(
-                "d = SQLite3::Database.new(\":memory:\"); d.enable_load_extension(true); d.load_extension(\"{path}\")  # before the first real one"
-            ),
-            Host::Node => format!("new Database(\":memory:\").loadExtension(\"{path}\")  // before the first real one"),
-            Host::Shell => format!("sqlite3 -cmd \".load {path}\" -cmd \".open app.db\""),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -190,6 +143,9 @@ mod tests {
             ("python", Some(Host::Python)),
             ("ruby3.1", Some(Host::Ruby)),
             ("nodejs", Some(Host::Node)),
+            ("php8.2", Some(Host::Php)),
+            ("bun", Some(Host::Bun)),
+            ("deno", Some(Host::Deno)),
             ("sqlite3", Some(Host::Shell)),
             ("sqlite", None),
             ("python-config", None),

@@ -1,7 +1,7 @@
 //! This machine and this installation: does recording work at all, and for which of the usual programs.
 //!
 //! The self test is this command again, as a program with a SQLite of its own: it records one transaction into a scratch directory,
-//! and the trace is read back. In comes nothing, out goes a [`Diagnosis`]. Called by [`super::Doctor`] when there is no command.
+//! and the trace is read back. Called by [`super::Doctor`] when there is no command.
 #![forbid(unsafe_code)]
 
 use super::finding::{Diagnosis, Finding, Level, Verdict, Way};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The programs that are looked for on the `PATH`.
-const USUAL: [&str; 4] = ["python3", "sqlite3", "node", "ruby"];
+const USUAL: [&str; 7] = ["python3", "sqlite3", "node", "bun", "deno", "php", "ruby"];
 
 /// Looks at all of it. `library` is the one unpacked, or why it could not be.
 pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis {

@@ -1,15 +1,17 @@
 //! `locktrace doctor`: which way in works for a program, and why.
 //!
-//! In come a command line and perhaps a database; out go the ways in, each with its verdict, and findings, each with the line to type.
+//! For a command line and perhaps a database it gives the ways in, each with its verdict, and findings, each with the line to type.
 //! [`subject`] finds out what the program is, [`ways`] judges, [`database`] and [`surroundings`] look around, [`machine`] is what there
 //! is to say without a program, [`show`] prints. Nothing of the user's is run but an interpreter, to ask it what it has.
 #![forbid(unsafe_code)]
 
 mod child;
 mod database;
+mod driver;
 mod finding;
 mod host;
 mod machine;
+mod script;
 mod show;
 mod sqlite;
 mod subject;
@@ -27,8 +29,9 @@ use subject::Subject;
 
 /// Say which way in works for a program, and why.
 ///
-/// Finds out which SQLite a program uses and how it is linked; for Python, the sqlite3 shell, Node and Ruby it asks the interpreter, and
-/// tries each way in on a database of its own. The program itself is not run. Without a command it checks this installation and says
+/// Finds out which SQLite a program uses and how it is linked. It asks the interpreters of Python, Node, Bun, Deno, PHP and Ruby and the
+/// sqlite3 shell, and tries each way in on a database of its own, with the drivers that the script imports. The program itself is not
+/// run. Without a command it checks this installation and says
 /// what it can do for the usual programs.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -76,6 +79,14 @@ impl Doctor {
             Err(why) => Finding::new("library", Level::Problem, why.as_str()),
         };
         diagnosis.findings.push(unpacked);
+        // In the cache, which is this user's: there was no other place.
+        if let (Ok(own), Ok(shared)) = (&library, library::unpack_for_all())
+            && *own == shared
+        {
+            let what = "`locktrace run` finds no place for its library that other users can read: a child that changes its user is not \
+                        traced, and the loader complains on its standard error";
+            diagnosis.findings.push(Finding::new("library-not-shared", Level::Note, what));
+        }
         if let Some(path) = &self.db {
             let versions: Vec<String> = diagnosis.libraries.iter().filter_map(|library| library.version.clone()).collect();
             let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
@@ -140,17 +151,22 @@ fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
     };
     diagnosis.subject.push(("program", format!("{} ({kind})", subject.program.display())));
     let mut say = |id, level, what: String| diagnosis.findings.push(Finding::new(id, level, what));
-    if let Some((_, file, answer)) = &subject.host {
-        match answer {
-            Ok(answer) => {
-                if let Some(error) = &answer.error {
-                    say("no-sqlite", Level::Warning, format!("{}: {error}", file.display()));
+    if let Some(asked) = &subject.host {
+        let file = asked.program.display();
+        for (driver, answer) in &asked.answers {
+            let about = if driver.is_empty() { String::new() } else { format!(" about {driver}") };
+            match answer {
+                Ok(answer) => {
+                    if let Some(error) = &answer.error {
+                        say("no-sqlite", Level::Warning, format!("{file} was asked{about}: {error}"));
+                    }
+                    if answer.version.is_some() && !answer.extensions {
+                        let what = if driver.is_empty() { "it" } else { driver };
+                        say("no-load-extension", Level::Note, format!("{what} cannot load extensions; `locktrace run` needs none"));
+                    }
                 }
-                if answer.version.is_some() && !answer.extensions {
-                    say("no-load-extension", Level::Note, "it cannot load extensions; `locktrace run` needs none".to_owned());
-                }
+                Err(why) => say("not-asked", Level::Note, format!("{file} was asked{about} what it has: {why}")),
             }
-            Err(why) => say("not-asked", Level::Note, format!("{} was asked what it has: {why}", file.display())),
         }
     }
     if let Some(closed) = subject.closed {

@@ -1,4 +1,4 @@
-//! Prints a [`Diagnosis`], for people or as one JSON object. All texts from outside are printed clean.
+//! The output of a [`Diagnosis`], for people or as one JSON object. All texts from outside are printed clean.
 //!
 //! The JSON object has `schema` (1), `version`, `command` (words, or null), `verdict`, `subject` (label → text), `libraries[]` (`path`,
 //! `module`, `version`, `source_id`, `symbols`), `ways[]` (`way`, `verdict`: `works`, `may work` or `no`, `tried`, `why`, `type`: the line to

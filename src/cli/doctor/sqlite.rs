@@ -1,4 +1,4 @@
-//! Which SQLite a file holds: in comes the path of a program or a library, out go its version and how it can be reached.
+//! Which SQLite a file holds, of a program or a library: its version, and how it can be reached.
 //!
 //! Nothing is loaded and nothing executed: exported symbols are read from the dynamic symbol table, the version from the bytes of
 //! `sqlite3_version`, and a SQLite without symbols is known by the texts that every build of it carries. Called by
@@ -77,7 +77,7 @@ pub(super) fn wal_reset_exposed(version: &str) -> bool {
 pub(super) struct Embedded {
     /// Date, time and hash of the sources.
     pub source_id: Option<String>,
-    /// It was built without `sqlite3_load_extension`.
+    /// It was built without `sqlite3_load_extension`: by its options, or because what that function says when it fails is missing.
     pub omits_extensions: bool,
     /// The file was made by rustc.
     pub rust: bool,
@@ -90,16 +90,23 @@ const OVERLAP: usize = 256;
 /// Looks through a whole file for the texts of a SQLite.
 ///
 /// The header text alone is no sign, and neither is a source id: tools that read database files have the one, programs that check
-/// which SQLite they were linked with the other. Only a SQLite itself also carries the names of its SQL functions.
+/// which SQLite they were linked with the other. Only a SQLite itself also carries the names of its SQL functions, or of the VFSes of its
+/// unix layer (a build with `SQLITE_OMIT_COMPILEOPTION_DIAGS` lacks that function).
 pub(super) fn embedded(path: &Path) -> Option<Embedded> {
     let mut file = File::open(path).ok()?;
     let header = memmem::Finder::new(b"SQLite format 3\0");
     // In two pieces, so that this command does not find its own questions in itself.
-    let (function, omitted) = (["sqlite_compile", "option_used\0"].concat(), ["OMIT_LOAD", "_EXTENSION\0"].concat());
-    let (function, omitted) = (memmem::Finder::new(&function), memmem::Finder::new(&omitted));
+    let (function, omitted) = (["sqlite_compile", "option_used\0"].concat(), ["\0OMIT_LOAD", "_EXTENSION\0"].concat());
+    let (exclusive, dotfile) = (["unix", "-excl\0"].concat(), ["unix", "-dotfile\0"].concat());
+    let (function, exclusive, dotfile) =
+        (memmem::Finder::new(&function), memmem::Finder::new(&exclusive), memmem::Finder::new(&dotfile));
+    // As an option of its own, and not as the end of a message about it.
+    let omitted = memmem::Finder::new(&omitted);
+    let failed_load = memmem::Finder::new(b"unable to open shared library [");
     let date = memmem::Finder::new(b"20");
     let rustc = memmem::Finder::new(b"/rustc/");
-    let (mut found, mut has_header, mut has_function) = (Embedded::default(), false, false);
+    let mut found = Embedded::default();
+    let (mut has_header, mut has_function, mut has_exclusive, mut has_dotfile, mut loads) = (false, false, false, false, false);
     let mut buffer = Vec::with_capacity(BLOCK + OVERLAP);
     loop {
         let kept = buffer.len().saturating_sub(OVERLAP);
@@ -109,13 +116,17 @@ pub(super) fn embedded(path: &Path) -> Option<Embedded> {
         }
         has_header |= header.find(&buffer).is_some();
         has_function |= function.find(&buffer).is_some();
+        has_exclusive |= exclusive.find(&buffer).is_some();
+        has_dotfile |= dotfile.find(&buffer).is_some();
+        loads |= failed_load.find(&buffer).is_some();
         found.omits_extensions |= omitted.find(&buffer).is_some();
         found.rust |= rustc.find(&buffer).is_some();
         if found.source_id.is_none() {
             found.source_id = date.find_iter(&buffer).find_map(|at| source_id(buffer.get(at..)?));
         }
     }
-    (has_header && has_function).then_some(found)
+    found.omits_extensions |= !loads;
+    (has_header && (has_function || has_exclusive && has_dotfile)).then_some(found)
 }
 
 /// `2022-12-28 14:03:47 ` and 64 hexadecimal digits (40 before 3.19, and `alt1` at the end of a changed source).

@@ -1,13 +1,14 @@
 //! The program a user asks about: from the words of a command line to the file that runs in the end, and the SQLites it uses.
 //!
-//! In come the words; out goes a [`Subject`]. A script is followed to its interpreter; one that can be asked is asked
-//! ([`super::host`]), and of any other program the symbols are read, and those of the libraries that the loader says it would take.
+//! A script is followed to its interpreter. One that can be asked is asked ([`super::host`]), about each driver that its script imports
+//! ([`super::script`]). Of any other program the symbols are read, and those of the libraries that the loader says it would take.
 //! The program itself is never run. Called by [`super::Doctor`].
 #![forbid(unsafe_code)]
 
 use super::child::ask;
 use super::finding::{Library, Symbols};
 use super::host::{Answer, Host};
+use super::script::Script;
 use super::sqlite::{Contents, Embedded, embedded};
 use crate::cli::elf::Elf;
 use crate::cli::program::{self, Closed};
@@ -15,6 +16,41 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// An interpreter, and what it answered.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub host: Host,
+    /// How it was called.
+    pub program: PathBuf,
+    pub script: Script,
+    /// For each driver that the script imports, or else for the usual one.
+    pub answers: Vec<(String, Result<Answer, String>)>,
+}
+
+impl Asked {
+    fn new(host: Host, program: PathBuf, script: Script) -> Asked {
+        let usual = [String::new()];
+        let drivers = if script.drivers.is_empty() { &usual[..] } else { &script.drivers[..] };
+        let ask = |driver: &String| {
+            let answer = host.ask(&program, driver, &script);
+            // Which one it was, where it had the choice.
+            let named = answer.as_ref().ok().and_then(|answer| answer.module.clone()).unwrap_or_else(|| driver.clone());
+            (named, answer)
+        };
+        let answers = drivers.iter().take(MOST_DRIVERS).map(ask).collect();
+        Asked { host, program, script, answers }
+    }
+
+    /// The drivers that have a SQLite.
+    pub(super) fn working(&self) -> impl Iterator<Item = (&str, &Answer)> {
+        let answers = self.answers.iter().filter_map(|(driver, answer)| Some((&**driver, answer.as_ref().ok()?)));
+        answers.filter(|(_, answer)| answer.version.is_some())
+    }
+}
+
+/// How many drivers of a script are asked about.
+const MOST_DRIVERS: usize = 4;
 
 /// What was found out about a program.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +65,8 @@ pub(super) struct Subject {
     pub program: PathBuf,
     pub elf: Option<Elf>,
     pub closed: Option<Closed>,
-    /// The interpreter that was asked, how it was called, and its answer.
-    pub host: Option<(Host, PathBuf, Result<Answer, String>)>,
+    /// The interpreter that was asked.
+    pub host: Option<Asked>,
     pub libraries: Vec<Library>,
     /// Libraries it needs and the loader does not find.
     pub missing: Vec<String>,
@@ -72,43 +108,61 @@ impl Subject {
 
     fn examine(&mut self) {
         if let Some((host, file)) = self.can_be_asked() {
-            let answer = host.ask(&file);
+            let asked = Asked::new(host, file, Script::of(host, &self.words, &self.scripts));
+            let answered = asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok());
             // A wrapper (pyenv's, for one) is a script that ends in another program than its first line says.
-            if let Some(executable) = answer.as_ref().ok().and_then(|answer| answer.executable.clone())
+            if let Some(executable) = answered.and_then(|answer| answer.executable.clone())
                 && self.program.canonicalize().is_ok_and(|program| program != executable)
                 && executable.is_file()
             {
                 self.scripts.push(std::mem::replace(&mut self.program, executable));
             }
-            self.host = Some((host, file, answer));
+            self.host = Some(asked);
         }
         self.elf = Elf::read(&self.program);
         self.closed = program::closed(&self.program);
         let native = self.elf.as_ref().is_some_and(|elf| elf.native);
-        let mut candidates = Vec::new();
-        if let Some((_, _, Ok(answer))) = &self.host {
-            candidates.extend(answer.mapped.iter().cloned());
+        if let Some(asked) = self.host.clone() {
+            for (_, answer) in asked.working() {
+                self.answered(answer);
+            }
         }
-        if candidates.is_empty() && native && self.closed != Some(Closed::Static) {
-            candidates = self.loaded();
-        }
-        for path in candidates {
-            if let Some(contents) = Contents::read(&path).filter(|contents| contents.exports) {
-                self.library(path, None, contents.version, None, Symbols::Shared);
+        let linked = if native && self.closed != Some(Closed::Static) { self.loaded() } else { Vec::new() };
+        if self.libraries.is_empty() {
+            for path in &linked {
+                if let Some(contents) = Contents::read(path).filter(|contents| contents.exports) {
+                    self.library(path.clone(), None, contents.version, None, Symbols::Shared);
+                }
             }
         }
         let own = if native { Contents::read(&self.program).unwrap_or_default() } else { Contents::default() };
         if own.exports {
             self.library(self.program.clone(), None, own.version.clone(), None, Symbols::Program);
         } else if self.libraries.is_empty() && !own.imports {
-            self.hidden(own.version);
+            self.hidden(own.version, &linked);
         }
         self.modules();
-        if let Some((_, _, Ok(answer))) = &self.host
-            && let Some(library) = self.libraries.iter_mut().find(|library| library.module == answer.module)
-        {
-            library.version = answer.version.clone().or(library.version.take());
-            library.source_id = answer.source_id.clone().or(library.source_id.take());
+    }
+
+    /// The SQLite that one driver of an interpreter uses: in the libraries that were mapped when it had opened a database.
+    fn answered(&mut self, answer: &Answer) {
+        type Found = (PathBuf, Option<String>, Option<Embedded>, Symbols);
+        let program = self.program.clone();
+        let exported = |path: &PathBuf| -> Option<Found> {
+            let contents = Contents::read(path).filter(|contents| contents.exports)?;
+            let symbols = if *path == program { Symbols::Program } else { Symbols::Shared };
+            Some((path.clone(), contents.version, None, symbols))
+        };
+        let hidden = |path: &PathBuf| Some((path.clone(), None, Some(embedded(path)?), Symbols::Hidden));
+        // The module's own files first: another SQLite may be mapped, too.
+        let own = answer.others.iter().filter(|(module, _)| Some(module) == answer.module.as_ref()).map(|(_, file)| file);
+        let found = own.clone().find_map(|path| exported(path).or_else(|| hidden(path)));
+        let all = || answer.mapped.iter().chain([&program]);
+        let found = found.or_else(|| all().find_map(exported)).or_else(|| all().find_map(hidden));
+        if let Some((path, version, inside, symbols)) = found {
+            let source_id = answer.source_id.clone().or(inside.as_ref().and_then(|inside| inside.source_id.clone()));
+            self.library(path, answer.module.clone(), answer.version.clone().or(version), source_id, symbols);
+            self.embedded = self.embedded.take().or(inside);
         }
     }
 
@@ -118,25 +172,23 @@ impl Subject {
         files.find_map(|file| Some((Host::of(file)?, file.clone())))
     }
 
-    /// A SQLite that is inside and not exported: in the program, or in what an interpreter has loaded.
-    fn hidden(&mut self, version: Option<String>) {
-        let mapped = match &self.host {
-            Some((_, _, Ok(answer))) => answer.mapped.clone(),
-            _ => Vec::new(),
-        };
-        for path in mapped.into_iter().chain([self.program.clone()]) {
-            if let Some(found) = embedded(&path) {
-                self.library(path, None, version, found.source_id.clone(), Symbols::Hidden);
+    /// A SQLite that is inside and not exported: in the program, or in a library that it is linked with.
+    fn hidden(&mut self, version: Option<String>, linked: &[PathBuf]) {
+        let program = self.program.clone();
+        for path in [&program].into_iter().chain(linked) {
+            if let Some(found) = embedded(path) {
+                let version = version.clone().or_else(|| Contents::read(path)?.version);
+                self.library(path.clone(), None, version, found.source_id.clone(), Symbols::Hidden);
                 self.embedded = Some(found);
                 return;
             }
         }
     }
 
-    /// Modules of an interpreter that bring a SQLite of their own.
+    /// Modules of an interpreter that bring a SQLite of their own, whether the script imports them or not.
     fn modules(&mut self) {
-        let Some((_, _, Ok(answer))) = &self.host else { return };
-        for (module, path) in answer.others.clone() {
+        let Some(answer) = self.answer().cloned() else { return };
+        for (module, path) in answer.others {
             let contents = Contents::read(&path).unwrap_or_default();
             if contents.exports {
                 self.library(path, Some(module), contents.version, None, Symbols::Shared);
@@ -164,8 +216,10 @@ impl Subject {
         // Ours, not the one the program names: what a file says is not to be executed.
         let Some(loader) = Elf::read(Path::new("/proc/self/exe")).and_then(|own| own.loader) else { return Vec::new() };
         let mut command = Command::new(loader);
+        // The kernel starts the file that a link leads to, and its place is `$ORIGIN` (Java's libjli.so lies beside it).
+        let program = self.program.canonicalize().unwrap_or_else(|_| self.program.clone());
         // As ldd does: unlike with `--list`, one missing library does not hide the others.
-        command.arg(&self.program).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove("LD_PRELOAD");
+        command.arg(program).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove("LD_PRELOAD");
         let Ok(said) = ask(&mut command) else { return Vec::new() };
         let mut found = Vec::new();
         for line in said.out.lines().map(str::trim) {
@@ -184,7 +238,7 @@ impl Subject {
 
     /// What its interpreter answered.
     pub(super) fn answer(&self) -> Option<&Answer> {
-        self.host.as_ref().and_then(|(_, _, answer)| answer.as_ref().ok())
+        self.host.as_ref().and_then(|asked| asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok()))
     }
 }
 

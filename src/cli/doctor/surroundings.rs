@@ -1,4 +1,4 @@
-//! What is around the program: where the trace would go, and what is preloaded already. In comes the environment, out go findings.
+//! What is around the program: where the trace would go, and what is preloaded already. All of it comes from the environment.
 #![forbid(unsafe_code)]
 
 use super::database::is_network;

@@ -1,10 +1,12 @@
-//! Tries a way in: opens a database of its own with the user's interpreter, and looks whether its locks were recorded.
+//! The trial of a way in: the user's interpreter opens a database of ours, and its locks were recorded or not.
 //!
-//! In come a host and the library; out goes whether the trace holds the lock that making a table takes, and if not, why. All files are in
-//! a directory that is removed again. Called by [`super::ways`] and [`super::machine`].
+//! The trial succeeds when the trace holds the lock that making a table takes; otherwise it says why. All files are in a directory that
+//! is removed again. Called by [`super::ways`] and [`super::machine`].
 #![forbid(unsafe_code)]
 
 use super::child::ask;
+use crate::cli::notes::{self, Notes};
+use crate::cli::reasons;
 use crate::trace::Trace;
 use locktrace::event::{Kind, Level};
 use std::fs::DirBuilder;
@@ -38,12 +40,14 @@ impl Scratch {
 
     /// Runs a command that makes a table in this directory's database. An error says in words what came instead of its locks.
     pub(super) fn records(&self, command: &mut Command) -> Result<(), String> {
-        let said = ask(command.env("LOCKTRACE_DIR", self.trace()))?;
+        let notes = Notes::new().map_err(|error| format!("cannot make a file for its notes: {error}"))?;
+        let said = ask(command.env("LOCKTRACE_DIR", self.trace()).env(notes::VARIABLE, notes.path()))?;
         if !said.well {
             return Err(format!("it failed: {}", said.complaint()));
         }
         let events = Trace::open(&self.trace()).map_err(|_| {
-            let complaint = said.err.lines().find(|line| line.contains("locktrace"));
+            let complaint = reasons::troubles(&notes.read()).into_iter().next();
+            let complaint = complaint.or_else(|| said.err.lines().find(|line| line.contains("locktrace")).map(str::to_owned));
             format!("it ran, and nothing was recorded{}", complaint.map_or_else(String::new, |line| format!(" ({line})")))
         })?;
         let mut events = events.events().map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
 //! Which ways in work for a program: `locktrace run`, the loadable extension, the crate.
 //!
-//! In come a [`Subject`] and the library this command carries; out goes a verdict for each, with its reason and the line to type. What can be
-//! tried is tried ([`super::trial`]); the rest follows from how the program is linked. Called by [`super::Doctor`].
+//! Each gets a verdict with its reason, and the line to type. What can be tried is tried ([`super::trial`]), with every driver that the
+//! program's script imports. The rest follows from how the program is linked. Called by [`super::Doctor`].
 #![forbid(unsafe_code)]
 
 use super::finding::{Symbols, Verdict, Way};
@@ -16,7 +16,7 @@ use std::path::Path;
 /// All ways, the best first.
 pub(super) fn of(subject: &Subject, library: &Path) -> Vec<Way> {
     let mut ways = vec![run(subject, library), extension(subject, library)];
-    if subject.embedded.as_ref().is_some_and(|found| found.rust) {
+    if subject.host.is_none() && subject.embedded.as_ref().is_some_and(|found| found.rust) {
         let why =
             "it is a Rust program: where the source is yours, one line at its start installs the recorder into its own SQLite";
         ways.push(Way::new("crate", Verdict::May, why).typed("cargo add sqlite-locktrace --no-default-features"));
@@ -32,45 +32,98 @@ fn run(subject: &Subject, library: &Path) -> Way {
     if let Some(closed) = subject.closed {
         return way(Verdict::No, closed.why());
     }
-    if let Some((host, program, Ok(answer))) = &subject.host
-        && answer.version.is_some()
-    {
-        let tried = Scratch::new().and_then(|scratch| {
-            let mut command = host.writes(program, &scratch.database());
-            scratch.records(command.env("LD_PRELOAD", library::preload(library)))
+    if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
+        // As `run` does it.
+        let shared = library::unpack_for_all();
+        let library = shared.as_deref().unwrap_or(library);
+        let trials = asked.working().map(|(driver, _)| {
+            let tried = Scratch::new().and_then(|scratch| {
+                let mut command = asked.host.writes(&asked.program, driver, &asked.script, &scratch.database());
+                scratch.records(command.env("LD_PRELOAD", library::preload(library)))
+            });
+            (driver, tried)
         });
-        return match tried {
-            Ok(()) => Way { tried: true, ..way(Verdict::Works, "its interpreter wrote a database, and the locks were recorded") },
-            Err(why) => Way { tried: true, ..way(Verdict::No, &format!("its interpreter was to write a database: {why}")) },
-        }
-        .typed(line);
+        let words = ["its interpreter", "wrote a database", "was to write a database"];
+        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
     }
-    let symbols = subject.libraries.first().map(|library| library.symbols);
-    match symbols {
-        Some(Symbols::Shared) => {
-            let far = !cfg!(target_arch = "x86_64");
-            let why = if far {
-                "its SQLite is a shared library; on this processor that is enough only where the program itself links it"
-            } else {
-                "its SQLite is a shared library, and a preloaded one comes before it"
-            };
-            way(if far { Verdict::May } else { Verdict::Works }, why).typed(line)
+    if let Some(asked) = subject.host.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
+        let drivers = asked.script.drivers.join(" and ");
+        let why = format!(
+            "not tried, as its interpreter does not get an answer from {drivers}. A SQLite in a module is covered when it is loaded"
+        );
+        return way(Verdict::May, &why).typed(line);
+    }
+    if is_java(&subject.program) {
+        let why = "its SQLite comes with a driver (sqlite-jdbc unpacks a library and loads it), and is covered when that is loaded";
+        return way(Verdict::May, why).typed(line);
+    }
+    match subject.libraries.first().map(|library| library.symbols) {
+        // Not tried on any other.
+        Some(_) if !cfg!(target_arch = "x86_64") => {
+            way(Verdict::May, "its SQLite is covered where it lies, in the program or a library, which was not tried on this processor")
+                .typed(line)
         }
-        Some(Symbols::Program) => way(
-            Verdict::No,
-            "its SQLite is in the program itself, whose calls to it do not go through the loader: nothing can be put before it",
-        ),
-        Some(Symbols::Hidden) => way(Verdict::No, "its SQLite is inside, and not exported: nothing can be put before it"),
+        Some(_) if checks_calls(&subject.program) => {
+            let why = "its SQLite is inside it; but Chrome's own builds check where calls go (CFI), and then it is left alone";
+            way(Verdict::May, why).typed(line)
+        }
+        Some(Symbols::Shared) => way(Verdict::Works, "its SQLite is in a shared library, and is covered there").typed(line),
+        Some(Symbols::Program) => way(Verdict::Works, "its SQLite is in the program itself, and is covered there").typed(line),
+        Some(Symbols::Hidden) => {
+            let why = if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
+                "its SQLite is inside, with nothing exported, and is covered there. It was built without the loading of extensions, so \
+                 the text of its SQL may be missing"
+            } else {
+                "its SQLite is inside, with nothing exported, and is covered there"
+            };
+            way(Verdict::Works, why).typed(line)
+        }
         None if subject.elf.is_none() && subject.program.is_file() => {
             way(Verdict::No, "it is neither a program for this system nor a script that names its interpreter")
         }
         None => way(
             Verdict::May,
             "no SQLite was found in it, nor in the libraries it is linked with. The library gets in, and into every program it starts: \
-             what loads a shared SQLite later is recorded. If it starts the program that has the SQLite, ask about that one",
+             what loads a SQLite later is recorded. If it starts the program that has the SQLite, ask about that one",
         )
         .typed(line),
     }
+}
+
+/// The verdict of trials, one for each driver: the best if all agree, and `may work` if some failed.
+fn judged(way: Way, host: Host, trials: &[(&str, Result<(), String>)], [who, did, was_to]: [&str; 3]) -> Way {
+    let python = host == Host::Python;
+    // The language's own goes without saying, where it is the only one.
+    let own = |driver: &str| driver.is_empty() || (driver == "sqlite3" && trials.len() == 1 && python);
+    let with = |driver: &str| if own(driver) { String::new() } else { format!(" with {driver}") };
+    let (worked, failed): (Vec<_>, Vec<_>) = trials.iter().partition(|(_, tried)| tried.is_ok());
+    let drivers: Vec<&str> = worked.iter().map(|(driver, _)| *driver).collect();
+    let mut why = Vec::new();
+    if !worked.is_empty() {
+        why.push(format!("{who} {did}{}, and the locks were recorded", with(&drivers.join(" and with "))));
+    }
+    for (driver, tried) in &failed {
+        let error = tried.as_ref().err().map_or("", String::as_str);
+        why.push(format!("{who} {was_to}{}: {error}", with(driver)));
+    }
+    let verdict = match (worked.is_empty(), failed.is_empty()) {
+        (_, true) => Verdict::Works,
+        (false, false) => Verdict::May,
+        (true, false) => Verdict::No,
+    };
+    Way { tried: true, verdict, why: why.join("; "), ..way }
+}
+
+fn is_java(program: &Path) -> bool {
+    program.file_name() == Some(OsStr::new("java"))
+}
+
+/// Known by name: a browser of Google's sources, whose official builds have clang's CFI.
+fn checks_calls(program: &Path) -> bool {
+    let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
+    real.file_name()
+        .and_then(OsStr::to_str)
+        .is_some_and(|name| ["chrome", "msedge", "brave", "opera", "vivaldi-bin"].contains(&name))
 }
 
 fn extension(subject: &Subject, library: &Path) -> Way {
@@ -78,28 +131,34 @@ fn extension(subject: &Subject, library: &Path) -> Way {
     match subject.closed {
         Some(Closed::Foreign) => return way(Verdict::No, "the extension is built for another architecture than the program"),
         Some(Closed::Musl) => return way(Verdict::No, "the extension is built for glibc, and the program runs on musl"),
+        Some(Closed::Go(_)) => return way(Verdict::No, "SQLite translated to Go cannot load an extension in C"),
         _ => {}
     }
-    if let Some((host, program, Ok(answer))) = &subject.host
-        && answer.version.is_some()
-    {
-        if !answer.extensions {
-            let why = match host {
-                Host::Python => "this Python was built without enable_load_extension (pyenv builds it that way)",
+    if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
+        let able: Vec<&str> = asked.working().filter(|(_, answer)| answer.extensions).map(|(driver, _)| driver).collect();
+        let Some(first) = able.first() else {
+            let module = asked.working().next().map_or("", |(driver, _)| driver);
+            let why = match asked.host {
+                Host::Python if ["", "sqlite3"].contains(&module) => {
+                    "this Python was built without enable_load_extension (pyenv builds it that way)"
+                }
+                Host::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
                 _ => "its SQLite, or the module it comes with, was built without the loading of extensions",
             };
             return way(Verdict::No, why);
-        }
-        let line = host.load_line(library);
+        };
+        let line = asked.host.load_line(first, library);
         if subject.closed == Some(Closed::Setuid) {
             return way(Verdict::May, "it can load extensions; not tried, because it runs with another user's rights").typed(line);
         }
-        let tried = Scratch::new().and_then(|scratch| scratch.records(&mut host.loads(program, library, &scratch.database())));
-        return match tried {
-            Ok(()) => Way { tried: true, ..way(Verdict::Works, "it loaded the extension, and the locks were recorded") },
-            Err(why) => Way { tried: true, ..way(Verdict::No, &format!("it was to load the extension: {why}")) },
-        }
-        .typed(line);
+        let trials = able.iter().map(|driver| {
+            let tried = Scratch::new().and_then(|scratch| {
+                scratch.records(&mut asked.host.loads(&asked.program, driver, &asked.script, library, &scratch.database()))
+            });
+            (*driver, tried)
+        });
+        let words = ["it", "loaded the extension", "was to load the extension"];
+        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
         return way(Verdict::No, "its SQLite was built without the loading of extensions");

@@ -4,6 +4,7 @@
 //! Nothing is mapped, and nothing is written: the traced process cannot tell. Called by [`super::follow`].
 #![forbid(unsafe_code)]
 
+pub(crate) mod lines;
 mod names;
 mod ring;
 

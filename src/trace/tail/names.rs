@@ -1,58 +1,50 @@
 //! The end of a names file that grows: whole lines, each once.
 
+use super::lines::Lines;
 use crate::trace::directory::parse;
 use crate::trace::error::{Place, Problem};
 use crate::trace::names::Object;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
-
-/// A longer line is no line of names.
-const LONGEST_LINE: usize = 16 << 20;
+use std::time::Instant;
 
 /// The end of a names file that grows.
 pub(crate) struct NamesTail {
     path: PathBuf,
-    offset: u64,
+    lines: Lines,
     line: u64,
-    /// The beginning of a line whose end was not there yet.
-    partial: Vec<u8>,
 }
 
 impl NamesTail {
     pub(crate) fn new(path: PathBuf) -> NamesTail {
-        NamesTail { path, offset: 0, line: 0, partial: Vec::new() }
+        NamesTail { path, lines: Lines::default(), line: 0 }
+    }
+
+    /// Whether it should be read even if its log has nothing new.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.lines.is_waiting()
     }
 
     /// Hands every whole line that is new to `each`.
-    pub(crate) fn read(&mut self, each: &mut impl FnMut(Result<Object, Problem>)) {
-        // Nothing is new, most of the time: that costs one system call.
-        if std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.offset) {
+    pub(crate) fn read(&mut self, now: Instant, each: &mut impl FnMut(Result<Object, Problem>)) {
+        // A file of an older version, or a copy, ends where its lines do: that costs one system call.
+        if !self.lines.is_waiting() && std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.lines.offset()) {
             return;
         }
         // It may not be there: names are then unknown, and the records still say what they can.
-        let Ok(mut file) = File::open(&self.path) else { return };
-        if file.seek(SeekFrom::Start(self.offset)).is_err() {
-            return;
-        }
-        let before = self.partial.len();
-        if file.take(LONGEST_LINE as u64).read_to_end(&mut self.partial).is_err() {
-            self.partial.truncate(before);
-            return;
-        }
-        self.offset += (self.partial.len() - before) as u64;
-        let mut rest = 0;
-        while let Some(end) = self.partial.get(rest..).and_then(|bytes| bytes.iter().position(|&byte| byte == b'\n')) {
-            self.line += 1;
-            let line = self.partial.get(rest..rest + end).unwrap_or_default();
-            let what = |what| Problem::unusable(&self.path, Place::Line(self.line), format!("{what}; the line is skipped"));
+        let Ok(file) = File::open(&self.path) else { return };
+        let mut read = |from: u64, len: usize| {
+            let mut bytes = vec![0; len];
+            let n = crate::trace::ring::read_up_to(&file, &mut bytes, from).ok()?;
+            bytes.truncate(n);
+            Some(bytes)
+        };
+        let (path, number) = (&self.path, &mut self.line);
+        self.lines.read(now, &mut read, &mut |line| {
+            *number += 1;
+            let what = |what| Problem::unusable(path, Place::Line(*number), format!("{what}; the line is skipped"));
             each(parse(line).map_err(what));
-            rest += end + 1;
-        }
-        self.partial.drain(..rest);
-        if self.partial.len() >= LONGEST_LINE {
-            self.partial.clear();
-        }
+        });
     }
 }
 
@@ -67,7 +59,7 @@ mod tests {
         let mut tail = NamesTail::new(path.clone());
         let read = |tail: &mut NamesTail| {
             let mut lines = Vec::new();
-            tail.read(&mut |line| lines.push(line.map(|line| line.len()).map_err(|problem| problem.place)));
+            tail.read(Instant::now(), &mut |line| lines.push(line.map(|line| line.len()).map_err(|problem| problem.place)));
             lines
         };
         assert_eq!(read(&mut tail), []);

@@ -1,6 +1,10 @@
 //! The answers to made-up lists of locks.
 
+use super::super::line::{Fixed, Length, Sink};
 use super::*;
+use crate::memory::Mapping;
+use crate::recorder::heap::unnoticed;
+use std::os::unix::ffi::OsStrExt;
 
 /// A `/proc` with this list, and two processes: 4711 with a command line, 12 that sleeps uninterruptibly.
 fn proc(list: &str) -> tempfile::TempDir {
@@ -18,17 +22,26 @@ fn proc(list: &str) -> tempfile::TempDir {
 }
 
 /// The file of every question: device 8:2, inode 42.
-fn ask(list: &str, request: Request, policy: SqlPolicy) -> (Answer, u32) {
+fn ask(list: &str, request: Request, policy: SqlPolicy) -> (Answer<'static>, u32) {
     let dir = proc(list);
-    Question { proc: dir.path(), file: (0x802, 42), flock: false, request, policy }.ask()
+    let proc = dir.path().as_os_str().as_bytes();
+    let scratch = Box::leak(Box::new(Mapping::new(SCRATCH).unwrap())).bytes();
+    let mut answer = None;
+    let question = Question { proc, file: (0x802, 42), flock: false, request, policy };
+    unnoticed(|| answer = Some(question.ask(scratch)));
+    answer.unwrap()
 }
 
 fn found(list: &str, request: Request) -> Vec<(i64, String, bool)> {
     match ask(list, request, SqlPolicy::Text).0 {
-        Answer::Found(holders, 0) => holders.iter().map(|holder| (holder.pid, holder.locks.join("+"), holder.write)).collect(),
+        Answer::Found(holders, 0) => holders.iter().map(|holder| (holder.pid, names(holder).join("+"), holder.write)).collect(),
         Answer::Nobody => Vec::new(),
         other => panic!("{other:?}"),
     }
+}
+
+fn names(holder: &Holder<'_>) -> Vec<&'static str> {
+    holder.locks.names().collect()
 }
 
 const READER: &str = "1: POSIX  ADVISORY  READ 7 08:02:42 1073741826 1073742335\n";
@@ -100,22 +113,23 @@ fn a_holder_is_described() {
     let (answer, readings) = ask(&format!("{WRITER}{list}"), Request::File(Level::RESERVED), SqlPolicy::Text);
     let Answer::Found(holders, 0) = answer else { panic!("{answer:?}") };
     assert_eq!(readings, 1);
-    let of = |pid: i64| holders.iter().find(|holder| holder.pid == pid).unwrap();
-    assert!(holders.iter().all(|holder| holder.exact) && holders.len() == 4);
-    let process = of(4711).process.clone().unwrap();
-    let argv: Vec<&[u8]> = process.argv.iter().map(Vec::as_slice).collect();
-    assert_eq!((&process.comm[..], process.started), (&b"a) b"[..], 22));
+    let of = |pid: i64| *holders.iter().find(|holder| holder.pid == pid).unwrap();
+    assert!(holders.iter().all(|holder| holder.exact) && holders.iter().count() == 4);
+    let process = of(4711).process.unwrap();
+    let argv: Vec<&[u8]> = process.argv().collect();
+    assert_eq!((process.comm, process.started), (&b"a) b"[..], 22));
     assert_eq!(argv, [&b"sqlite3"[..], b"app.db", b"UPDATE t"]);
-    assert_eq!((of(-1).how, of(-1).process.clone()), ("ofd", None));
+    assert_eq!((of(-1).how, of(-1).process), ("ofd", None));
     assert!(of(99).own && !of(4711).own);
     let own =
         "1: POSIX ADVISORY WRITE 99 08:02:42 1073741824 1073741825\n2: POSIX ADVISORY READ 99 08:02:42 1073741826 1073742335\n";
     assert_eq!(found(own, Request::File(Level::EXCLUSIVE)), [], "those of the connection that asks");
     assert_eq!(found(own, Request::File(Level::SHARED)), [(99, "PENDING".to_owned(), true)], "another connection's");
-    assert_eq!(of(12).process.clone().unwrap().argv.len(), 0, "not asked while it may not answer");
+    assert_eq!(of(12).process.unwrap().argv().count(), 0, "not asked while it may not answer");
     let (answer, _) = ask(WRITER, Request::File(Level::RESERVED), SqlPolicy::Hash);
     let Answer::Found(holders, 0) = answer else { panic!("{answer:?}") };
-    assert_eq!(holders[0].process.clone().unwrap().argv, [b"sqlite3"], "a command line can hold statements");
+    let argv: Vec<&[u8]> = holders.iter().next().unwrap().process.unwrap().argv().collect();
+    assert_eq!(argv, [b"sqlite3"], "a command line can hold statements");
 }
 
 #[test]
@@ -135,26 +149,113 @@ fn many_holders_are_counted() {
     let list: String = (1..=20).map(|pid| format!("{pid}: POSIX ADVISORY READ {pid} 08:02:42 1073741826 1073742335\n")).collect();
     let (answer, _) = ask(&list, Request::File(Level::EXCLUSIVE), SqlPolicy::Text);
     let Answer::Found(holders, more) = answer else { panic!("{answer:?}") };
-    assert_eq!((holders.len(), more), (HOLDERS, 20 - HOLDERS as u32));
+    assert_eq!((holders.iter().count(), more), (HOLDERS, 20 - HOLDERS as u32));
 }
 
 #[test]
 fn where_it_cannot_be_asked_it_says_why() {
-    let question = Question {
-        proc: Path::new("/no/such/proc"),
-        file: (1, 1),
-        flock: false,
-        request: Request::File(Level::SHARED),
-        policy: SqlPolicy::Text,
-    };
-    let (answer, readings) = question.ask();
+    let (request, policy) = (Request::File(Level::SHARED), SqlPolicy::Text);
+    let question = Question { proc: b"/no/such/proc", file: (1, 1), flock: false, request, policy };
+    let mut scratch = Mapping::new(SCRATCH).unwrap();
+    let mut asked = None;
+    unnoticed(|| asked = Some(question.ask(scratch.bytes())));
+    let (answer, readings) = asked.unwrap();
     assert!(matches!(&answer, Answer::Failed(why) if why.contains("No such file")), "{answer:?}");
-    let text = line(3, 255, 7, &answer, readings);
     assert_eq!(
-        text,
+        line(&answer, readings),
         "{\"t\":\"outside\",\"conn\":3,\"start\":\"00000000000000ff\",\"after\":7,\"readings\":1,\
          \"failed\":\"No such file or directory (os error 2)\"}\n"
     );
+    assert!(matches!(question.ask(&mut [0; 100]), (Answer::Failed(_), 0)));
+    let long = vec![b'x'; Path::MOST];
+    let (answer, _) = Question { proc: &long, ..question }.ask(scratch.bytes());
+    assert!(matches!(answer, Answer::Failed(why) if why.contains("too long")), "{answer:?}");
     let endless: String = "1: POSIX ADVISORY READ 7 08:02:41 0 0\n".repeat(30_000);
     assert!(matches!(ask(&endless, Request::File(Level::SHARED), SqlPolicy::Text).0, Answer::Failed(_)));
+}
+
+/// The line of an answer, counted and then filled.
+fn line(answer: &Answer<'_>, readings: u32) -> String {
+    let build = |out: &mut dyn Sink| {
+        let mut line = Line::new(out, "outside");
+        write_line(&mut line, 3, 255, 7, answer, readings);
+        line.finish();
+    };
+    let (mut length, mut memory) = (Length::default(), vec![0; 64 << 10]);
+    build(&mut length);
+    let mut fixed = Fixed::new(&mut memory);
+    unnoticed(|| build(&mut fixed));
+    assert_eq!(fixed.bytes().len(), length.0);
+    String::from_utf8(fixed.bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn a_line_of_what_was_found() {
+    let list = format!("{WRITER}4: FLOCK ADVISORY WRITE 1 08:02:42 0 EOF\n2: OFDLCK ADVISORY WRITE -1 08:02:42 120 1073741825\n");
+    let start = "{\"t\":\"outside\",\"conn\":3,\"start\":\"00000000000000ff\",\"after\":7,";
+    let (answer, readings) = ask(&list, Request::File(Level::RESERVED), SqlPolicy::Text);
+    assert_eq!(
+        line(&answer, readings),
+        format!(
+            "{start}\"readings\":1,\"holders\":[\
+             {{\"pid\":4711,\"how\":\"posix\",\"mode\":\"write\",\"locks\":[\"RESERVED\"],\"exact\":true,\"own\":false,\
+             \"comm\":\"a) b\",\"argv\":[\"sqlite3\",\"app.db\",\"UPDATE t\"],\"started\":22}},\
+             {{\"pid\":-1,\"how\":\"ofd\",\"mode\":\"write\",\"locks\":[\"PENDING\"],\"exact\":true,\"own\":false}}],\"more\":0}}\n"
+        )
+    );
+    let (answer, readings) = ask(&list, Request::Shm { mask: 0b1001, exclusive: true }, SqlPolicy::Text);
+    assert!(line(&answer, readings).contains("\"locks\":[\"WRITE\",\"READ0\"]"), "{answer:?}");
+    assert_eq!(line(&Answer::Nobody, 3), format!("{start}\"readings\":3,\"holders\":[],\"more\":0}}\n"));
+}
+
+/// Longer than the memory for it, cut in the middle of a line: what was read is used.
+#[test]
+fn a_list_that_is_cut_names_whom_it_has() {
+    let endless = "1: POSIX ADVISORY READ 7 08:02:41 0 0\n".repeat(30_000);
+    let (answer, _) = ask(&format!("{WRITER}{endless}"), Request::File(Level::RESERVED), SqlPolicy::Text);
+    assert!(matches!(answer, Answer::Found(..)), "{answer:?}");
+    // Of more holders than there is memory for, those at the end are left out; number 99 is this process.
+    let others: String = (1..5_000).map(|pid| format!("1: POSIX ADVISORY READ {pid} 08:02:42 1073741826 1073742335\n")).collect();
+    let (answer, _) = ask(&others, Request::File(Level::EXCLUSIVE), SqlPolicy::Text);
+    assert!(matches!(answer, Answer::Found(_, more) if more as usize == 4096 - 1 - HOLDERS), "{answer:?}");
+}
+
+/// In a process of its own: the limit is the process's.
+#[test]
+fn near_the_limit_of_descriptors_nobody_is_asked() {
+    const CHILD: &str = "LOCKTRACE_TEST_DESCRIPTORS";
+    if std::env::var_os(CHILD).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "recorder::outside::tests::near_the_limit_of_descriptors_nobody_is_asked";
+        let output = command.args(["--exact", name, "--test-threads=1"]).env(CHILD, "1").output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && out.contains("1 passed"), "{out}{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let limit = |soft: u64| {
+        let (current, maximum) = (Some(soft), rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum);
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { current, maximum }).unwrap();
+    };
+    let mut scratch = Mapping::new(SCRATCH).unwrap();
+    let (request, policy) = (Request::File(Level::SHARED), SqlPolicy::Text);
+    let question = Question { proc: b"/proc", file: (1, 1), flock: false, request, policy };
+    let open = || std::fs::File::open("/proc/self/stat");
+    let number = |file: &std::fs::File| std::os::fd::AsRawFd::as_raw_fd(file) as u64;
+    // Ours and sixteen more, with the program's own in between.
+    let all: Vec<std::fs::File> = (0..34).map(|_| open().unwrap()).collect();
+    let (next, last) = (number(&all[1]), number(&all[33]));
+    let (_kept, free): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    drop(free);
+    // The limit is one above the highest descriptor.
+    limit(last + 1);
+    assert_eq!(question.ask(scratch.bytes()), (Answer::Nobody, READINGS));
+    let now = crate::clock::monotonic_ns();
+    assert!(!is_short(now));
+    for few in [last, next + 1, next] {
+        limit(few);
+        assert_eq!(question.ask(scratch.bytes()), (Answer::Failed("descriptors are short"), 1), "{few}");
+        limit(next + 1);
+        assert!(open().is_ok(), "nothing stays open");
+        assert!(is_short(now + 9_000_000_000) && !is_short(crate::clock::monotonic_ns() + 11_000_000_000));
+    }
 }

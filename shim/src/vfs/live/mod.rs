@@ -1,17 +1,17 @@
 //! What every traced connection of this process holds right now.
 //!
-//! In come the transitions, on the threads that make them (`state`: a few plain stores each, inside the connection's file), and the
-//! files that open and close (`places`). Out go copies, to anybody who asks on any thread ([`connections`]). Neither side ever waits
-//! for a database lock; a transition waits for nobody, and closing a file for no longer than its row is being copied.
+//! The threads that make transitions write them into the connection's file (`state`: a few plain stores each). Any thread may look at all
+//! open files ([`each`], [`connections`]). Neither side waits for the other, or for a database lock: a row is copied, and the copy is shown if its
+//! file is still open.
 
-mod places;
 mod state;
 
 use super::file::File;
+use super::slab;
 use crate::clock;
 use crate::event::{Flags, Level};
 use crate::format::header::{Anchor, ClockKind};
-use places::places;
+use crate::memory;
 use state::EXCLUSIVE_SLOTS;
 pub(super) use state::Live;
 use std::ffi::{CStr, OsStr};
@@ -20,13 +20,13 @@ use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A traced connection's file of one database, as it was when it was looked at.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Connection {
+/// A traced connection's file of one database, as it is while it is looked at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Row<'a> {
     /// Its number in the process that opened it: the number in traces.
     pub number: u32,
     /// The path of the database file.
-    pub path: PathBuf,
+    pub path: &'a [u8],
     /// The VFS it was opened with.
     pub vfs: &'static CStr,
     /// The version of its SQLite.
@@ -53,6 +53,50 @@ pub struct Connection {
     pub shared_cache: bool,
 }
 
+/// A traced connection's file of one database, as it was when it was looked at; see [`Row`] for its fields.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs)]
+pub struct Connection {
+    pub number: u32,
+    pub path: PathBuf,
+    pub vfs: &'static CStr,
+    pub sqlite: &'static str,
+    pub handle: usize,
+    pub level: Level,
+    pub shared: u8,
+    pub exclusive: u8,
+    pub wal: bool,
+    pub writing: Option<Since>,
+    pub reading: Option<Since>,
+    pub refused: Option<Refused>,
+    pub forked: bool,
+    pub shared_cache: bool,
+}
+
+impl From<&Row<'_>> for Connection {
+    fn from(row: &Row<'_>) -> Connection {
+        let Row { number, path, vfs, sqlite, handle, level, shared, exclusive, wal, .. } = *row;
+        let Row { writing, reading, refused, forked, shared_cache, .. } = *row;
+        let path = OsStr::from_bytes(path).into();
+        Connection {
+            number,
+            path,
+            vfs,
+            sqlite,
+            handle,
+            level,
+            shared,
+            exclusive,
+            wal,
+            writing,
+            reading,
+            refused,
+            forked,
+            shared_cache,
+        }
+    }
+}
+
 /// An instant of the past, and who was there.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Since {
@@ -63,7 +107,7 @@ pub struct Since {
     pub real_ns: Option<u64>,
     /// The OS thread; 0 = not known.
     pub tid: u32,
-    /// The hash of the statement that ran then; 0 = none did, or it is not known. [`crate::recorder::texts`] has the text.
+    /// The hash of the statement that ran then; 0 = none did, or it is not known. [`crate::recorder::texts()`] has the text.
     pub sql: u64,
 }
 
@@ -80,27 +124,36 @@ pub struct Refused {
     pub last: Since,
 }
 
-/// Every traced database file that is open in this process, in the order of the connections' numbers. A copy, taken one file after
-/// another; no lock of SQLite's is touched, and SQLite is not called.
-pub fn connections() -> Vec<Connection> {
+/// Shows every traced database file that is open in this process, one after another, in no order. Each row is whole; no lock is taken, and
+/// SQLite is not called.
+pub fn each(look: &mut dyn FnMut(&Row<'_>)) {
     let now = Clock::now();
-    let mut all = Vec::new();
-    for place in places() {
-        place.look(|file| all.push(file.row(now)));
+    for (file, life) in slab::open_files() {
+        // A file may be closed, and another one opened in its place, while it is copied.
+        if let Some(row) = file.row(now).filter(|_| slab::is_still(file, life)) {
+            look(&row);
+        }
     }
+}
+
+/// Every traced database file that is open in this process, in the order of the connections' numbers. For Rust programs: it allocates.
+pub fn connections() -> Vec<Connection> {
+    let mut all = Vec::new();
+    each(&mut |row| all.push(Connection::from(row)));
     all.sort_by_key(|row| row.number);
     all
 }
 
 /// How many database files are open through a VFS of ours in this process.
 pub fn open_files() -> usize {
-    places().filter(|place| place.is_taken()).count()
+    slab::open_files().filter(|(file, _)| file.live.is_database()).count()
 }
 
 impl File {
-    /// This database file's row.
-    fn row(&self, now: Clock) -> Connection {
+    /// This file's row, if it is a database.
+    fn row(&self, now: Clock) -> Option<Row<'static>> {
         let live = &self.live;
+        let shim = live.shim().filter(|_| live.is_database())?;
         let copied = live.copy();
         let since = |(ticks, tid, sql): (u64, u32, u64)| {
             let known = ticks != 0;
@@ -118,12 +171,11 @@ impl File {
         let writes = copied.exclusive != 0 || level > Level::SHARED;
         let (taken, refused) = (copied.reading.0.max(copied.writing.0), copied.refused);
         let wanted = copied.wanted;
-        Connection {
-            number: self.conn,
-            // SAFETY: the path SQLite opened, which it keeps valid until `xClose`.
-            path: OsStr::from_bytes(unsafe { CStr::from_ptr(self.path) }.to_bytes()).into(),
-            vfs: &self.shim.name,
-            sqlite: &self.shim.library.sqlite,
+        Some(Row {
+            number: live.conn(),
+            path: live.path().map_or(&[], CStr::to_bytes),
+            vfs: shim.name,
+            sqlite: shim.version(),
             handle: live.handle.load(Ordering::Relaxed),
             level,
             shared: copied.shared,
@@ -138,31 +190,21 @@ impl File {
                 exclusive: wanted >> 8 != 0 && wanted & EXCLUSIVE_SLOTS != 0,
                 last: since(refused),
             }),
-            forked: self.opener != std::process::id(),
+            forked: live.is_anothers(),
             shared_cache: live.flags().has(Flags::SHARED_CACHE),
-        }
+        })
     }
 }
 
 /// An early anchor, to tell how long a tick is.
 static EARLY: AtomicPtr<Anchor> = AtomicPtr::new(ptr::null_mut());
 
-/// Called when a VFS is installed.
+/// Called when a SQLite is met. Two threads may both do this: the first one's anchor stays.
 pub(super) fn start() {
-    extern "C" fn after_fork_in_child() {
-        places::unlock_all();
-    }
-    // No `Once`: the child of a fork in the middle of it would wait for a thread that it does not have. Two threads may both do
-    // this, and doing the handler's work twice changes nothing.
-    if !EARLY.load(Ordering::Acquire).is_null() {
-        return;
-    }
-    // SAFETY: the handler is a function of this library, which stays loaded, and makes only atomic stores.
-    unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
-    let ours = Box::into_raw(Box::new(clock::anchor()));
-    if EARLY.compare_exchange(ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        // SAFETY: made by `into_raw` above, and nobody else has seen it.
-        drop(unsafe { Box::from_raw(ours) });
+    if EARLY.load(Ordering::Acquire).is_null()
+        && let Some(anchor) = memory::keep(clock::anchor())
+    {
+        let _ = EARLY.compare_exchange(ptr::null_mut(), anchor, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 
@@ -181,7 +223,7 @@ impl Clock {
         if clock::kind() == ClockKind::Monotonic {
             return Clock { now, span: (1, 1) };
         }
-        // SAFETY: null, or an anchor that was leaked before it was published with Release.
+        // SAFETY: null, or an anchor that was kept before it was published with Release.
         let early = unsafe { EARLY.load(Ordering::Acquire).as_ref() };
         let span = |early: &Anchor| Some((now.ticks.checked_sub(early.ticks)?, now.monotonic_ns.checked_sub(early.monotonic_ns)?));
         Clock { now, span: early.and_then(span).unwrap_or_default() }

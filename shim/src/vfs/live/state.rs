@@ -1,14 +1,17 @@
 //! The locks of one connection, in a form that one thread writes and any other may copy.
 //!
-//! In come the transitions, on the threads that make them: a few plain stores each. Out goes a [`Copied`].
+//! A transition is a few plain stores, on the thread that makes it. [`Live::copy`] gives everything at one moment.
 //!
 //! A [`Hold`] is a small sequence lock whose sequence is the instant of the acquisition, which never repeats: it is 0 from before
 //! the lock is entered in the masks until the thread and the statement that took it are written. A copy whose masks and instants
 //! are the same before and after is whole; after a few changes in between, a reader gives up, and the beginnings are unknown. So a
 //! statement of one hold is never shown with another.
 
-use super::places::Place;
-use crate::event::{Flags, Level};
+use crate::event::{FileKind, Flags, Level};
+use crate::vfs::file::Opened;
+use crate::vfs::{Shim, paths};
+use std::ffi::{CStr, c_char};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Which lock an attempt was for, in a form that fits an atomic: the level in the low byte, or the slots' mask in the high one with
@@ -24,8 +27,14 @@ pub(in crate::vfs) struct Live {
     pub(in crate::vfs) writing: Hold,
     refused: Hold,
     pub(super) handle: AtomicUsize,
-    /// Where it stands while it is open.
-    pub(super) place: AtomicPtr<Place>,
+    shim: AtomicPtr<Shim>,
+    /// Kept for the life of the process; null: it is not kept.
+    path: AtomicPtr<c_char>,
+    /// Where SQLite has that path.
+    name_at: AtomicUsize,
+    conn: AtomicU32,
+    /// The process that opened it; 0 for what is no database.
+    opener: AtomicU32,
     wanted: AtomicU16,
     level: AtomicU8,
     shared: AtomicU8,
@@ -48,6 +57,12 @@ impl Hold {
     #[inline(always)]
     pub(in crate::vfs) fn begin(&self) {
         self.since.store(0, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.begin();
+        self.sql.store(0, Ordering::Relaxed);
+        self.tid.store(0, Ordering::Relaxed);
     }
 
     /// After that: when the base had granted it, to which thread (0: not known), for which statement.
@@ -76,6 +91,57 @@ impl Hold {
 }
 
 impl Live {
+    /// A file is opened where another one may have been. By atomic stores: a thread may still look at that one.
+    pub(in crate::vfs) fn begin(&self, opened: &Opened) {
+        let database = opened.kind == FileKind::DATABASE;
+        [&self.reading, &self.writing, &self.refused].into_iter().for_each(Hold::clear);
+        self.handle.store(0, Ordering::Relaxed);
+        self.shim.store(ptr::from_ref(opened.shim).cast_mut(), Ordering::Relaxed);
+        // SAFETY: SQLite's path, NUL-terminated.
+        let path = if database { paths::keep(unsafe { CStr::from_ptr(opened.path) }) } else { None };
+        self.path.store(path.map_or(ptr::null_mut(), |path| path.as_ptr().cast_mut()), Ordering::Relaxed);
+        self.name_at.store(opened.path as usize, Ordering::Relaxed);
+        self.conn.store(opened.conn, Ordering::Relaxed);
+        // A journal is opened for every transaction, and asking costs a system call; only a database's opener matters.
+        self.opener.store(if database { crate::recorder::pid() } else { 0 }, Ordering::Relaxed);
+        self.wanted.store(0, Ordering::Relaxed);
+        [&self.level, &self.shared, &self.exclusive, &self.flags].into_iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
+        self.mapped.store(false, Ordering::Relaxed);
+    }
+
+    /// The SQLite whose file it is; `None` before the first.
+    pub(in crate::vfs) fn shim(&self) -> Option<&'static Shim> {
+        // SAFETY: null, or kept for the life of the process.
+        unsafe { self.shim.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// The path of a database, where it is kept.
+    pub(in crate::vfs) fn path(&self) -> Option<&'static CStr> {
+        let path = self.path.load(Ordering::Relaxed);
+        // SAFETY: a kept string.
+        (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
+    }
+
+    /// Where SQLite has that path: a number, not to be read.
+    pub(in crate::vfs) fn name_at(&self) -> usize {
+        self.name_at.load(Ordering::Relaxed)
+    }
+
+    /// The connection's number.
+    pub(in crate::vfs) fn conn(&self) -> u32 {
+        self.conn.load(Ordering::Relaxed)
+    }
+
+    /// It is a database.
+    pub(in crate::vfs) fn is_database(&self) -> bool {
+        self.opener.load(Ordering::Relaxed) != 0
+    }
+
+    /// It is a database that another process opened, from which this one was forked.
+    pub(in crate::vfs) fn is_anothers(&self) -> bool {
+        self.is_database() && self.opener.load(Ordering::Relaxed) != crate::recorder::pid()
+    }
+
     #[inline(always)]
     pub(in crate::vfs) fn level(&self) -> Level {
         Level(self.level.load(Ordering::Relaxed))

@@ -1,4 +1,4 @@
-"""What `locktrace doctor` asks a Python: run with -c, it prints one line of JSON."""
+"""What `locktrace doctor` asks a Python: run with -c behind a line that sets MODULE, it prints one line of JSON."""
 import sys
 
 # The directory the user stands in is not ours to import from.
@@ -10,11 +10,24 @@ said = {"language": "Python " + sys.version.split()[0], "executable": os.path.re
 if sys.prefix != getattr(sys, "base_prefix", sys.prefix):
     said["environment"] = sys.prefix
 try:
-    import sqlite3
+    if MODULE == "ctypes":
+        import ctypes
+        import ctypes.util
 
-    connection = sqlite3.connect(":memory:")
-    said["version"], said["source_id"] = connection.execute("SELECT sqlite_version(), sqlite_source_id()").fetchone()
-    said["extensions"] = hasattr(connection, "enable_load_extension")
+        library = ctypes.CDLL(LIBRARY or ctypes.util.find_library("sqlite3") or "libsqlite3.so.0")
+        library.sqlite3_libversion.restype = library.sqlite3_sourceid.restype = ctypes.c_char_p
+        said["version"], said["source_id"] = library.sqlite3_libversion().decode(), library.sqlite3_sourceid().decode()
+        said["extensions"] = hasattr(library, "sqlite3_enable_load_extension")
+    else:
+        module = __import__(MODULE)
+        if MODULE != "apsw" and not hasattr(module, "connect"):
+            module = __import__(MODULE + ".dbapi2", fromlist=["connect"])
+        connection = module.Connection(":memory:") if MODULE == "apsw" else module.connect(":memory:")
+        answer = connection.cursor().execute("SELECT sqlite_version(), sqlite_source_id()")
+        said["version"], said["source_id"] = next(answer) if MODULE == "apsw" else answer.fetchone()
+        said["extensions"] = hasattr(connection, "enable_load_extension")
+    if MODULE != "sqlite3":
+        said["module"] = MODULE
     with open("/proc/self/maps") as maps:
         said["mapped"] = sorted(set(line.split(None, 5)[5].strip() for line in maps if ".so" in line))
 except Exception as error:
@@ -24,7 +37,7 @@ try:
     # Found, not imported: an import runs the module's code.
     import importlib.util
 
-    for name in ("pysqlite3", "apsw", "sqlcipher3"):
+    for name in ("pysqlite3", "apsw", "sqlcipher3", "libsql", "libsql_experimental"):
         found = importlib.util.find_spec(name)
         if found is not None:
             files = [found.origin] if str(found.origin).endswith(".so") else []

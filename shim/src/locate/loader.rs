@@ -1,0 +1,118 @@
+//! The modules of this process, from the dynamic loader.
+//!
+//! `dl_iterate_phdr` takes one lock of the loader's, `_dl_load_write_lock`, and neither the one that `dlopen` holds while constructors
+//! run nor any other. `dlclose` unmaps a module while it holds that lock (glibc's `_dl_close_worker`; musl never unmaps), so during the
+//! visit what is in the list is mapped.
+//!
+//! `forks` says what that lock means for a child forked by another thread.
+
+use super::forks::Search;
+use super::image::{Image, Module};
+use super::memory::Memory;
+use std::ffi::{c_int, c_void};
+
+/// The loader's counters: modules loaded and modules unloaded so far, in all namespaces.
+pub type Generation = (u64, u64);
+
+/// The loader's counters. A change means that modules were loaded or unloaded; unlike an address, a counter never comes back.
+pub fn generation() -> Generation {
+    let mut generation = (0, 0);
+    each(&mut |found, _| {
+        generation = found;
+        false
+    });
+    generation
+}
+
+/// Calls with every module, and the counters that its place in the list belongs to, under the loader's lock, until it answers `false`.
+pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
+    struct Visit<'a>(&'a mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool);
+
+    unsafe extern "C" fn one(info: *mut libc::dl_phdr_info, size: usize, visit: *mut c_void) -> c_int {
+        // Older loaders hand out a shorter structure, without the counters: nothing can be known about unloading, so nothing is done.
+        if size < size_of::<libc::dl_phdr_info>() {
+            return 1;
+        }
+        // SAFETY: dl_iterate_phdr passes a structure of that size, and passes on the pointer below.
+        let (info, visit) = unsafe { (&*info, &mut *visit.cast::<Visit<'_>>()) };
+        c_int::from(!visit.0((info.dlpi_adds, info.dlpi_subs), info))
+    }
+
+    let mut visit = Visit(visit);
+    let _search = Search::begin();
+    // SAFETY: the callback takes what it is given, unwinds never, and `visit` outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
+}
+
+/// What is known of a module, and its segments.
+pub fn module<'m, M: Memory>(memory: &'m M, info: &libc::dl_phdr_info) -> Option<(Module, Image<'m, M>)> {
+    let headers = info.dlpi_phdr as usize;
+    describe(memory, info.dlpi_addr as usize, info.dlpi_name, headers, info.dlpi_phnum.into())
+}
+
+fn describe<M: Memory>(
+    memory: &M,
+    bias: usize,
+    name: *const std::ffi::c_char,
+    headers: usize,
+    count: usize,
+) -> Option<(Module, Image<'_, M>)> {
+    let image = Image::new(memory, bias, headers, count)?;
+    let extent = image.extent();
+    // Filled in where a SQLite is found: it is one more read in each of the others.
+    let (id, id_len) = ([0; 20], 0);
+    Some((Module { bias, start: extent.start, end: extent.end, name, id, id_len, headers, count }, image))
+}
+
+/// The public part of the loader's entry for a module (link.h): what a handle of `dlopen` and `dlmopen` points to.
+#[repr(C)]
+#[derive(Debug)]
+pub struct LinkMap {
+    l_addr: usize,
+    l_name: *const std::ffi::c_char,
+    l_ld: usize,
+    l_next: *const LinkMap,
+    l_prev: *const LinkMap,
+}
+
+/// The modules of another namespace, which `dl_iterate_phdr` does not visit: from a handle that `dlmopen` returned.
+///
+/// Their program headers are found by the ELF header, which the first segment of a shared library begins with.
+///
+/// # Safety
+/// The handle is open, and no other thread unloads modules of its namespace.
+pub unsafe fn each_beside<M: Memory>(memory: &M, handle: *const LinkMap, visit: &mut dyn FnMut(Module, &Image<'_, M>)) {
+    // SAFETY: an open handle is a link map, and its list is linked by these two fields.
+    let step = |map: *const LinkMap, next: bool| unsafe { if next { (*map).l_next } else { (*map).l_prev } };
+    let mut map = handle;
+    // No list of a namespace is so long: the bound is against a handle that is something else.
+    for _ in 0..65_536 {
+        match step(map, false) {
+            before if before.is_null() => break,
+            before => map = before,
+        }
+    }
+    for _ in 0..65_536 {
+        // SAFETY: as above.
+        let (bias, name) = unsafe { ((*map).l_addr, (*map).l_name) };
+        if let Some((headers, count)) = headers(memory, bias)
+            && let Some((module, image)) = describe(memory, bias, name, headers, count)
+        {
+            visit(module, &image);
+        }
+        map = step(map, true);
+        if map.is_null() {
+            break;
+        }
+    }
+}
+
+/// The program headers of a shared library, and their number.
+fn headers<M: Memory>(memory: &M, base: usize) -> Option<(usize, usize)> {
+    let mut head = [0; 64];
+    if base == 0 || !memory.copy(base, &mut head) || !head.starts_with(b"\x7fELF") {
+        return None;
+    }
+    let at = base.checked_add(super::image::word(&head, 32)?)?;
+    Some((at, super::image::quarter(&head, 56)?.into()))
+}

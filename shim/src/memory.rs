@@ -1,0 +1,160 @@
+//! The recorder's own memory: anonymous mappings, and never the program's heap.
+//!
+//! A recorder that calls `malloc` can be refused, and Rust answers a refused allocation with an abort: the program would die of our
+//! shortage. So nothing here comes from `malloc`, every request can fail, and the caller then loses the event or the name and counts it.
+//!
+//! * [`Mapping`]: memory for one piece of work, given back when it is dropped.
+//! * [`keep`], [`keep_bytes`]: memory for the life of the process, taken one after another from chunks of [`CHUNK`] bytes.
+//!
+//! No lock is taken: the child of a `fork` may find this code in any state of another thread's, and goes on.
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::alloc::Layout;
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Zeroed memory of one's own.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it is memory, owned.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; a shared reference gives no access to it.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// At least so many bytes, whole pages of them; `None` where the kernel has none for this process.
+    pub fn new(len: usize) -> Option<Mapping> {
+        let len = len.checked_next_multiple_of(4096).filter(|&len| len > 0)?;
+        // SAFETY: a fresh private mapping at an address the kernel picks; nothing else is touched.
+        let base = unsafe {
+            mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)
+        };
+        Some(Mapping { base: NonNull::new(base.ok()?.cast())?, len })
+    }
+
+    /// Its bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is ours alone, readable and writable, and as long as this value lives.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+
+    /// Its address; the memory stays for the life of the process.
+    pub fn leak(self) -> NonNull<u8> {
+        std::mem::ManuallyDrop::new(self).base
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped, and nobody else has it.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Bytes of address space that are taken in one go for what is kept. Pages of it that nobody writes cost nothing.
+pub const CHUNK: usize = 256 << 10;
+/// The most that is kept in one process.
+pub const MOST: usize = 24 << 20;
+
+/// The beginning of a chunk.
+struct Chunk {
+    /// Bytes given out, this structure included.
+    used: AtomicUsize,
+}
+
+/// The chunk that is being given out; older ones are full.
+static NEWEST: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
+static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Zeroed memory that stays for the life of the process. At most a chunk's worth; `None` past [`MOST`], or where the kernel has none.
+pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+    let room = CHUNK - size_of::<Chunk>();
+    if layout.size().checked_add(layout.align())? > room || layout.align() > 4096 {
+        return None;
+    }
+    loop {
+        let newest = NEWEST.load(Ordering::Acquire);
+        // SAFETY: null, or a chunk that was published whole and is never given back.
+        if let Some(chunk) = unsafe { newest.as_ref() } {
+            let place = |used: usize| used.checked_next_multiple_of(layout.align());
+            let end = |used: usize| place(used)?.checked_add(layout.size()).filter(|&end| end <= CHUNK);
+            if let Ok(before) = chunk.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
+                // SAFETY: inside the chunk, by the check in `end`; nobody else was given these bytes.
+                return NonNull::new(unsafe { newest.cast::<u8>().add(place(before)?) });
+            }
+        }
+        if CHUNKS.load(Ordering::Relaxed) >= MOST / CHUNK {
+            return None;
+        }
+        let fresh = Mapping::new(CHUNK)?;
+        let chunk = fresh.base.as_ptr().cast::<Chunk>();
+        // SAFETY: our own memory, page-aligned and large enough.
+        unsafe { chunk.write(Chunk { used: AtomicUsize::new(size_of::<Chunk>()) }) };
+        // Where another thread was faster, `fresh` is given back and its chunk is used.
+        if NEWEST.compare_exchange(newest, chunk, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            CHUNKS.fetch_add(1, Ordering::Relaxed);
+            fresh.leak();
+        }
+    }
+}
+
+/// Keeps a value for the life of the process. It is never dropped.
+pub fn keep<T>(value: T) -> Option<&'static mut T> {
+    let place = allocate(Layout::new::<T>())?.cast::<T>();
+    // SAFETY: fresh memory, as large and aligned as a `T`, for ever.
+    unsafe {
+        place.write(value);
+        Some(&mut *place.as_ptr())
+    }
+}
+
+/// Keeps a copy of these bytes for the life of the process, with a NUL behind them.
+pub fn keep_bytes(bytes: &[u8]) -> Option<&'static [u8]> {
+    let place = allocate(Layout::array::<u8>(bytes.len().checked_add(1)?).ok()?)?;
+    // SAFETY: fresh memory of this length and one, which was zeroed.
+    unsafe {
+        ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_ptr(), bytes.len());
+        Some(std::slice::from_raw_parts(place.as_ptr(), bytes.len()))
+    }
+}
+
+/// Keeps a copy of this string for the life of the process.
+pub fn keep_c_str(text: &CStr) -> Option<&'static CStr> {
+    let kept = keep_bytes(text.to_bytes())?;
+    // SAFETY: `keep_bytes` leaves a NUL behind the copy, and the copy has none inside.
+    Some(unsafe { CStr::from_ptr(kept.as_ptr().cast()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_stays_apart_and_aligned() {
+        let numbers: Vec<&u64> = std::thread::scope(|scope| {
+            let keep = |n: u64| (0..1000).map(|i| &*keep(n << 32 | i).unwrap()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || keep(n))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let distinct: std::collections::HashSet<u64> = numbers.iter().map(|&&n| n).collect();
+        assert_eq!(distinct.len(), 4000);
+        assert!(numbers.iter().all(|n| ptr::from_ref(*n).is_aligned()));
+        assert_eq!(keep_bytes(b"abc"), Some(&b"abc"[..]));
+        assert_eq!(keep_c_str(c"abc"), Some(c"abc"));
+        assert!(allocate(Layout::array::<u8>(CHUNK).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_mapping_is_zero_and_whole_pages() {
+        let mut mapping = Mapping::new(5000).unwrap();
+        assert_eq!(mapping.bytes().len(), 8192);
+        assert!(mapping.bytes().iter().all(|&byte| byte == 0));
+        assert!(Mapping::new(0).is_none());
+        assert!(Mapping::new(usize::MAX).is_none());
+    }
+}

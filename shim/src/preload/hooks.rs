@@ -1,0 +1,246 @@
+//! The functions of the C library that the dynamic linker finds here first. Each ends in the C library's own.
+//!
+//! | function | why |
+//! | --- | --- |
+//! | `dlopen`, `dlmopen` | a new module may have a SQLite |
+//! | `pthread_mutexattr_init` | SQLite calls it before it opens a file; its module may have come another way |
+//! | `prctl`, `syscall` | with a seccomp filter the program forbids system calls: what the recorder needs is made ready before |
+
+use super::{PENDING, called_from, look, look_beside};
+use crate::locate::LinkMap;
+use crate::recorder;
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A function of the C library, looked up once.
+struct Real {
+    name: &'static CStr,
+    function: AtomicPtr<c_void>,
+}
+
+impl Real {
+    const fn new(name: &'static CStr) -> Real {
+        Real { name, function: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Its address; null where there is none. [`prepare`] has looked it up before the program runs, so that no lock of the loader's is taken here.
+    fn get(&self) -> *mut c_void {
+        let known = self.function.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: a NUL-terminated name.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        self.function.store(found, Ordering::Relaxed);
+        found
+    }
+}
+
+static MUTEXATTR_INIT: Real = Real::new(c"pthread_mutexattr_init");
+static DLOPEN: Real = Real::new(c"dlopen");
+static DLMOPEN: Real = Real::new(c"dlmopen");
+static PRCTL: Real = Real::new(c"prctl");
+static SYSCALL: Real = Real::new(c"syscall");
+
+/// Looks up the C library's functions.
+pub(super) fn prepare() {
+    for real in [&MUTEXATTR_INIT, &DLOPEN, &DLMOPEN, &PRCTL, &SYSCALL] {
+        real.get();
+    }
+}
+
+type MutexattrInit = unsafe extern "C" fn(*mut libc::pthread_mutexattr_t) -> c_int;
+type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
+type Dlmopen = unsafe extern "C" fn(c_long, *const c_char, c_int) -> *mut c_void;
+
+unsafe extern "C" fn mutexattr_init(attributes: *mut libc::pthread_mutexattr_t, site: usize) -> c_int {
+    called_from(site);
+    let real = MUTEXATTR_INIT.get();
+    if real.is_null() {
+        return libc::ENOSYS;
+    }
+    // SAFETY: the C library's function of this name, with the caller's argument.
+    unsafe { std::mem::transmute::<*mut c_void, MutexattrInit>(real)(attributes) }
+}
+
+/// Where a `dlopen` of this name goes: to [`open`], which looks at the modules afterwards, or to the C library's own function.
+///
+/// The loader looks for a name without a slash in places that depend on who calls, and so does `$ORIGIN`: there the caller has to stay the
+/// program. Its modules are looked at the next time.
+unsafe extern "C" fn route(name: *const c_char) -> *const c_void {
+    // SAFETY: null, or NUL-terminated.
+    let name = if name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+    if name.contains(&b'/') && !name.contains(&b'$') {
+        return open as *const () as *const c_void;
+    }
+    PENDING.store(true, Ordering::Relaxed);
+    DLOPEN.get()
+}
+
+unsafe extern "C" fn open(name: *const c_char, flags: c_int) -> *mut c_void {
+    // SAFETY: the C library's function of this name, with the caller's arguments.
+    let handle = unsafe { std::mem::transmute::<*mut c_void, Dlopen>(DLOPEN.get())(name, flags) };
+    if !handle.is_null() {
+        look();
+    }
+    handle
+}
+
+/// The same for `dlmopen`.
+unsafe extern "C" fn route_beside(namespace: c_long, name: *const c_char) -> *const c_void {
+    let _ = namespace;
+    // SAFETY: null, or NUL-terminated.
+    let name = if name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+    if name.contains(&b'/') && !name.contains(&b'$') {
+        return open_beside as *const () as *const c_void;
+    }
+    DLMOPEN.get()
+}
+
+unsafe extern "C" fn open_beside(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {
+    // SAFETY: the C library's function of this name, with the caller's arguments.
+    let handle = unsafe { std::mem::transmute::<*mut c_void, Dlmopen>(DLMOPEN.get())(namespace, name, flags) };
+    if !handle.is_null() {
+        look();
+        // SAFETY: opened just now.
+        unsafe { look_beside(handle as *const LinkMap) };
+    }
+    handle
+}
+
+/// Before `prctl` with these first arguments. Browsers ask with a null filter whether there could be one: that installs none.
+unsafe extern "C" fn before_prctl(option: c_int, mode: c_ulong, filter: *const c_void) -> *const c_void {
+    if option == libc::PR_SET_SECCOMP && !(mode == libc::SECCOMP_MODE_FILTER.into() && filter.is_null()) {
+        recorder::seal();
+    }
+    PRCTL.get()
+}
+
+/// Before `syscall` with this number and these first arguments. As above.
+unsafe extern "C" fn before_syscall(number: c_long, operation: c_uint, _flags: c_uint, filter: *const c_void) -> *const c_void {
+    if number == libc::SYS_seccomp
+        && (operation == libc::SECCOMP_SET_MODE_STRICT || operation == libc::SECCOMP_SET_MODE_FILTER && !filter.is_null())
+    {
+        recorder::seal();
+    }
+    SYSCALL.get()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod arch {
+    use super::*;
+    use std::arch::naked_asm;
+
+    /// The C library's `pthread_mutexattr_init`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn pthread_mutexattr_init(attributes: *mut libc::pthread_mutexattr_t) -> c_int {
+        // The return address becomes the second argument.
+        naked_asm!("endbr64", "mov rsi, [rsp]", "jmp {}", sym mutexattr_init)
+    }
+
+    /// The C library's `dlopen`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
+        // Jumped to with the caller's return address, the C library sees its own caller.
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "sub rsp, 8", "call {}", "add rsp, 8", "pop rsi", "pop rdi", "jmp rax",
+            sym route
+        )
+    }
+
+    /// The C library's `dlmopen`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn dlmopen(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "push rdx", "call {}", "pop rdx", "pop rsi", "pop rdi", "jmp rax",
+            sym route_beside
+        )
+    }
+
+    /// The C library's `prctl`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn prctl(option: c_int) -> c_int {
+        // All registers that can hold an argument are as they were when the C library's function begins.
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "call {}", "pop r8", "pop rcx", "pop rdx",
+            "pop rsi", "pop rdi", "jmp rax",
+            sym before_prctl
+        )
+    }
+
+    /// The C library's `syscall`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn syscall(number: c_long) -> c_long {
+        naked_asm!(
+            "endbr64", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "sub rsp, 8", "call {}",
+            "add rsp, 8", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi", "jmp rax",
+            sym before_syscall
+        )
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arch {
+    use super::*;
+    use std::arch::naked_asm;
+
+    /// The C library's `pthread_mutexattr_init`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn pthread_mutexattr_init(attributes: *mut libc::pthread_mutexattr_t) -> c_int {
+        // The return address becomes the second argument.
+        naked_asm!("mov x1, x30", "b {}", sym mutexattr_init)
+    }
+
+    /// The C library's `dlopen`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
+        naked_asm!(
+            "stp x29, x30, [sp, #-32]!", "stp x0, x1, [sp, #16]", "bl {}", "mov x16, x0", "ldp x0, x1, [sp, #16]",
+            "ldp x29, x30, [sp], #32", "br x16",
+            sym route
+        )
+    }
+
+    /// The C library's `dlmopen`.
+    ///
+    /// # Safety
+    /// As the C library's.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn dlmopen(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {
+        naked_asm!(
+            "stp x29, x30, [sp, #-48]!", "stp x0, x1, [sp, #16]", "str x2, [sp, #32]", "bl {}", "mov x16, x0",
+            "ldr x2, [sp, #32]", "ldp x0, x1, [sp, #16]", "ldp x29, x30, [sp], #48", "br x16",
+            sym route_beside
+        )
+    }
+}

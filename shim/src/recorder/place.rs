@@ -1,0 +1,129 @@
+//! Where the mapped files of a log live: in the trace directory, or in memory with a link there.
+//!
+//! On ext2, ext3, ext4, xfs, tmpfs and ramfs a page that was made ready takes every later store ([`super::mapped`]). On any other file system it
+//! may not: a copy-on-write one needs new space for each write-back (a full btrfs raises `SIGBUS`), a network one can lose its server. The files
+//! then live in `/dev/shm/locktrace-<uid>/`, and the trace directory holds symbolic links to them.
+
+use super::config::Asked;
+use super::disk;
+use super::failure::Failure;
+use super::mapped::Mapped;
+use super::surroundings::{FileSystem, Surroundings};
+use crate::sys::{self, Path};
+use rustix::fs::{CWD, FileType, Mode};
+use rustix::io::Errno;
+use std::fmt::Write;
+
+/// The memory directory, but for the user's number.
+pub const MEMORY: &str = "/dev/shm/locktrace-";
+
+/// See the module.
+pub(super) struct Place {
+    /// The trace directory.
+    dir: Path,
+    /// Where the files live, if not there.
+    memory: Option<Path>,
+}
+
+impl Place {
+    /// The one for this trace directory, which is made if it is missing.
+    pub fn choose(dir: &[u8], asked: Asked, around: &Surroundings) -> Result<Place, Failure> {
+        disk::make_dir(dir, around.sealed)?;
+        let dir = Path::new(&[dir]).ok_or(Errno::NAMETOOLONG)?;
+        let safe = match asked {
+            Asked::Memory => false,
+            Asked::Directory if around.sealed => true,
+            _ => matches!(FileSystem::of(dir.as_c_str(), around.sealed), Some(FileSystem::Disk | FileSystem::Memory)),
+        };
+        if safe {
+            return Ok(Place { dir, memory: None });
+        }
+        if around.sealed {
+            return Err(Failure::new(
+                "files on its file system cannot be mapped safely, and under a filter of system calls no links are made; name a directory on \
+                 ext4, xfs or tmpfs",
+            ));
+        }
+        Ok(Place { dir, memory: Some(memory(around.uid)?) })
+    }
+
+    /// The path of a log's file in the trace directory.
+    pub fn path(&self, id: &str, extension: &str) -> Result<Path, Failure> {
+        file(&self.dir, id, extension)
+    }
+
+    /// Creates a file of a log.
+    pub fn create(&self, id: &str, extension: &str, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
+        let path = self.path(id, extension)?;
+        let Some(memory) = &self.memory else { return Mapped::create(&path, len, around) };
+        let target = file(memory, id, extension)?;
+        let made = Mapped::create(&target, len, around)?;
+        match rustix::fs::symlinkat(target.as_c_str(), CWD, path.as_c_str()) {
+            Ok(()) => Ok(made),
+            Err(errno) => {
+                made.discard();
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Takes a file of a log away again.
+    pub fn discard(&self, made: Mapped, id: &str, extension: &str) {
+        made.discard();
+        if self.memory.is_some()
+            && let Ok(link) = self.path(id, extension)
+        {
+            sys::unlink(link.as_c_str());
+        }
+    }
+}
+
+fn file(dir: &Path, id: &str, extension: &str) -> Result<Path, Failure> {
+    let mut path = dir.clone();
+    write!(path, "/{id}.{extension}").map_err(|_| Failure::from(Errno::NAMETOOLONG))?;
+    Ok(path)
+}
+
+/// The memory directory of this user, made if it is missing: on a tmpfs, no link, nobody else's, and closed to others.
+fn memory(uid: u32) -> Result<Path, Failure> {
+    let unusable = |errno| Failure::of("its file system cannot hold mapped files, and /dev/shm cannot be used instead", errno);
+    let mut dir = Path::new(&[MEMORY.as_bytes()]).ok_or(Errno::NAMETOOLONG)?;
+    write!(dir, "{uid}").map_err(|_| Errno::NAMETOOLONG)?;
+    match rustix::fs::mkdirat(CWD, dir.as_c_str(), Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(unusable(errno)),
+    }
+    let stat = rustix::fs::lstat(dir.as_c_str()).map_err(unusable)?;
+    let private = FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_uid == uid && stat.st_mode & 0o077 == 0;
+    if !private {
+        return Err(unusable(Errno::PERM));
+    }
+    if FileSystem::of(dir.as_c_str(), false) != Some(FileSystem::Memory) {
+        return Err(unusable(Errno::OPNOTSUPP));
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn in_memory_there_is_a_link_and_both_go_together() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("trace");
+        let around = Surroundings { sealed: false, ..Surroundings::look().unwrap() };
+        let place = Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &around).unwrap();
+        let id = format!("test-{}", std::process::id());
+        let made = place.create(&id, "ring", 8192, &around).unwrap();
+        let link = dir.join(format!("{id}.ring"));
+        let target = std::fs::read_link(&link).unwrap();
+        assert!(target.starts_with(format!("{MEMORY}{}", around.uid)), "{target:?}");
+        assert_eq!(std::fs::metadata(&link).unwrap().len(), 8192);
+        place.discard(made, &id, "ring");
+        assert!(!target.exists() && std::fs::symlink_metadata(&link).is_err());
+        let sealed = Surroundings { sealed: true, ..around };
+        assert!(Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &sealed).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! What the preloaded library has to say: a file of JSON lines, because a traced program's own streams are not ours to write to.
+//!
+//! `locktrace run` makes the file and names it in `LOCKTRACE_NOTES`. Every traced process appends whole lines to it, processes of other
+//! users too. A line is `{"t":"note","pid":123,"exe":"/usr/bin/x","kind":"lost","module":"","why":"in words"}`, of at most 4 KiB. Any
+//! process that knows the name can write anything into it: a line that is no note is skipped, and only the beginning of the file is
+//! read.
+#![forbid(unsafe_code)]
+
+use serde_json::Value;
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The environment variable that names the file.
+pub(super) const VARIABLE: &str = "LOCKTRACE_NOTES";
+
+/// What is read of the file: that many bytes, and of these that many different notes.
+const MOST_BYTES: u64 = 4 << 20;
+const MOST_NOTES: usize = 1000;
+
+/// What a note is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Kind {
+    /// The log of a process could not be made.
+    NotRecording,
+    /// Records or names are being lost.
+    Lost,
+    /// A `LOCKTRACE_…` variable has a bad value.
+    Config,
+    /// A SQLite was found and is left alone.
+    NotCovered,
+    /// A SQLite was found and is traced.
+    Covered,
+    /// A database was opened that has no locks: in memory, or temporary.
+    Memory,
+    /// The process is one that `--not` names.
+    Excluded,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Kind> {
+        Some(match name {
+            "not-recording" => Kind::NotRecording,
+            "lost" => Kind::Lost,
+            "config" => Kind::Config,
+            "not-covered" => Kind::NotCovered,
+            "covered" => Kind::Covered,
+            "memory" => Kind::Memory,
+            "excluded" => Kind::Excluded,
+            _ => return None,
+        })
+    }
+}
+
+/// A note, and how often it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Note {
+    pub kind: Kind,
+    /// The first process that wrote it.
+    pub pid: u32,
+    /// How many others wrote the same.
+    pub others: usize,
+    /// The program's file.
+    pub exe: String,
+    /// The file that the SQLite in question is in; empty where there is none.
+    pub module: String,
+    pub why: String,
+}
+
+/// The file, removed when dropped.
+pub(super) struct Notes {
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Notes {
+    /// Makes the file, in memory where there is room for it: a note often says that a disk is full.
+    pub(super) fn new() -> io::Result<Notes> {
+        let places = [PathBuf::from("/dev/shm"), std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
+        let mut result = Err(io::ErrorKind::NotFound.into());
+        for place in places {
+            result = Notes::below(&place);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn below(place: &Path) -> io::Result<Notes> {
+        let dir = tempfile::Builder::new().prefix("locktrace-notes-").tempdir_in(place)?;
+        // Others can get at what they know the name of, and can neither list nor replace it. The umask is to have no say.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o711))?;
+        let path = dir.path().join("notes");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.set_permissions(Permissions::from_mode(0o622))?;
+        Ok(Notes { path, _dir: dir })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The notes of the kinds that matter, equal ones as one, in the order in which they came first.
+    pub(super) fn read(&self) -> Vec<Note> {
+        let mut bytes = Vec::new();
+        // What was read before an error counts.
+        let _ = File::open(&self.path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+        gather(&bytes)
+    }
+}
+
+fn gather(bytes: &[u8]) -> Vec<Note> {
+    let mut notes: Vec<Note> = Vec::new();
+    // A process that says the same again is no other.
+    let mut writers = HashSet::new();
+    for note in bytes.split(|&byte| byte == b'\n').filter_map(parse) {
+        let same =
+            |known: &Note| known.kind == note.kind && known.exe == note.exe && known.module == note.module && known.why == note.why;
+        match notes.iter().position(same) {
+            Some(place) => notes[place].others += usize::from(writers.insert((place, note.pid))),
+            None if notes.len() < MOST_NOTES => {
+                writers.insert((notes.len(), note.pid));
+                notes.push(note);
+            }
+            None => {}
+        }
+    }
+    notes
+}
+
+fn parse(line: &[u8]) -> Option<Note> {
+    // The recorder's texts are UTF-8; a path in them need not be.
+    let value: Value = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if text("t") != "note" {
+        return None;
+    }
+    Some(Note {
+        kind: Kind::of(&text("kind"))?,
+        pid: u32::try_from(value.get("pid")?.as_u64()?).ok()?,
+        others: 0,
+        exe: text("exe"),
+        module: text("module"),
+        why: text("why"),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn line(pid: u32, kind: &str, why: &str) -> String {
+        format!("{}\n", serde_json::json!({"t": "note", "pid": pid, "exe": "/bin/x", "kind": kind, "module": "", "why": why}))
+    }
+
+    #[test]
+    fn equal_notes_are_one_and_what_is_no_note_is_skipped() {
+        let mut bytes =
+            [line(1, "lost", "a"), line(2, "lost", "a"), line(1, "lost", "a"), line(3, "memory", "")].concat().into_bytes();
+        bytes.extend_from_slice(b"\xff\xfe\n{\"t\":\"note\"}\n[]\n\n{\"t\":\"note\",\"pid\":-1,\"kind\":\"lost\"}\n");
+        bytes.extend(line(4, "no-such-kind", "").into_bytes());
+        bytes.extend(b"{\"t\":\"note\",\"pid\":5,\"exe\":\"/\xff\",\"kind\":\"lost\",\"why\":\"bytes\"}\n");
+        // A process was killed in the middle of its line.
+        bytes.extend(&line(6, "lost", "torn").as_bytes()[..30]);
+        let notes = gather(&bytes);
+        let told: Vec<_> = notes.iter().map(|note| (note.kind, note.pid, note.others, &*note.why)).collect();
+        assert_eq!(told, [(Kind::Lost, 1, 1, "a"), (Kind::Memory, 3, 0, ""), (Kind::Lost, 5, 0, "bytes")]);
+        assert_eq!(gather(&vec![b'['; 1 << 20]), [], "nesting without end");
+    }
+
+    #[test]
+    fn a_flood_is_cut() {
+        let notes = Notes::new().unwrap();
+        let mut file = OpenOptions::new().append(true).open(notes.path()).unwrap();
+        for number in 0..3 * MOST_NOTES {
+            file.write_all(line(1, "lost", &number.to_string()).as_bytes()).unwrap();
+        }
+        file.write_all(&vec![b'x'; 2 * MOST_BYTES as usize]).unwrap();
+        assert_eq!(notes.read().len(), MOST_NOTES);
+    }
+
+    #[test]
+    fn the_file_is_there_for_every_user_and_gone_afterwards() {
+        let notes = Notes::new().unwrap();
+        let path = notes.path().to_owned();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o711, 0o622));
+        drop(notes);
+        assert!(!path.parent().unwrap().exists());
+    }
+}
