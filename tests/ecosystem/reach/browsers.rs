@@ -2,7 +2,7 @@
 //!
 //! What they write on standard error has times and process numbers, and differs between two bare runs; it is not compared.
 
-use super::row::{Ended, Row};
+use super::row::{Ended, Row, Sql};
 use crate::packages::skipped;
 use crate::seen::Seen;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::Path;
 const PAGE: &str = "<!doctype html><title>page</title><p id=said><script>said.textContent = 'two ' + 'words'</script>";
 
 /// Runs a browser with a profile of its own, bare and traced; `ended` gives what must be the same. The trace has a file of the profile.
-fn browse<T: std::fmt::Debug + PartialEq>(row: &Row, command: &[&str], ended: impl Fn(Ended) -> T) {
+fn browse<T: std::fmt::Debug + PartialEq>(row: &Row, command: &[&str], sql: Sql, ended: impl Fn(Ended) -> T) {
     fs::write(row.place.path("page.html"), PAGE).unwrap();
     let profile = row.place.path("profile");
     fs::create_dir(&profile).unwrap();
@@ -24,6 +24,8 @@ fn browse<T: std::fmt::Debug + PartialEq>(row: &Row, command: &[&str], ended: im
     let seen = Seen::of(&row.place);
     let mut files = seen.names.iter().filter(|line| line["t"] == "file").filter_map(|line| line["path"].as_str());
     assert!(files.any(|path| path.starts_with(profile.to_str().unwrap())), "a database of the profile: {:?}", seen.names);
+    assert_eq!(seen.names.iter().any(|line| line["t"] == "sql"), sql == Sql::Text, "{:?}", seen.names);
+    assert_eq!(summary.contains("without the text of its SQL"), sql == Sql::Without, "{summary}");
     assert!(seen.records.iter().any(|record| record["kind"] == "xLock"), "locks: {} records", seen.records.len());
 }
 
@@ -38,13 +40,14 @@ fn firefox() {
     let (home, profile, shot) = (format!("HOME={}", path("home")), path("profile"), path("shot.png"));
     let page = format!("file://{}", path("page.html"));
     let command = ["env", &home, "firefox-esr", "--headless", "--no-remote", "--profile", &profile, "--screenshot", &shot, &page];
-    browse(&row, &command, |ended| {
+    browse(&row, &command, Sql::Text, |ended| {
         // The picture it has made is removed, so that the next run has to make one, too.
         assert!(fs::remove_file(&shot).is_ok(), "no screenshot: {ended:?}");
         (ended.code, ended.out)
     });
 }
 
+/// Its SQLite is in the executable, stripped, and was built without the loading of extensions.
 #[test]
 fn chromium() {
     if !Path::new("/usr/bin/chromium").exists() {
@@ -54,7 +57,7 @@ fn chromium() {
     let path = |name: &str| row.place.path(name).to_str().unwrap().to_owned();
     let (profile, page) = (format!("--user-data-dir={}", path("profile")), format!("file://{}", path("page.html")));
     let command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", &profile, "--dump-dom", &page];
-    browse(&row, &command, |ended| {
+    browse(&row, &command, Sql::Without, |ended| {
         assert!(ended.out.contains("two words"), "the page's script has run: {ended:?}");
         (ended.code, ended.out)
     });
