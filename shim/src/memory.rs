@@ -8,6 +8,7 @@
 //!
 //! No lock is taken: the child of a `fork` may find this code in any state of another thread's, and goes on.
 
+use crate::sys;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::alloc::Layout;
 use std::ffi::CStr;
@@ -56,6 +57,43 @@ impl Drop for Mapping {
     }
 }
 
+/// Bytes of memory that must be left to a program with a limit on it, after what we keep: what we take, it cannot have.
+pub const SPARE: u64 = 32 << 20;
+
+/// How many more bytes this process may map, of which the recorder leaves it [`SPARE`]; 0 where that cannot be found out. Read from `/proc`.
+pub fn left() -> u64 {
+    let (Some(mut limits), Some(mut status)) = (Mapping::new(TEXT), Mapping::new(TEXT)) else { return 0 };
+    let Some(limits) = sys::read_file(c"/proc/self/limits", limits.bytes()) else { return 0 };
+    let Some(status) = sys::read_file(c"/proc/self/status", status.bytes()) else { return 0 };
+    left_by(limits, status, || {
+        // Mapped anew: the kernel locks it at once where the program has said so with `mlockall(MCL_FUTURE)`.
+        let (_one_more, mut status) = (Mapping::new(TEXT)?, Mapping::new(TEXT)?);
+        sys::number(sys::read_file(c"/proc/self/status", status.bytes())?, b"VmLck:", 0)
+    })
+}
+
+/// Bytes that these texts fit in.
+const TEXT: usize = 16 << 10;
+
+/// The same by these texts. `again`: the kibibytes that are locked once more was mapped.
+fn left_by(limits: &[u8], status: &[u8], again: impl FnOnce() -> Option<u64>) -> u64 {
+    let kib = |line| sys::number(status, line, 0).unwrap_or(0);
+    // A limit that is no number is "unlimited".
+    let of =
+        |line, used: u64| sys::number(limits, line, 0).map_or(u64::MAX, |limit| limit.saturating_sub(used.saturating_mul(1024)));
+    let (space, locked) = (of(b"Max address space", kib(b"VmSize:")), kib(b"VmLck:"));
+    // A program that keeps its pages in memory may have few: what is mapped counts against the limit then.
+    match of(b"Max locked memory", locked) {
+        lockable if lockable < space && locked > 0 && again().is_none_or(|again| again > locked) => lockable,
+        _ => space,
+    }
+}
+
+/// Whether so many bytes may be kept, so that [`SPARE`] is left.
+pub fn has_room(len: usize) -> bool {
+    left() >= (len as u64).saturating_add(SPARE)
+}
+
 /// Bytes of address space that are taken in one go for what is kept. Pages of it that nobody writes cost nothing.
 pub const CHUNK: usize = 256 << 10;
 /// The most that is kept in one process.
@@ -89,6 +127,10 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
             }
         }
         if CHUNKS.load(Ordering::Relaxed) >= MOST / CHUNK {
+            return None;
+        }
+        // The first one is taken while the program starts, and what it is told for goes into it.
+        if !newest.is_null() && !has_room(CHUNK) {
             return None;
         }
         let fresh = Mapping::new(CHUNK)?;
@@ -147,6 +189,25 @@ mod tests {
         assert_eq!(keep_bytes(b"abc"), Some(&b"abc"[..]));
         assert_eq!(keep_c_str(c"abc"), Some(c"abc"));
         assert!(allocate(Layout::array::<u8>(CHUNK).unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_is_left_is_the_lower_limit() {
+        let limits = |space: &str, lock: &str| {
+            format!("Limit  Soft\nMax locked memory  {lock}  unlimited  bytes\nMax address space  {space}  x\n")
+        };
+        let status = |locked: u64| format!("Name:\tx\nVmSize:\t   12 kB\nVmLck:\t  {locked} kB\n");
+        let left = |space: &str, lock: &str, locked: u64, again: u64| {
+            left_by(limits(space, lock).as_bytes(), status(locked).as_bytes(), || Some(again))
+        };
+        assert_eq!(left("unlimited", "8388608", 0, 0), u64::MAX);
+        assert_eq!(left("20000", "8388608", 0, 0), 20_000 - 12 * 1024);
+        // Some of its pages, and all that follow.
+        assert_eq!(left("unlimited", "8388608", 32, 32), u64::MAX);
+        assert_eq!(left("unlimited", "8388608", 32, 48), 8_388_608 - 32 * 1024);
+        assert_eq!(left("unlimited", "unlimited", 32, 48), u64::MAX);
+        assert_eq!(left("1", "1", 32, 48), 0);
+        assert!(has_room(CHUNK));
     }
 
     #[test]

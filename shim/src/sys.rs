@@ -5,6 +5,7 @@
 //! call itself and returns the error. What is here puts its pieces together without a heap: a [`Path`] of fixed size, and files that are
 //! read into memory of the caller's.
 
+use crate::memory::Mapping;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CStr;
@@ -26,8 +27,20 @@ impl Path {
     /// These pieces, one behind the other; `None` if it is too long, or holds a NUL.
     pub fn new(pieces: &[&[u8]]) -> Option<Path> {
         let mut path = Path { bytes: [0; Path::MOST + 1], len: 0 };
-        pieces.iter().try_for_each(|piece| path.push(piece))?;
+        path.set(pieces)?;
         Some(path)
+    }
+
+    /// Makes it these pieces; `None` where they do not fit or hold a NUL, and it is as many of them as fit then.
+    pub fn set(&mut self, pieces: &[&[u8]]) -> Option<()> {
+        self.clear();
+        pieces.iter().try_for_each(|piece| self.push(piece))
+    }
+
+    /// Makes it empty.
+    pub fn clear(&mut self) {
+        self.bytes.iter_mut().take(self.len).for_each(|byte| *byte = 0);
+        self.len = 0;
     }
 
     /// Adds this piece; `None`, and the path is as it was, if it does not fit or holds a NUL.
@@ -65,6 +78,24 @@ impl fmt::Debug for Path {
     }
 }
 
+/// Empty paths in memory of their own. A thread's stack may have room for few.
+pub struct Paths<const N: usize>(Mapping);
+
+impl<const N: usize> Paths<N> {
+    /// So many; `None` where there is no memory.
+    pub fn new() -> Option<Paths<N>> {
+        const { assert!(align_of::<Path>() <= 4096) };
+        Mapping::new(size_of::<[Path; N]>()).map(Paths)
+    }
+
+    /// Each of them.
+    pub fn each(&mut self) -> &mut [Path; N] {
+        // SAFETY: as many zero bytes as they have, page-aligned, this value's alone; a path of zeros is an empty one, and what was written there
+        // since are paths.
+        unsafe { &mut *self.0.bytes().as_mut_ptr().cast() }
+    }
+}
+
 /// An open file, closed by the system call itself.
 ///
 /// An `OwnedFd` must not be dropped in the program: where any of its crates switches on rustix's feature `std`, it is the standard library's,
@@ -99,18 +130,31 @@ impl Drop for Fd {
 
 /// The beginning of a file, as much of it as `into` holds. `None` where it cannot be read.
 pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
+    read_on(path, into).map(|(text, _)| text)
+}
+
+/// The same, and the descriptor that it was read on: it is closed again, and was the lowest that was free.
+pub fn read_on<'a>(path: &CStr, into: &'a mut [u8]) -> Option<(&'a [u8], u32)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?);
     let mut len = 0;
     while len < into.len() {
-        match rustix::io::read(&file, into.get_mut(len..)?) {
+        // As SQLite reads: a filter of system calls may know no other way.
+        match rustix::io::pread(&file, into.get_mut(len..)?, len as u64) {
             Ok(0) => break,
             Ok(n) => len += n,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return None,
         }
     }
-    into.get(..len)
+    Some((into.get(..len)?, file.as_raw_fd().unsigned_abs()))
+}
+
+/// In a text of lines, the number in this place of the line that begins so.
+pub fn number(text: &[u8], line: &[u8], place: usize) -> Option<u64> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|text| text.strip_prefix(line))?;
+    let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    std::str::from_utf8(words.nth(place)?).ok()?.parse().ok()
 }
 
 /// Where a symbolic link leads.
@@ -166,6 +210,17 @@ mod tests {
         assert!(path.push(&[b'x'; Path::MOST]).is_none());
         assert!(path.push(b"\0").is_none());
         assert_eq!(path.as_bytes(), b"/a/b-7");
+        path.set(&[b"/", b"c"]).unwrap();
+        assert_eq!((path.as_bytes(), path.as_c_str()), (&b"/c"[..], c"/c"));
+    }
+
+    #[test]
+    fn paths_in_memory_of_their_own_are_empty_and_apart() {
+        let mut paths = Paths::<3>::new().unwrap();
+        let [one, two, three] = paths.each();
+        one.set(&[b"/1"]).unwrap();
+        three.set(&[&[b'x'; Path::MOST]]).unwrap();
+        assert_eq!((one.as_bytes(), two.as_bytes(), three.as_bytes().len()), (&b"/1"[..], &b""[..], Path::MOST));
     }
 
     #[test]

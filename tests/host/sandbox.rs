@@ -29,9 +29,15 @@ fn host() -> Option<Host> {
 /// Where only the bare program's calls are allowed, the traced one runs as it does.
 fn killed_at_any_other_call(with: &[With], when: &str, what: &str, by: &str) {
     let Some(mut host) = host() else { return };
+    filtered(&mut host, with, [when, what, by], &[]);
+}
+
+/// The same with these calls allowed, too.
+fn filtered(host: &mut Host, with: &[With], [when, what, by]: [&str; 3], more: &[i64]) {
     // Which ones malloc makes differs a little from run to run: all that were seen in three.
     let mut allowed = BTreeSet::from([EXIT_GROUP]);
-    (0..3).for_each(|_| allowed.extend(counted(&host, With::Nothing, [when, what]).1.into_keys()));
+    allowed.extend(more);
+    (0..3).for_each(|_| allowed.extend(counted(host, With::Nothing, [when, what]).1.into_keys()));
     let numbers: Vec<String> = allowed.iter().map(i64::to_string).collect();
     host.set("ALLOW", &numbers.join(" "));
     host.set("FILTER_BY", by);
@@ -66,13 +72,14 @@ fn a_filter_for_open_connections_kills_at_no_call_of_the_recorder() {
     }
 }
 
-/// The same where the recorder cannot see that a filter is installed.
+/// The same where the recorder cannot see that a filter is installed: one call more has to be allowed (docs/limits.md), by which a piece of the
+/// log is made ready that was not used before.
 #[test]
-#[ignore = "a piece of the log that was not used before is made ready by madvise, which such a filter does not allow"]
 fn a_filter_for_open_connections_that_is_not_seen() {
+    let Some(mut host) = host() else { return };
     for what in ["same", "new", "refused"] {
-        killed_at_any_other_call(&[With::Extension], "late", what, "prctl");
-        killed_at_any_other_call(&[With::Run], "late", what, "raw");
+        filtered(&mut host, &[With::Extension], ["late", what, "prctl"], &[libc::SYS_madvise]);
+        filtered(&mut host, &[With::Run], ["late", what, "raw"], &[libc::SYS_madvise]);
     }
 }
 

@@ -4,7 +4,7 @@
 //! and then opens its database gets our old number for it; a later write "to the trace" would go into that database.
 
 use super::failure::Failure;
-use crate::sys::{self, Path};
+use crate::sys::{self, Path, Paths};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -14,8 +14,10 @@ use std::ffi::{CStr, CString};
 ///
 /// `sealed`: a filter of system calls may not let `mkdir` through, so it must be there.
 pub(super) fn make_dir(dir: &[u8], sealed: bool) -> Result<(), Failure> {
+    let mut paths = Paths::<1>::new().ok_or(Failure::from(Errno::NOMEM))?;
+    let [path] = paths.each();
     let dir = trimmed(dir);
-    let path = Path::new(&[dir]).ok_or(Failure::new("its path is too long"))?;
+    path.set(&[dir]).ok_or(Failure::new("its path is too long"))?;
     match is_dir(path.as_c_str()) {
         Err(Errno::NOENT) if sealed => {
             return Err(Failure::new("it is not there, and under a filter of system calls the recorder does not make it"));
@@ -25,8 +27,8 @@ pub(super) fn make_dir(dir: &[u8], sealed: bool) -> Result<(), Failure> {
     }
     let ends = dir.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0).map(|(at, _)| at);
     for end in ends.chain([dir.len()]) {
-        let part = dir.get(..end).and_then(|part| Path::new(&[part])).ok_or(Errno::NAMETOOLONG)?;
-        match rustix::fs::mkdirat(CWD, part.as_c_str(), Mode::RWXU) {
+        path.set(&[dir.get(..end).unwrap_or(dir)]).ok_or(Errno::NAMETOOLONG)?;
+        match rustix::fs::mkdirat(CWD, path.as_c_str(), Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }

@@ -6,21 +6,22 @@ use super::config::{Settings, SqlPolicy};
 use super::failure::Failure;
 use super::files::Files;
 use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
+use super::mapped::LITTLE_MEMORY;
 use super::named::Named;
 use super::names::{MAX_BYTES, Names};
 use super::notice::{self, Kind};
 use super::place::Place;
 use super::surroundings::{self, Surroundings};
-use super::threads::Threads;
+use super::threads::{Asking, Threads};
 use super::{Errno, observer, process, ring, thread};
 use crate::clock;
 use crate::format::header::Header;
 use crate::format::record::{Record, SIZE};
 use crate::format::{NAMES_EXTENSION, RING_EXTENSION};
-use crate::memory::{Mapping, keep_c_str};
-use crate::sys::{self, Path};
+use crate::memory::{Mapping, SPARE, keep_c_str};
+use crate::sys;
 use std::ffi::CStr;
-use std::fmt::Write;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// An open log. It lives until the process ends: any thread may be writing to it at any time.
@@ -64,46 +65,52 @@ const NAMES_AHEAD: u64 = 1 << 20;
 /// How far before the end of what is ready the next chunk is prepared; earlier where little is ready yet.
 const AHEAD: u64 = CHUNK / 2;
 
+const NO_MEMORY: Failure = Failure::of("", rustix::io::Errno::NOMEM);
+
+/// Writes the first name: what this process is.
+#[inline(never)]
+fn name_process(names: &Names, started_ns: u64, forked: bool, policy: SqlPolicy) -> Result<(), Failure> {
+    let mut scratch = Mapping::new(process::SCRATCH).ok_or(NO_MEMORY)?;
+    let facts = process::read(scratch.bytes());
+    names.write("process", &|line| facts.write(line, started_ns, forked, policy))
+}
+
 impl Log {
     /// Creates the two files of this process in the configured directory.
+    ///
+    /// In steps that are not inlined into each other: a thread's stack may be small, and this comes on top of what SQLite needs.
     pub(super) fn create(settings: &Settings, serial: u32, forked: bool) -> Result<&'static Log, Failure> {
-        let no_memory = Failure::from(rustix::io::Errno::NOMEM);
         let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
+        if around.memory < SPARE {
+            return Err(LITTLE_MEMORY);
+        }
         let first = clock::anchor();
-        let pid = super::pid();
-        let mut id = Path::new(&[]).ok_or(no_memory)?;
-        write!(id, "{pid}-{:016x}", first.real_ns).map_err(|_| no_memory)?;
-        let id = std::str::from_utf8(id.as_bytes()).map_err(|_| no_memory)?;
-        let (files, threads) = (Files::new()?, Threads::new()?);
-        let place = Mapping::new(size_of::<Log>()).ok_or(no_memory)?;
-        let at = Place::choose(settings.dir, settings.place, &around)?;
-        let path = keep_c_str(at.path(id, RING_EXTENSION)?.as_c_str()).ok_or(no_memory)?;
+        let mut id = [0; 40];
+        write!(&mut id[..], "{}-{:016x}", super::pid(), first.real_ns).map_err(|_| NO_MEMORY)?;
+        let id = CStr::from_bytes_until_nul(&id).ok().and_then(|id| id.to_str().ok()).ok_or(NO_MEMORY)?;
+        let mut at = Place::choose(settings.dir, settings.place, &around)?;
+        let path = keep_c_str(at.path(id, RING_EXTENSION)?.as_c_str()).ok_or(NO_MEMORY)?;
+        let place = Mapping::new(size_of::<Log>()).ok_or(NO_MEMORY)?;
         let capacity = settings.capacity();
-        let bytes = Map::bytes(capacity).ok_or(no_memory)?;
+        let bytes = Map::bytes(capacity).ok_or(NO_MEMORY)?;
         // What the names get must not take from the ring what it needs.
-        let left = around.file_size.min(around.address_space.saturating_sub(bytes as u64 + super::mapped::SPARE));
-        let len = (MAX_BYTES.min(left) / 4096 * 4096).max(4096) as usize;
-        let names = Names::new(at.create(id, NAMES_EXTENSION, len, &around)?);
-        let mut scratch = Mapping::new(process::SCRATCH).ok_or(no_memory);
-        let named = scratch.as_mut().map_err(|failure| *failure).and_then(|scratch| {
-            let facts = process::read(scratch.bytes());
-            names.write("process", &|line| facts.write(line, first.real_ns, forked, settings.sql))
-        });
-        let header = Header::new(clock::kind(), capacity, pid, boot_id(), first);
-        let map = named.and_then(|()| at.create(id, RING_EXTENSION, bytes, &around)).map(|file| Map::new(file, &header));
-        let map = match map {
-            // The first piece, or nothing is left behind.
-            Ok(map) => match map.prepare(0, 0) {
-                Ok(()) => Ok(map),
+        let left = around.file_size.min(around.memory.saturating_sub(bytes as u64 + SPARE));
+        let names = Log::create_names(&mut at, id, left, &around)?;
+        let made = name_process(&names, first.real_ns, forked, settings.sql).and_then(|()| {
+            let header = Header::new(clock::kind(), capacity, super::pid(), boot_id(), first);
+            let map = Log::create_ring(&mut at, id, bytes, &around, &header)?;
+            // Last: what these take is kept for ever.
+            match Files::new().and_then(|files| Ok((files, Threads::new(Asking::new(around.descriptors))?))) {
+                Ok(tables) => Ok((map, tables)),
                 Err(failure) => {
                     at.discard(map.into_file(), id, RING_EXTENSION);
                     Err(failure)
                 }
-            },
-            Err(failure) => Err(failure),
-        };
-        let map = match map {
-            Ok(map) => map,
+            }
+        });
+        let (map, (files, threads)) = match made {
+            Ok(made) => made,
+            // All of it, or nothing is left behind.
             Err(failure) => {
                 at.discard(names.into_file(), id, NAMES_EXTENSION);
                 return Err(failure);
@@ -137,6 +144,26 @@ impl Log {
         unsafe {
             place.write(log);
             Ok(place.as_ref())
+        }
+    }
+
+    /// The names file, of up to `left` bytes.
+    #[inline(never)]
+    fn create_names(at: &mut Place, id: &str, left: u64, around: &Surroundings) -> Result<Names, Failure> {
+        let len = (MAX_BYTES.min(left) / 4096 * 4096).max(4096) as usize;
+        Ok(Names::new(at.create(id, NAMES_EXTENSION, len, around)?))
+    }
+
+    /// The ring of so many bytes, the first piece of which is ready; nothing is left behind where that fails.
+    #[inline(never)]
+    fn create_ring(at: &mut Place, id: &str, bytes: usize, around: &Surroundings, header: &Header) -> Result<Map, Failure> {
+        let map = Map::new(at.create(id, RING_EXTENSION, bytes, around)?, header);
+        match map.prepare(0, 0) {
+            Ok(()) => Ok(map),
+            Err(failure) => {
+                at.discard(map.into_file(), id, RING_EXTENSION);
+                Err(failure)
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 
 use super::failure::Failure;
 use super::surroundings::{self, Surroundings};
-use crate::memory::keep_c_str;
+use crate::memory::{SPARE, keep_c_str};
 use crate::sys::{self, Fd, Path};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
@@ -22,10 +22,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are there before anything else is made ready.
 pub(super) const FIRST: usize = 4096;
-
-/// Bytes of address space that must be left to a process with a limit on it, after our mappings: what we take, it cannot have, and
-/// it may need what is left.
-pub(super) const SPARE: u64 = 32 << 20;
 
 /// How a piece is made ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +50,10 @@ unsafe impl Send for Mapped {}
 // SAFETY: as above.
 unsafe impl Sync for Mapped {}
 
+/// Why nothing is mapped into a process that has little left.
+pub(super) const LITTLE_MEMORY: Failure =
+    Failure::new("too little is left of the memory this process may map (RLIMIT_AS, or RLIMIT_MEMLOCK after mlockall)");
+
 static ZEROS: [u8; 4096] = [0; 4096];
 
 impl Mapped {
@@ -66,8 +66,8 @@ impl Mapped {
         if len as u64 > around.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is too low"));
         }
-        if (len as u64).saturating_add(SPARE) > around.address_space {
-            return Err(Failure::new("too little is left of the address space (RLIMIT_AS)"));
+        if (len as u64).saturating_add(SPARE) > around.memory {
+            return Err(LITTLE_MEMORY);
         }
         let path = keep_c_str(path.as_c_str()).ok_or(Failure::from(Errno::NOMEM))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -255,7 +255,7 @@ mod tests {
         let around = Surroundings::look().unwrap();
         let create = |around: Surroundings| Mapped::create(&path(dir.path()), 1 << 20, &around).unwrap_err().to_string();
         assert!(create(Surroundings { file_size: 4096, ..around }).contains("RLIMIT_FSIZE"));
-        assert!(create(Surroundings { address_space: 1 << 20, ..around }).contains("RLIMIT_AS"));
+        assert!(create(Surroundings { memory: 1 << 20, ..around }).contains("RLIMIT_AS"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

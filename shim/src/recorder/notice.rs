@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::line::{Fixed, Line, Sink};
 use super::surroundings::{self, Surroundings};
 use crate::memory::{Mapping, keep_c_str};
-use crate::sys::{self, Fd, Path};
+use crate::sys::{self, Fd, Paths};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -130,7 +130,9 @@ fn append(line: &[u8]) -> Option<()> {
         // SAFETY: `prepare` keeps it for the life of the process, NUL-terminated.
         return append_to(unsafe { CStr::from_ptr(named) }, OFlags::empty(), line);
     }
-    let path = Path::new(&[super::settings()?.dir, b"/notes"])?;
+    let mut paths = Paths::<1>::new()?;
+    let [path] = paths.each();
+    path.set(&[super::settings()?.dir, b"/notes"])?;
     append_to(path.as_c_str(), OFlags::CREATE, line)
 }
 
@@ -147,7 +149,8 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     if (stat.st_size as u64).checked_add(line.len() as u64)? > around.file_size {
         return None;
     }
-    rustix::io::write(&file, line).ok().map(|_| ())
+    // To the end, wherever it says (open(2), O_APPEND), and by the call that SQLite writes with.
+    rustix::io::pwrite(&file, line, 0).ok().map(|_| ())
 }
 
 /// Notes once that nothing is recorded into this directory, and why.

@@ -183,6 +183,7 @@ impl Question<'_> {
     }
 
     /// One reading: everybody with a lock on the file goes to `found`. Whether it reached the end of the list.
+    #[inline(never)]
     fn read(&self, list: &mut [u8], found: &mut Holdings<'_>) -> Result<bool, &'static str> {
         let path = Path::new(&[self.proc, b"/locks"]).ok_or("the path of /proc is too long")?;
         let room = list.len();
@@ -206,6 +207,7 @@ impl Question<'_> {
     }
 
     /// This process, in whatever numbering `/proc` has: that of the namespace it was mounted in.
+    #[inline(never)]
     fn own(&self) -> Option<i64> {
         let mut number = [0; 24];
         let link = crate::sys::read_link(Path::new(&[self.proc, b"/self"])?.as_c_str(), &mut number)?;
@@ -254,14 +256,13 @@ impl Question<'_> {
 
     /// What `/proc` says of a process. One that sleeps uninterruptibly is not asked for its command line: that needs a lock of its memory
     /// map, for which we would have to wait.
+    #[inline(never)]
     fn process<'s>(&self, pid: i64, room: &'s mut [u8]) -> Option<Process<'s>> {
         let mut path = Path::new(&[self.proc])?;
         write!(path, "/{pid}/").ok()?;
-        let (mut stat_path, mut command_path) = (path.clone(), path);
-        stat_path.push(b"stat")?;
-        command_path.push(b"cmdline")?;
-        let mut stat = [0; 1024];
-        let stat = files::read(stat_path.as_c_str(), &mut stat).ok()?;
+        path.push(b"stat")?;
+        let mut stat = [0; 512];
+        let stat = files::read(path.as_c_str(), &mut stat).ok()?;
         let open = stat.iter().position(|&byte| byte == b'(')?;
         let close = stat.iter().rposition(|&byte| byte == b')')?;
         let mut words = std::str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace();
@@ -271,7 +272,9 @@ impl Question<'_> {
         let (comm, command) = room.split_at_mut_checked(COMM)?;
         let comm = comm.get_mut(..name.len().min(COMM))?;
         comm.copy_from_slice(name.get(..comm.len())?);
-        let command = if waits { &[] } else { files::read(command_path.as_c_str(), command).unwrap_or_default() };
+        path.set(&[self.proc])?;
+        write!(path, "/{pid}/cmdline").ok()?;
+        let command = if waits { &[] } else { files::read(path.as_c_str(), command).unwrap_or_default() };
         let command = match self.policy {
             SqlPolicy::Text => command,
             _ => command.split_inclusive(|&byte| byte == 0).next().unwrap_or_default(),

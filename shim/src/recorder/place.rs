@@ -9,7 +9,7 @@ use super::disk;
 use super::failure::Failure;
 use super::mapped::Mapped;
 use super::surroundings::{FileSystem, Surroundings};
-use crate::sys::{self, Path};
+use crate::sys::{self, Path, Paths};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::fmt::Write;
@@ -19,24 +19,25 @@ pub const MEMORY: &str = "/dev/shm/locktrace-";
 
 /// See the module.
 pub(super) struct Place {
-    /// The trace directory.
-    dir: Path,
-    /// Where the files live, if not there.
-    memory: Option<Path>,
+    /// The trace directory; where the files live, if not there; and room for two more paths.
+    paths: Paths<4>,
+    in_memory: bool,
 }
 
 impl Place {
     /// The one for this trace directory, which is made if it is missing.
     pub fn choose(dir: &[u8], asked: Asked, around: &Surroundings) -> Result<Place, Failure> {
         disk::make_dir(dir, around.sealed)?;
-        let dir = Path::new(&[dir]).ok_or(Errno::NAMETOOLONG)?;
+        let mut paths = Paths::<4>::new().ok_or(Errno::NOMEM)?;
+        let [path, memory, ..] = paths.each();
+        path.set(&[dir]).ok_or(Errno::NAMETOOLONG)?;
         let safe = match asked {
             Asked::Memory => false,
             Asked::Directory if around.sealed => true,
-            _ => matches!(FileSystem::of(dir.as_c_str(), around.sealed), Some(FileSystem::Disk | FileSystem::Memory)),
+            _ => matches!(FileSystem::of(path.as_c_str(), around.sealed), Some(FileSystem::Disk | FileSystem::Memory)),
         };
         if safe {
-            return Ok(Place { dir, memory: None });
+            return Ok(Place { paths, in_memory: false });
         }
         if around.sealed {
             return Err(Failure::new(
@@ -44,20 +45,27 @@ impl Place {
                  ext4, xfs or tmpfs",
             ));
         }
-        Ok(Place { dir, memory: Some(memory(around.uid)?) })
+        into_memory(memory, around.uid)?;
+        Ok(Place { paths, in_memory: true })
     }
 
     /// The path of a log's file in the trace directory.
-    pub fn path(&self, id: &str, extension: &str) -> Result<Path, Failure> {
-        file(&self.dir, id, extension)
+    pub fn path(&mut self, id: &str, extension: &str) -> Result<&Path, Failure> {
+        let [dir, _, path, _] = self.paths.each();
+        file(path, dir, id, extension)?;
+        Ok(path)
     }
 
     /// Creates a file of a log.
-    pub fn create(&self, id: &str, extension: &str, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
-        let path = self.path(id, extension)?;
-        let Some(memory) = &self.memory else { return Mapped::create(&path, len, around) };
-        let target = file(memory, id, extension)?;
-        let made = Mapped::create(&target, len, around)?;
+    pub fn create(&mut self, id: &str, extension: &str, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
+        let in_memory = self.in_memory;
+        let [dir, memory, path, target] = self.paths.each();
+        file(path, dir, id, extension)?;
+        if !in_memory {
+            return Mapped::create(path, len, around);
+        }
+        file(target, memory, id, extension)?;
+        let made = Mapped::create(target, len, around)?;
         match rustix::fs::symlinkat(target.as_c_str(), CWD, path.as_c_str()) {
             Ok(()) => Ok(made),
             Err(errno) => {
@@ -68,9 +76,9 @@ impl Place {
     }
 
     /// Takes a file of a log away again.
-    pub fn discard(&self, made: Mapped, id: &str, extension: &str) {
+    pub fn discard(&mut self, made: Mapped, id: &str, extension: &str) {
         made.discard();
-        if self.memory.is_some()
+        if self.in_memory
             && let Ok(link) = self.path(id, extension)
         {
             sys::unlink(link.as_c_str());
@@ -78,16 +86,16 @@ impl Place {
     }
 }
 
-fn file(dir: &Path, id: &str, extension: &str) -> Result<Path, Failure> {
-    let mut path = dir.clone();
-    write!(path, "/{id}.{extension}").map_err(|_| Failure::from(Errno::NAMETOOLONG))?;
-    Ok(path)
+/// Makes this the path of a log's file in a directory.
+fn file(path: &mut Path, dir: &Path, id: &str, extension: &str) -> Result<(), Failure> {
+    let made = path.set(&[dir.as_bytes()]).is_some() && write!(path, "/{id}.{extension}").is_ok();
+    if made { Ok(()) } else { Err(Errno::NAMETOOLONG.into()) }
 }
 
 /// The memory directory of this user, made if it is missing: on a tmpfs, no link, nobody else's, and closed to others.
-fn memory(uid: u32) -> Result<Path, Failure> {
+fn into_memory(dir: &mut Path, uid: u32) -> Result<(), Failure> {
     let unusable = |errno| Failure::of("its file system cannot hold mapped files, and /dev/shm cannot be used instead", errno);
-    let mut dir = Path::new(&[MEMORY.as_bytes()]).ok_or(Errno::NAMETOOLONG)?;
+    dir.set(&[MEMORY.as_bytes()]).ok_or(Errno::NAMETOOLONG)?;
     write!(dir, "{uid}").map_err(|_| Errno::NAMETOOLONG)?;
     match rustix::fs::mkdirat(CWD, dir.as_c_str(), Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -101,7 +109,7 @@ fn memory(uid: u32) -> Result<Path, Failure> {
     if FileSystem::of(dir.as_c_str(), false) != Some(FileSystem::Memory) {
         return Err(unusable(Errno::OPNOTSUPP));
     }
-    Ok(dir)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -114,7 +122,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("trace");
         let around = Surroundings { sealed: false, ..Surroundings::look().unwrap() };
-        let place = Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &around).unwrap();
+        let mut place = Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &around).unwrap();
         let id = format!("test-{}", std::process::id());
         let made = place.create(&id, "ring", 8192, &around).unwrap();
         let link = dir.join(format!("{id}.ring"));

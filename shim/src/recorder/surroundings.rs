@@ -1,10 +1,10 @@
 //! What the kernel lets this process do, read from `/proc` when a log is opened: limits, the user, a filter of system calls.
 //!
-//! Plain `open`, `read` and `close` only: SQLite makes those itself, so a filter that lets SQLite work lets them through.
+//! Plain `open`, `pread` and `close` only: SQLite makes those itself, so a filter that lets SQLite work lets them through.
 
 use super::failure::Failure;
-use crate::memory::Mapping;
-use crate::sys::{self, Path};
+use crate::memory::{self, Mapping};
+use crate::sys::{self, Path, number};
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,10 @@ pub(super) struct Surroundings {
     pub uid: u32,
     /// The most bytes a file may have. Going past it would not fail but raise `SIGXFSZ`, which kills.
     pub file_size: u64,
-    /// How many bytes may still be mapped.
-    pub address_space: u64,
+    /// How many descriptors it may have open.
+    pub descriptors: u32,
+    /// How many bytes may still be mapped; see [`memory::left`].
+    pub memory: u64,
 }
 
 impl Surroundings {
@@ -28,12 +30,11 @@ impl Surroundings {
         let mut scratch = Mapping::new(16 << 10)?;
         let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
         let (sealed, uid) = (is_filtered(status), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
-        let mapped = number(status, b"VmSize:", 0).unwrap_or(0).saturating_mul(1024);
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
         // A limit that is no number is "unlimited".
         let file_size = number(limits, b"Max file size", 0).unwrap_or(u64::MAX);
-        let address_space = number(limits, b"Max address space", 0).map_or(u64::MAX, |limit| limit.saturating_sub(mapped));
-        Some(Surroundings { sealed, uid, file_size, address_space })
+        let descriptors = number(limits, b"Max open files", 0).and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+        Some(Surroundings { sealed, uid, file_size, descriptors, memory: memory::left() })
     }
 
     /// The reason where [`Surroundings::look`] sees nothing.
@@ -56,8 +57,8 @@ pub(super) fn filter_expected() -> bool {
 
 /// Whether a filter of system calls is in force, or may be, that the program made for itself.
 pub(super) fn sealed() -> bool {
-    let mut room = [0; 2048];
-    sys::read_file(c"/proc/thread-self/status", &mut room).is_none_or(|status| is_filtered(status))
+    let Some(mut scratch) = Mapping::new(16 << 10) else { return true };
+    sys::read_file(c"/proc/thread-self/status", scratch.bytes()).is_none_or(|status| is_filtered(status))
 }
 
 /// The same by this thread's `status`. Once it is so it stays so, in this process and in those that it forks.
@@ -89,18 +90,11 @@ fn is_inherited(status: &[u8]) -> Option<bool> {
         parent => {
             let mut path = Path::new(&[])?;
             write!(path, "/proc/{parent}/status").ok()?;
-            let mut room = [0; 2048];
-            number(sys::read_file(path.as_c_str(), &mut room)?, b"Seccomp_filters:", 0)?
+            let mut scratch = Mapping::new(16 << 10)?;
+            number(sys::read_file(path.as_c_str(), scratch.bytes())?, b"Seccomp_filters:", 0)?
         }
     };
     Some(filters > 0 && filters <= parent)
-}
-
-/// The number in this place of the line that begins so.
-fn number(text: &[u8], line: &[u8], place: usize) -> Option<u64> {
-    let line = text.split(|&byte| byte == b'\n').find_map(|text| text.strip_prefix(line))?;
-    let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-    std::str::from_utf8(words.nth(place)?).ok()?.parse().ok()
 }
 
 /// The type of the file system with this device number, as `/proc/self/mountinfo` lists it: `ext4`, say. For where `statfs` is not to be

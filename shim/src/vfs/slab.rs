@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, 
 /// Bytes of a place.
 const SIZE: usize = 1024;
 
-/// How many places are reserved: as many as there is address space for. A journal or WAL takes one, too.
+/// How many places are reserved: as many as the program can spare the address space for. A journal or WAL takes one, too.
 const RESERVED: [usize; 3] = [8192, 1024, 64];
 
 /// One file's memory.
@@ -174,7 +174,13 @@ fn reserve() -> Option<usize> {
         length => return Some(length),
     }
     if REGION.load(Ordering::Acquire).is_null() {
-        let (length, mut memory) = RESERVED.into_iter().find_map(|n| Some((n * SIZE, Mapping::new(n * SIZE)?)))?;
+        let (length, mut memory) = RESERVED.into_iter().find_map(|n| {
+            let len = n * SIZE;
+            if !memory::has_room(len) {
+                return None;
+            }
+            Some((len, Mapping::new(len)?))
+        })?;
         let ours = memory::keep(Region { start: memory.bytes().as_ptr() as usize, length })?;
         // Two threads may both come this far: the second one's memory is given back.
         if REGION.compare_exchange(ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Acquire).is_ok() {
