@@ -44,6 +44,49 @@ pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
+/// Whether the loader looks for a library in the same places, whoever calls `dlopen`: no module has an RPATH, and the one with this code has no
+/// RUNPATH (dlopen(3)).
+pub fn looks_alike<M: Memory>(memory: &M, code: usize) -> bool {
+    let mut alike = true;
+    each(&mut |_, info| {
+        let depends = module(memory, info).and_then(|(module, _)| {
+            let here = module.contains(code);
+            has_tag(memory, &module, |tag| tag == DT_RPATH || here && tag == DT_RUNPATH)
+        });
+        alike = depends == Some(false);
+        alike
+    });
+    alike
+}
+
+/// Tags of entries of a dynamic section (elf(5)).
+const DT_NULL: usize = 0;
+const DT_RPATH: usize = 15;
+const DT_RUNPATH: usize = 29;
+
+/// Whether a module's dynamic section has such an entry; `None` where it cannot be read.
+fn has_tag<M: Memory>(memory: &M, module: &Module, is: impl Fn(usize) -> bool) -> Option<bool> {
+    let mut header = [0; 56];
+    for n in 0..module.count {
+        let at = module.headers.checked_add(n.checked_mul(header.len())?)?;
+        if !memory.copy(at, &mut header) {
+            return None;
+        }
+        if super::image::half(&header, 0)? != libc::PT_DYNAMIC {
+            continue;
+        }
+        let (start, len) = (module.bias.checked_add(super::image::word(&header, 16)?)?, super::image::word(&header, 40)?);
+        for offset in (0..len).step_by(16) {
+            match usize::try_from(memory.word(start.checked_add(offset)?)?).ok()? {
+                DT_NULL => break,
+                tag if is(tag) => return Some(true),
+                _ => {}
+            }
+        }
+    }
+    Some(false)
+}
+
 /// What is known of a module, and its segments.
 pub fn module<'m, M: Memory>(memory: &'m M, info: &libc::dl_phdr_info) -> Option<(Module, Image<'m, M>)> {
     let headers = info.dlpi_phdr as usize;

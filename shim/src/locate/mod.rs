@@ -113,6 +113,11 @@ pub unsafe fn scan_namespace(handle: *const LinkMap, visit: &mut dyn FnMut(&Modu
     unsafe { loader::each_beside(&memory, handle, &mut |module, image| inspect(&memory, module, image, visit)) };
 }
 
+/// Whether the loader looks for a library by its name in the same places, whether this code of the program calls `dlopen` or we do.
+pub fn looks_alike(code: usize) -> bool {
+    loader::looks_alike(&Process::default(), code)
+}
+
 /// The machine word at an address of a loaded module; `None` where it cannot be read.
 pub fn word(at: usize) -> Option<usize> {
     Some(Process::default().word(at)? as usize)

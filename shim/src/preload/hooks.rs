@@ -7,7 +7,7 @@
 //! | `prctl`, `syscall` | with a seccomp filter the program forbids system calls: what the recorder needs is made ready before |
 
 use super::{PENDING, called_from, look, look_beside};
-use crate::locate::LinkMap;
+use crate::locate::{self, LinkMap};
 use crate::recorder;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::ptr;
@@ -64,14 +64,17 @@ unsafe extern "C" fn mutexattr_init(attributes: *mut libc::pthread_mutexattr_t, 
     unsafe { std::mem::transmute::<*mut c_void, MutexattrInit>(real)(attributes) }
 }
 
-/// Where a `dlopen` of this name goes: to [`open`], which looks at the modules afterwards, or to the C library's own function.
+/// Where a `dlopen` of this name goes, which the code at `site` calls: to [`open`], which looks at the modules afterwards, or to the C library's
+/// own function.
 ///
 /// The loader looks for a name without a slash in places that depend on who calls, and so does `$ORIGIN`: there the caller has to stay the
-/// program. Its modules are looked at the next time.
-unsafe extern "C" fn route(name: *const c_char) -> *const c_void {
+/// program. Its modules are looked at the next time. A library that prefers its own dependencies (`RTLD_DEEPBIND`) never calls us, so there would
+/// be no such time: we open it, where that is the same.
+unsafe extern "C" fn route(name: *const c_char, flags: c_int, site: usize) -> *const c_void {
     // SAFETY: null, or NUL-terminated.
     let name = if name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
-    if name.contains(&b'/') && !name.contains(&b'$') {
+    let alike = || name.contains(&b'/') || flags & libc::RTLD_DEEPBIND != 0 && !name.is_empty() && locate::looks_alike(site);
+    if !name.contains(&b'$') && alike() {
         return open as *const () as *const c_void;
     }
     PENDING.store(true, Ordering::Relaxed);
@@ -152,7 +155,8 @@ mod arch {
     pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
         // Jumped to with the caller's return address, the C library sees its own caller.
         naked_asm!(
-            "endbr64", "push rdi", "push rsi", "sub rsp, 8", "call {}", "add rsp, 8", "pop rsi", "pop rdi", "jmp rax",
+            "endbr64", "mov rdx, [rsp]", "push rdi", "push rsi", "sub rsp, 8", "call {}", "add rsp, 8", "pop rsi", "pop rdi",
+            "jmp rax",
             sym route
         )
     }
@@ -224,7 +228,7 @@ mod arch {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
         naked_asm!(
-            "stp x29, x30, [sp, #-32]!", "stp x0, x1, [sp, #16]", "bl {}", "mov x16, x0", "ldp x0, x1, [sp, #16]",
+            "stp x29, x30, [sp, #-32]!", "stp x0, x1, [sp, #16]", "mov x2, x30", "bl {}", "mov x16, x0", "ldp x0, x1, [sp, #16]",
             "ldp x29, x30, [sp], #32", "br x16",
             sym route
         )

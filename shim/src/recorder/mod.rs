@@ -57,7 +57,7 @@ use config::{Config, Settings, Unusable};
 use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 use state::STATE;
 pub(crate) use state::pid;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
 
 /// How many logs this process and its ancestors opened: the serial number of the newest.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
@@ -65,7 +65,9 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(std::ptr::null_mut());
 
 /// How long a thread waits for another one to open the log before it gives up its event (in nanoseconds).
-const OPENING_TAKES: u64 = 50_000_000;
+const OPENING_TAKES: u64 = 250_000_000;
+/// A thread has waited so long in vain: nobody waits any more. The log's directory may be on a server that is away.
+static GAVE_UP: AtomicBool = AtomicBool::new(false);
 
 const UNOPENED: u8 = 0;
 const OPENING: u8 = 1;
@@ -182,7 +184,10 @@ fn open() -> Option<&'static Log> {
             // Another thread is at it, which takes a millisecond or two, once in the life of a process; on a busy machine it may
             // be put aside meanwhile. A bounded wait: never stand in the way for long.
             let begun = clock::monotonic_ns();
-            while phase.load(Ordering::Relaxed) == OPENING && clock::monotonic_ns().saturating_sub(begun) < OPENING_TAKES {
+            while phase.load(Ordering::Relaxed) == OPENING && !GAVE_UP.load(Ordering::Relaxed) {
+                if clock::monotonic_ns().saturating_sub(begun) > OPENING_TAKES {
+                    GAVE_UP.store(true, Ordering::Relaxed);
+                }
                 pause();
             }
             return current_or_lost();
