@@ -169,7 +169,10 @@ impl Waiting {
                 let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
                 // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
                 let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
-                let same = record.tid == wait.tid && (record.sql == sql || unknown);
+                // Where no statement is known at all, one that does not sleep has failed: the application tries again. (In recovery nobody sleeps.)
+                let blind = record.sql == 0 && sql == 0 && wait.request != CHECKPOINT && !recovery;
+                let tries_again = blind && self.handled() == 0;
+                let same = record.tid == wait.tid && (record.sql == sql || unknown) && !tries_again;
                 if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
                     // It reads: somebody else has put the wal-index in order.
                     return Meaning::Granted;
