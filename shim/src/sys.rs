@@ -130,11 +130,6 @@ impl Drop for Fd {
 
 /// The beginning of a file, as much of it as `into` holds. `None` where it cannot be read.
 pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
-    read_on(path, into).map(|(text, _)| text)
-}
-
-/// The same, and the descriptor that it was read on: it is closed again, and was the lowest that was free.
-pub fn read_on<'a>(path: &CStr, into: &'a mut [u8]) -> Option<(&'a [u8], u32)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?);
     let mut len = 0;
@@ -147,7 +142,7 @@ pub fn read_on<'a>(path: &CStr, into: &'a mut [u8]) -> Option<(&'a [u8], u32)> {
             Err(_) => return None,
         }
     }
-    Some((into.get(..len)?, file.as_raw_fd().unsigned_abs()))
+    into.get(..len)
 }
 
 /// In a text of lines, the number in this place of the line that begins so.

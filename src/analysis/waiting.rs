@@ -172,7 +172,7 @@ impl Waiting {
                 // Where no statement is known at all, one that does not sleep has failed: the application tries again. (In recovery nobody sleeps.)
                 let blind = record.sql == 0 && sql == 0 && wait.request != CHECKPOINT && !recovery;
                 let tries_again = blind && self.handled() == 0;
-                let same = record.tid == wait.tid && (record.sql == sql || unknown) && !tries_again;
+                let same = record.tid == wait.tid && (record.sql == sql || unknown);
                 if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
                     // It reads: somebody else has put the wal-index in order.
                     return Meaning::Granted;
@@ -191,7 +191,7 @@ impl Waiting {
                 if request == Some(wait.request) {
                     let handled = self.handled();
                     let gave_up = handled > 0 && handled < wait.attempts && !recovery && !wait.before.early;
-                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up) {
+                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up && !tries_again) {
                         (true, _, true) => Meaning::Granted,
                         (_, true, true) => Meaning::Refused,
                         _ => Meaning::Over,

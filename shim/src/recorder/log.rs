@@ -12,13 +12,13 @@ use super::names::{MAX_BYTES, Names};
 use super::notice::{self, Kind};
 use super::place::Place;
 use super::surroundings::{self, Surroundings};
-use super::threads::{Asking, Threads};
+use super::threads::Threads;
 use super::{Errno, observer, process, ring, thread};
 use crate::clock;
 use crate::format::header::Header;
 use crate::format::record::{Record, SIZE};
 use crate::format::{NAMES_EXTENSION, RING_EXTENSION};
-use crate::memory::{Mapping, SPARE, keep_c_str};
+use crate::memory::{self, Mapping, SPARE, keep_c_str};
 use crate::sys;
 use std::ffi::CStr;
 use std::io::Write;
@@ -100,7 +100,7 @@ impl Log {
             let header = Header::new(clock::kind(), capacity, super::pid(), boot_id(), first);
             let map = Log::create_ring(&mut at, id, bytes, &around, &header)?;
             // Last: what these take is kept for ever.
-            match Files::new().and_then(|files| Ok((files, Threads::new(Asking::new(around.descriptors))?))) {
+            match Files::new().and_then(|files| Ok((files, Threads::new()?))) {
                 Ok(tables) => Ok((map, tables)),
                 Err(failure) => {
                     at.discard(map.into_file(), id, RING_EXTENSION);
@@ -139,6 +139,9 @@ impl Log {
         };
         log.ready_to(STEPS[0]);
         log.anchor(clock::now());
+        if around.memory != u64::MAX {
+            memory::bound(memory::left());
+        }
         let place = place.leak().cast::<Log>();
         // SAFETY: fresh memory, page-aligned and as large as a log, for ever.
         unsafe {

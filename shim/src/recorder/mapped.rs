@@ -51,7 +51,7 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 /// Why nothing is mapped into a process that has little left.
-pub(super) const LITTLE_MEMORY: Failure =
+pub(crate) const LITTLE_MEMORY: Failure =
     Failure::new("too little is left of the memory this process may map (RLIMIT_AS, or RLIMIT_MEMLOCK after mlockall)");
 
 static ZEROS: [u8; 4096] = [0; 4096];

@@ -48,6 +48,7 @@ pub use files::Library;
 pub use log::Log;
 pub(crate) use lookup::thread_comm;
 pub use lookup::{texts, thread_name};
+pub(crate) use mapped::LITTLE_MEMORY;
 pub use place::MEMORY as MEMORY_DIR;
 
 use crate::clock;

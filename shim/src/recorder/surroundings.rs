@@ -18,8 +18,6 @@ pub(super) struct Surroundings {
     pub uid: u32,
     /// The most bytes a file may have. Going past it would not fail but raise `SIGXFSZ`, which kills.
     pub file_size: u64,
-    /// How many descriptors it may have open.
-    pub descriptors: u32,
     /// How many bytes may still be mapped; see [`memory::left`].
     pub memory: u64,
 }
@@ -33,8 +31,7 @@ impl Surroundings {
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
         // A limit that is no number is "unlimited".
         let file_size = number(limits, b"Max file size", 0).unwrap_or(u64::MAX);
-        let descriptors = number(limits, b"Max open files", 0).and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
-        Some(Surroundings { sealed, uid, file_size, descriptors, memory: memory::left() })
+        Some(Surroundings { sealed, uid, file_size, memory: memory::left() })
     }
 
     /// The reason where [`Surroundings::look`] sees nothing.

@@ -4,57 +4,29 @@ use super::failure::Failure;
 use crate::memory::Mapping;
 use crate::sys;
 use rustix::io::Errno;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Distinct threads named in one log.
 pub const MAX_THREADS: u32 = 4096;
 /// Threads that wait for their names at a time.
 const WAITING: usize = 256;
 
-/// Descriptors that must be left to the program while one of them is ours.
-const LEFT: u32 = 16;
-
-/// How the calling thread is asked for its number and name.
-#[derive(Debug)]
-pub(super) struct Asking {
-    /// The program may have so many descriptors.
-    descriptors: u32,
-    /// Few of them were left.
-    short: AtomicBool,
-}
-
-impl Asking {
-    /// For a program with this limit.
-    pub const fn new(descriptors: u32) -> Asking {
-        Asking { descriptors, short: AtomicBool::new(false) }
+/// The calling thread's number and name. `sealed`: by calls that SQLite makes, too, which take a descriptor for a moment; a program that is at its
+/// limit of those may need it, so otherwise by others.
+pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
+    if sealed {
+        // `4712 (a name) S …`; a name can have a parenthesis in it.
+        let stat = sys::read_file(c"/proc/thread-self/stat", room).unwrap_or_default();
+        let open = stat.iter().position(|&byte| byte == b'(').unwrap_or(stat.len());
+        let close = stat.iter().rposition(|&byte| byte == b')').unwrap_or(stat.len());
+        let digits = stat.get(..open).unwrap_or_default().trim_ascii_end();
+        let tid = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        return (tid, stat.get(open + 1..close).unwrap_or_default());
     }
-
-    /// The calling thread's number and name, by calls that SQLite makes, too: a program may have installed a filter of system calls that nobody
-    /// has seen. It takes a descriptor for a moment, which a program near its limit may need: there, or without `/proc`, there is no name, and the
-    /// number is asked for; it is 0 where a filter is known of.
-    pub fn ask<'a>(&self, sealed: bool, room: &'a mut [u8; 64]) -> (u32, &'a [u8]) {
-        let short = self.short.load(Ordering::Relaxed);
-        let read = if short { None } else { sys::read_on(c"/proc/thread-self/stat", room) };
-        let (stat, descriptor) = read.unwrap_or_default();
-        if descriptor >= self.descriptors.saturating_sub(LEFT) {
-            self.short.store(true, Ordering::Relaxed);
-        }
-        match numbered(stat) {
-            Some(of) => of,
-            None if sealed => (0, &[]),
-            None => (rustix::thread::gettid().as_raw_nonzero().get() as u32, &[]),
-        }
-    }
-}
-
-/// The number and name that stand in a thread's `stat`.
-fn numbered(stat: &[u8]) -> Option<(u32, &[u8])> {
-    // `4712 (a name) S …`; a name can have a parenthesis in it.
-    let open = stat.iter().position(|&byte| byte == b'(').unwrap_or(stat.len());
-    let close = stat.iter().rposition(|&byte| byte == b')').unwrap_or(stat.len());
-    let digits = stat.get(..open).unwrap_or_default().trim_ascii_end();
-    let tid = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some((tid, stat.get(open + 1..close).unwrap_or_default()))
+    // SAFETY: PR_GET_NAME writes up to 16 bytes, NUL included, to the buffer it is given. It does not fail, so `errno` stays.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, room.as_mut_ptr(), 0, 0, 0) };
+    let name = std::ffi::CStr::from_bytes_until_nul(room).unwrap_or_default().to_bytes();
+    (rustix::thread::gettid().as_raw_nonzero().get() as u32, name)
 }
 
 /// A thread without a name. A thread's name is 15 bytes long at most.
@@ -70,17 +42,16 @@ const TAKEN: u32 = u32::MAX;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Threads {
-    pub asking: Asking,
     count: AtomicU32,
     waiting: &'static [Waiting; WAITING],
 }
 
 impl Threads {
     /// None.
-    pub fn new(asking: Asking) -> Result<Threads, Failure> {
+    pub fn new() -> Result<Threads, Failure> {
         let memory = Mapping::new(size_of::<[Waiting; WAITING]>()).ok_or(Failure::from(Errno::NOMEM))?;
         // SAFETY: as many zero bytes as the list has, page-aligned, never given back; atomics of 0 are all zeros.
-        Ok(Threads { asking, count: AtomicU32::new(0), waiting: unsafe { memory.leak().cast().as_ref() } })
+        Ok(Threads { count: AtomicU32::new(0), waiting: unsafe { memory.leak().cast().as_ref() } })
     }
 
     /// Counts another thread; gives how many there were before.
@@ -132,7 +103,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_named_once() {
-        let threads = Threads::new(Asking::new(1024)).unwrap();
+        let threads = Threads::new().unwrap();
         assert!(threads.put_aside(7, b"a-name-that-is-longer"));
         assert!(threads.put_aside(8, b""));
         let said = RefCell::new(Vec::new());
@@ -152,23 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_asked_for() {
+    fn both_ways_name_the_same_thread() {
         let named = || {
-            let mut room = [0; 64];
-            let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-            assert_eq!(Asking::new(1024).ask(true, &mut room), (own, &b"a )name("[..]));
-            // Near the limit it is seen once, and then no descriptor is taken.
-            let few = Asking::new(LEFT);
-            assert_eq!(few.ask(true, &mut room), (own, &b"a )name("[..]));
-            assert_eq!(few.ask(true, &mut room), (0, &b""[..]));
-            assert_eq!(few.ask(false, &mut room), (own, &b""[..]));
+            let (mut one, mut other) = ([0; 64], [0; 64]);
+            let (asked, read) = (ask(false, &mut one), ask(true, &mut other));
+            assert_eq!((asked.0, asked.1), (read.0, read.1));
+            assert_eq!(asked.1, b"a-name");
         };
-        std::thread::Builder::new().name("a )name(".into()).spawn(named).unwrap().join().unwrap();
+        std::thread::Builder::new().name("a-name".into()).spawn(named).unwrap().join().unwrap();
     }
 
     #[test]
     fn the_count_never_goes_round() {
-        let threads = Threads::new(Asking::new(1024)).unwrap();
+        let threads = Threads::new().unwrap();
         assert_eq!((0..MAX_THREADS + 100).filter(|_| threads.count() < MAX_THREADS).count(), MAX_THREADS as usize);
         assert!((0..1000).all(|_| threads.count() > MAX_THREADS));
     }

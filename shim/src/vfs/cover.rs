@@ -14,7 +14,7 @@
 use super::file::Way;
 use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
 use super::shim::{Known, Shim};
-use super::{LINKED, SIGNATURE};
+use super::{LINKED, SIGNATURE, slab};
 use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
@@ -190,6 +190,7 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
         // SAFETY: it has a NUL-terminated name, by which it was found.
         let name = memory::keep_c_str(unsafe { CStr::from_ptr(first.zName) })?;
         let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
+        slab::prepare();
         let methods = memory::keep(methods)?;
         // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
         if let Some(api) = unsafe { locate::exported(found) } {

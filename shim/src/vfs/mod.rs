@@ -133,6 +133,7 @@ fn any_copys(vfs: *mut sqlite3_vfs) -> bool {
 /// # Safety
 /// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
 pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallError> {
+    slab::prepare();
     // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
     let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
     let default = find(None);

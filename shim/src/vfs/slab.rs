@@ -8,7 +8,7 @@
 
 use super::file::File;
 use crate::memory::{self, Mapping};
-use crate::recorder::notice;
+use crate::recorder::{LITTLE_MEMORY, notice};
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -89,14 +89,25 @@ pub(super) struct Claim(*mut Place);
 
 /// Claims a place, before there is a file to put into it. `None`: all are taken.
 pub(super) fn claim() -> Option<Claim> {
-    let place = free().or_else(fresh);
-    if place.is_none() {
-        notice::once(
-            notice::Kind::Lost,
-            format_args!("more files are open at once than can be traced, or there is no memory for them"),
-        );
+    if let Some(place) = free() {
+        return Some(Claim(place));
     }
-    place.map(Claim)
+    match reserve() {
+        Some(length) => {
+            let place = fresh(length);
+            if place.is_none() {
+                notice::once(
+                    notice::Kind::Lost,
+                    format_args!("events are lost: more than {} files are open at once", length / SIZE),
+                );
+            }
+            place.map(Claim)
+        }
+        None => {
+            notice::once(notice::Kind::Lost, format_args!("events are lost: {LITTLE_MEMORY}"));
+            None
+        }
+    }
 }
 
 impl Claim {
@@ -154,11 +165,15 @@ fn free() -> Option<*mut Place> {
     }
 }
 
-fn fresh() -> Option<*mut Place> {
-    let length = reserve()?;
+fn fresh(length: usize) -> Option<*mut Place> {
     let next = |used: u32| (used < (length / SIZE) as u32).then(|| used + 1);
     let number = USED.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next).ok()?;
     Some((START.load(Ordering::Acquire) + number as usize * SIZE) as *mut Place)
+}
+
+/// Reserves the region, if that is possible: when a SQLite is covered or wrapped, because a program may lower its limits afterwards.
+pub(super) fn prepare() {
+    reserve();
 }
 
 /// Sees to it that the region is reserved; gives its length in bytes.
@@ -169,18 +184,25 @@ fn reserve() -> Option<usize> {
     }
     /// The region that all agree on, from which the two words above are set.
     static REGION: AtomicPtr<Region> = AtomicPtr::new(ptr::null_mut());
+    /// Attempts that found no memory. The next ones are spared: looking costs descriptors.
+    static IN_VAIN: AtomicU32 = AtomicU32::new(0);
     match LENGTH.load(Ordering::Acquire) {
         0 => {}
         length => return Some(length),
     }
+    let tried = IN_VAIN.load(Ordering::Relaxed);
+    if tried % 1024 != 0 {
+        IN_VAIN.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
     if REGION.load(Ordering::Acquire).is_null() {
-        let (length, mut memory) = RESERVED.into_iter().find_map(|n| {
-            let len = n * SIZE;
-            if !memory::has_room(len) {
-                return None;
-            }
-            Some((len, Mapping::new(len)?))
-        })?;
+        let left = memory::left().saturating_sub(memory::SPARE);
+        let fits = |len: &usize| u64::try_from(*len).is_ok_and(|len| len <= left);
+        let mut lengths = RESERVED.map(|n| n * SIZE).into_iter().filter(fits);
+        let Some((length, mut memory)) = lengths.find_map(|len| Some((len, Mapping::new(len)?))) else {
+            IN_VAIN.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
         let ours = memory::keep(Region { start: memory.bytes().as_ptr() as usize, length })?;
         // Two threads may both come this far: the second one's memory is given back.
         if REGION.compare_exchange(ptr::null_mut(), ours, Ordering::AcqRel, Ordering::Acquire).is_ok() {

@@ -7,7 +7,7 @@ use crate::recorder::files::{Library, MAX_FILES};
 use crate::recorder::line::Line;
 use crate::recorder::named::{Named, Outcome};
 use crate::recorder::notice::{self, Kind};
-use crate::recorder::threads::MAX_THREADS;
+use crate::recorder::threads::{self, MAX_THREADS};
 use crate::recorder::{texts, thread};
 use std::sync::atomic::Ordering;
 
@@ -21,7 +21,7 @@ impl Log {
     #[inline(never)]
     pub(super) fn name_thread(&self) -> u32 {
         let mut room = [0; 64];
-        let (tid, name) = self.threads.asking.ask(self.is_sealed(), &mut room);
+        let (tid, name) = threads::ask(self.is_sealed(), &mut room);
         thread::set_tid(tid, self.serial);
         match self.threads.count() {
             n if n < MAX_THREADS => {
