@@ -3,6 +3,10 @@
 
     suites.py cpython          CPython's test.test_sqlite3, with the first Python that has it
     suites.py django           Django's tests of its database layer, on files, in DELETE mode and in WAL
+    suites.py apsw             apsw's tests, with the SQLite inside it; they have VFSes written in Python, and use most of SQLite's API
+    suites.py sqlite-utils     sqlite-utils' tests
+    suites.py aiosqlite        aiosqlite's tests
+    suites.py huey             huey's tests, the slow ones, too, of its storages on sqlite3, cysqlite and peewee
 
 Each suite runs bare twice, to tell tests that are unsteady without us, and traced once; outcomes are compared test by test. It ends
 with one line of counts, and with 0 (nothing differs), 1 (something does, or the traced run left no trace), 2 (it could not run).
@@ -29,6 +33,7 @@ LIMIT = 600
 # Journal modes, as `locktrace report` calls them.
 MODES = ["delete", "wal"]
 DJANGO_LABELS = ["backends", "transactions", "get_or_create", "transaction_hooks", "basic"]
+REQUIREMENTS = [ROOT / "tests/ecosystem/requirements.txt", HERE / "requirements.txt"]
 
 
 class Missing(Exception):
@@ -120,25 +125,38 @@ def cpython(locktrace, cache):
     raise Missing("no Python here has test.test_sqlite3 (Debian's has it not)")
 
 
-def django(locktrace, cache):
-    requirements = ROOT / "tests/ecosystem/requirements.txt"
-    [pin] = [line for line in requirements.read_text().splitlines() if line.startswith("Django==")]
+def pinned(package):
+    lines = [line for file in REQUIREMENTS for line in file.read_text().splitlines()]
+    return next(line for line in lines if line.startswith(f"{package}=="))
+
+
+def installed(cache, package, *others, source=False):
+    """The Python of an environment that has these packages; with `source`, also the directory with the first one's source."""
+    pin = pinned(package)
     home = cache / pin.replace("==", "-")
-    python, tests = home / "venv/bin/python", home / "source/tests"
+    python = home / "venv/bin/python"
     if not (home / "made").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         needed([sys.executable, "-m", "venv", str(home / "venv")], "no virtual environment")
         pip = [str(python), "-m", "pip"]
-        needed([*pip, "install", "--quiet", "-c", str(requirements), pin], f"{pin} cannot be installed")
-        # The source distribution carries the tests; it must be the one that is installed.
-        download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(home), pin]
-        needed([*pip, *download], f"the source of {pin} cannot be had")
-        [archive] = home.glob("*.tar.gz")
-        shutil.unpack_archive(archive, home / "unpacked")
-        [source] = (home / "unpacked").iterdir()
-        source.rename(home / "source")
+        constraints = [word for file in REQUIREMENTS for word in ["-c", str(file)]]
+        needed([*pip, "install", "--quiet", *constraints, pin, *others], f"{pin} cannot be installed")
+        if source:
+            # The source distribution carries the tests; it must be the one that is installed.
+            download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(home), pin]
+            needed([*pip, *download], f"the source of {pin} cannot be had")
+            [archive] = home.glob("*.tar.gz")
+            shutil.unpack_archive(archive, home / "unpacked")
+            [unpacked] = (home / "unpacked").iterdir()
+            unpacked.rename(home / "source")
         (home / "made").touch()
+    return (python, home / "source") if source else python
+
+
+def django(locktrace, cache):
+    python, source = installed(cache, "Django", source=True)
+    tests = source / "tests"
     same = True
     for mode in MODES:
         environment = {"PYTHONPATH": str(HERE), "JOURNAL_MODE": mode, "DJANGO_SETTINGS_MODULE": "django_settings"}
@@ -154,16 +172,51 @@ def django(locktrace, cache):
     return same
 
 
+def apsw(locktrace, cache):
+    # Its own `setup` leaves out testLoadExtension, which needs a compiled extension, and testLargeObjects, which needs gigabytes.
+    command = [str(installed(cache, "apsw")), str(HERE / "outcomes.py"), "apsw.tests.__main__"]
+    return compare("apsw's tests", locktrace, 300, command)
+
+
+def sqlite_utils(locktrace, cache):
+    python, source = installed(cache, "sqlite-utils", "pytest", "hypothesis", source=True)
+    options = ["-q", "-p", "outcomes", "-p", "no:cacheprovider", "--basetemp", "pytest"]
+    command = [str(python), "-m", "pytest", *options, str(source / "tests")]
+    return compare("sqlite-utils' tests", locktrace, 1400, command, lambda cwd: {"PYTHONPATH": str(HERE)})
+
+
+def aiosqlite(locktrace, cache):
+    command = [str(installed(cache, "aiosqlite")), str(HERE / "outcomes.py"), "aiosqlite.tests"]
+    return compare("aiosqlite's tests", locktrace, 30, command)
+
+
+def huey(locktrace, cache):
+    # One test needs the module redis, though no server.
+    python = installed(cache, "huey", "peewee", "cysqlite", "redis")
+    command = [str(python), str(HERE / "outcomes.py"), "huey.tests"]
+    return compare("huey's tests", locktrace, 400, command, lambda cwd: {"HUEY_SLOW_TESTS": "1"})
+
+
+SUITES = {
+    "cpython": cpython,
+    "django": django,
+    "apsw": apsw,
+    "sqlite-utils": sqlite_utils,
+    "aiosqlite": aiosqlite,
+    "huey": huey,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["cpython", "django"])
+    parser.add_argument("suite", choices=list(SUITES))
     parser.add_argument("--locktrace", type=pathlib.Path, default=TARGET / "release/locktrace", help="default: %(default)s")
     parser.add_argument("--cache", type=pathlib.Path, default=TARGET / "tmp/transparency", help="default: %(default)s")
     given = parser.parse_args()
     if not given.locktrace.exists():
         parser.error(f"{given.locktrace} is not there: cargo build --release, or name another with --locktrace")
     try:
-        same = {"cpython": cpython, "django": django}[given.suite](given.locktrace.resolve(), given.cache.resolve())
+        same = SUITES[given.suite](given.locktrace.resolve(), given.cache.resolve())
     except Missing as why:
         print(f"SKIPPED {given.suite}: {why}")
         return 2 if os.environ.get("LOCKTRACE_REQUIRE_ECOSYSTEM") == "1" else 0
