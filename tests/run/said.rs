@@ -48,7 +48,9 @@ except sqlite3.OperationalError as error: print(error)
     let [saw, worst, next] = own_lines(&err)[..] else { panic!("{err}") };
     assert!(saw.starts_with("locktrace: the application saw 1 refused lock as an error ("), "{err}");
     assert!(worst.starts_with("locktrace: worst: no-busy-timeout (1 time, 1 error, "), "{err}");
-    assert!(worst.contains("): in the way was pid ") && worst.ends_with(" c1, running, with RESERVED: BEGIN IMMEDIATE"), "{err}");
+    // On a busy machine the second connection comes so late that the first one was idle by then.
+    let holder = [" c1, running, with RESERVED: BEGIN IMMEDIATE", " c1, idle-in-transaction, with RESERVED: BEGIN IMMEDIATE"];
+    assert!(worst.contains("): in the way was pid ") && holder.iter().any(|holder| worst.ends_with(holder)), "{err}");
     let dir = next.split_once("locktrace explain ").unwrap().1.split(' ').next().unwrap();
     assert!(
         next.ends_with(&format!("; its proof: locktrace explain {dir} --incident 1; everything: locktrace report {dir}")),
