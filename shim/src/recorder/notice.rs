@@ -103,7 +103,7 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
     let mut words = Text(Fixed::new(words));
     let _ = fmt::Write::write_fmt(&mut words, why);
     let exe =
-        if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe).map(|exe| &*exe) }.unwrap_or_default();
+        if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
         let pid = super::pid();

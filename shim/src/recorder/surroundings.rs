@@ -55,7 +55,7 @@ pub(super) fn filter_expected() -> bool {
 /// Whether a filter of system calls is in force, or may be, that the program made for itself.
 pub(super) fn sealed() -> bool {
     let Some(mut scratch) = Mapping::new(16 << 10) else { return true };
-    sys::read_file(c"/proc/thread-self/status", scratch.bytes()).is_none_or(|status| is_filtered(status))
+    sys::read_file(c"/proc/thread-self/status", scratch.bytes()).is_none_or(is_filtered)
 }
 
 /// The same by this thread's `status`. Once it is so it stays so, in this process and in those that it forks.

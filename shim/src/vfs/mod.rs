@@ -162,10 +162,9 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     // SAFETY: it has our methods.
     let base = if ours(base) { unsafe { Shim::behind(base) }.map_or(base, |shim| shim.base) } else { base };
     if any_copys(base) {
-        // SAFETY: it answered to another name a moment ago.
-        if options.linked
-            && let Some(get) = unsafe { (*base).xGetSystemCall }
-        {
+        // SAFETY: it is from version 3, which has this method: it answered to another name a moment ago.
+        let get = if options.linked { unsafe { (*base).xGetSystemCall } } else { None };
+        if let Some(get) = get {
             // SAFETY: a VFS takes any name.
             unsafe { get(base, LINKED.as_ptr()) };
         }

@@ -281,6 +281,7 @@ pub(super) unsafe extern "C-unwind" fn x_get_system_call(vfs: *mut sqlite3_vfs, 
 macro_rules! pass {
     ($($name:ident => $method:ident($($argument:ident: $type:ty),*) $(-> $result:ty, $neutral:expr)?;)*) => {
         $(
+            #[allow(clippy::question_mark)] // for those that give an `Option` it would do
             pub(super) unsafe extern "C-unwind" fn $name(vfs: *mut sqlite3_vfs $(, $argument: $type)*) $(-> $result)? {
                 // SAFETY: SQLite calls this method, on our VFS.
                 let Some(shim) = (unsafe { Shim::behind(vfs) }) else { return $($neutral)? };

@@ -191,7 +191,7 @@ fn reserve() -> Option<usize> {
         length => return Some(length),
     }
     let tried = IN_VAIN.load(Ordering::Relaxed);
-    if tried % 1024 != 0 {
+    if !tried.is_multiple_of(1024) {
         IN_VAIN.fetch_add(1, Ordering::Relaxed);
         return None;
     }
