@@ -102,8 +102,7 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
     let (exe, rest) = rest.split_at_mut_checked(1024)?;
     let mut words = Text(Fixed::new(words));
     let _ = fmt::Write::write_fmt(&mut words, why);
-    let exe =
-        if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
+    let exe = if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
         let pid = super::pid();
