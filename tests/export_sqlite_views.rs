@@ -130,14 +130,14 @@ fn shares_add_up_to_what_was_waited() {
     );
 }
 
-/// The questions of the README, asked with the stock shell.
+/// The questions of docs/export.md, asked with the stock shell.
 #[test]
-fn the_readme_asks_what_is_answered() {
+fn the_documentation_asks_what_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     hosts::waiters(dir.path());
     let path = dir.path().join("out.db");
     drop(exported(dir.path(), &path));
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../docs/export.md");
     let asked: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("sqlite> SELECT")).collect();
     assert!(asked.len() >= 2, "{asked:?}");
     let answers = asked.iter().map(|rest| {

@@ -1,6 +1,6 @@
-//! The README shows what the commands print: each sample is produced here and compared, and every command in it is one that there is.
+//! The README and `docs/` show what the commands print: each sample is produced here and compared, and every command in them exists.
 //!
-//! A block is either in a language (`rust`, `toml`, `python`), or lines to type, or a sample with a name. One that is none of these fails.
+//! A block is either in a language (`rust`, `toml`, `python`), or a picture (`mermaid`), or lines to type, or a sample with a name. One that is none of these fails.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
@@ -25,12 +25,9 @@ fn every_block_is_covered() {
         let typed = block.text.lines().all(|line| line.is_empty() || TYPED.iter().any(|start| line.starts_with(start)));
         match (&block.sample, block.language.as_str()) {
             (Some(name), "") => samples.push(name),
-            (None, "rust" | "toml" | "python") => {}
-            (None, "") if typed => block.text.lines().for_each(|line| is_a_command(line, block.line)),
-            _ => panic!(
-                "README.md:{}: this block is neither code nor commands, and no sample with a name:\n{}",
-                block.line, block.text
-            ),
+            (None, "rust" | "toml" | "python" | "mermaid") => {}
+            (None, "") if typed => block.text.lines().for_each(|line| is_a_command(line, &place(block))),
+            _ => panic!("{}: this block is neither code nor commands, and no sample with a name:\n{}", place(block), block.text),
         }
     }
     samples.sort_unstable();
@@ -39,8 +36,12 @@ fn every_block_is_covered() {
     assert_eq!(samples, known);
 }
 
+fn place(block: &sample::Block) -> String {
+    format!("{}:{}", block.page.display(), block.line)
+}
+
 /// `locktrace` takes this line: its verb and its options are there.
-fn is_a_command(line: &str, number: usize) {
+fn is_a_command(line: &str, place: &str) {
     let line = line.split('#').next().unwrap_or_default().split('|').next().unwrap_or_default();
     let mut words = line.split_whitespace();
     if words.next() != Some("locktrace") {
@@ -50,7 +51,7 @@ fn is_a_command(line: &str, number: usize) {
     let words: Vec<&str> = words.take_while(|&word| word != "--").collect();
     let output = Command::new(env!("CARGO_BIN_EXE_locktrace")).args(&words).arg("--help").output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && error.is_empty(), "README.md, in the block at line {number}: {line}: {error}");
+    assert!(output.status.success() && error.is_empty(), "{place}: {line}: {error}");
 }
 
 /// Somebody begins a transaction in a shell and does not end it; another shell wants to write.

@@ -89,7 +89,7 @@ impl Event {
         hub().names.find(self.seen.log, |names| Some(names.thread(self.thread())?.text.clone()))
     }
 
-    /// The hash of the statement that was running (see the README for which one that is when there are several); `None` where none
+    /// The hash of the statement that was running (see docs/reading.md for which one that is when there are several); `None` where none
     /// was, or it was not looked for.
     pub fn sql(&self) -> Option<u64> {
         (self.seen.record.sql != 0).then_some(self.seen.record.sql)

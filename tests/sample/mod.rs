@@ -1,17 +1,24 @@
-//! The samples of output in the README: each is what a program of a test printed, but for numbers, times and places.
+//! Samples of output in the README and in `docs/`: each is what a program of a test printed, except for numbers, times and places.
 //!
-//! In come the name of a sample, as the comment in front of its block has it (`<!-- sample: verdict -->`), and what was really printed; out goes a
-//! panic where they differ. `UPDATE_EXPECTED=1` writes the block anew instead (with `--test-threads=1`: it is one file). Called by `tests/readme.rs`, `tests/examples.rs` and `tests/top`.
+//! A comment in front of its block names a sample (`<!-- sample: verdict -->`). `UPDATE_EXPECTED=1` writes a block that differs anew; use it with
+//! `--test-threads=1`, because samples share a file.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)] // Each test binary uses its own part.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub fn readme() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md")
+/// The README and the pages of `docs/`.
+pub fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    pages.sort();
+    pages.insert(0, root.join("README.md"));
+    pages
 }
 
 /// A fenced block.
 pub struct Block {
+    pub page: PathBuf,
     /// What the comment in front of it calls it.
     pub sample: Option<String>,
     /// The word behind the fence.
@@ -21,9 +28,13 @@ pub struct Block {
     pub text: String,
 }
 
-/// Every fenced block of the README.
+/// Every fenced block of every page.
 pub fn blocks() -> Vec<Block> {
-    let text = std::fs::read_to_string(readme()).unwrap();
+    pages().iter().flat_map(|page| blocks_of(page)).collect()
+}
+
+fn blocks_of(page: &Path) -> Vec<Block> {
+    let text = std::fs::read_to_string(page).unwrap();
     let mut blocks: Vec<Block> = Vec::new();
     let (mut open, mut before) = (false, "");
     for (number, line) in (1..).zip(text.lines()) {
@@ -32,7 +43,7 @@ pub fn blocks() -> Vec<Block> {
             if open {
                 let sample = before.strip_prefix("<!-- sample: ").and_then(|rest| rest.strip_suffix(" -->"));
                 let (sample, language) = (sample.map(str::to_owned), language.to_owned());
-                blocks.push(Block { sample, language, line: number + 1, text: String::new() });
+                blocks.push(Block { page: page.to_owned(), sample, language, line: number + 1, text: String::new() });
             }
         } else if open && let Some(block) = blocks.last_mut() {
             block.text += line;
@@ -40,26 +51,27 @@ pub fn blocks() -> Vec<Block> {
         }
         before = line;
     }
-    assert!(!open, "a block is not closed");
+    assert!(!open, "{}: a block is not closed", page.display());
     blocks
 }
 
 /// Compares what was printed with the sample of this name.
 pub fn compare(name: &str, printed: &str) {
     let is = |block: &&Block| block.sample.as_deref() == Some(name);
-    let block = blocks().into_iter().find(|block| is(&block)).unwrap_or_else(|| panic!("the README has no sample {name}"));
+    let block = blocks().into_iter().find(|block| is(&block)).unwrap_or_else(|| panic!("no page has a sample {name}"));
     if same(&block.text, printed) {
         return;
     }
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
-        let text = std::fs::read_to_string(readme()).unwrap();
+        let text = std::fs::read_to_string(&block.page).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let (first, last) = (block.line - 1, block.line - 1 + block.text.lines().count());
         let new = [&lines[..first], &printed.trim_end().lines().collect::<Vec<_>>(), &lines[last..]].concat();
-        return std::fs::write(readme(), new.join("\n") + "\n").unwrap();
+        return std::fs::write(&block.page, new.join("\n") + "\n").unwrap();
     }
     panic!(
-        "README.md:{}: sample {name}: UPDATE_EXPECTED=1 writes it anew\n--- there\n{}\n--- printed\n{printed}\n--- compared as\n{}\n{}",
+        "{}:{}: sample {name}: UPDATE_EXPECTED=1 writes it anew\n--- there\n{}\n--- printed\n{printed}\n--- compared as\n{}\n{}",
+        block.page.display(),
         block.line,
         block.text,
         plain(&block.text),
