@@ -1,9 +1,8 @@
-//! Builds `liblocktrace.so`, which the `locktrace` command carries: `cargo install --path .` alone gives a command that works.
+//! The build of `liblocktrace.so`, which the `locktrace` command carries: `cargo install --path .` alone gives a command that works.
 //!
-//! In comes the shim's source, out goes `liblocktrace.so` in `OUT_DIR`, which `src/cli/library.rs` takes in. A cargo of its own
-//! builds it, because the feature `preload` must not reach the shim that is linked into this crate, and in a target directory
-//! of its own, because the cargo that runs us holds the lock of the other. It shares that one's job slots, and downloads nothing
-//! that was not downloaded before.
+//! The library goes to `OUT_DIR`, where `src/cli/library.rs` includes it. A second cargo builds it, because the feature `preload` must not reach
+//! the shim that is linked into this crate. It has its own target directory, because the outer cargo holds the lock of the other one. It shares the
+//! outer cargo's job slots, and downloads nothing new.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,8 +38,8 @@ fn build(root: &Path, out: &Path, target: &str) -> PathBuf {
     let dir = out.join("shim");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--quiet", "--release", "--lib", "--features", "preload", "--target", target])
-        .args(["--config", "profile.release.strip=\"debuginfo\""])
+        .args(["build", "--quiet", "--profile", "dist", "--lib", "--features", "preload", "--target", target])
+        .args(["--config", "profile.dist.strip=\"debuginfo\""])
         .arg("--manifest-path")
         .arg(root.join("shim/Cargo.toml"))
         .arg("--target-dir")
@@ -50,7 +49,7 @@ fn build(root: &Path, out: &Path, target: &str) -> PathBuf {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     match cargo.status() {
-        Ok(status) if status.success() => dir.join(target).join("release/liblocktrace.so"),
+        Ok(status) if status.success() => dir.join(target).join("dist/liblocktrace.so"),
         Ok(status) => stop(&format!("building the library from {} failed: {status}", root.join("shim").display())),
         Err(error) => stop(&format!("cannot start cargo to build the library: {error}")),
     }
