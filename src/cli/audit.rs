@@ -14,10 +14,10 @@ use std::process::ExitCode;
 
 /// Check every lock of every process against SQLite's rules.
 ///
-/// One holder of RESERVED, one of PENDING, nobody beside EXCLUSIVE, one holder of each wal-index lock that is exclusive. Where two
-/// processes certainly held what excludes each other, at the same time, a lock was lost behind SQLite's back, and the database can be damaged:
-/// a process opened and closed the database file beside SQLite (which drops all its POSIX locks on it), or the file system does not
-/// keep its word. Each violation names the records it rests on.
+/// SQLite allows one holder of RESERVED, one of PENDING, none beside EXCLUSIVE, and one holder of each exclusive wal-index lock. If two processes
+/// certainly held locks that exclude each other at the same time, a lock was lost behind SQLite's back, and the database can be damaged. Either a
+/// process opened and closed the database file beside SQLite, which drops all its POSIX locks on it, or the file system does not keep its locks.
+/// Each violation names the records that prove it.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Only what is certain is a violation: both holds seen from beginning to end, no record between

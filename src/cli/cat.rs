@@ -9,21 +9,20 @@ use std::path::PathBuf;
 
 /// Print every record of a trace, in time order.
 ///
-/// A line says when (since the first record), which process and thread, which connection, the call and its result, the locks
-/// the connection holds afterwards, how long the call took, and the statement that was running. The time is that of the call's start;
-/// the order is that of their ends, except that a call which gives up a lock counts from its start. What was lost is said at the end,
-/// on standard error.
+/// Each line shows the time since the first record, process, thread, connection, call and result, the locks that the connection holds
+/// afterwards, the duration of the call, and the running statement. The time is the start of the call. Lines are in order of the ends of
+/// calls; a call that releases a lock counts from its start. Losses are reported at the end, on standard error.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace cat                              the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace cat trace | grep BUSY            every refused lock
   locktrace cat trace --json > trace.jsonl   the whole trace in one file, for other programs
-  locktrace cat trace.jsonl                  such a file, again for people
+  locktrace cat trace.jsonl                  prints such a file for people
   zcat trace.jsonl.gz | locktrace cat -      from standard input
 
 Exit codes:
-  0  What there is was printed.
+  0  The trace was printed.
   2  Wrong usage, or nothing could be read.")]
 pub(super) struct Cat {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input

@@ -19,24 +19,24 @@ use std::time::{Duration, Instant};
 /// Record a contended workload and report it, in a few seconds.
 ///
 /// Starts four processes with ten connections on one database: web requests, an importer, and a billing job that holds a write
-/// transaction while it waits for something else. Then shows what `locktrace report` makes of it.
+/// transaction while it waits for something else. Then prints the report.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace demo                   about two seconds of contention, then the report
   locktrace demo --seconds 10 -o /tmp/shop
-  locktrace cat /tmp/shop/trace    every record of it
+  locktrace cat /tmp/shop/trace    prints every record
 
 Exit codes:
-  0  It was recorded and reported.
+  0  The workload was recorded and reported.
   2  Wrong usage, or the directory cannot be used.")]
 pub(super) struct Demo {
-    /// Where to put the database and the trace: a directory that is empty or not there yet
+    /// The directory for the database and the trace; it must be empty or new
     ///
-    /// Without it: a new one among the temporary files. It is kept either way.
+    /// The default is a new directory among the temporary files. It is kept in both cases.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How long the workload runs
+    /// How many seconds the workload runs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     #[arg(long, hide = true)]

@@ -7,14 +7,14 @@ use crate::report::{explain, harm};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Tell an incident: who was refused, who held the lock, why, and the records that prove it.
+/// Explain one incident: who was refused, who held the lock, why, and the records that prove it.
 ///
-/// An incident is one run of refused attempts of one connection for one lock, or an upgrade that failed without a refused call. Without --incident
-/// the worst one is told: an error the application saw before any wait, then the longest. The numbers are those of `locktrace report`; where a trace has more than
-/// 10,000, those that are kept are numbered, the first and the worst of each kind.
+/// An incident is a series of refused attempts of one connection for one lock, or an upgrade that failed without a refused call. Without --incident
+/// the worst one is explained: an error that the application saw comes before any wait, then the longest wait. The numbers are those of `locktrace
+/// report`. If a trace has more than 10,000 incidents, only the kept ones have numbers: the first ones, and the worst of each cause.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-What is said:
+What the explanation contains:
   victim   The connection that was refused, what it wanted, how long it tried, its statement.
   holder   Who had the lock: for how long before the first attempt and after the last, what it was
            doing, and the statement that took it. `possibly`: lost records could change it.
@@ -23,29 +23,29 @@ What is said:
 
 Examples:
   locktrace explain                    the worst incident of ./locktrace-trace (or LOCKTRACE_DIR)
-  locktrace explain trace --list       every incident, a line each
+  locktrace explain trace --list       one line for each incident
   locktrace explain trace --incident 3
   locktrace explain trace --all | less
   zcat trace.jsonl.gz | locktrace explain -
 
 Exit codes:
-  0  It was told; or there is no incident, which is said.
+  0  The incident was explained, or the trace has none and the output says so.
   2  There is no such incident; the trace cannot be read; wrong usage.")]
 pub(super) struct Explain {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// The number of the incident, from 1 on
+    /// The number of the incident, counted from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     incident: Option<u32>,
     /// Every incident, in time order
     #[arg(long, conflicts_with = "incident")]
     all: bool,
-    /// A line for each incident: its number, when, how it ended, how long it waited, why, who was refused and by whom
+    /// One line for each incident: its number, time, end, wait, cause, victim and blocker
     #[arg(long, conflicts_with_all = ["incident", "all"])]
     list: bool,
-    /// How many incidents to keep, where the trace has more: as given to `report`, whose numbers depend on it
+    /// How many incidents to keep if the trace has more; use the value given to `report`, because the numbers depend on it
     #[arg(long, value_name = "N", default_value_t = Options::default().listed)]
     incidents: usize,
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Write a trace in a format that other tools read.
 ///
-/// The file appears when it is whole, in place of one that was there: until then it is FILE.partial, which is removed where that fails.
+/// `export` writes FILE.partial and renames it to FILE when it is complete. If that fails, it removes FILE.partial and leaves FILE as it was.
 #[derive(clap::Args)]
 #[command(after_long_help = include_str!("export.txt"))]
 pub(super) struct ExportVerb {
@@ -28,31 +28,31 @@ pub(super) struct ExportVerb {
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// What to write; without it, the name of FILE tells
+    /// The format (default: by the name of FILE)
     #[arg(long, short, value_enum)]
     format: Option<Format>,
-    /// Where to; - is standard output
+    /// The output file; - is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// Of the timelines: no holds shorter than this, such as 1ms
+    /// Leave holds shorter than this out of a timeline, such as 1ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     min_hold: Option<Duration>,
-    /// Of csv: which table
+    /// Which table to write as csv
     #[arg(long, value_enum, default_value = "incidents")]
     table: Rows,
-    /// Of sqlite: every record, too; the file is two to three times as large
+    /// Add every record to the sqlite file, which becomes two to three times as large
     #[arg(long)]
     events: bool,
-    /// How many incidents to keep one by one: the first ones, and the worst of each kind
+    /// How many incidents to keep one by one: the first ones, and the worst of each cause
     ///
-    /// Memory grows with it, by about 1.5 kB each. Incidents have the numbers of `report` and `explain` with the same --incidents.
+    /// Each takes about 1.5 kB of memory. Incidents have the same numbers as in `report` and `explain` with the same --incidents.
     #[arg(long, value_name = "N", default_value_t = Options::default().listed)]
     incidents: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Format {
-    /// A timeline for ui.perfetto.dev: holds, waits, who was in the way of whom
+    /// A timeline for ui.perfetto.dev: holds, waits, and who blocked whom
     Perfetto,
     /// The same as Chrome's JSON, for chrome://tracing, speedscope.app and others
     Chrome,
@@ -72,9 +72,9 @@ enum Format {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Rows {
-    /// Who was refused, why, and who was in the way
+    /// Who was refused, why, and who blocked it
     Incidents,
-    /// Every lock that was held: whose, since when, for how long, by which statement
+    /// Every hold: its connection, beginning, length and statement
     Holds,
     /// Every record
     Events,

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Print the path of the loadable extension, liblocktrace.so.
 ///
-/// This command carries the library and unpacks it into your cache (XDG_CACHE_HOME, or ~/.cache), if it is not there yet. Load it once,
-/// on any connection: every connection that this SQLite opens in this process from then on is traced.
+/// This command contains the library and unpacks it into your cache (XDG_CACHE_HOME, or ~/.cache) if needed. Load it once, on any connection.
+/// Every connection that this SQLite opens in this process from then on is traced.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:

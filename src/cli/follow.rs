@@ -24,10 +24,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Show records as they are written, from now on.
 ///
-/// Follows every process that writes to the directory, those that start later included, and waits for a directory that is not there yet.
-/// Records of all processes are merged by time: a line appears 0.1 to 0.3 s after its call has returned. Lines are as those of
-/// `locktrace cat`. Which processes begin and end, and what was lost, is said on standard error (with --json, in lines of its own). The
-/// programs are not touched: their files are read, and nothing is written to them.
+/// Follows every process that writes to the directory, including processes that start later, and waits for a directory that does not exist
+/// yet. The records of all processes are merged by time. A line appears 0.1 to 0.3 s after its call has returned and looks as in `locktrace
+/// cat`. Beginnings and ends of processes, and losses, go to standard error (with --json they are lines, too). `follow` only reads the files of
+/// the programs.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -36,9 +36,8 @@ Examples:
   locktrace follow trace --from-start --until-end > all.txt
   locktrace follow trace --json --for 1m | jq -r 'select(.result == \"BUSY\") | .text'
 
-The JSON lines are those of `locktrace cat --json`, but come as things become known: `log` where a
-process begins to record, `process`, `file`, `thread`, `sql` and so on between the records, `end`
-where a process has ended (`skipped`: its records from before).
+The JSON lines are those of `locktrace cat --json`, but appear when their content becomes known: `log` when a process begins to record, `process`, `file`, `thread`, `sql` and so on between the records, `end`
+when a process has ended (`skipped`: its records from before).
 
 Exit codes:
   0  Interrupted (Ctrl-C, SIGTERM), nobody reads any more, --for or --until-end is reached.
@@ -49,7 +48,7 @@ pub(super) struct FollowVerb {
     /// Write JSON lines: one object for each log, name and record
     #[arg(long)]
     json: bool,
-    /// Begin with the oldest records that are there, not with now
+    /// Begin with the oldest records instead of now
     #[arg(long)]
     from_start: bool,
     /// End when every process that recorded has ended

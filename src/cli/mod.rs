@@ -39,8 +39,8 @@ use std::process::ExitCode;
 
 /// Names the connection, thread and statement behind every `database is locked`.
 ///
-/// A traced program writes its locks to a trace directory (LOCKTRACE_DIR, by default ./locktrace-trace). These commands read it,
-/// also while it is being written.
+/// A traced program writes its locks to a trace directory (LOCKTRACE_DIR, by default ./locktrace-trace). These commands read that
+/// directory, also while programs write to it.
 #[derive(Parser)]
 #[command(name = "locktrace", version, after_long_help = AFTER, max_term_width = 100)]
 struct Arguments {
@@ -50,10 +50,10 @@ struct Arguments {
 
 const AFTER: &str = "\
 First steps:
-  locktrace run -- python3 app.py    record a program: what it was refused is said when it ends
+  locktrace run -- python3 app.py    trace a program; a summary follows when it ends
   locktrace report                   the causes, the statements in the way, the fixes
   locktrace explain                  the worst refusal, with its proof
-  locktrace doctor -- ./server       where `run` records nothing: which way in works
+  locktrace doctor -- ./server       how to trace a program where `run` records nothing
 
 Environment:
   LOCKTRACE_DIR    The trace directory, where none is given.
@@ -65,7 +65,7 @@ Environment:
 Exit codes:
   0  It worked.
   1  check: beyond a limit. audit: a lock was lost. doctor: no way in works.
-  2  Wrong usage; nothing could be read; check and audit: it cannot be told.
+  2  Wrong usage; nothing could be read; check and audit cannot decide.
   run passes on the exit code of the program.";
 
 #[derive(Subcommand)]

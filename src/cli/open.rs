@@ -14,25 +14,25 @@ use std::process::{Command, Stdio};
 
 /// Show a trace in the browser: the page of `locktrace report --html`.
 ///
-/// The page is written among the temporary files, readable by you alone, or where -o says. Then $BROWSER opens it (a list of commands, with `:`
-/// between them; %s is the file, also within a word; without %s it comes last), or xdg-open. Where there is no display, or none of them starts,
-/// only the place of the page is printed.
+/// Writes the page to a temporary file that only you can read, or to the file given with -o. Then opens it with $BROWSER or xdg-open. $BROWSER is a
+/// list of commands separated by `:`; %s stands for the file, which comes last without it. If there is no display or no browser starts, `open` only
+/// prints the path of the page.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace open                      the trace in LOCKTRACE_DIR or ./locktrace-trace
-  locktrace open trace -o page.html   keeps the page
+  locktrace open trace -o page.html   writes the page to this file
   BROWSER=firefox locktrace open
 
 Exit codes:
-  0  The page is written, and its place is said, whether or not a browser opens it.
+  0  The page was written and its path printed, whether or not a browser opened it.
   2  Wrong usage; the trace cannot be read; the page cannot be written.")]
 pub(super) struct OpenVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// Where to write the page
+    /// The file to write the page to
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }

@@ -10,44 +10,44 @@ use crate::report::{json, text};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Say what was refused, by whom, why, and what removes it; then every lock and refusal.
+/// Report which locks were refused, by whom, why, and what to change; then every lock and refusal.
 ///
-/// The verdict comes first: what the application saw, and the causes behind it in order of harm, each with the statement that was in the way and
-/// the fix. Then how many attempts were refused, for which locks, and for each database the journal mode, how often each lock was taken and refused, how
-/// long it was held and waited for, and the longest holds. Then which statement blocks which, hazards, and the refused attempts with their holders:
-/// `held by` where the trace proves it, `possibly held by` where the two only overlap. What was lost comes last.
+/// The verdict comes first: the errors that the application saw, and their causes in order of harm, each with the blocking statement and the fix.
+/// Then the report counts refused attempts by lock. For each database it shows the journal mode, how often each lock was taken and refused, how
+/// long it was held and waited for, and the longest holds. Then it lists which statement blocks which, hazards, and refused attempts with their
+/// holders: `held by` if the trace proves it, `possibly held by` if the two only overlap. Losses come last.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace report                          the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace report trace --all              with every refused attempt
-  locktrace report trace --html page.html   a page with a timeline to look at; `locktrace open` shows it at once
+  locktrace report trace --html page.html   a page with a timeline; `locktrace open` shows it in the browser
   locktrace report trace --json | jq '.refusals[] | select(.text | test(\"UPDATE\"))'
   locktrace cat trace --json | gzip > t.gz; zcat t.gz | locktrace report -
 
 Exit codes:
-  0  It was reported, whatever it says: `locktrace check` has limits.
+  0  The report was written. (`locktrace check` has exit codes for limits.)
   2  Wrong usage, or nothing could be read.")]
 pub(super) struct Report {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// Write one JSON object, with the refused attempts and the incidents in it
+    /// Write one JSON object, which includes the refused attempts and the incidents
     #[arg(long)]
     json: bool,
-    /// Write one page with a timeline, which any browser opens without a network; - is standard output
+    /// Write one page with a timeline, for any browser, without a network; - is standard output
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "all"])]
     html: Option<PathBuf>,
-    /// How many of the longest holds of each database to name
+    /// How many of the longest holds of each database to list
     #[arg(long, value_name = "N", default_value_t = 10)]
     longest: usize,
     /// List every refused attempt, not only the first 20, and keep every incident
     #[arg(long)]
     all: bool,
-    /// How many incidents and refused attempts to keep one by one: the first ones, and the worst incidents of each kind
+    /// How many incidents and refused attempts to keep one by one: the first ones, and the worst incidents of each cause
     ///
-    /// All are counted. Incidents are numbered among those that are kept: give `explain` the same --incidents.
+    /// All are counted. Only kept incidents have numbers, so give `explain` the same --incidents.
     #[arg(long, value_name = "N", default_value_t = Options::default().listed, conflicts_with = "all")]
     incidents: usize,
 }

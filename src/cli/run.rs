@@ -29,22 +29,21 @@ use std::time::Duration;
 
 /// Run a program and trace the locks of every SQLite database that it or its children open.
 ///
-/// Every SQLite in a dynamically linked program is reached: the system's libsqlite3, one that a module brings (apsw, pysqlite3,
-/// better-sqlite3), and one inside the program, exported or not, stripped or not (Node, Bun, Deno, Rust, C, Go with cgo). Not reached are
-/// static programs, programs for musl or for another architecture, setuid programs, and SQLite translated to Go (modernc.org/sqlite).
-/// What is known not to be reached is said before the program starts.
+/// `run` traces every SQLite in a dynamically linked program: the system's libsqlite3, one inside a module (apsw, pysqlite3,
+/// better-sqlite3), and one inside the program, exported or not, stripped or not (Node, Bun, Deno, Rust, C, Go with cgo). It cannot trace
+/// static programs, programs for musl or another architecture, setuid programs, and SQLite translated to Go (modernc.org/sqlite). If that
+/// is known beforehand, `run` says so before the program starts.
 ///
-/// The program runs as it would without; signals go to it, and its exit code is this command's. A short summary follows on standard
-/// error: what the application saw of refused locks, the worst cause, and whose statement was in the way. Where nothing was recorded, it
-/// says why.
+/// The program runs as it does without `run`. It receives the signals, and `run` exits with its exit code. A summary follows on standard error: how
+/// many errors the application saw, the worst cause, and which connection was in the way. If nothing was recorded, the summary says why.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace run -- python3 manage.py runserver
   locktrace run -o trace --report -- ./load-test.sh
-  locktrace run --top -- python3 manage.py runserver    with who waits for whom at the bottom of the terminal
-  locktrace run --add -o trace -- python3 worker.py      into a trace that is there already
-  locktrace run --not node -- ./start.sh                 all that it starts, but no process of node
+  locktrace run --top -- python3 manage.py runserver    shows who waits for whom below its output
+  locktrace run --add -o trace -- python3 worker.py      adds to an existing trace
+  locktrace run --not node -- ./start.sh                 traces everything it starts except node
 
 Exit codes:
   That of the program; 128 + n if signal n ended it.
@@ -52,30 +51,30 @@ Exit codes:
   127  There is no such program.
   2    Wrong usage, or a trace that would be mixed with another.")]
 pub(super) struct Run {
-    /// Where the trace goes; without it: LOCKTRACE_DIR, or ./locktrace-trace
+    /// The trace directory (default: LOCKTRACE_DIR, or ./locktrace-trace)
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Add to the trace that is in this directory already
+    /// Add to a trace that this directory already holds
     #[arg(long)]
     add: bool,
-    /// What is kept of SQL: its text without bound values, only a hash, or nothing (default: LOCKTRACE_SQL, or text)
+    /// What to keep of a statement: its text without bound values, a hash, or nothing (default: LOCKTRACE_SQL, or text)
     #[arg(long, value_name = "KEEP", value_parser = ["text", "hash", "off"])]
     sql: Option<String>,
-    /// Bytes of records kept for each process, the newest (default: LOCKTRACE_LIMIT, or 4M)
+    /// How many bytes of records to keep for each process; the newest are kept (default: LOCKTRACE_LIMIT, or 4M)
     #[arg(long, value_name = "SIZE", value_parser = limit)]
     limit: Option<String>,
-    /// Leave processes of this program alone: NAME is its file's name, without directories. May be given several times
+    /// Do not trace processes of this program. NAME is its file name without directories. Repeat for more programs
     ///
-    /// The file is the one that runs in the end: python3.11 where python3 is a link to it, and an interpreter where a script was started.
+    /// NAME is the file that is executed in the end: python3.11 if python3 links to it, and the interpreter if a script is started.
     #[arg(long = "not", value_name = "NAME", value_parser = file_name)]
     excluded: Vec<String>,
-    /// Print the whole report on standard output when the program has ended
+    /// Print the whole report on standard output after the program has ended
     #[arg(long)]
     report: bool,
-    /// While it runs, show who holds what and who waits for whom, at the bottom of the terminal
+    /// While the program runs, show who holds what and who waits for whom, at the bottom of the terminal
     ///
-    /// The program's output scrolls above. What is a terminal to it now is a pseudo-terminal then, in a session of its own and with
-    /// fewer rows; what is none (a pipe, a file) stays what it is. Programs that it leaves behind are hung up on when it ends.
+    /// The program's output scrolls above. The program gets a pseudo-terminal with fewer rows in place of the terminal, in a session of its
+    /// own. Its pipes and files stay what they are. Programs that it leaves running receive SIGHUP when it ends.
     #[arg(long)]
     top: bool,
     /// The program and its arguments

@@ -16,59 +16,59 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Hold a trace against limits: exit code 0 within them, 1 beyond, 2 where it cannot be told.
+/// Check a trace against limits (exit code 0: pass, 1: fail, 2: cannot decide).
 ///
-/// Each breach is one line, with its culprit. Without any limit, --no-gave-up is meant: no application saw `database is locked`.
+/// Each breach is one line, with its culprit. Without any limit, --no-gave-up applies: no application may have seen `database is locked`.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Missing records:
-  Where records are missing, a breach may have been among them: it cannot be told, exit code 2.
-  It can be told where the loss is too short to hide one (a hold or a wait beyond its limit), is
-  of another database than --database, or of a call that had not returned when its process died.
+  If records are missing, a breach may be among them. `check` then cannot decide and exits
+  with 2. A loss does not matter if it is too short to hide a breach, if it belongs to another
+  database than --database, or if its call had not returned when the process died.
 
-  A log is a ring, and of a long run the first records are overwritten (LOCKTRACE_LIMIT says how
-  much is kept for each process). A test run that passes because its errors were overwritten is
-  worse than none, so this is exit code 2, too. To watch a program that never ends, give --kept:
-  each log is judged from its oldest record on, and a notice says from when.
+  A log is a ring: a long run overwrites its first records (LOCKTRACE_LIMIT sets how much is
+  kept for each process). A test that passes because its errors were overwritten is worse than
+  none, so `check` exits with 2 here, too. For a program that never ends, use --kept: `check`
+  then starts at the oldest record of each log, and a notice gives its time.
 
 Examples:
   locktrace run -o trace -- pytest && locktrace check trace
   locktrace check trace --max-hold 100ms --max-wait 1s --no-hazards
   locktrace check trace --no-refusals --allow hold-exceeds-timeout --allow wal-recovery
-  locktrace check --kept --database app.db      a program that runs on, and one of its databases
+  locktrace check --kept --database app.db      a running program, and one of its databases
   zcat trace.jsonl.gz | locktrace check -
 
 Exit codes:
   0  Within all limits.
   1  Beyond a limit.
-  2  No breach is seen, but one may hide in what is missing; the trace cannot be read; wrong usage.")]
+  2  No breach was found, but missing records may hide one; the trace cannot be read; wrong usage.")]
 pub(super) struct Check {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
-    /// No lock may be held for longer (100ms, 1s …); the lock that every connection in WAL mode keeps is none
+    /// Longest allowed hold (100ms, 1s …). Ignores the SHARED lock that every WAL connection keeps
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     max_hold: Option<Duration>,
-    /// No connection may wait for a lock for longer
+    /// Longest allowed wait for a lock
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     max_wait: Option<Duration>,
-    /// No connection may be refused a lock, but where no application sees it
+    /// Fail if any lock was refused and the application could see it
     #[arg(long)]
     no_refusals: bool,
-    /// The application may not see an error for a refused lock (the row of a PRAGMA wal_checkpoint that says busy is none)
+    /// Fail if the application saw an error for a refused lock (a PRAGMA wal_checkpoint that returns busy is no error)
     #[arg(long)]
     no_gave_up: bool,
-    /// Incidents of this cause are no breach; several times for several causes
+    /// Accept incidents of this cause. Repeat for more causes
     #[arg(long, value_name = "CAUSE", value_parser = cause)]
     allow: Vec<Cause>,
-    /// There may be no hazard
+    /// Fail if there is any hazard
     #[arg(long)]
     no_hazards: bool,
-    /// Only this database, by its path or the end of it; several times for several
+    /// Check only this database, by its path or the end of its path. Repeat for more databases
     #[arg(long, value_name = "PATH")]
     database: Vec<PathBuf>,
-    /// Judge what the logs still hold; that earlier records were overwritten is no obstacle
+    /// Check what the logs still hold, even if earlier records were overwritten
     #[arg(long)]
     kept: bool,
 }

@@ -27,26 +27,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use subject::Subject;
 
-/// Say which way in works for a program, and why.
+/// Find out how to trace a program, and why.
 ///
-/// Finds out which SQLite a program uses and how it is linked. It asks the interpreters of Python, Node, Bun, Deno, PHP and Ruby and the
-/// sqlite3 shell, and tries each way in on a database of its own, with the drivers that the script imports. The program itself is not
-/// run. Without a command it checks this installation and says
-/// what it can do for the usual programs.
+/// `doctor` finds out which SQLite a program uses and how it is linked. It asks interpreters (Python, Node, Bun, Deno, PHP, Ruby) and the
+/// sqlite3 shell, and tries `run`, the extension or the crate on a database of its own, with the drivers that the script imports. It does not run
+/// the program itself. Without a command it checks this installation and shows what it can do for the usual programs.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace doctor                            this machine and this installation
   locktrace doctor -- python3 manage.py runserver
-  locktrace doctor --db app.db -- ./server    and the database: file system, journal mode, WAL
+  locktrace doctor --db app.db -- ./server    also checks the database: file system, journal mode, WAL
   locktrace doctor --json -- gunicorn app | jq '.ways[] | select(.verdict == \"works\") | .type'
 
 Exit codes:
-  0  A way in works, or nothing is known against one.
-  1  None works.
+  0  A way to trace the program works, or may work.
+  1  No way works.
   2  Wrong usage.")]
 pub(super) struct Doctor {
-    /// A database that the program uses; it is read, and not opened through SQLite
+    /// A database that the program uses. `doctor` reads the file without SQLite
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
     /// Write one JSON object

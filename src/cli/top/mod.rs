@@ -25,23 +25,24 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Show who holds which lock now and who waits for whom, in running programs.
 ///
-/// Reads the trace directory of programs that are running, and waits for one that is not there yet. The programs are not touched: their files
-/// are read, and nothing is written to them. What is shown is 0.1 to 0.4 s old. Press ? for the keys.
+/// Reads the trace directory of running programs, and waits for a directory that does not exist yet. `top` only reads the files of the programs.
+/// Its picture is 0.1 to 0.4 s old. Press ? for the keys.
 ///
-/// Of a connection whose latest record has been overwritten in its process's ring, what it holds is not known; of a lock that was
-/// taken before the oldest record, the age is a lower bound (≥); what began less than 0.4 s ago may be over by now. The processes of other
-/// containers are read from now on, without what they took before. Where programs write more than is read, the latest records are shown, how
-/// many were not seen is said, and a connection without one since then is marked with a question mark.
+/// If the ring has overwritten a connection's latest record, its locks are unknown. If a lock was taken before the oldest record, its age is a lower
+/// bound (≥). What began less than 0.4 s ago may be over by now. Processes of other containers are shown from now on, without earlier locks. If
+/// programs write faster than `top` reads, it skips to the latest records and shows how many it skipped. Connections whose state is no longer known
+/// are marked `?`.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   locktrace top                          the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace top trace
-  locktrace top trace --once             how things stand now, as text
+  locktrace top trace --once             the current state, as text
   locktrace top trace --interval 5s | tee log.txt
   locktrace run --top -- ./serve         below the program's own output
 
-Text, and not a screen, is what it writes where standard output is not a terminal (or TERM is dumb), and with --plain or --once.
+`top` writes text instead of a screen if standard output is not a terminal, if TERM is dumb,
+and with --plain or --once.
 
 Exit codes:
   0  Quit (q, Ctrl-C, SIGTERM), nobody reads any more, or --for is reached.
@@ -49,13 +50,13 @@ Exit codes:
 pub(super) struct Top {
     /// A trace directory; without it: LOCKTRACE_DIR, or ./locktrace-trace
     trace: Option<PathBuf>,
-    /// Write text, also on a terminal
+    /// Write text even on a terminal
     #[arg(long)]
     plain: bool,
-    /// Write how things stand now, as text, and end
+    /// Write the current state as text, then exit
     #[arg(long)]
     once: bool,
-    /// With text: how often
+    /// How often to write text
     #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
     interval: Duration,
     /// End after this time, such as 30s or 5m
