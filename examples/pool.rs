@@ -51,7 +51,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             if let Some(writing) = lock.writing {
                 let held: Vec<String> = lock.held.iter().map(ToString::to_string).collect();
                 let sql = writing.sql.as_deref().unwrap_or("a statement that is not known");
-                println!("in the way: connection {} holds {} since it ran {sql}", lock.connection, held.join(", "));
+                println!("blocked by connection {} holds {} since it ran {sql}", lock.connection, held.join(", "));
             }
         }
     }

@@ -276,8 +276,8 @@ fn incidents_that_are_not_kept_are_counted_and_their_numbers_explained() {
     assert_eq!((all["incidents_not_listed"].as_u64(), few["incidents_not_listed"].as_u64()), (None, Some(191)));
     assert_eq!((few["refusals"].as_array().unwrap().len(), few["refusals_not_listed"].as_u64()), (9, Some(191)));
     let text = stdout(&run(&["report", path, "--incidents", "9"]));
-    assert!(text.contains("9 incidents are kept one by one") && text.contains("191 more"), "{text}");
-    let proof = text.lines().find_map(|line| line.trim().strip_prefix("proof    locktrace ")).unwrap();
+    assert!(text.contains("9 incidents are listed") && text.contains("191 more"), "{text}");
+    let proof = text.lines().find_map(|line| line.trim().strip_prefix("proof      locktrace ")).unwrap();
     assert!(proof.ends_with("--incidents 9"), "{proof}");
     // As the report says it; and a number that is not there says what to do.
     let words: Vec<&str> = proof.split(' ').collect();

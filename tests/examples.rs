@@ -59,7 +59,7 @@ fn a_pool_says_itself_which_connection_was_in_the_way() {
         |dir, output| {
             let out = printed(output);
             assert!(out.contains("second request: database is locked"), "{out}");
-            let line = out.lines().find(|line| line.starts_with("in the way: ")).unwrap_or_else(|| panic!("{out}"));
+            let line = out.lines().find(|line| line.starts_with("blocked by ")).unwrap_or_else(|| panic!("{out}"));
             assert!(line.contains(" holds SHARED, X WRITE, S READ") && line.ends_with(" since it ran BEGIN IMMEDIATE"), "{line}");
             assert!(
                 out.contains(r#"too early: 3 databases are open through the VFS "locktrace"; close their connections first"#),

@@ -51,7 +51,7 @@ struct Arguments {
 const AFTER: &str = "\
 First steps:
   locktrace run -- python3 app.py    trace a program; a summary follows when it ends
-  locktrace report                   the causes, the statements in the way, the fixes
+  locktrace report                   the causes, the blocking statements, the fixes
   locktrace explain                  the worst refusal, with its proof
   locktrace doctor -- ./server       how to trace a program where `run` records nothing
 

@@ -40,7 +40,7 @@ pub fn proofs(analysis: &Analysis<'_>, indices: &[u32], events: impl Iterator<It
 /// # Errors
 /// Those of `out`.
 pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "number        from    waited  ended   cause, refused <- in the way")?;
+    writeln!(out, "number        from    waited  ended   cause, refused <- blocked by")?;
     for (number, incident) in (1..).zip(&analysis.incidents) {
         let waited = known(analysis.ns(incident.who.log, incident.first, incident.until));
         let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "(not known)".to_owned());

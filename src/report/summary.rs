@@ -1,7 +1,7 @@
-//! The few lines that `locktrace run` ends with: what the application saw, the worst cause, whose statement was in the way.
+//! The summary at the end of `locktrace run`: what the application saw, the worst cause, and the blocking statement.
 //!
-//! In come an [`Analysis`] and a writer. One line where nothing was refused, three where something was, and one more where records are missing. Each begins with
-//! the command's name, because it stands among the output of the program that was run.
+//! It has one line if nothing was refused, three if something was, and one more if records are missing. Each begins with the command's name, because it
+//! stands among the output of the program.
 #![forbid(unsafe_code)]
 
 use super::human::{count, cut, duration};
@@ -32,22 +32,26 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     let (errors, waited, open) = (all.errors(), all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if errors > 0 {
-        parts.push(format!("the application saw {}", many(errors, "refused lock as an error", "refused locks as errors")));
+        parts.push(format!("the application saw `database is locked` {}", many(errors, "time", "times")));
     } else {
         let perhaps = open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident));
         parts.push(
-            if perhaps { "the application may have seen errors (see the report)" } else { "the application saw no error" }
-                .to_owned(),
+            if perhaps {
+                "the application may have seen `database is locked` (see the report)"
+            } else {
+                "the application did not see `database is locked`"
+            }
+            .to_owned(),
         );
     }
     if waited > 0 {
-        parts.push(format!("{} after a wait", many(waited, "was granted", "were granted")));
+        parts.push(format!("{} and got the lock", many(waited, "waited", "waited")));
     }
     if all.told_busy > 0 {
-        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint was", "checkpoints were")));
+        parts.push(format!("{} busy", many(all.told_busy, "checkpoint returned", "checkpoints returned")));
     }
     if open > 0 {
-        parts.push(format!("{} not granted at the end", many(open, "was", "were")));
+        parts.push(format!("{} waiting at the end", many(open, "was still", "were still")));
     }
     writeln!(out, "locktrace: {} ({size})", parts.join(", "))?;
     if let Some(missing) = missing(analysis) {
@@ -61,7 +65,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         what += &format!(", {} waited", duration(worst.waited_ns));
     }
     let incident = &analysis.incidents[worst.worst as usize];
-    writeln!(out, "locktrace: worst: {} ({what}): in the way was {}", worst.cause.id(), culprit(analysis, incident))?;
+    writeln!(out, "locktrace: worst: {} ({what}): blocked by {}", worst.cause.id(), culprit(analysis, incident))?;
     writeln!(
         out,
         "locktrace: the trace is in {dir}; its proof: locktrace explain {word} --incident {}; everything: locktrace report {word}",
@@ -81,7 +85,7 @@ fn many(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
 }
 
-/// Who was in the way of an incident, with the statement.
+/// The blocker of an incident, with its statement.
 fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
     if let Some(blocker) = incident.blockers.first() {
         let holding = &analysis.holdings[blocker.holding as usize];
@@ -97,7 +101,7 @@ fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
     }
 }
 
-/// What of the records is not there, in a few words.
+/// Which records are missing.
 fn missing(analysis: &Analysis<'_>) -> Option<String> {
     let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
     let unread = total(lossy().map(|tally| tally.unread()));
@@ -106,7 +110,7 @@ fn missing(analysis: &Analysis<'_>) -> Option<String> {
     let mut parts = Vec::new();
     if overwritten > 0 {
         parts.push(format!(
-            "{} overwritten by later ones (LOCKTRACE_LIMIT)",
+            "{} overwritten (a larger LOCKTRACE_LIMIT keeps more)",
             many(overwritten, "earlier record was", "earlier records were")
         ));
     }

@@ -105,7 +105,7 @@ impl<W: Write> Text<'_, '_, W> {
                 (certain, possible) => format!("{}, possibly {} more", many(certain, "attempt"), count(possible)),
             };
             let who = self.who(holder.who, holder.tid);
-            self.coloured(BOLD, &format!("Most in the way: {who}, holding {}: {times}", holder.lock))?;
+            self.coloured(BOLD, &format!("Main blocker: {who}, holding {}: {times}", holder.lock))?;
             if let Some(sql) = self.sql(holder.who, holder.sql) {
                 self.line(&format!("  {sql}"))?;
             }

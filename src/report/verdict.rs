@@ -1,6 +1,5 @@
-//! The first screen of the report: what the application saw, the few causes behind it in order of harm, and what removes each.
-//!
-//! In come an [`Analysis`], a width and a writer. Behind it, for whoever wants more: which statement blocks which, and hazards.
+//! The first screen of the report: what the application saw, the causes in order of harm, and the fix for each. Below it: which statement blocks
+//! which, and hazards.
 #![forbid(unsafe_code)]
 
 use super::harm::{self, Harm};
@@ -29,7 +28,7 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     let more = analysis.not_listed()[0];
     if more > 0 {
         let text = format!(
-            "  ({} incidents are kept one by one, the first and the worst of each kind; {} more are only counted: --incidents N keeps more)",
+            "  ({} incidents are listed, the first and the worst of each cause; {} more are only counted. --incidents N lists more)",
             count(analysis.incidents.len() as u64),
             count(more)
         );
@@ -38,7 +37,7 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     if !analysis.hazards.is_empty() {
         let mut ids: Vec<&str> = analysis.hazards.iter().map(|hazard| hazard.kind.id()).collect();
         ids.dedup();
-        writeln!(out, "{}", cut(&format!("  hazards, without any refusal: {}", ids.join(", ")), width))?;
+        writeln!(out, "{}", cut(&format!("  hazards: {}", ids.join(", ")), width))?;
     }
     writeln!(out)
 }
@@ -52,38 +51,38 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     let (failed, waited, open) = (all.errors(), all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if waited > 0 {
-        parts.push(format!("{} got the lock after a wait", count(waited)));
+        parts.push(format!("{} waited and got the lock", count(waited)));
     }
     if all.told_busy > 0 {
-        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint")));
+        parts.push(format!("{} returned busy", many(all.told_busy, "checkpoint")));
     }
     if open > 0 {
-        parts.push(format!("{} open at the end of the trace", count(open)));
+        parts.push(format!("{} still waiting when the trace ends", count(open)));
     }
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
         0 if open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident)) => {
-            format!("No refusal that the application certainly saw as an error{rest}")
+            format!("The application may have seen `database is locked`{rest}")
         }
-        0 => format!("No refusal that the application saw as an error{rest}"),
-        _ => format!("{} that the application saw as an error{rest}", many(failed, "refusal")),
+        0 => format!("The application did not see `database is locked`{rest}"),
+        _ => format!("The application saw `database is locked` {}{rest}", many(failed, "time")),
     };
     Some((head, failed))
 }
 
-/// Waits of which nobody can tell whether the application saw errors in them.
+/// Waits in which the application may have seen errors.
 pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
     let all = || analysis.incidents.iter().filter(|incident| essence::unslept(analysis, incident));
     let attempts: u64 = all().map(|incident| u64::from(incident.attempts)).sum();
-    let (which, these) = match all().count() {
+    let which = match all().count() {
         0 => return None,
-        1 => ("one of these".to_owned(), "it"),
-        more => (format!("{} of these", count(more as u64)), "them"),
+        1 => "One of these waits has".to_owned(),
+        more => format!("{} of these waits have", count(more as u64)),
     };
     Some(format!(
-        "In {which} SQLite did not sleep between the attempts, {} in {these}: a busy handler of the application's own called for the next one, or the application tried \
-         again by itself, and then saw an error each time.",
-        count(attempts)
+        "{which} {} without SQLite sleeping in between. Either the application has its own busy handler, or it retried by itself and saw `database is \
+         locked` each time.",
+        many(attempts, "attempt")
     ))
 }
 
@@ -98,29 +97,29 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         writeln!(out, "{BOLD}{head}{PLAIN}")?;
     } else {
         writeln!(out, "{BOLD}{}{PLAIN}", cut(&format!("  {}: {sums}", harm.cause.id()), width))?;
-        super::explain::paragraph(out, "    with     ", &also.join(" + "), width)?;
+        super::explain::paragraph(out, "    with       ", &also.join(" + "), width)?;
     }
     let mut line = |text: String| writeln!(out, "{}", cut(&text, width).trim_end());
     let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
-    line(format!("    refused  {}", statement(incident.who, incident.sql)))?;
+    line(format!("    refused    {}", statement(incident.who, incident.sql)))?;
     if let Some(blocker) = incident.blockers.first() {
         let holding = &analysis.holdings[blocker.holding as usize];
         let who = words::who(analysis, holding.who, blocker.tid);
-        line(format!("    by       {}", statement(holding.who, holding.sql)))?;
+        line(format!("    blocked by {}", statement(holding.who, holding.sql)))?;
         let did = match incident.cause {
             Cause::StaleSnapshot => "committed in between".to_owned(),
             _ => format!("holding {}, {}", holding.lock, blocker.state.id()),
         };
-        line(format!("             {who}, {did}"))?;
+        line(format!("               {who}, {did}"))?;
     }
     for stranger in essence::strangers(analysis, incident) {
-        line(format!("    by       {stranger}, outside the trace, holding {}", stranger.lock()))?;
+        line(format!("    blocked by {stranger}, outside the trace, holding {}", stranger.lock()))?;
     }
-    super::explain::paragraph(out, "    fix      ", &harm.fix, width)?;
-    writeln!(out, "{}", cut(&format!("    proof    {}", words::explain(analysis, harm.worst)), width))
+    super::explain::paragraph(out, "    fix        ", &harm.fix, width)?;
+    writeln!(out, "{}", cut(&format!("    proof      {}", words::explain(analysis, harm.worst)), width))
 }
 
-/// Which statement is in the way of which.
+/// Which statement blocks which.
 pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     let pairs = harm::statements(analysis);
     if pairs.is_empty() {
@@ -128,7 +127,7 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
     }
     writeln!(out)?;
     writeln!(out, "{BOLD}Who blocks whom{PLAIN}")?;
-    writeln!(out, "     times  errors     waited  refused <- in the way")?;
+    writeln!(out, "     times  errors     waited  refused <- blocked by")?;
     let room = width.saturating_sub(34) / 2;
     for pair in pairs.iter().take(PAIRS) {
         let text = |text: &Option<String>| cut(text.as_deref().unwrap_or("(not known)"), room);
@@ -148,7 +147,7 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
     let other = analysis.totals.other_pairs;
     if other.count > 0 {
         let text = format!(
-            "  … and other statements, not told apart: {}, {}, {} waited in all",
+            "  … and other statements, counted together: {}, {}, {} waited in all",
             many(other.count, "time"),
             many(other.errors(), "error"),
             duration(other.waited_ns)
@@ -169,7 +168,7 @@ pub(super) fn hazards(analysis: &Analysis<'_>, width: usize, out: &mut impl Writ
         let path = analysis.databases.get(hazard.db as usize).and_then(|db| db.paths.first()).map_or("", String::as_str);
         super::explain::paragraph(out, "  ", &format!("{}: {}", hazard.kind.id(), Clean(&hazard.what)), width)?;
         writeln!(out, "{}", cut(&format!("    {path}"), width).trim_end())?;
-        super::explain::paragraph(out, "    fix      ", fix::of_hazard(hazard.kind), width)?;
+        super::explain::paragraph(out, "    fix  ", fix::of_hazard(hazard.kind), width)?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ const COMMITS: &str = "900000 c1 wrote wal 4120\n900010 c1 U WRITE\n900020 c1 U 
 fn what_made_it_worse_is_to_be_changed() {
     let tries = attempts(200, "c2", &START, &[1_000, 2_000, 5_000, 10_000, 15_000, 17_000]);
     let (report, steps) = told(&format!("{HELD}{tries}{COMMITS}"), 66);
-    assert!(report.contains("1 refusal that the application saw as an error hold-exceeds-timeout: 1 time, 1 error,"), "{report}");
+    assert!(report.contains("The application saw `database is locked` 1 time hold-exceeds-timeout: 1 time, 1 error,"), "{report}");
     assert!(report.contains("waited in all with idle-in-transaction refused INSERT b"), "{report}");
     assert!(
         report.contains("The holder's transaction stood open")
@@ -83,12 +83,12 @@ fn a_checkpoint_that_is_told_busy_is_no_error() {
     let tries = attempts(200, "c2", &lines[1..], &[1_000, 2_000, 3_000]);
     let checkpoint = format!("190 c2 {}\n{tries}9000 c2 U CKPT -- PRAGMA wal_checkpoint(FULL)\n", lines[0]);
     let (report, steps) = told(&format!("{HELD}{checkpoint}{COMMITS}"), 100);
-    let head = "No refusal that the application saw as an error; 1 checkpoint told busy hold-exceeds-timeout + idle-in-transaction: 1 time, 6";
+    let head = "The application did not see `database is locked`; 1 checkpoint returned busy hold-exceeds-timeout + idle-in-transaction: 1 time, 6";
     assert!(report.starts_with(head), "{report}");
     assert!(steps.starts_with("Incident 1 of 1: hold-exceeds-timeout; its row says busy"), "{steps}");
     // Another statement that gives up so has failed.
     let (report, _) = told(&format!("{HELD}{}{COMMITS}", checkpoint.replace("PRAGMA wal_checkpoint(FULL)", "VACUUM")), 100);
-    assert!(report.starts_with("1 refusal that the application saw as an error hold-exceeds-timeout"), "{report}");
+    assert!(report.starts_with("The application saw `database is locked` 1 time hold-exceeds-timeout"), "{report}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn attempts_without_a_sleep_may_all_be_errors() {
         .collect();
     let granted = "950000 c2 S READ1 -- INSERT b\n950010 c2 X WRITE -- INSERT b\n950020 c2 U WRITE\n950030 c2 U READ1\n";
     let (report, steps) = told(&format!("{HELD}{lines}{COMMITS}{granted}"), 100);
-    assert!(report.starts_with("No refusal that the application certainly saw as an error; 1 got the lock after a wait In one of these SQLite did not sleep between the attempts, 12 in it:"), "{report}");
+    assert!(report.starts_with("The application may have seen `database is locked`; 1 waited and got the lock One of these waits has 12 attempts without SQLite sleeping in between."), "{report}");
     assert!(steps.contains("or the application did, and then it saw an error each time"), "{steps}");
     // SQLite's own handler sleeps.
     let tries = attempts(200, "c2", &START, &[1_000, 2_000]) + "3300+5000 c2 sleep 5000\n";
@@ -110,7 +110,7 @@ fn attempts_without_a_sleep_may_all_be_errors() {
         100,
     );
     assert!(
-        report.starts_with("No refusal that the application saw as an error; 1 got the lock after a wait hold-exceeds-timeout"),
+        report.starts_with("The application did not see `database is locked`; 1 waited and got the lock hold-exceeds-timeout"),
         "{report}"
     );
     assert!(!steps.contains("saw an error each time"), "{steps}");
@@ -144,7 +144,7 @@ fn who_ends_with_the_refusal_may_have_seen_an_error() {
         100,
     );
     assert!(
-        report.starts_with("No refusal that the application certainly saw as an error; 1 open at the end of the trace unexplained"),
+        report.starts_with("The application may have seen `database is locked`; 1 still waiting when the trace ends unexplained"),
         "{report}"
     );
     assert!(
@@ -190,8 +190,8 @@ fn commits_that_are_tried_again_are_errors_each_time() {
             .replace("\x1b[1m", "")
             .replace("\x1b[0m", "")
     };
-    assert_eq!(tell("COMMIT", 8), "No refusal that the application certainly saw as an error; 1 got the lock after a wait");
+    assert_eq!(tell("COMMIT", 8), "The application may have seen `database is locked`; 1 waited and got the lock");
     // So long after, it was certainly the application's next try.
-    assert_eq!(tell("COMMIT", 1), "1 refusal that the application saw as an error");
+    assert_eq!(tell("COMMIT", 1), "The application saw `database is locked` 1 time");
     assert!(!tell("UPDATE b", 8).contains("certainly"), "a full cache");
 }

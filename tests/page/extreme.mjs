@@ -13,10 +13,10 @@ export const extremes = async ({ open, check, text, settled, spied }) => {
   for (const [name, wanted] of Object.entries({
     empty: { ...all(nothing), verdict: "locktrace doctor -- COMMAND", losses: "there was no record" },
     lost: { ...all(gone), verdict: "Every record of this trace is lost", losses: "2 missing from the file" },
-    idle: { verdict: "No attempt to take a lock was refused", incidents: "No refusal that an application could see.", matrix: "No statement was in the way of another.", distributions: "2 holds", losses: "every record was read" },
-    processes: { verdict: "1 refusal", timeline: "Not every hold is drawn one by one", about: "702 connections" },
-    incidents: { verdict: "6,666 refusals", timeline: "Of 10,000 incidents the 1,000 worst are drawn.", incidents: "9,000 more are in the sums above" },
-    statements: { verdict: "19,999 refusals", matrix: "not told apart", about: "are shown one by one" },
+    idle: { verdict: "No attempt to take a lock was refused", incidents: "No refusal that an application could see.", matrix: "No statement blocked another.", distributions: "2 holds", losses: "every record was read" },
+    processes: { verdict: "`database is locked` 1 time", timeline: "Not every hold is drawn one by one", about: "702 connections" },
+    incidents: { verdict: "6,666 times", timeline: "Of 10,000 incidents the 1,000 worst are drawn.", incidents: "9,000 more are in the sums above" },
+    statements: { verdict: "19,999 times", matrix: "not told apart", about: "are shown one by one" },
   })) {
     const page = await open(name);
     await saysEach(page, wanted);

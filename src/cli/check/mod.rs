@@ -208,7 +208,7 @@ impl Check {
             },
         );
         Some(format!(
-            "{limit}: incident {number}: {}: {}{} wanted {}, {}; in the way: {culprit}",
+            "{limit}: incident {number}: {}: {}{} wanted {}, {}; blocked by: {culprit}",
             incident.cause.id(),
             words::who(analysis, incident.who, incident.tid),
             statement(incident.who, incident.sql),

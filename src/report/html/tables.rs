@@ -54,7 +54,7 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
                     table.incidents {
                         thead { tr {
                             th scope="col" { "#" } th scope="col" { "when" } th scope="col" { "why" } th scope="col" { "lock" }
-                            th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "in the way" }
+                            th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "blocked by" }
                         } }
                         // What nobody sees at first is laid out after the timeline (timeline/model.js).
                         @let (first, later) = choice.incidents.split_at(choice.incidents.len().min(AT_ONCE));
@@ -105,7 +105,7 @@ fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
     }
 }
 
-/// Which statement is in the way of which.
+/// Which statement blocks which.
 pub(super) fn matrix(page: &Page<'_>) -> Markup {
     let pairs = harm::statements(&page.analysis);
     let (mut victims, mut blockers): (Vec<&Option<String>>, Vec<&Option<String>>) = (Vec::new(), Vec::new());
@@ -136,7 +136,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
         section #matrix aria-labelledby="matrix-head" {
             h2 #matrix-head { "Who blocks whom" }
             @if pairs.is_empty() {
-                (none(&page.analysis, "No statement was in the way of another"))
+                (none(&page.analysis, "No statement blocked another"))
             } @else {
                 p.note {
                     "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
@@ -145,7 +145,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
                 }
                 div.scroll tabindex="0" role="region" aria-label="Table of statements" {
                     table.matrix {
-                        thead { tr { td.corner { "refused ↓ · in the way →" } @for blocker in &blockers { th scope="col" { (name(blocker)) } } } }
+                        thead { tr { td.corner { "refused ↓ · blocked by →" } @for blocker in &blockers { th scope="col" { (name(blocker)) } } } }
                         tbody {
                             @for victim in &victims {
                                 tr {

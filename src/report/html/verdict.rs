@@ -80,7 +80,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                 dd { (sql(words::sql(analysis, incident.who, incident.sql), SQL)) }
                 @if let Some(blocker) = incident.blockers.first() {
                     @let holding = &analysis.holdings[blocker.holding as usize];
-                    dt { "by" }
+                    dt { "blocked by" }
                     dd {
                         (sql(words::sql(analysis, holding.who, holding.sql), SQL))
                         div.dim {
@@ -89,7 +89,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                     }
                 }
                 @for stranger in essence::strangers(analysis, incident) {
-                    dt { "by" }
+                    dt { "blocked by" }
                     dd { bdi { (line(&stranger.to_string(), 300)) } ", outside the trace, holding " (line(&stranger.lock(), 60)) }
                 }
                 dt { "fix" }

@@ -97,5 +97,5 @@ fn child_of_what_is_excluded_by_name() {
     let row = Row::new(&["dbapi.py"]);
     let (traced, summary) = row.traced_with(&["--not", "timeout"], &["timeout", "30", PYTHON, "dbapi.py", "sqlite3"]);
     assert_eq!((traced.code, &*traced.out), (Some(0), "busy\ndone 2\n"), "{summary}");
-    assert!(summary.contains("the application saw 1 refused lock"), "{summary}");
+    assert!(summary.contains("the application saw `database is locked` 1 time"), "{summary}");
 }

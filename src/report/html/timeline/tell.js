@@ -48,7 +48,7 @@ const tellPiece = (piece) => {
       ["to", `${moment(piece.to)}`, howItEnded(piece) ? ` (${howItEnded(piece)})` : ""],
       ["statement", piece.kind >= SYNC ? null : sqlElement(piece.sql)],
       ["records", `${records} of this process, in `, element("code", {}, "locktrace cat --json")],
-      ["in the way of", blocked.length === 0 ? null : element("span", {}, ...blocked.slice(0, 20).flatMap((incident) => [link(incident), " "]), blocked.length > 20 ? `and ${blocked.length - 20} more` : "")],
+      ["blocks", blocked.length === 0 ? null : element("span", {}, ...blocked.slice(0, 20).flatMap((incident) => [link(incident), " "]), blocked.length > 20 ? `and ${blocked.length - 20} more` : "")],
     ),
   ];
 };
@@ -72,9 +72,9 @@ const tellIncident = (incident) => {
     ["refused", sqlElement(incident.sql), element("div", {}, isolate(incident.who), ` wants ${incident.lock}`)],
     ["when", `${moment(incident.from)}, for ${duration(incident.length)}, ${many(incident.attempts, "attempt")}; ${ENDED[incident.ended]}`],
   );
-  for (const blocker of incident.blockers) list.append(element("dt", {}, "in the way"), tellBlocker(blocker));
-  for (const stranger of incident.outside) list.append(element("dt", {}, "in the way"), element("dd", {}, isolate(stranger), ", outside the trace"));
-  if (incident.blockers.length + incident.outside.length === 0) list.append(element("dt", {}, "in the way"), element("dd", { class: "dim" }, "nobody is known"));
+  for (const blocker of incident.blockers) list.append(element("dt", {}, "blocked by"), tellBlocker(blocker));
+  for (const stranger of incident.outside) list.append(element("dt", {}, "blocked by"), element("dd", {}, isolate(stranger), ", outside the trace"));
+  if (incident.blockers.length + incident.outside.length === 0) list.append(element("dt", {}, "blocked by"), element("dd", { class: "dim" }, "nobody is known"));
   list.append(element("dt", {}, "why"), element("dd", {}, meaning), element("dt", {}, "fix"), element("dd", {}, fix));
   const proof = element("ol", { class: "proof" }, ...incident.proof.map(([pid, number, shows]) => element("li", {}, `record ${number} of pid ${pid}: ${shows}`)));
   if (incident.more_proof > 0) proof.append(element("li", {}, `and ${many(incident.more_proof, "record")} more`));
@@ -108,7 +108,7 @@ const tip = (hit, x, y) => {
     const incident = hit.incident;
     const by = incident.blockers[0];
     lines.push(element("strong", {}, `Incident ${incident.id}: ${incident.cause}`), `waits ${duration(incident.length)} for ${incident.lock}; ${ENDED[incident.ended]}`, sqlElement(incident.sql));
-    if (by) lines.push(element("span", {}, "in the way: ", isolate(by.who), `, ${by.lock}`), sqlElement(by.sql));
+    if (by) lines.push(element("span", {}, "blocked by ", isolate(by.who), `, ${by.lock}`), sqlElement(by.sql));
   } else if (hit.piece) {
     lines.push(element("strong", {}, pieceTitle(hit.piece)), whoHolds(hit.piece), `from ${moment(hit.piece.from)}`);
     if (hit.piece.kind < SYNC) lines.push(sqlElement(hit.piece.sql));
