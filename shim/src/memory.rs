@@ -60,11 +60,12 @@ impl Drop for Mapping {
 /// Bytes of memory that must be left to a program with a limit on it, after what we keep: what we take, it cannot have.
 pub const SPARE: u64 = 32 << 20;
 
-/// How many more bytes this process may map, of which the recorder leaves it [`SPARE`]; 0 where that cannot be found out. Read from `/proc`.
+/// How many more bytes this process may map, of which the recorder leaves it [`SPARE`]. Read from `/proc`; where that cannot be read, no limit is
+/// known.
 pub fn left() -> u64 {
     let (Some(mut limits), Some(mut status)) = (Mapping::new(TEXT), Mapping::new(TEXT)) else { return 0 };
-    let Some(limits) = sys::read_file(c"/proc/self/limits", limits.bytes()) else { return 0 };
-    let Some(status) = sys::read_file(c"/proc/self/status", status.bytes()) else { return 0 };
+    let Some(limits) = sys::read_file(c"/proc/self/limits", limits.bytes()) else { return u64::MAX };
+    let Some(status) = sys::read_file(c"/proc/self/status", status.bytes()) else { return u64::MAX };
     left_by(limits, status, || {
         // Mapped anew: the kernel locks it at once where the program has said so with `mlockall(MCL_FUTURE)`.
         let (_one_more, mut status) = (Mapping::new(TEXT)?, Mapping::new(TEXT)?);
