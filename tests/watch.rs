@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Process, TICKS_PER_US};
-use sqlite_locktrace::analysis::activity::Work;
-use sqlite_locktrace::analysis::watch::{Span, SpanEnd, Watch, Worked};
+use sqlite_locktrace::analysis::locks::activity::Work;
+use sqlite_locktrace::analysis::observer::{Span, SpanEnd, Watch, Worked};
 use sqlite_locktrace::analysis::{Analysis, ConnId, Instant, LockId, Options};
 use sqlite_locktrace::trace::{Event, Trace};
 use std::collections::HashMap;

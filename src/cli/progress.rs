@@ -4,7 +4,7 @@
 //! [`Export`] around another one that tells a meter. Called by `locktrace export`, `report --html` and `open`.
 #![forbid(unsafe_code)]
 
-use crate::analysis::watch::{Span, Worked};
+use crate::analysis::observer::{Span, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Watch};
 use crate::export::Export;
 use crate::report::human::count;

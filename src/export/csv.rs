@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Export, incidents, naming};
-use crate::analysis::times::Times;
-use crate::analysis::watch::{Span, SpanEnd};
+use crate::analysis::observer::{Span, SpanEnd};
+use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, Incident, Instant, Request, Watch};
 use crate::report::essence;
 use crate::trace::{Event, LogId, Trace};

@@ -3,8 +3,9 @@
 //! In come records and holds; out go integers and texts, nothing where it is not known. Called by the formats that are tables.
 #![forbid(unsafe_code)]
 
-use crate::analysis::watch::{Span, SpanEnd};
-use crate::analysis::{Instant, LockId, Request, times::Times};
+use crate::analysis::observer::{Span, SpanEnd};
+use crate::analysis::order::instants::Times;
+use crate::analysis::{Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Flags, Kind, Slot, slot_mask};
 use locktrace::format::record::Record;

@@ -9,17 +9,17 @@
 //! | DEBUG | a wait: the lock was granted after refusals; how long it took and how many | when it is granted |
 //! | TRACE | every lock that is taken, refused or released | always |
 //!
-//! A run of attempts is what the analysis calls one ([`crate::analysis::waits`]). Two kinds of refusal are no warning, because no
+//! A run of attempts is what the analysis calls one ([`crate::analysis::waits::wait`]). Two kinds of refusal are no warning, because no
 //! statement fails by them: those that SQLite can do without ([`Request::is_optional`]), and that of the EXCLUSIVE a closing connection tries
 //! for. The latter is known only by what comes next, so a refused EXCLUSIVE straight from SHARED is told one call later.
 #![forbid(unsafe_code)]
 
 use super::event::Event;
 use super::{holders, hub};
-use crate::analysis::lock::Request;
-use crate::analysis::timeline::ConnId;
-use crate::analysis::waiting::{Meaning, Waiting};
-use crate::analysis::waits::Wait;
+use crate::analysis::locks::lock::Request;
+use crate::analysis::locks::state::ConnId;
+use crate::analysis::waits::follow::{Meaning, Waiting};
+use crate::analysis::waits::wait::Wait;
 use crate::report::human::duration;
 use crate::trace::LogId;
 use locktrace::event::{Flags, Kind, Level as Lock};

@@ -3,8 +3,9 @@
 //! In come an [`Analysis`] and parts of it; out go texts.
 #![forbid(unsafe_code)]
 
-use crate::analysis::sql::is_end;
-use crate::analysis::{Analysis, Cause, ConnId, Ended, Incident, Refusal, incident};
+use crate::analysis::causes::sql::is_end;
+use crate::analysis::incidents::incident;
+use crate::analysis::{Analysis, Cause, ConnId, Ended, Incident, Refusal};
 use crate::trace::{OutsideHolder, Trace};
 
 /// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.

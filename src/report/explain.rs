@@ -8,7 +8,7 @@ use super::host::Hosts;
 use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
 use super::{essence, fix, words};
-use crate::analysis::incident::chain;
+use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Cause, Ended};
 use crate::trace::{Event, LogId};
 use std::collections::HashMap;

@@ -5,7 +5,7 @@
 
 use super::host::Hosts;
 use super::{essence, fix};
-use crate::analysis::totals::{self, Count};
+use crate::analysis::incidents::totals::{self, Count};
 use crate::analysis::{Analysis, Cause, Ended, Incident};
 use std::collections::BTreeMap;
 

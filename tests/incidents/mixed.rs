@@ -5,7 +5,7 @@ use crate::common::{EPOCH, Process, TICKS_PER_US};
 use crate::judge::{START, attempts, judged};
 use locktrace::event::Flags;
 use locktrace::format::header::ClockKind;
-use sqlite_locktrace::analysis::hazard::Hazard;
+use sqlite_locktrace::analysis::causes::hazards::Hazard;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 use std::collections::BTreeSet;

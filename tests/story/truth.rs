@@ -8,7 +8,7 @@ use super::plan::Story;
 use super::world::{Ask, Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
 use locktrace::event::{FileKind, Flags, Kind};
-use sqlite_locktrace::analysis::incident::chain;
+use sqlite_locktrace::analysis::incidents::incident::chain;
 use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
 
 /// A hold this long can be somebody's habit; some more than the analysis asks for.

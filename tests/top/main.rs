@@ -18,7 +18,7 @@ mod tmux;
 
 use common::{Process, anchor_at};
 use locktrace::format::header::{Anchor, ClockKind};
-use sqlite_locktrace::analysis::now::{Now, Snapshot, When};
+use sqlite_locktrace::analysis::current::{Now, Snapshot, When};
 use sqlite_locktrace::trace::Trace;
 
 /// The clock of the scenarios, at this many microseconds.

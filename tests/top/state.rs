@@ -3,8 +3,8 @@
 use crate::common::Process;
 use crate::{after, clock_at, trace_of};
 use proptest::prelude::*;
-use sqlite_locktrace::analysis::now::{Row, Snapshot, When};
-use sqlite_locktrace::analysis::watch::{Span, SpanEnd};
+use sqlite_locktrace::analysis::current::{Row, Snapshot, When};
+use sqlite_locktrace::analysis::observer::{Span, SpanEnd};
 use sqlite_locktrace::analysis::{Analysis, ConnId, LockId, Options, Outcome, Request, Watch};
 use sqlite_locktrace::trace::LogId;
 use std::collections::BTreeSet;

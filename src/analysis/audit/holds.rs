@@ -3,7 +3,7 @@
 //! In come the records of one connection; out come [`Step`]s. What does not follow from the record before is forgotten, not guessed.
 #![forbid(unsafe_code)]
 
-use crate::analysis::lock::LockId;
+use crate::analysis::locks::lock::LockId;
 use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
 use locktrace::format::record::{MAX_DURATION, Record};
 

@@ -18,7 +18,7 @@
 mod holds;
 mod ranges;
 
-use super::lock::LockId;
+use crate::analysis::locks::lock::LockId;
 use crate::trace::{Error, Event, LogId, Summary, Trace};
 use holds::{Connection, Step};
 use locktrace::event::{Flags, Level};
@@ -109,7 +109,7 @@ struct Database {
 }
 
 /// The audit while the records pass by.
-pub(super) struct Run<'t> {
+pub(crate) struct Run<'t> {
     trace: &'t Trace,
     audit: Audit,
     databases: Vec<Database>,
@@ -145,7 +145,7 @@ impl Audit {
 }
 
 impl<'t> Run<'t> {
-    pub(super) fn new(trace: &'t Trace) -> Run<'t> {
+    pub(crate) fn new(trace: &'t Trace) -> Run<'t> {
         Run {
             trace,
             audit: Audit::default(),
@@ -159,7 +159,7 @@ impl<'t> Run<'t> {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         self.ranges[event.log.0 as usize].add(event.number);
         self.record(event.log, event.number, &event.record);
     }
@@ -318,7 +318,7 @@ impl<'t> Run<'t> {
     }
 
     /// All but the account of what was read.
-    pub(super) fn finish(mut self) -> Audit {
+    pub(crate) fn finish(mut self) -> Audit {
         for violation in std::mem::take(&mut self.candidates) {
             let whole =
                 |held: &Held| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));

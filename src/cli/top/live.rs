@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::follow::boot_id;
-use crate::analysis::now::{Now, Snapshot, When};
+use crate::analysis::current::{Now, Snapshot, When};
 use crate::trace::follow::{Batch, DELAY, Follow, News};
 use crate::trace::{Error, LogId, Severity, Trace};
 use locktrace::clock;

@@ -23,7 +23,7 @@ mod tables;
 use super::Export;
 use super::facts::{self, Facts};
 use super::unfinished::Unfinished;
-use crate::analysis::watch::Span;
+use crate::analysis::observer::Span;
 use crate::analysis::{Analysis, Request, Watch};
 use crate::trace::{Event, LogId, Trace};
 use dataset::{Dataset, day, place};

@@ -22,8 +22,8 @@ pub use file::may_replace;
 
 use super::Export;
 use super::facts::{self, Facts, integer};
-use crate::analysis::activity::Work;
-use crate::analysis::watch::{Span, Worked};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::observer::{Span, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Request, Watch};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::Flags;

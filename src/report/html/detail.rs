@@ -7,7 +7,7 @@
 use super::choice::Window;
 use super::overview::{Overview, PIECES, Piece, held, worked};
 use crate::analysis::ConnId;
-use crate::analysis::watch::{Span, Watch, Worked};
+use crate::analysis::observer::{Span, Watch, Worked};
 use crate::trace::Event;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

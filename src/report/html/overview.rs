@@ -7,8 +7,8 @@
 
 use super::bins::{Peaks, Scale, Shares};
 use super::time::Timebase;
-use crate::analysis::activity::Work;
-use crate::analysis::watch::{Span, SpanEnd, Watch, Worked};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::observer::{Span, SpanEnd, Watch, Worked};
 use crate::analysis::{ConnId, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Level, Slot};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{array, put_lock, rfc3339};
-use crate::analysis::incident::chain;
+use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
 use crate::report::essence;
 use crate::report::fix;

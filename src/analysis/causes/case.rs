@@ -1,0 +1,143 @@
+//! A case, which a rule is asked about: one wait, and the holds that may have been in its way.
+#![forbid(unsafe_code)]
+
+use super::cause::{Cause, Evidence, Role};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::locks::blocking_holds::{Ending, Holding};
+use crate::analysis::order::gaps::Gaps;
+use crate::analysis::order::instants::{Instant, Times};
+use crate::analysis::waits::wait::{Outcome, Wait};
+use crate::trace::Trace;
+
+/// A hold in the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspect<'a> {
+    pub holding: &'a Holding,
+    /// It was certainly held throughout one of the attempts.
+    pub certain: bool,
+    /// The victim's own thread made its connection's last call.
+    pub same_thread: bool,
+    /// It waited for a lock itself.
+    pub waits: bool,
+    /// It did so with WRITE and CKPT in its hands for a reader's slot.
+    pub convoy: bool,
+}
+
+/// What a rule is asked about.
+pub(crate) struct Case<'a> {
+    pub trace: &'a Trace,
+    pub times: Times<'a>,
+    pub wait: &'a Wait,
+    pub outcome: Outcome,
+    /// The text of the victim's statement, where it is known.
+    pub sql: Option<&'a str>,
+    pub suspects: &'a [Suspect<'a>],
+    /// The kernel named a process outside the trace, and nobody in it was in the way.
+    pub outside: bool,
+    /// Of the victim's log.
+    pub gaps: &'a Gaps,
+    /// Of each log.
+    pub all_gaps: &'a [Gaps],
+    /// Records are missing somewhere, or holders were not looked for or were forgotten: another one can be missing.
+    pub losses: bool,
+    /// The latest sign of life of each log.
+    pub alive: &'a [Instant],
+    /// The database never had a WAL in this trace.
+    pub rollback: bool,
+}
+
+/// A proven cause and the records that prove it, beside the attempts and the holds themselves.
+pub(crate) struct Verdict {
+    pub cause: Cause,
+    pub evidence: Vec<Evidence>,
+}
+
+impl Case<'_> {
+    /// Whether a record of the victim's log is missing from the first one on to the last the run rests on.
+    pub(crate) fn gap_from(&self, number: u64) -> bool {
+        let last = self.wait.next.unwrap_or(self.wait.numbers.1);
+        self.gaps.between(number.min(self.wait.numbers.0), last)
+    }
+
+    /// Whether a record of the victim's log is missing from this one on to the last of its run: what it did not do is not known then.
+    pub(crate) fn gap_in_run(&self, from: u64) -> bool {
+        let last = match self.wait.outcome {
+            Outcome::Acquired => self.wait.next,
+            Outcome::GaveUp | Outcome::WentOn | Outcome::TraceEnd => self.wait.over,
+        };
+        self.gaps.between(from, last.unwrap_or(u64::MAX))
+    }
+
+    /// Whether its process was not seen any more when the victim was refused: it may have died, and the lock with it.
+    pub(crate) fn died(&self, holding: &Holding) -> bool {
+        let alive = self.alive.get(holding.who.log.0 as usize);
+        holding.ending == Ending::Open && alive.is_some_and(|&alive| alive < self.wait.from)
+    }
+
+    /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
+    pub(crate) fn proven(&self) -> impl Iterator<Item = &Suspect<'_>> {
+        let single = self.suspects.len() == 1 && !self.losses && !self.suspects.iter().any(|suspect| self.died(suspect.holding));
+        self.suspects.iter().filter(move |suspect| suspect.certain || single)
+    }
+
+    /// How long a hold lasted, as far as it is known, in nanoseconds.
+    pub(crate) fn length(&self, holding: &Holding) -> Option<u64> {
+        self.times.ns(holding.who.log, holding.since, self.end(holding)?)
+    }
+
+    /// When a hold was released, or its process was last seen alive.
+    pub(crate) fn end(&self, holding: &Holding) -> Option<Instant> {
+        match holding.ending {
+            Ending::Released(at, _) => Some(at),
+            Ending::Unseen(_) => None,
+            Ending::Open => self.alive.get(holding.who.log.0 as usize).copied(),
+        }
+    }
+
+    /// The part of a hold that the victim met: up to its release, or to the last attempt. What came later is not what was in the way.
+    pub(crate) fn met(&self, holding: &Holding) -> Met {
+        let log = holding.who.log;
+        let until = self.end(holding).map_or(self.wait.until, |end| end.min(self.wait.until));
+        let ns = |from, to| self.times.ns(log, from, to).unwrap_or(0);
+        let mut met = Met { length: ns(holding.since, until), ..Met::default() };
+        for &(work, from, to) in &holding.work {
+            let part = ns(from, to.min(until));
+            let sum = match work {
+                Work::Sync | Work::SyncDatabase => &mut met.syncs,
+                Work::Copy => &mut met.copies,
+                Work::Delete => &mut met.others,
+            };
+            *sum = sum.saturating_add(part);
+        }
+        met
+    }
+
+    /// Whether all is known that its connection did while it was held.
+    pub(crate) fn is_whole(&self, holding: &Holding) -> bool {
+        let last = match holding.ending {
+            Ending::Released(_, Some(number)) => number,
+            Ending::Open => u64::MAX,
+            Ending::Released(_, None) | Ending::Unseen(_) => return false,
+        };
+        let gaps = self.all_gaps.get(holding.who.log.0 as usize);
+        holding.watched && gaps.is_some_and(|gaps| !gaps.between(holding.number, last))
+    }
+
+    /// A record of the victim.
+    pub(crate) fn own(&self, number: u64, role: Role) -> Evidence {
+        Evidence { log: self.wait.who.log, number, role }
+    }
+
+    pub(crate) fn verdict(&self, cause: Cause) -> Option<Verdict> {
+        Some(Verdict { cause, evidence: Vec::new() })
+    }
+}
+
+/// What the victim met of a hold, in nanoseconds: how long it had lasted, and how much of that was which work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met {
+    pub length: u64,
+    pub syncs: u64,
+    pub copies: u64,
+    pub others: u64,
+}

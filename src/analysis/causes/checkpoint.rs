@@ -1,0 +1,26 @@
+//! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
+//!
+//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. What a PASSIVE one is refused it does without:
+//! that becomes an incident only when the same reader stands in the way again and the WAL grows ([`crate::analysis::incidents::starved_checkpoints`]).
+#![forbid(unsafe_code)]
+
+use super::case::{Case, Verdict};
+use super::cause::Cause;
+use crate::analysis::locks::lock::Request;
+use locktrace::event::Slot;
+
+const CKPT: u8 = 1 << Slot::CKPT.0;
+
+/// CKPT was refused: another checkpoint runs. SQLite waits for CKPT with no busy handler unless it is told to.
+pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
+    let asks = case.wait.request == Request::Shm { mask: CKPT, exclusive: true };
+    let recovering = case.proven().any(|suspect| suspect.holding.did.recoveries > 0);
+    (asks && !recovering).then_some(())?;
+    case.verdict(Cause::CheckpointContended)
+}
+
+/// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. (What is refused to others is no incident.)
+pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
+    case.wait.request.is_optional().then_some(())?;
+    case.verdict(if case.wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
+}

@@ -1,0 +1,54 @@
+//! Why an attempt was refused, and what would have to change: one cause for each incident, with its proof.
+//!
+//! In comes a `Case`: one run of refused attempts, and the holds that stood in its way; out goes a `Verdict`. Each family of causes has a
+//! file; a rule is a function that proves one cause or says nothing. `RULES` is their order: those the victim's own calls prove, before those that
+//! rest on what the holder did; and `Cause::Unexplained` where none proves itself. Pure. Called by `crate::analysis::incidents::incident`.
+#![forbid(unsafe_code)]
+
+pub(crate) mod case;
+pub mod cause;
+mod checkpoint;
+pub(crate) mod contributing;
+mod exclusive_holder;
+pub mod hazards;
+mod lifecycle;
+mod recovery;
+mod rollback;
+pub mod sql;
+mod timeout;
+mod untraced;
+mod upgrade;
+
+use case::{Case, Verdict};
+use cause::Cause;
+
+type Rule = fn(&Case<'_>) -> Option<Verdict>;
+
+/// The order in which causes are tried.
+const RULES: &[Rule] = &[
+    // What the victim asked for tells.
+    checkpoint::contended,
+    checkpoint::refused_by_reader,
+    recovery::wal_recovery,
+    recovery::wal_protocol_retry,
+    lifecycle::journal_mode_switch,
+    lifecycle::exclusive_mode,
+    // What it held and kept tells.
+    upgrade::upgrade_refused,
+    // Where nobody in the trace was in the way, what the kernel said tells.
+    untraced::untraced_holder,
+    // What the holder did tells.
+    lifecycle::hot_journal,
+    lifecycle::last_close,
+    rollback::reader_blocks_commit,
+    rollback::commit_blocks_reader,
+    // How long it waited tells.
+    timeout::no_busy_timeout,
+    timeout::hold_exceeds_timeout,
+];
+
+/// The first rule that proves its cause.
+pub(crate) fn decide(case: &Case<'_>) -> Verdict {
+    let unexplained = || Verdict { cause: Cause::Unexplained, evidence: Vec::new() };
+    RULES.iter().find_map(|rule| rule(case)).unwrap_or_else(unexplained)
+}

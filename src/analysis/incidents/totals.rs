@@ -1,0 +1,119 @@
+//! Sums over all incidents and all runs that were none: by cause, and by which statement was in the way of which.
+//!
+//! In comes each incident as it is decided; out go counts that are exact however many incidents there were, and however few of them are kept
+//! (`listed`). Memory does not grow with the trace: of pairs of statements, those that did least harm go into one sum when there are very many.
+#![forbid(unsafe_code)]
+
+use crate::analysis::causes::cause::Cause;
+use crate::analysis::incidents::incident::{Ended, Incident};
+use crate::analysis::locks::state::ConnId;
+use crate::analysis::order::instants::Instant;
+use crate::analysis::waits::harmless::Harmless;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Pairs of statements that are told apart before those that did least harm are put together.
+const PAIRS: usize = 16_384;
+
+/// How often, and how bad.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    /// Incidents.
+    pub count: u64,
+    /// Of them, those that gave up.
+    pub gave_up: u64,
+    /// Of those that gave up, those that no statement failed by ([`Incident::told_busy`]).
+    pub told_busy: u64,
+    /// Of them, those the trace ended before.
+    pub open: u64,
+    /// Time waited in all of them, in nanoseconds, as far as it is known.
+    pub waited_ns: u64,
+}
+
+impl Count {
+    /// Of them, those the application saw as an error.
+    pub fn errors(&self) -> u64 {
+        self.gave_up - self.told_busy
+    }
+
+    fn add(&mut self, incident: &Incident, waited_ns: u64) {
+        self.count += 1;
+        self.gave_up += u64::from(incident.ended == Ended::GaveUp);
+        self.told_busy += u64::from(incident.told_busy);
+        self.open += u64::from(incident.ended == Ended::Open);
+        self.waited_ns = self.waited_ns.saturating_add(waited_ns);
+    }
+
+    fn join(&mut self, other: &Count) {
+        self.count += other.count;
+        self.gave_up += other.gave_up;
+        self.told_busy += other.told_busy;
+        self.open += other.open;
+        self.waited_ns = self.waited_ns.saturating_add(other.waited_ns);
+    }
+}
+
+/// One statement in the way of another.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    /// Who was refused, and the hash of the statement, in the first such incident.
+    pub victim: (ConnId, u64),
+    /// Who was in the way, and the hash of the statement that took the lock.
+    pub blocker: (ConnId, u64),
+    /// What came of it.
+    pub harm: Count,
+    first: Instant,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// All incidents.
+    pub incidents: Count,
+    /// By cause.
+    pub causes: BTreeMap<Cause, Count>,
+    /// By cause and database, an index into [`crate::analysis::Analysis::databases`].
+    pub by_database: BTreeMap<(Cause, Option<u32>), Count>,
+    /// Which statement was in the way of which, by the hashes of both. The blocker of an incident is the one that refused most of its attempts; by hash, so that
+    /// one text in several processes is one statement.
+    pub pairs: BTreeMap<(u64, u64), Pair>,
+    /// What came of the pairs that are not told apart.
+    pub other_pairs: Count,
+    /// Runs of refused attempts that no application sees.
+    pub harmless: BTreeMap<Harmless, u64>,
+    /// Refused attempts, all of them.
+    pub refusals: u64,
+    /// Runs of them.
+    pub waits: u64,
+}
+
+impl Totals {
+    /// Adds an incident; `blocker` is the connection that was most in its way, and its statement.
+    pub(crate) fn add(&mut self, incident: &Incident, waited_ns: u64, blocker: Option<(ConnId, u64)>) {
+        self.incidents.add(incident, waited_ns);
+        self.causes.entry(incident.cause).or_default().add(incident, waited_ns);
+        self.by_database.entry((incident.cause, incident.db)).or_default().add(incident, waited_ns);
+        let Some(blocker) = blocker else { return };
+        let victim = (incident.who, incident.sql);
+        let fresh = || Pair { victim, blocker, harm: Count::default(), first: incident.first };
+        let pair = self.pairs.entry((victim.1, blocker.1)).or_insert_with(fresh);
+        pair.harm.add(incident, waited_ns);
+        if (incident.first, victim.0) < (pair.first, pair.victim.0) {
+            (pair.first, pair.victim, pair.blocker) = (incident.first, victim, blocker);
+        }
+        if self.pairs.len() > PAIRS {
+            self.put_together();
+        }
+    }
+
+    #[cold]
+    fn put_together(&mut self) {
+        let order = |harm: &Count| (harm.gave_up, harm.waited_ns, harm.count);
+        let mut all: Vec<((u64, u64), Pair)> = std::mem::take(&mut self.pairs).into_iter().collect();
+        all.sort_by_key(|(key, pair)| (Reverse(order(&pair.harm)), *key));
+        for (_, pair) in all.drain(PAIRS / 2..) {
+            self.other_pairs.join(&pair.harm);
+        }
+        self.pairs.extend(all);
+    }
+}

@@ -1,0 +1,269 @@
+//! The end of waits: each is decided once enough of the trace has passed by, and counted; the incidents to be listed are kept.
+#![forbid(unsafe_code)]
+
+use super::holds::Holds;
+use super::refusals::Refusals;
+use super::tables::Tables;
+use crate::analysis::findings::Options;
+use crate::analysis::incidents::build::{self as decide, Found};
+use crate::analysis::incidents::incident::{Ended, Incident, untraced};
+use crate::analysis::incidents::keep::Listed;
+use crate::analysis::incidents::starved_checkpoints::Starved;
+use crate::analysis::incidents::totals::Totals;
+use crate::analysis::locks::blocking_holds::{Holding, Holdings};
+use crate::analysis::locks::commits::Stale;
+use crate::analysis::order::instants::{Instant, Times};
+use crate::analysis::waits::harmless::{Harmless, harmless};
+use crate::analysis::waits::pending::Named;
+use crate::analysis::waits::refusal_stats::Attempts;
+use crate::trace::{LogId, Trace};
+use std::collections::HashMap;
+
+/// Refused attempts at hand, for each run at hand.
+const ATTEMPTS: usize = 4;
+
+/// What is missing from a trace: in the end it is known, until then assumed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    /// Records are missing that could have named a holder.
+    pub losses: bool,
+    /// By log, whether more than one record is missing between others: a release and the next acquisition can be among them.
+    pub lossy: Vec<bool>,
+}
+
+impl Facts {
+    /// Nothing is missing but what is known to be from the start.
+    pub(super) fn assumed(trace: &Trace) -> Facts {
+        let losses = trace.logs().iter().any(|log| log.head > log.capacity || log.lost_space > 0);
+        Facts { losses, lossy: vec![false; trace.logs().len()] }
+    }
+}
+
+/// What is final.
+pub(super) struct Finalizer<'t> {
+    pub totals: Totals,
+    pub attempts: Attempts<'t>,
+    pub listed: Listed,
+    starved: Starved,
+    pub facts: Facts,
+    /// The latest sign of life of each log.
+    alive: Vec<Instant>,
+    pub options: Options,
+    /// Something was decided before the trace had ended.
+    pub early: bool,
+}
+
+impl<'t> Finalizer<'t> {
+    pub(super) fn new(options: Options, facts: Facts) -> Finalizer<'t> {
+        Finalizer {
+            totals: Totals::default(),
+            attempts: Attempts::default(),
+            listed: Listed::new(options.listed),
+            starved: Starved::default(),
+            facts,
+            alive: Vec::new(),
+            options,
+            early: false,
+        }
+    }
+
+    fn add(&mut self, times: &Times<'_>, holdings: &Holdings, incident: Incident) {
+        let waited = times.ns(incident.who.log, incident.first, incident.until).unwrap_or(0);
+        let blocker = incident.blockers.first().map(|blocker| &holdings.all[blocker.holding as usize]);
+        self.totals.add(&incident, waited, blocker.map(|holding| (holding.who, holding.sql)));
+        let sql = blocker.map_or(0, |holding| holding.sql);
+        self.listed.add(incident.ended == Ended::GaveUp && !incident.told_busy, waited, sql, incident);
+    }
+
+    fn found<'a>(&'a self, tables: &'a Tables<'t>, refusals: &'a Refusals<'t>, holds: &'a Holds) -> Found<'a> {
+        Found {
+            trace: tables.trace,
+            times: tables.times,
+            databases: &tables.databases.all,
+            runs: &refusals.pending,
+            holdings: &holds.blocking,
+            gaps: &tables.logs.gaps,
+            losses: self.facts.losses,
+            alive: &self.alive,
+        }
+    }
+
+    /// Something was added to what is at hand: is it too much?
+    #[inline]
+    pub(super) fn settle(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
+        let (runs, attempts) = (refusals.pending.undecided(), refusals.conflicts.refusals.len());
+        // In batches, since some of it costs the same for one as for many.
+        let keep = self.options.at_hand;
+        let many = keep.saturating_add(keep / 8);
+        if runs > many || attempts > many.saturating_mul(ATTEMPTS) || holds.blocking.is_full() {
+            self.pass_over(tables, refusals, holds);
+        }
+    }
+
+    #[cold]
+    fn pass_over(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
+        let keep = self.options.at_hand;
+        self.look_around(tables);
+        self.early = true;
+        while refusals.pending.undecided() > keep {
+            if let Some(number) = refusals.pending.turn() {
+                self.decide(tables, refusals, holds, number);
+            }
+        }
+        while refusals.conflicts.refusals.len() > keep.saturating_mul(ATTEMPTS) {
+            self.count(tables, refusals, holds, refusals.conflicts.refusals.base());
+            refusals.conflicts.refusals.let_go();
+        }
+        refusals.pending.forget(keep);
+        let mut starved = std::mem::take(&mut self.starved);
+        let gone = starved.gone(&self.found(tables, refusals, holds));
+        self.starved = starved;
+        gone.into_iter().for_each(|incident| self.add(&tables.times, &holds.blocking, incident));
+        self.forget_holdings(tables, refusals, holds);
+    }
+
+    /// What is known just now of what is known for sure in the end only.
+    fn look_around(&mut self, tables: &mut Tables<'t>) {
+        self.alive = tables.logs.alive_at_end(tables.trace, &tables.times);
+        if tables.trace.is_read_once() {
+            // It cannot be read again: what is missing so far counts.
+            let facts = &mut self.facts;
+            for (gaps, lossy) in tables.logs.gaps.iter().zip(&mut facts.lossy) {
+                facts.losses |= gaps.missing() > 0;
+                *lossy |= gaps.missing() > 1;
+            }
+        }
+    }
+
+    /// A run that ended only after its turn.
+    #[cold]
+    pub(super) fn decide_late(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds, number: u32) {
+        self.look_around(tables);
+        self.decide(tables, refusals, holds, number);
+    }
+
+    /// Nothing more will be known of this attempt: it goes into the sums, and into its run.
+    fn count(&mut self, tables: &Tables<'t>, refusals: &mut Refusals<'t>, holds: &Holds, number: u32) {
+        let Some(refusal) = refusals.conflicts.refusals.get_mut(number).filter(|refusal| !refusal.counted) else { return };
+        let (facts, alive) = (&self.facts, &self.alive);
+        refusal.counted = true;
+        let end = refusal.end;
+        // With more than one record lost between others, a release and the next acquisition can be among them.
+        let gone = |log: LogId| alive.get(log.0 as usize).is_some_and(|&alive| alive < end);
+        refusal.doubt(|holder| facts.lossy[holder.who.log.0 as usize] || gone(holder.who.log));
+        // Those that stayed certain make the others irrelevant.
+        if refusal.has_certain() {
+            refusal.holders.retain(|holder| holder.certain);
+        }
+        self.attempts.add(tables.trace, number, refusal);
+        let Some(run) = refusals.pending.get_mut(refusal.wait) else { return };
+        if run.refusals.front() == Some(&number) {
+            run.refusals.pop_front();
+        }
+        run.more = run.more.max(refusal.more_holders);
+        run.incomplete |= refusal.forgotten && !refusal.has_certain();
+        for holder in &refusal.holders {
+            let Some(holding) = holds.blocking.find(holder.who, holder.lock, holder.since) else { continue };
+            let (tid, certain, same_thread) = (holder.tid, holder.certain, holder.same_thread);
+            run.name(Named { holding, tid, certain, same_thread, attempts: 1 });
+        }
+        if let Some(asked) = refusal.asked.filter(|asked| asked.here && run.outside.is_none()) {
+            let answer = tables.trace.log(refusal.who.log).names.outside(refusal.who.conn, asked.start);
+            let named = answer.is_some_and(|answer| untraced(tables.trace, answer).next().is_some());
+            run.outside = named.then_some(asked.start);
+        }
+    }
+
+    /// Makes an incident of a run that stands aside, or finds it harmless.
+    fn decide(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds, number: u32) {
+        let attempts = refusals.pending.get_mut(number).map(|run| std::mem::take(&mut run.refusals)).unwrap_or_default();
+        attempts.into_iter().for_each(|attempt| self.count(tables, refusals, holds, attempt));
+        let Some(run) = refusals.pending.get(number) else { return };
+        let found = self.found(tables, refusals, holds);
+        match harmless(&run.wait) {
+            None => {
+                let incident = decide::of_run(&found, number, run);
+                self.add(&tables.times, &holds.blocking, incident);
+            }
+            Some(kind) => {
+                if kind == Harmless::PassiveCheckpoint {
+                    self.starved.add(&holds.blocking, run);
+                }
+                *self.totals.harmless.entry(kind).or_default() += 1;
+            }
+        }
+        refusals.pending.decided(number);
+    }
+
+    /// An upgrade from a stale snapshot: all about it is known at once.
+    #[cold]
+    pub(super) fn upgrade_failed(
+        &mut self,
+        tables: &mut Tables<'t>,
+        refusals: &mut Refusals<'t>,
+        holds: &mut Holds,
+        stale: &Stale,
+    ) {
+        holds.blocking.committed(&stale.peer);
+        let incident = decide::of_stale(&holds.blocking, &tables.times, stale);
+        self.add(&tables.times, &holds.blocking, incident);
+        self.settle(tables, refusals, holds);
+    }
+
+    /// Forgets the holds that nothing at hand rests on.
+    fn forget_holdings(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
+        if !holds.blocking.is_full() {
+            return;
+        }
+        let attempts = refusals.conflicts.refusals.iter().filter(|refusal| !refusal.counted);
+        let holders = attempts.flat_map(|refusal| &refusal.holders);
+        let named = holders.filter_map(|holder| holds.blocking.find(holder.who, holder.lock, holder.since));
+        let runs = refusals.pending.open().flat_map(|run| run.named.iter().map(|named| named.holding));
+        let listed = self.listed.iter().flat_map(|incident| incident.blockers.iter().map(|blocker| blocker.holding));
+        let released = tables.conns.all().filter_map(|(_, conn)| conn.released);
+        let needed: Vec<u32> = named.chain(runs).chain(listed).chain(released).chain(self.starved.holdings()).collect();
+        holds.blocking.forget_all_but(&needed);
+    }
+
+    /// The trace has ended: decides what is left, and gives the incidents to be listed.
+    pub(super) fn settle_all(
+        &mut self,
+        tables: &mut Tables<'t>,
+        refusals: &mut Refusals<'t>,
+        holds: &mut Holds,
+        facts: Facts,
+        alive: Vec<Instant>,
+    ) -> Vec<Incident> {
+        (self.facts, self.alive) = (facts, alive);
+        let late: Vec<u32> = refusals.pending.standing().map(|(number, _)| number).collect();
+        late.into_iter().for_each(|number| self.decide(tables, refusals, holds, number));
+        while refusals.pending.undecided() > 0 {
+            if let Some(number) = refusals.pending.turn() {
+                self.decide(tables, refusals, holds, number);
+            }
+        }
+        let mut starved = std::mem::take(&mut self.starved);
+        let left = starved.finish(&self.found(tables, refusals, holds));
+        left.into_iter().for_each(|incident| self.add(&tables.times, &holds.blocking, incident));
+        self.attempts.finish();
+        self.totals.refusals = u64::from(refusals.conflicts.refusals.next());
+        self.totals.waits = refusals.pending.count();
+        std::mem::replace(&mut self.listed, Listed::new(0)).finish()
+    }
+}
+
+/// Holds and incidents are known by numbers of their own up to here; from here on by their places among those to be listed.
+pub(super) fn number_anew(incidents: &mut [Incident], holdings: Holdings) -> Vec<Holding> {
+    let of_run: HashMap<u32, u32> =
+        (0..).zip(incidents.iter()).filter_map(|(index, incident)| Some((incident.wait?, index))).collect();
+    let mut places: HashMap<u32, u32> = HashMap::new();
+    let mut listed = Vec::new();
+    for blocker in incidents.iter_mut().flat_map(|incident| &mut incident.blockers) {
+        blocker.waits_in = blocker.waits_in.and_then(|run| of_run.get(&run).copied());
+        blocker.holding = *places.entry(blocker.holding).or_insert_with(|| {
+            listed.push(holdings.all[blocker.holding as usize].clone());
+            listed.len() as u32 - 1
+        });
+    }
+    listed
+}

@@ -1,0 +1,158 @@
+//! What follows from a hold that began or ended: commits, stale snapshots, signs of hazards, and the ends of holds that refused somebody.
+#![forbid(unsafe_code)]
+
+use super::connections::Earlier;
+use super::tables::Tables;
+use crate::analysis::causes::hazards::Signs;
+use crate::analysis::locks::activity::Alone;
+use crate::analysis::locks::blocking_holds::{Ending, Holdings, Past};
+use crate::analysis::locks::commits::{Commit, Commits, Stale};
+use crate::analysis::locks::lock::LockId;
+use crate::analysis::locks::reading::Reading;
+use crate::analysis::locks::state::{Change, End, Index, NEVER, Taken};
+use crate::analysis::order::instants::Call;
+use crate::trace::Event;
+use locktrace::event::{Level, Slot};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Holds {
+    pub commits: Commits,
+    pub blocking: Holdings,
+    pub signs: Signs,
+}
+
+impl Holds {
+    /// A hold began. `named`: it overlaps an attempt that was refused before it.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "what is known of one change; a struct of it would be built for every record")]
+    pub(super) fn began(
+        &mut self,
+        tables: &mut Tables<'_>,
+        index: Index,
+        call: &Call<'_>,
+        db: u32,
+        lock: LockId,
+        taken: &Taken,
+        earlier: Earlier,
+        named: bool,
+    ) {
+        let event = call.event;
+        let Some(conn) = tables.conns.get(index) else { return };
+        conn.activity.began(lock, &event.record, earlier.checked, conn.mode.wal);
+        let who = conn.id;
+        match (lock.level(), lock.slot()) {
+            (_, Some(Slot::WRITE)) if lock.is_exclusive_slot() => {
+                self.commits.writes(db, who);
+                if taken.seen && conn.locks.exclusive == 1 << Slot::WRITE.0 && conn.locks.shared != 0 {
+                    self.upgrades(tables, index, call, db, earlier);
+                }
+            }
+            (Some(Level::RESERVED), _) => self.commits.writes(db, who),
+            (_, Some(slot)) if slot.is_read() && !lock.is_exclusive_slot() => conn.wal_at_read = self.commits.so_far(db).1,
+            _ => {}
+        }
+        let Some(conn) = tables.conns.get(index) else { return };
+        if named && self.blocking.watch(who, lock, &conn.taken_as_writer(lock), &conn.activity) {
+            conn.watched += 1;
+        }
+        if conn.watched > 0 && event.record.sql != 0 {
+            self.blocking.statement(who, conn.locks.held().map(|(lock, _)| lock), event.record.sql);
+        }
+    }
+
+    /// It took WRITE while it was reading: that fails if somebody has committed since.
+    fn upgrades(&mut self, tables: &mut Tables<'_>, index: Index, call: &Call<'_>, db: u32, earlier: Earlier) {
+        let Some(conn) = tables.conns.get(index) else { return };
+        let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
+        let event = call.event;
+        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &tables.times) {
+            conn.stale = Some(Box::new(Stale {
+                who: conn.id,
+                db,
+                tid: event.record.tid,
+                sql: event.record.sql,
+                reading,
+                numbers: (event.number, event.number),
+                span: (call.start, call.start),
+                peer,
+            }));
+        }
+    }
+
+    /// What to remember of the hold that ended with the first of these changes. A writer's holds end in one call, from the strongest down.
+    pub(super) fn past(tables: &mut Tables<'_>, index: Index, changes: &[Change], event: &Event, lock: LockId, end: End) -> Past {
+        let ending = match end {
+            End::Released(at, _) => Ending::Released(at, Some(event.number)),
+            End::Unseen(_, by) => Ending::Unseen(by),
+        };
+        let mut past = Past { writer: 0, alone: Alone::default(), level_after: event.record.after, ending, tid: event.record.tid };
+        if lock.level().is_some_and(|level| level > Level::RESERVED) {
+            let reserved = |change: &Change| match change {
+                Change::Ended(weaker, taken, _) if *weaker == LockId::file(Level::RESERVED) => Some(taken.sql),
+                _ => None,
+            };
+            past.writer = changes.iter().find_map(reserved).unwrap_or(0);
+            past.alone = tables.conns.get(index).map_or_else(Alone::default, |conn| conn.activity.alone);
+        }
+        past
+    }
+
+    /// A hold ended.
+    #[inline]
+    pub(super) fn ended(
+        &mut self,
+        tables: &mut Tables<'_>,
+        index: Index,
+        event: &Event,
+        db: u32,
+        (lock, taken, end): (LockId, &Taken, End),
+    ) {
+        let Some(conn) = tables.conns.get(index) else { return };
+        let who = conn.id;
+        if lock.slot() == Some(Slot::CKPT) && taken.seen {
+            self.signs.wrote(db, who, event);
+        }
+        if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
+            let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
+            // Under no reader's slot it was for the wal-index's header.
+            conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { taken.sql };
+            if let End::Released(at, _) = end
+                && wrote
+            {
+                self.signs.wrote(db, who, event);
+                let commit = Commit {
+                    who,
+                    number: event.number,
+                    at,
+                    sql: taken.sql,
+                    tid: taken.tid,
+                    taken: taken.number,
+                    since: taken.asked,
+                };
+                self.commits.committed(db, commit);
+            }
+        } else if let (End::Released(at, _), Some(slot)) = (end, lock.slot())
+            && slot.is_read()
+            && !lock.is_exclusive_slot()
+            && taken.seen
+            && taken.from != NEVER
+            && self.commits.so_far(db).1 != conn.wal_at_read
+        {
+            let ns = tables.times.ns(who.log, taken.from, at);
+            self.signs.read(db, who, taken, ns, event.number);
+        }
+        if conn.watched > 0 {
+            let ending = match end {
+                End::Released(at, _) => Ending::Released(at, Some(event.number)),
+                End::Unseen(_, by) => Ending::Unseen(by),
+            };
+            let ended = self.blocking.ended(who, lock, ending, &event.record, &conn.activity);
+            conn.watched -= u32::from(ended.is_some());
+            conn.released = ended.or(conn.released);
+            if let Some(number) = ended {
+                self.blocking.all[number as usize].elsewhere |= tables.conns.seen_elsewhere(who, taken.tid, taken.asked);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The reading of a whole trace: one pass over its records, or two where the first rested on a wrong assumption.
+#![forbid(unsafe_code)]
+
+use super::Pass;
+use super::finalize::Facts;
+use crate::analysis::audit::{Audit, Run as AuditPass};
+use crate::analysis::causes::hazards;
+use crate::analysis::findings::{Analysis, Options};
+use crate::analysis::observer::Watch;
+use crate::trace::{Error, Trace};
+
+/// What one pass gives: whether holds seemed to exclude each other; who audits; what should have been assumed.
+type Passed<'t> = (Analysis<'t>, bool, Option<AuditPass<'t>>, Option<Facts>);
+
+impl<'t> Analysis<'t> {
+    /// Reads a whole trace.
+    ///
+    /// # Errors
+    /// As [`Trace::events`].
+    pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
+        Analysis::over(trace, options, None)
+    }
+
+    /// Reads a whole trace, and tells `watch` of every hold on the way.
+    ///
+    /// # Errors
+    /// As [`Trace::events`].
+    pub fn watched(trace: &'t Trace, options: Options, watch: &mut dyn Watch) -> Result<Analysis<'t>, Error> {
+        Analysis::over(trace, options, Some(watch))
+    }
+
+    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Watch>) -> Result<Analysis<'t>, Error> {
+        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Facts::assumed(trace), watch)? {
+            (.., Some(facts)) if !trace.is_read_once() => {
+                // Something is missing that nobody could know of before, and much was decided by then.
+                let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, facts, None)?;
+                (analysis, contradiction, auditor)
+            }
+            (analysis, contradiction, auditor, _) => (analysis, contradiction, auditor),
+        };
+        if contradiction {
+            let audit = match auditor {
+                Some(auditor) => auditor.finish(),
+                None => Audit::of(trace)?,
+            };
+            analysis.hazards.extend(hazards::lost_locks(trace, &analysis.databases, &audit));
+            analysis.hazards.sort_by_key(|hazard| (hazard.db, hazard.kind));
+        }
+        Ok(analysis)
+    }
+
+    fn pass(trace: &'t Trace, options: Options, facts: Facts, watch: Option<&mut dyn Watch>) -> Result<Passed<'t>, Error> {
+        let mut events = trace.events()?;
+        let mut pass = Pass::new(trace, options, facts, watch);
+        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
+        // something.
+        let mut auditor = trace.is_read_once().then(|| AuditPass::new(trace));
+        let mut stopped = false;
+        while let Some(event) = events.advance() {
+            if let Some(auditor) = &mut auditor {
+                auditor.event(event);
+            }
+            pass.event(event);
+            if pass.enough() {
+                stopped = true;
+                break;
+            }
+        }
+        let contradiction = pass.contradiction();
+        let (analysis, better) = pass.finish(if stopped { events.stop() } else { events.finish() });
+        Ok((analysis, contradiction, auditor, better.filter(|_| !stopped)))
+    }
+}

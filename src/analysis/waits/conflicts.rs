@@ -1,0 +1,407 @@
+//! Who was in the way: for every refused attempt, the connections that could have held a conflicting lock just then.
+//!
+//! In come the changes of the timeline and the refused attempts, in merged order; out go [`Refusal`]s with their [`Holder`]s.
+//!
+//! The refusing instant lies somewhere between the attempt's start and its end. A holder is *certain* when its lock was held
+//! throughout: the call that took it had returned before the attempt began, and the call that gave it up began after the
+//! attempt had ended. Because releases sort by their start and everything else by its end, that can be decided as soon as the
+//! attempt comes. A holder is *possible* when the two merely overlap; an acquisition that overlaps may come after the attempt, so
+//! an attempt without a certain holder waits for a second of the trace's time. Certain holders make possible ones irrelevant.
+//!
+//! What is called certain stays so only while nothing contradicts it: a hold that turns out to have ended unseen, that another
+//! connection's success shows to be gone, or whose process may have died, is only possible from its last trace on.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::blocking_holds::Past;
+use crate::analysis::locks::lock::LockId;
+use crate::analysis::locks::state::{ConnId, End, Index, NEVER, OpenLocks, Taken};
+use crate::analysis::order::instants::{Instant, Times};
+use crate::analysis::order::window::Window;
+use crate::analysis::waits::refusal::{Holder, Refusal};
+use locktrace::event::Level;
+use std::collections::VecDeque;
+
+/// Ended holds that are kept for each database.
+const KEPT: usize = 4096;
+
+/// Holders named for one refused attempt; more are counted.
+const NAMED: usize = 8;
+
+/// A release of which only the start is known is taken to have ended within this time.
+const LONGEST_RELEASE_NS: u64 = 100_000_000;
+
+/// How long an attempt without a certain holder waits for an acquisition that overlaps it.
+const SETTLE_NS: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy)]
+struct Ended {
+    who: ConnId,
+    lock: LockId,
+    taken: Taken,
+    past: Past,
+    /// When the change was seen; they are in this order.
+    at: Instant,
+    /// It was not held any more after this; [`NEVER`] where that is not known yet.
+    gone: Instant,
+}
+
+/// What is remembered of one database.
+struct Around {
+    conns: Vec<Index>,
+    /// Holds by lock, those in doubt not counted.
+    counts: [u32; LockId::COUNT],
+    ended: VecDeque<Ended>,
+    /// How many were ever put into `ended`, and the latest instant of those that were dropped.
+    sequence: u64,
+    dropped: Option<Instant>,
+    longest_release: u64,
+    pending: VecDeque<u32>,
+}
+
+impl Default for Around {
+    fn default() -> Around {
+        Around {
+            conns: Vec::new(),
+            counts: [0; LockId::COUNT],
+            ended: VecDeque::new(),
+            sequence: 0,
+            dropped: None,
+            longest_release: 0,
+            pending: VecDeque::new(),
+        }
+    }
+}
+
+/// Finds the holders; see the module.
+pub(crate) struct Blockers<'t> {
+    times: Times<'t>,
+    /// Those about which more can come to light.
+    pub(crate) refusals: Window<Refusal>,
+    /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
+    pub(crate) contradiction: bool,
+    /// The holds that ended before the last refused attempt, and may have refused it all the same.
+    pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Past)>,
+    around: Vec<Around>,
+}
+
+impl<'t> Blockers<'t> {
+    pub(crate) fn new(times: Times<'t>, keep: usize) -> Blockers<'t> {
+        Blockers { times, refusals: Window::new(keep), contradiction: false, looked_back: Vec::new(), around: Vec::new() }
+    }
+
+    fn around(&mut self, db: u32) -> &mut Around {
+        let index = db as usize;
+        if self.around.len() <= index {
+            self.around.resize_with(index + 1, Around::default);
+        }
+        &mut self.around[index]
+    }
+
+    /// A connection of this database is there from now on, with these holds.
+    pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Taken)>) {
+        let around = self.around(db);
+        around.conns.push(index);
+        for (lock, _) in held.filter(|(_, taken)| !taken.doubted) {
+            around.counts[lock.index()] += 1;
+        }
+    }
+
+    /// It is gone.
+    pub(crate) fn leave(&mut self, db: u32, index: Index) {
+        let conns = &mut self.around(db).conns;
+        if let Some(at) = conns.iter().position(|&other| other == index) {
+            conns.swap_remove(at);
+        }
+    }
+
+    /// A refused attempt. `me` is its connection.
+    pub(crate) fn refused(&mut self, conns: &mut impl OpenLocks, me: Index, mut refusal: Refusal) {
+        let number = self.refusals.next();
+        let at_hand = self.refusals.base();
+        let mut looked_back = std::mem::take(&mut self.looked_back);
+        looked_back.clear();
+        if let Some(db) = refusal.db {
+            let times = self.times;
+            let around = self.around(db);
+            let mut possible = Vec::new();
+            for &index in &around.conns {
+                if index == me {
+                    continue;
+                }
+                let Some((who, locks)) = conns.locks(index) else { continue };
+                let mut found = None;
+                for (lock, taken) in locks.held() {
+                    if found.is_none() && refusal.request.is_refused_by(lock) {
+                        found = Some((lock, taken));
+                    }
+                }
+                let Some((lock, taken)) = found else { continue };
+                let certain = taken.from != NEVER
+                    && taken.from.saturating_add(times.slack()) <= refusal.start
+                    && times.comparable(who.log, refusal.who.log);
+                if certain {
+                    locks.taken(lock).refused = if taken.refused == 0 { number + 1 } else { taken.refused };
+                    name(&mut refusal, holder(who, lock, &taken, true), true);
+                } else if taken.asked < refusal.end {
+                    possible.push(holder(who, lock, &taken, false));
+                }
+            }
+            if refusal.holders.is_empty() {
+                for other in possible {
+                    name(&mut refusal, other, true);
+                }
+                around.look_back(&times, &mut refusal, &mut looked_back);
+                while around.pending.front().is_some_and(|&first| first < at_hand) {
+                    around.pending.pop_front();
+                }
+                around.pending.push_back(number);
+            }
+        }
+        self.looked_back = looked_back;
+        self.refusals.push(refusal);
+    }
+
+    /// A hold began. Whether an attempt that was refused before is found to have been in its way.
+    #[inline]
+    pub(crate) fn began(
+        &mut self,
+        conns: &mut impl OpenLocks,
+        db: u32,
+        me: Index,
+        who: ConnId,
+        lock: LockId,
+        taken: &Taken,
+    ) -> bool {
+        let around = self.around(db);
+        around.counts[lock.index()] += 1;
+        let contradiction = taken.seen && taken.from != NEVER && around.conflicts(lock);
+        let settle = around.pending.is_empty();
+        if contradiction {
+            self.contradiction = true;
+            self.contradicted(conns, db, me, who, lock, taken);
+        }
+        !settle && {
+            let held = |other: &Holder| {
+                conns.locks(me).is_some_and(|(_, locks)| locks.has(other.lock) && locks.taken(other.lock).asked == other.since)
+            };
+            self.arrived_late(db, who, lock, taken, held)
+        }
+    }
+
+    /// An acquisition that overlaps attempts which have no certain holder.
+    #[cold]
+    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, mut held: impl FnMut(&Holder) -> bool) -> bool {
+        let now = if taken.from == NEVER { taken.asked } else { taken.from };
+        let settled = self.times.distance(who.log, SETTLE_NS);
+        let refusals = &mut self.refusals;
+        let Some(around) = self.around.get_mut(db as usize) else { return false };
+        let mut named = false;
+        while let Some(&first) = around.pending.front() {
+            if refusals.get(first).is_some_and(|refusal| refusal.end.saturating_add(settled) >= now) {
+                break;
+            }
+            around.pending.pop_front();
+        }
+        for &number in around.pending.iter().rev() {
+            let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > taken.asked) else { break };
+            if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
+                let stays = refusal.holders.iter().find(|other| other.who == who).is_none_or(&mut held);
+                name(refusal, holder(who, lock, taken, false), stays);
+                named = true;
+            }
+        }
+        named
+    }
+
+    /// Two connections cannot both have what they seem to have: the older hold has ended without a trace.
+    #[cold]
+    fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, taken: &Taken) {
+        let others = self.around(db).conns.clone();
+        for index in others {
+            let Some((id, locks)) = conns.locks(index).filter(|_| index != me) else { continue };
+            let last = locks.last;
+            let held: Vec<(LockId, Taken)> = locks.held().collect();
+            for (other, theirs) in held {
+                let older = theirs.from != NEVER && theirs.from <= taken.asked && self.times.comparable(id.log, who.log);
+                if older && excludes(lock, other) {
+                    let theirs = locks.taken(other);
+                    let refused = theirs.refused;
+                    (theirs.from, theirs.refused, theirs.doubted) = (NEVER, 0, true);
+                    self.around(db).counts[other.index()] -= 1;
+                    self.doubt(id, other, refused, last);
+                }
+            }
+        }
+    }
+
+    /// A hold ended. Gives the number under which [`Blockers::ended_by`] can tell the end of its release later.
+    #[inline]
+    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, past: Past, end: End) -> u64 {
+        if let End::Unseen(last, _) = end {
+            self.doubt(who, lock, taken.refused, last);
+        }
+        let around = self.around(db);
+        if !taken.doubted {
+            // A hold in doubt was taken out of the count already.
+            around.counts[lock.index()] -= 1;
+        }
+        let (at, gone) = match end {
+            End::Released(at, gone) => (at, gone),
+            End::Unseen(_, at) => (at, at),
+        };
+        if gone != NEVER {
+            around.longest_release = around.longest_release.max(gone.saturating_sub(at));
+        }
+        if around.ended.len() == KEPT {
+            let old = around.ended.pop_front();
+            around.dropped = around.dropped.max(old.map(|old| old.at));
+        }
+        around.ended.push_back(Ended { who, lock, taken: *taken, past, at, gone });
+        around.sequence += 1;
+        around.sequence - 1
+    }
+
+    /// The releases with these numbers had ended by this instant: their connection made its next call.
+    #[inline]
+    pub(crate) fn ended_by(&mut self, db: u32, numbers: (u64, u64), by: Instant) {
+        let around = self.around(db);
+        let base = around.sequence - around.ended.len() as u64;
+        for number in numbers.0.max(base)..=numbers.1 {
+            if let Some(ended) = around.ended.get_mut((number - base) as usize).filter(|ended| ended.gone == NEVER) {
+                ended.gone = by;
+            }
+        }
+    }
+
+    /// From this instant on, this hold is no more than possible.
+    #[cold]
+    pub(crate) fn doubt(&mut self, who: ConnId, lock: LockId, refused: u32, last: Instant) {
+        if refused == 0 {
+            return;
+        }
+        for refusal in self.refusals.since_mut(refused - 1) {
+            if refusal.end <= last || refusal.counted {
+                continue;
+            }
+            refusal.doubt(|other| other.who == who && other.lock == lock);
+        }
+    }
+}
+
+impl Around {
+    /// Whether the holds that there are now, this new one among them, exclude each other.
+    #[inline]
+    fn conflicts(&self, new: LockId) -> bool {
+        let count = |lock: LockId| self.counts[lock.index()];
+        match (new.level(), new.slot()) {
+            (Some(Level::SHARED), _) => count(LockId::file(Level::PENDING)) + count(LockId::file(Level::EXCLUSIVE)) > 0,
+            (Some(Level::RESERVED), _) => {
+                count(LockId::file(Level::RESERVED)) > 1
+                    || count(LockId::file(Level::PENDING)) + count(LockId::file(Level::EXCLUSIVE)) > 0
+            }
+            (Some(_), _) => {
+                // Its own weaker levels count once each.
+                [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE]
+                    .iter()
+                    .any(|&level| count(LockId::file(level)) > 1)
+            }
+            (_, Some(slot)) => {
+                let exclusive = count(LockId::shm(slot.0, true));
+                let shared = count(LockId::shm(slot.0, false));
+                if new.is_exclusive_slot() { exclusive + shared > 1 } else { exclusive > 0 }
+            }
+            _ => false,
+        }
+    }
+
+    /// Holds that ended while the attempt was made.
+    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Taken, Past)>) {
+        let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
+        let reach = self.longest_release.max(unknown_end);
+        if self.dropped.is_some_and(|dropped| dropped.saturating_add(self.longest_release) >= refusal.start) {
+            refusal.forgotten = true;
+        }
+        for ended in self.ended.iter().rev() {
+            if ended.at.saturating_add(reach) < refusal.start {
+                break;
+            }
+            let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
+            // The thread that gave it up is here again: that call has returned.
+            let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
+            let overlaps = gone > refusal.start && ended.taken.asked < refusal.end && !(returned && refusal.tid != 0);
+            if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
+                let later = refusal.holders.iter().find(|other| other.who == ended.who);
+                let stays = later.is_none_or(|later| later.since < ended.at);
+                name(refusal, holder(ended.who, ended.lock, &ended.taken, false), stays);
+                found.push((ended.who, ended.lock, ended.taken, ended.past));
+            }
+        }
+    }
+}
+
+/// Whether two connections cannot hold these two at once, the first having been taken while the second was held.
+fn excludes(new: LockId, old: LockId) -> bool {
+    match (new.level(), old.level(), new.slot(), old.slot()) {
+        (Some(Level::SHARED), Some(old), ..) => old >= Level::PENDING,
+        (Some(Level::RESERVED | Level::PENDING), Some(old), ..) => old >= Level::RESERVED,
+        (Some(_), Some(_), ..) => true,
+        (.., Some(a), Some(b)) => a == b && (new.is_exclusive_slot() || old.is_exclusive_slot()),
+        _ => false,
+    }
+}
+
+fn holder(who: ConnId, lock: LockId, taken: &Taken, certain: bool) -> Holder {
+    Holder { who, lock, tid: taken.tid, sql: taken.sql, since: taken.asked, seen: taken.seen, certain, same_thread: false }
+}
+
+/// Adds a holder; a connection is named once, and with what it took last. Unless it `stays` there from one to the other, it gave up in between what may
+/// have refused the attempt: nothing can be concluded from the one that is named then.
+fn name(refusal: &mut Refusal, holder: Holder, stays: bool) {
+    refusal.forgotten |= !stays;
+    if let Some(other) = refusal.holders.iter_mut().find(|other| other.who == holder.who) {
+        if holder.since > other.since {
+            *other = holder;
+        }
+    } else if refusal.holders.len() < NAMED {
+        refusal.holders.push(holder);
+    } else {
+        refusal.more_holders += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEVELS: [Level; 4] = [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE];
+
+    #[test]
+    fn what_two_connections_cannot_have() {
+        let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
+        assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
+        assert_eq!(table[1], [false, true, true, true]);
+        assert_eq!(table[2], [false, true, true, true], "PENDING is taken while others read");
+        assert_eq!(table[3], [true; 4]);
+        let slots = |a: bool, b: bool| excludes(LockId::shm(3, a), LockId::shm(3, b));
+        assert!(!slots(false, false) && slots(true, false) && slots(false, true) && slots(true, true));
+        assert!(!excludes(LockId::shm(3, true), LockId::shm(4, true)));
+        assert!(!excludes(LockId::shm(3, true), LockId::file(Level::EXCLUSIVE)));
+    }
+
+    /// What is held with this one by the same connection: the levels it came by.
+    fn with(lock: LockId) -> Vec<LockId> {
+        lock.level().map_or_else(|| vec![lock], |top| LEVELS.into_iter().filter(|&level| level <= top).map(LockId::file).collect())
+    }
+
+    #[test]
+    fn no_conflict_is_overlooked() {
+        for (new, old) in LockId::all().flat_map(|new| LockId::all().map(move |old| (new, old))) {
+            let mut around = Around::default();
+            with(new).into_iter().chain(with(old)).for_each(|lock| around.counts[lock.index()] += 1);
+            assert!(around.conflicts(new) || !excludes(new, old), "{new} beside {old}");
+            // Readers, and a writer beside them, are no reason to look.
+            let usual = old == LockId::file(Level::SHARED) && new.level().is_some_and(|level| level <= Level::RESERVED);
+            assert!(!around.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
+        }
+    }
+}

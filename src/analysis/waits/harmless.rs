@@ -1,0 +1,71 @@
+//! Runs of refused attempts that no application sees, and why.
+//!
+//! In comes a [`Wait`]; out goes a [`Harmless`], or nothing where it is an incident. Pure.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::lock::{Request, only_readers};
+use crate::analysis::waits::wait::{Outcome, Wait};
+use locktrace::event::{Level, Slot};
+
+/// Why a run of refused attempts is no incident.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Harmless {
+    /// A closing connection asked whether it is the last one.
+    Closing,
+    /// A reader's slot that SQLite does without: to move a read mark, to restart the log, to make the wal-index anew, or for the moment in which another one
+    /// does that.
+    ReaderSlot,
+    /// A passive checkpoint copied what it could, and left the rest to the next one.
+    PassiveCheckpoint,
+    /// An automatic checkpoint found another one at work.
+    AutomaticCheckpoint,
+    /// A reader met the wal-index while a writer was changing its header, looked again without a sleep, and read. (SQLite sleeps from the
+    /// sixth look on; wal.c: `walTryBeginRead`.) Or it wanted to make the index anew, and met such a reader, which looks whether
+    /// somebody does.
+    HeaderChanging,
+    /// A transaction whose page cache was full wanted to write to the database file before its commit, and went on in memory.
+    CacheSpill,
+}
+
+impl Harmless {
+    /// Its name in reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Harmless::Closing => "closing",
+            Harmless::ReaderSlot => "reader-slot",
+            Harmless::PassiveCheckpoint => "passive-checkpoint",
+            Harmless::AutomaticCheckpoint => "automatic-checkpoint",
+            Harmless::HeaderChanging => "header-changing",
+            Harmless::CacheSpill => "cache-spill",
+        }
+    }
+}
+
+/// Whether no application sees this, and why.
+pub fn harmless(wait: &Wait) -> Option<Harmless> {
+    let held = |slot: Slot| wait.before.exclusive & (1 << slot.0) != 0;
+    match wait.request {
+        // (Who wanted to enter exclusive mode in WAL keeps PENDING.)
+        Request::File(Level::EXCLUSIVE) if wait.closing && (wait.before.wal || wait.before.level <= Level::SHARED) => {
+            Some(Harmless::Closing)
+        }
+        // Who makes the wal-index anew holds CKPT, too, and leaves the mark of a reader that stays as it is (wal.c: `walIndexRecover`).
+        request if request.is_optional() && held(Slot::RECOVER) => Some(Harmless::ReaderSlot),
+        request if request.is_optional() => match (held(Slot::CKPT), held(Slot::WRITE)) {
+            (false, _) => Some(Harmless::ReaderSlot),
+            (true, false) => Some(Harmless::PassiveCheckpoint),
+            (true, true) => None,
+        },
+        Request::Shm { mask, exclusive: false } if only_readers(mask) => Some(Harmless::ReaderSlot),
+        Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
+        _ if wait.outcome == Outcome::WentOn && wait.sleeps == 0 => Some(Harmless::CacheSpill),
+        Request::Shm { mask: 0b110, exclusive: true } if wait.before.exclusive == 1 << Slot::WRITE.0 => {
+            Some(Harmless::HeaderChanging)
+        }
+        // RECOVER was free: nobody was making the index anew.
+        _ if wait.is_recovery() && wait.outcome == Outcome::Acquired && wait.sleeps == 0 && matches!(wait.recovery, (0, 1..)) => {
+            Some(Harmless::HeaderChanging)
+        }
+        _ => None,
+    }
+}

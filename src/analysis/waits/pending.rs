@@ -1,0 +1,221 @@
+//! The runs of refused attempts, from their first attempt until an incident has been made of them, or not.
+//!
+//! In come runs as they begin, their attempts and their ends; out goes each, with all that was in its way, once the trace has gone far enough beyond it. Those
+//! that were decided stay at hand for as long again: whoever was refused later may have waited for them. Called by the pass over the records.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::blocking_holds::{Ending, Holding};
+use crate::analysis::locks::state::ConnId;
+use crate::analysis::order::instants::Instant;
+use crate::analysis::waits::follow::Waiting;
+use crate::analysis::waits::harmless::harmless;
+use crate::analysis::waits::wait::Wait;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Holds that are told apart for one run; further ones are only counted.
+const TOLD_APART: usize = 256;
+
+/// A hold that was in the way of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    /// An index into the holdings.
+    pub holding: u32,
+    pub tid: u32,
+    pub certain: bool,
+    pub same_thread: bool,
+    pub attempts: u32,
+}
+
+/// A run and what is known of it.
+pub(crate) struct Entry {
+    pub wait: Wait,
+    /// It goes on.
+    live: bool,
+    /// The attempts that are not counted in `named` yet.
+    pub refusals: VecDeque<u32>,
+    /// Who was in the way, in the order in which they were named.
+    pub named: Vec<Named>,
+    /// Holders of one attempt that were not named.
+    pub more: u32,
+    /// A possible holder may be missing.
+    pub incomplete: bool,
+    /// The ticks at which the attempt began about which the kernel named a process outside the trace.
+    pub outside: Option<u64>,
+}
+
+impl Entry {
+    /// An attempt was refused by this hold.
+    pub(crate) fn name(&mut self, by: Named) {
+        let known = self.named.len();
+        match self.named.iter_mut().find(|known| known.holding == by.holding) {
+            Some(known) => {
+                known.attempts += 1;
+                known.certain |= by.certain;
+                known.same_thread |= by.same_thread;
+            }
+            None if known < TOLD_APART => self.named.push(by),
+            None => self.more += 1,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Runs {
+    entries: VecDeque<Entry>,
+    /// The number of the first of `entries`, and of the first that was not decided.
+    base: u32,
+    front: u32,
+    /// Those that still went on when it was their turn.
+    standing: BTreeMap<u32, Entry>,
+    /// By connection, in time order; without those that were made beside another one.
+    of: HashMap<ConnId, VecDeque<u32>>,
+    first: Vec<Wait>,
+    keep: usize,
+}
+
+impl Runs {
+    /// Keeps this many of the first ones to be listed.
+    pub(crate) fn new(keep: usize) -> Runs {
+        Runs { entries: VecDeque::new(), base: 0, front: 0, standing: BTreeMap::new(), of: HashMap::new(), first: Vec::new(), keep }
+    }
+
+    /// A run begins; gives its number.
+    pub(crate) fn begin(&mut self, wait: Wait) -> u32 {
+        let number = self.push(wait, true);
+        self.of.entry(wait.who).or_default().push_back(number);
+        number
+    }
+
+    /// A run of one attempt that its connection made while it waited for something else; gives its number.
+    pub(crate) fn beside(&mut self, wait: Wait) -> u32 {
+        self.push(wait, false)
+    }
+
+    fn push(&mut self, wait: Wait, live: bool) -> u32 {
+        let number = self.base + self.entries.len() as u32;
+        self.entries.push_back(Entry {
+            wait,
+            live,
+            refusals: VecDeque::new(),
+            named: Vec::new(),
+            more: 0,
+            incomplete: false,
+            outside: None,
+        });
+        number
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        u64::from(self.base) + self.entries.len() as u64
+    }
+
+    /// How many wait for their turn.
+    pub(crate) fn undecided(&self) -> usize {
+        self.entries.len() - (self.front - self.base) as usize
+    }
+
+    /// The run with this number, while it is not decided.
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Entry> {
+        if number < self.front {
+            return self.standing.get_mut(&number);
+        }
+        self.entries.get_mut((number - self.base) as usize)
+    }
+
+    /// An attempt belongs to this run.
+    pub(crate) fn refused(&mut self, number: u32, refusal: u32) {
+        if let Some(entry) = self.get_mut(number) {
+            entry.refusals.push_back(refusal);
+        }
+    }
+
+    /// It slept, or was refused again.
+    pub(crate) fn went_on(&mut self, waiting: &Waiting) {
+        if let Some(entry) = self.get_mut(waiting.index) {
+            let Wait { until, attempts, sleeps, .. } = waiting.wait;
+            (entry.wait.until, entry.wait.attempts, entry.wait.sleeps) = (until, attempts, sleeps);
+        }
+    }
+
+    /// It is over. Whether its turn had passed.
+    pub(crate) fn end(&mut self, number: u32, wait: Wait) -> bool {
+        if let Some(listed) = self.first.get_mut(number as usize) {
+            *listed = wait;
+        }
+        if let Some(old) = number.checked_sub(self.base).and_then(|at| self.entries.get_mut(at as usize)) {
+            old.wait = wait;
+        }
+        if let Some(entry) = self.get_mut(number) {
+            (entry.wait, entry.live) = (wait, false);
+        }
+        number < self.front
+    }
+
+    /// The number of the one whose turn it is; one that still goes on stands aside.
+    pub(crate) fn turn(&mut self) -> Option<u32> {
+        let number = self.front;
+        let entry = self.entries.get_mut((number - self.base) as usize)?;
+        if self.first.len() < self.keep {
+            self.first.push(entry.wait);
+        }
+        let (wait, live) = (entry.wait, entry.live);
+        let gone = Entry { wait, live, refusals: VecDeque::new(), named: Vec::new(), more: 0, incomplete: false, outside: None };
+        self.standing.insert(number, std::mem::replace(entry, gone));
+        self.front += 1;
+        (!live).then_some(number)
+    }
+
+    /// Those that stand aside.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        self.standing.iter().map(|(&number, entry)| (number, entry))
+    }
+
+    /// Those that were not decided.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Entry> {
+        self.standing.values().chain(self.entries.range((self.front - self.base) as usize..))
+    }
+
+    /// One that stands aside.
+    pub(crate) fn get(&self, number: u32) -> Option<&Entry> {
+        self.standing.get(&number)
+    }
+
+    /// It was decided.
+    pub(crate) fn decided(&mut self, number: u32) {
+        self.standing.remove(&number);
+    }
+
+    /// Forgets those that were decided, but for this many.
+    pub(crate) fn forget(&mut self, but: usize) {
+        while (self.front - self.base) as usize > but
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.base += 1;
+            if let Some(numbers) = self.of.get_mut(&entry.wait.who).filter(|numbers| numbers.front() == Some(&(self.base - 1))) {
+                numbers.pop_front();
+                if numbers.is_empty() {
+                    self.of.remove(&entry.wait.who);
+                }
+            }
+        }
+    }
+
+    /// The run of this holder, while it held this, that overlaps this span. One attempt and no sleep is no waiting; what no application sees is none, either.
+    pub(crate) fn waiting(&self, holding: &Holding, span: (Instant, Instant)) -> Option<(u32, &Wait)> {
+        let numbers = self.of.get(&holding.who)?;
+        let end = match holding.ending {
+            Ending::Released(at, _) | Ending::Unseen(at) => at.min(span.1),
+            Ending::Open => span.1,
+        };
+        let wait = |number: u32| &self.entries[(number - self.base) as usize].wait;
+        let at = numbers.partition_point(|&number| wait(number).until < span.0.max(holding.since));
+        let overlapping = numbers.range(at..).map(|&number| (number, wait(number))).take_while(|(_, wait)| wait.from <= end);
+        overlapping.into_iter().find(|(_, wait)| (wait.attempts > 1 || wait.sleeps > 0) && harmless(wait).is_none())
+    }
+
+    /// The first ones.
+    pub(crate) fn finish(self) -> Vec<Wait> {
+        self.first
+    }
+}
