@@ -4,11 +4,11 @@
 use super::causes::hazards::Hazard;
 use super::incidents::incident::Incident;
 use super::incidents::totals::Totals;
-use super::locks::blocking_holds::Holding;
+use super::locks::blocking_holds::BlockingHold;
 use super::locks::databases::Database;
 use super::order::instants::{Instant, Times};
 use super::waits::refusal::Refusal;
-use super::waits::refusal_stats::Attempts;
+use super::waits::refusal_stats::RefusalStats;
 use super::waits::wait::Wait;
 use crate::trace::{LogId, Outside, Summary, Trace};
 
@@ -18,7 +18,7 @@ pub struct Options {
     /// How many of the longest holds of each database.
     pub longest: usize,
     /// How many incidents, runs of refused attempts and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
-    /// sums ([`Totals`], [`Attempts`]) are of all of them.
+    /// sums ([`Totals`], [`RefusalStats`]) are of all of them.
     pub listed: usize,
     /// How many runs of refused attempts are at hand before the first of them is decided; four times as many attempts. Whatever ends later is not
     /// known to what it delayed.
@@ -41,16 +41,16 @@ pub struct Analysis<'t> {
     pub databases: Vec<Database>,
     /// Refused attempts, in time order: the first ones, as many as [`Options::listed`] says.
     pub refusals: Vec<Refusal>,
-    /// Runs of refused attempts: the first ones, as many as [`Options::listed`] says.
+    /// PendingWaits of refused attempts: the first ones, as many as [`Options::listed`] says.
     pub waits: Vec<Wait>,
     /// What mattered of them, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`] says.
     pub incidents: Vec<Incident>,
     /// The holds that were in the way in these incidents.
-    pub holdings: Vec<Holding>,
+    pub blocking_holds: Vec<BlockingHold>,
     /// Sums over all incidents, listed or not.
     pub totals: Totals,
     /// Sums over all refused attempts, listed or not.
-    pub attempts: Attempts<'t>,
+    pub refusal_stats: RefusalStats<'t>,
     /// What can go wrong, found without any refusal.
     pub hazards: Vec<Hazard>,
     /// What was to be kept.

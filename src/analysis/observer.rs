@@ -1,29 +1,18 @@
 //! What the pass over the records sees, told to whoever wants more than its sums: every hold, every stretch of work, the -wal's size.
 //!
-//! In comes what the pass over the records finds, as it finds it; out go calls of a [`Watch`]. The exports and the timeline of the page are such: so one pass
+//! In comes what the pass over the records finds, as it finds it; out go calls of a [`Observer`]. The exports and the timeline of the page are such: so one pass
 //! serves them and the analysis, JSON lines from a pipe included, and they need no more memory than they choose to.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::Work;
 use crate::analysis::locks::lock::LockId;
-use crate::analysis::locks::state::{ConnId, NEVER, Taken};
+use crate::analysis::locks::state::{ConnId, Hold, HoldEnd, NEVER};
 use crate::analysis::order::instants::Instant;
 use crate::trace::Event;
 
-/// How the end of a hold is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SpanEnd {
-    /// By the call that ended it.
-    Released,
-    /// Nobody saw: it was over by then at the latest.
-    Unseen,
-    /// It was held to the end of the trace, or of its process.
-    Open,
-}
-
 /// One hold, from its beginning to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Span {
+pub struct ObservedHold {
     /// Whose.
     pub who: ConnId,
     /// The database, an index into [`crate::analysis::Analysis::databases`].
@@ -36,18 +25,16 @@ pub struct Span {
     pub sql: u64,
     /// The record of the call that took it; where that was not seen, of the one that showed it.
     pub number: u64,
-    /// The record that ended or showed the end of it; `None` where it is [`SpanEnd::Open`].
-    pub end_number: Option<u64>,
     /// When the call that took it began; where that was not seen, the last instant at which it was certainly not held.
     pub since: Instant,
     /// When that call had returned: it was certainly held from here on, and lengths of holds are counted from here. `None` where that is not known.
     pub from: Option<Instant>,
-    /// When the call that ended it began; otherwise what [`SpanEnd`] says.
+    /// When the call that ended it began; otherwise what [`HoldEnd`] says.
     pub until: Instant,
     /// The call that took it was seen.
     pub seen: bool,
     /// How its end is known.
-    pub end: SpanEnd,
+    pub end: HoldEnd,
     /// The SHARED lock of a connection in WAL mode, kept for its whole life: no transaction.
     pub lifetime: bool,
 }
@@ -72,12 +59,12 @@ pub struct Worked {
 }
 
 /// Is told what happens, in the order in which it becomes known: holds and work when they end.
-pub trait Watch {
+pub trait Observer {
     /// Every record, before anything that follows from it. `db` is an index into [`crate::analysis::Analysis::databases`].
     fn event(&mut self, _event: &Event, _db: Option<u32>) {}
 
     /// A hold, once it is over or the trace is.
-    fn hold(&mut self, _span: &Span) {}
+    fn hold(&mut self, _span: &ObservedHold) {}
 
     /// A sync, a copying checkpoint, the deletion of a journal or WAL.
     fn work(&mut self, _work: &Worked) {}
@@ -91,28 +78,27 @@ pub trait Watch {
     }
 }
 
-impl Span {
-    /// What is known where the hold ends; `by` is the record that ends it or shows its end.
+impl ObservedHold {
+    /// The hold, once its end is known.
     pub(crate) fn of(
         who: ConnId,
         db: u32,
         lock: LockId,
-        taken: &Taken,
+        hold: &Hold,
         lifetime: bool,
-        (until, end, by): (Instant, SpanEnd, Option<u64>),
-    ) -> Span {
-        Span {
+        (until, end): (Instant, HoldEnd),
+    ) -> ObservedHold {
+        ObservedHold {
             who,
             db,
             lock,
-            tid: taken.tid,
-            sql: taken.sql,
-            number: taken.number,
-            end_number: by,
-            since: taken.asked,
-            from: Some(taken.from).filter(|&from| taken.seen && from != NEVER),
+            tid: hold.tid,
+            sql: hold.sql,
+            number: hold.number,
+            since: hold.asked,
+            from: Some(hold.from).filter(|&from| hold.seen && from != NEVER),
             until,
-            seen: taken.seen,
+            seen: hold.seen,
             end,
             lifetime,
         }

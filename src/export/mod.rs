@@ -31,12 +31,12 @@ mod timeline;
 pub mod unfinished;
 mod waits;
 
-use crate::analysis::{Analysis, Options, Watch};
+use crate::analysis::{Analysis, Observer, Options};
 use crate::trace::{Error, Trace};
 use std::io;
 
 /// Writes one format.
-pub trait Export: Watch {
+pub trait Export: Observer {
     /// Writes what is left to say, and makes sure that all is written. A sentence for each thing that the trace has and the output has not.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ pub fn run<'t>(
     options: Options,
     mut export: Box<dyn Export + 't>,
 ) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
-    let analysis = Analysis::watched(trace, options, &mut *export).map_err(Stopped::Trace)?;
+    let analysis = Analysis::observed(trace, options, &mut *export).map_err(Stopped::Trace)?;
     let left_out = export.finish(&analysis).map_err(Stopped::Output)?;
     Ok((analysis, left_out))
 }

@@ -18,7 +18,7 @@ use super::event::Event;
 use super::{holders, hub};
 use crate::analysis::locks::lock::Request;
 use crate::analysis::locks::state::ConnId;
-use crate::analysis::waits::follow::{Meaning, Waiting};
+use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::wait::Wait;
 use crate::report::human::duration;
 use crate::trace::LogId;
@@ -33,7 +33,7 @@ const TARGET: &str = "locktrace";
 /// A run of refused attempts of a connection, on the thread that makes them.
 #[derive(Clone, Copy)]
 struct Run {
-    waiting: Waiting,
+    waiting: OpenWait,
     /// The log of its records.
     log: u32,
     /// The refusal that is still to be told, if it turns out to be one.
@@ -106,7 +106,7 @@ fn after(run: Option<Run>, event: &Event) -> Option<Run> {
     if !perhaps_closing {
         refused(event);
     }
-    Some(Run { waiting: Waiting::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
+    Some(Run { waiting: OpenWait::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
 }
 
 fn refused(event: &Event) {

@@ -43,8 +43,8 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     if waited > 0 {
         parts.push(format!("{} after a wait", many(waited, "was granted", "were granted")));
     }
-    if all.told_busy > 0 {
-        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint was", "checkpoints were")));
+    if all.checkpoint_busy > 0 {
+        parts.push(format!("{} told busy", many(all.checkpoint_busy, "checkpoint was", "checkpoints were")));
     }
     if open > 0 {
         parts.push(format!("{} not granted at the end", many(open, "was", "were")));
@@ -84,7 +84,7 @@ fn many(number: u64, one: &str, more: &str) -> String {
 /// Who was in the way of an incident, with the statement.
 fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
     if let Some(blocker) = incident.blockers.first() {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let possibly = if blocker.certain { "" } else { "possibly " };
         let sql =
             words::sql(analysis, holding.who, holding.sql).map_or_else(String::new, |sql| format!(": {}", cut(&sql, STATEMENT)));

@@ -54,8 +54,8 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if waited > 0 {
         parts.push(format!("{} got the lock after a wait", count(waited)));
     }
-    if all.told_busy > 0 {
-        parts.push(format!("{} told busy", many(all.told_busy, "checkpoint")));
+    if all.checkpoint_busy > 0 {
+        parts.push(format!("{} told busy", many(all.checkpoint_busy, "checkpoint")));
     }
     if open > 0 {
         parts.push(format!("{} open at the end of the trace", count(open)));
@@ -104,7 +104,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
     let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
     line(format!("    refused  {}", statement(incident.who, incident.sql)))?;
     if let Some(blocker) = incident.blockers.first() {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let who = words::who(analysis, holding.who, blocker.tid);
         line(format!("    by       {}", statement(holding.who, holding.sql)))?;
         let did = match incident.cause {

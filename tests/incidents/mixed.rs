@@ -50,7 +50,7 @@ fn another_host_is_no_culprit() {
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
     assert_eq!(trace.clocks().len(), 2);
     assert!(
-        analysis.refusals.iter().all(|refusal| refusal.holders.iter().all(|holder| !holder.certain)),
+        analysis.refusals.iter().all(|refusal| refusal.candidates.iter().all(|holder| !holder.certain)),
         "{:?}",
         analysis.refusals
     );

@@ -106,7 +106,7 @@ impl Connection {
                     {
                         steps.push(Step::Gave(lock));
                     }
-                    // Taken again: the call that gave it up in between was lost.
+                    // Hold again: the call that gave it up in between was lost.
                     (true, true) if here && !unlock && record.rc.is_ok() => steps.push(Step::Forget(lock)),
                     (true, true) | (false, false) => {}
                     _ => steps.push(Step::Forget(lock)),

@@ -34,7 +34,7 @@ const KEPT: usize = 1000;
 
 /// A lock that one connection certainly held from one instant to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Held {
+pub struct AuditedHold {
     /// The process's log.
     pub log: LogId,
     /// The connection.
@@ -61,9 +61,9 @@ pub struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The one that was taken first.
-    pub first: Held,
+    pub first: AuditedHold,
     /// The one that should have been refused.
-    pub second: Held,
+    pub second: AuditedHold,
     /// For how long both were held, at least.
     pub overlap_ns: u64,
 }
@@ -92,8 +92,8 @@ pub struct Audit {
 /// A hold that goes on, and the holds of others that ended while it did.
 #[derive(Clone, Default)]
 struct Open {
-    since: Option<Held>,
-    overlapped: Vec<Held>,
+    since: Option<AuditedHold>,
+    overlapped: Vec<AuditedHold>,
 }
 
 /// A database, by what is the same in every process: clock (so boot), device and inode.
@@ -109,7 +109,7 @@ struct Database {
 }
 
 /// The audit while the records pass by.
-pub(crate) struct Run<'t> {
+pub(crate) struct AuditPass<'t> {
     trace: &'t Trace,
     audit: Audit,
     databases: Vec<Database>,
@@ -130,7 +130,7 @@ impl Audit {
     /// As [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
-        let mut run = Run::new(trace);
+        let mut run = AuditPass::new(trace);
         for event in &mut events {
             run.event(&event);
         }
@@ -144,9 +144,9 @@ impl Audit {
     }
 }
 
-impl<'t> Run<'t> {
-    pub(crate) fn new(trace: &'t Trace) -> Run<'t> {
-        Run {
+impl<'t> AuditPass<'t> {
+    pub(crate) fn new(trace: &'t Trace) -> AuditPass<'t> {
+        AuditPass {
             trace,
             audit: Audit::default(),
             databases: Vec::new(),
@@ -183,7 +183,7 @@ impl<'t> Run<'t> {
         for step in steps {
             match step {
                 Step::Took(lock) => {
-                    let held = Held {
+                    let held = AuditedHold {
                         log,
                         conn: record.conn,
                         file: record.file,
@@ -221,7 +221,7 @@ impl<'t> Run<'t> {
         db
     }
 
-    fn took(&mut self, db: usize, index: usize, held: Held) {
+    fn took(&mut self, db: usize, index: usize, held: AuditedHold) {
         self.forget(db, index, held.lock);
         let open = &mut self.conns[index].1[held.lock.index()];
         *open = Open { since: Some(held), overlapped: Vec::new() };
@@ -252,7 +252,7 @@ impl<'t> Run<'t> {
     fn gave(&mut self, db: usize, index: usize, lock: LockId, start: u64, number: u64) {
         let open = std::mem::take(&mut self.conns[index].1[lock.index()]);
         let Some(since) = open.since else { return };
-        let held = Held { until: start, given: number, ..since };
+        let held = AuditedHold { until: start, given: number, ..since };
         self.databases[db].counts[lock.index()] -= 1;
         self.audit.judged += 1;
         for other in open.overlapped {
@@ -280,7 +280,7 @@ impl<'t> Run<'t> {
     }
 
     /// Two holds that are known from end to end.
-    fn judge(&mut self, a: Held, b: Held) {
+    fn judge(&mut self, a: AuditedHold, b: AuditedHold) {
         let (first, second) = if a.from <= b.from { (a, b) } else { (b, a) };
         let (one, other) = (self.trace.log(first.log), self.trace.log(second.log));
         // The number of the process tells containers apart no better than this: the same number is not judged.
@@ -321,7 +321,7 @@ impl<'t> Run<'t> {
     pub(crate) fn finish(mut self) -> Audit {
         for violation in std::mem::take(&mut self.candidates) {
             let whole =
-                |held: &Held| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));
+                |held: &AuditedHold| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));
             if !whole(&violation.first) || !whole(&violation.second) {
                 self.audit.doubtful += 1;
             } else if self.audit.violations.len() < KEPT {

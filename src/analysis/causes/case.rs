@@ -3,16 +3,17 @@
 
 use super::cause::{Cause, Evidence, Role};
 use crate::analysis::locks::activity::Work;
-use crate::analysis::locks::blocking_holds::{Ending, Holding};
+use crate::analysis::locks::blocking_holds::BlockingHold;
+use crate::analysis::locks::state::HoldEnd;
 use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Instant, Times};
-use crate::analysis::waits::wait::{Outcome, Wait};
+use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 
 /// A hold in the way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Suspect<'a> {
-    pub holding: &'a Holding,
+pub(crate) struct CaseCandidate<'a> {
+    pub hold: &'a BlockingHold,
     /// It was certainly held throughout one of the attempts.
     pub certain: bool,
     /// The victim's own thread made its connection's last call.
@@ -28,10 +29,10 @@ pub(crate) struct Case<'a> {
     pub trace: &'a Trace,
     pub times: Times<'a>,
     pub wait: &'a Wait,
-    pub outcome: Outcome,
+    pub wait_end: WaitEnd,
     /// The text of the victim's statement, where it is known.
     pub sql: Option<&'a str>,
-    pub suspects: &'a [Suspect<'a>],
+    pub candidates: &'a [CaseCandidate<'a>],
     /// The kernel named a process outside the trace, and nobody in it was in the way.
     pub outside: bool,
     /// Of the victim's log.
@@ -61,46 +62,47 @@ impl Case<'_> {
 
     /// Whether a record of the victim's log is missing from this one on to the last of its run: what it did not do is not known then.
     pub(crate) fn gap_in_run(&self, from: u64) -> bool {
-        let last = match self.wait.outcome {
-            Outcome::Acquired => self.wait.next,
-            Outcome::GaveUp | Outcome::WentOn | Outcome::TraceEnd => self.wait.over,
+        let last = match self.wait.end {
+            WaitEnd::Acquired => self.wait.next,
+            WaitEnd::GaveUp | WaitEnd::WentOn | WaitEnd::TraceEnd => self.wait.over,
         };
         self.gaps.between(from, last.unwrap_or(u64::MAX))
     }
 
     /// Whether its process was not seen any more when the victim was refused: it may have died, and the lock with it.
-    pub(crate) fn died(&self, holding: &Holding) -> bool {
-        let alive = self.alive.get(holding.who.log.0 as usize);
-        holding.ending == Ending::Open && alive.is_some_and(|&alive| alive < self.wait.from)
+    pub(crate) fn died(&self, hold: &BlockingHold) -> bool {
+        let alive = self.alive.get(hold.who.log.0 as usize);
+        hold.end == HoldEnd::Open && alive.is_some_and(|&alive| alive < self.wait.from)
     }
 
     /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
-    pub(crate) fn proven(&self) -> impl Iterator<Item = &Suspect<'_>> {
-        let single = self.suspects.len() == 1 && !self.losses && !self.suspects.iter().any(|suspect| self.died(suspect.holding));
-        self.suspects.iter().filter(move |suspect| suspect.certain || single)
+    pub(crate) fn proven(&self) -> impl Iterator<Item = &CaseCandidate<'_>> {
+        let single =
+            self.candidates.len() == 1 && !self.losses && !self.candidates.iter().any(|candidate| self.died(candidate.hold));
+        self.candidates.iter().filter(move |candidate| candidate.certain || single)
     }
 
     /// How long a hold lasted, as far as it is known, in nanoseconds.
-    pub(crate) fn length(&self, holding: &Holding) -> Option<u64> {
-        self.times.ns(holding.who.log, holding.since, self.end(holding)?)
+    pub(crate) fn length(&self, hold: &BlockingHold) -> Option<u64> {
+        self.times.ns(hold.who.log, hold.since, self.end(hold)?)
     }
 
     /// When a hold was released, or its process was last seen alive.
-    pub(crate) fn end(&self, holding: &Holding) -> Option<Instant> {
-        match holding.ending {
-            Ending::Released(at, _) => Some(at),
-            Ending::Unseen(_) => None,
-            Ending::Open => self.alive.get(holding.who.log.0 as usize).copied(),
+    pub(crate) fn end(&self, hold: &BlockingHold) -> Option<Instant> {
+        match hold.end {
+            HoldEnd::Released(at, _) => Some(at),
+            HoldEnd::Unseen(..) => None,
+            HoldEnd::Open => self.alive.get(hold.who.log.0 as usize).copied(),
         }
     }
 
     /// The part of a hold that the victim met: up to its release, or to the last attempt. What came later is not what was in the way.
-    pub(crate) fn met(&self, holding: &Holding) -> Met {
-        let log = holding.who.log;
-        let until = self.end(holding).map_or(self.wait.until, |end| end.min(self.wait.until));
+    pub(crate) fn met(&self, hold: &BlockingHold) -> Met {
+        let log = hold.who.log;
+        let until = self.end(hold).map_or(self.wait.until, |end| end.min(self.wait.until));
         let ns = |from, to| self.times.ns(log, from, to).unwrap_or(0);
-        let mut met = Met { length: ns(holding.since, until), ..Met::default() };
-        for &(work, from, to) in &holding.work {
+        let mut met = Met { length: ns(hold.since, until), ..Met::default() };
+        for &(work, from, to) in &hold.work {
             let part = ns(from, to.min(until));
             let sum = match work {
                 Work::Sync | Work::SyncDatabase => &mut met.syncs,
@@ -113,14 +115,14 @@ impl Case<'_> {
     }
 
     /// Whether all is known that its connection did while it was held.
-    pub(crate) fn is_whole(&self, holding: &Holding) -> bool {
-        let last = match holding.ending {
-            Ending::Released(_, Some(number)) => number,
-            Ending::Open => u64::MAX,
-            Ending::Released(_, None) | Ending::Unseen(_) => return false,
+    pub(crate) fn is_whole(&self, hold: &BlockingHold) -> bool {
+        let last = match hold.end {
+            HoldEnd::Released(_, number) => number,
+            HoldEnd::Open => u64::MAX,
+            HoldEnd::Unseen(..) => return false,
         };
-        let gaps = self.all_gaps.get(holding.who.log.0 as usize);
-        holding.watched && gaps.is_some_and(|gaps| !gaps.between(holding.number, last))
+        let gaps = self.all_gaps.get(hold.who.log.0 as usize);
+        hold.followed && gaps.is_some_and(|gaps| !gaps.between(hold.number, last))
     }
 
     /// A record of the victim.

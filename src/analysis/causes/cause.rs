@@ -78,7 +78,7 @@ identifiers! {
         SlowStatement = "slow-statement",
         /// Readers and writers exclude each other, for want of a WAL.
         RollbackJournal = "rollback-journal",
-        /// Holder and victim are the same thread: waiting can never help.
+        /// Candidate and victim are the same thread: waiting can never help.
         SameThreadHolder = "same-thread-holder",
         /// The writer changed at least twice during one wait.
         WriterConvoy = "writer-convoy",

@@ -14,7 +14,7 @@ const CKPT: u8 = 1 << Slot::CKPT.0;
 /// CKPT was refused: another checkpoint runs. SQLite waits for CKPT with no busy handler unless it is told to.
 pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
     let asks = case.wait.request == Request::Shm { mask: CKPT, exclusive: true };
-    let recovering = case.proven().any(|suspect| suspect.holding.did.recoveries > 0);
+    let recovering = case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
     (asks && !recovering).then_some(())?;
     case.verdict(Cause::CheckpointContended)
 }

@@ -7,7 +7,8 @@
 use super::case::Case;
 use super::sql;
 use crate::analysis::locks::activity::Work;
-use crate::analysis::locks::blocking_holds::{Ending, Holding};
+use crate::analysis::locks::blocking_holds::BlockingHold;
+use crate::analysis::locks::state::HoldEnd;
 use crate::trace::total;
 use locktrace::event::Level;
 
@@ -42,21 +43,21 @@ enum Tail {
 
 /// A commit was over, its database file synced, and EXCLUSIVE was kept. The end of a transaction goes back to SHARED first (pager.c:
 /// `pager_end_transaction`), also where it is rolled back; straight to NONE goes who kept the lock over transactions and closes.
-fn tail(case: &Case<'_>, holding: &Holding) -> Tail {
-    let commits = holding.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
-    let ns = |from, to| case.times.ns(holding.who.log, from, to).unwrap_or(0);
-    let worked = total(holding.work.iter().map(|stretch| ns(stretch.1, stretch.2)));
-    let after = holding.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
-    let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(holding));
+fn tail(case: &Case<'_>, hold: &BlockingHold) -> Tail {
+    let commits = hold.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
+    let ns = |from, to| case.times.ns(hold.who.log, from, to).unwrap_or(0);
+    let worked = total(hold.work.iter().map(|stretch| ns(stretch.1, stretch.2)));
+    let after = hold.work.iter().skip_while(|stretch| stretch.0 != Work::SyncDatabase);
+    let starts = after.clone().skip(1).map(|stretch| stretch.1).chain(case.end(hold));
     let longest = after.zip(starts).map(|(stretch, next)| ns(stretch.2, next)).max().unwrap_or(0);
-    let released = matches!(holding.ending, Ending::Released(_, Some(_)));
-    if !case.is_whole(holding) {
+    let released = matches!(hold.end, HoldEnd::Released(..));
+    if !case.is_whole(hold) {
         return Tail::None;
     }
     if commits > 1 || (longest >= TAIL_NS && longest >= 2 * worked) {
         return Tail::Outlived;
     }
-    match holding.level_after {
+    match hold.level_after {
         _ if longest < TAIL_NS => Tail::None,
         Level::NONE if released => Tail::Outlived,
         Level::SHARED => Tail::None,
@@ -64,12 +65,12 @@ fn tail(case: &Case<'_>, holding: &Holding) -> Tail {
     }
 }
 
-pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
-    let Some(level) = holding.lock.level() else { return Nature::Unknown };
-    let alone = &holding.alone;
-    let text = |hash| case.trace.log(holding.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
-    let released = matches!(holding.ending, Ending::Released(_, Some(_)));
-    if !holding.seen {
+pub(super) fn nature(case: &Case<'_>, hold: &BlockingHold) -> Nature {
+    let Some(level) = hold.lock.level() else { return Nature::Unknown };
+    let alone = &hold.exclusive_use;
+    let text = |hash| case.trace.log(hold.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
+    let released = matches!(hold.end, HoldEnd::Released(..));
+    if !hold.seen {
         return Nature::Unknown;
     }
     if alone.from_shared {
@@ -77,30 +78,30 @@ pub(super) fn nature(case: &Case<'_>, holding: &Holding) -> Nature {
             _ if alone.outlived || alone.reading => Nature::ExclusiveMode,
             // It has the WAL to itself: to delete it, and either stay or go.
             _ if alone.wal && alone.again => Nature::ModeSwitch,
-            _ if alone.wal && released && holding.level_after == Level::NONE => Nature::LastClose,
+            _ if alone.wal && released && hold.level_after == Level::NONE => Nature::LastClose,
             _ if alone.wal && released => Nature::ModeSwitch,
             _ if !alone.wal && alone.checked => Nature::HotJournal,
             _ => Nature::Unknown,
         };
     }
-    if [holding.sql, holding.release_sql].into_iter().any(|hash| text(hash).is_some_and(sql::is_journal_mode)) {
+    if [hold.sql, hold.release_sql].into_iter().any(|hash| text(hash).is_some_and(sql::is_journal_mode)) {
         return Nature::ModeSwitch;
     }
-    let length = case.length(holding).unwrap_or(0);
+    let length = case.length(hold).unwrap_or(0);
     // What it did is not known: one that was so short was a commit.
-    if !case.is_whole(holding) && length >= TAIL_NS {
+    if !case.is_whole(hold) && length >= TAIL_NS {
         return Nature::Unknown;
     }
-    match tail(case, holding) {
+    match tail(case, hold) {
         Tail::Outlived => return Nature::ExclusiveMode,
         Tail::Unclear => return Nature::Unknown,
         Tail::None => {}
     }
     // In exclusive mode without syncs nothing at all is seen: only a transaction that was begun so explains a long silence.
-    let begun = [holding.sql, holding.release_sql]
+    let begun = [hold.sql, hold.release_sql]
         .into_iter()
         .any(|hash| text(hash).is_some_and(|text| sql::is_begin(text) || sql::is_end(text)));
-    if level == Level::EXCLUSIVE && length >= SILENT_NS && holding.work.is_empty() && !begun {
+    if level == Level::EXCLUSIVE && length >= SILENT_NS && hold.work.is_empty() && !begun {
         return Nature::Unknown;
     }
     Nature::Commit

@@ -6,7 +6,7 @@
 
 use crate::analysis::audit::{Audit, Violation};
 use crate::analysis::locks::databases::Database;
-use crate::analysis::locks::state::{ConnId, Taken};
+use crate::analysis::locks::state::{ConnId, Hold};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Flags, Kind, Level};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,9 +115,9 @@ impl Signs {
 
     /// A reader's slot was given up, and the WAL had grown meanwhile.
     #[inline]
-    pub(crate) fn read(&mut self, db: u32, who: ConnId, taken: &Taken, ns: Option<u64>, number: u64) {
+    pub(crate) fn read(&mut self, db: u32, who: ConnId, hold: &Hold, ns: Option<u64>, number: u64) {
         let Some(ns) = ns.filter(|&ns| ns >= LONG_READ_NS) else { return };
-        let read = LongRead { ns, who, numbers: (taken.number, number), count: 1 };
+        let read = LongRead { ns, who, numbers: (hold.number, number), count: 1 };
         let known = self.reads.entry(db).or_insert(LongRead { count: 0, ..read });
         *known = LongRead { count: known.count + 1, ..if known.ns > ns { *known } else { read } };
     }

@@ -9,7 +9,7 @@ use crate::analysis::locks::lock::Request;
 use locktrace::event::Level;
 
 fn refused_by(case: &Case<'_>, what: Nature) -> bool {
-    case.wait.request == Request::File(Level::SHARED) && case.proven().any(|suspect| nature(case, suspect.holding) == what)
+    case.wait.request == Request::File(Level::SHARED) && case.proven().any(|candidate| nature(case, candidate.hold) == what)
 }
 
 /// EXCLUSIVE was asked for straight from SHARED.

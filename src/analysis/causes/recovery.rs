@@ -9,7 +9,7 @@ use super::cause::Cause;
 
 /// RECOVER was refused; or who held WRITE was recovering.
 pub(super) fn wal_recovery(case: &Case<'_>) -> Option<Verdict> {
-    let recovering = || case.proven().any(|suspect| suspect.holding.did.recoveries > 0);
+    let recovering = || case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
     (case.wait.is_recovery() && (case.wait.recovery.0 > 0 || recovering())).then_some(())?;
     case.verdict(Cause::WalRecovery)
 }

@@ -11,7 +11,7 @@ use locktrace::event::Level;
 pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {
     let commits = case.wait.before.level >= Level::RESERVED && !case.wait.before.wal;
     // Nothing but EXCLUSIVE is refused by SHARED.
-    let readers = case.suspects.iter().any(|suspect| suspect.holding.lock == LockId::file(Level::SHARED));
+    let readers = case.candidates.iter().any(|candidate| candidate.hold.lock == LockId::file(Level::SHARED));
     (commits && readers).then_some(())?;
     case.verdict(Cause::ReaderBlocksCommit)
 }
@@ -19,6 +19,6 @@ pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {
 /// A reader is refused by a commit, or by one that waits for other readers.
 pub(super) fn commit_blocks_reader(case: &Case<'_>) -> Option<Verdict> {
     let reads = case.wait.request == Request::File(Level::SHARED);
-    (reads && case.proven().any(|suspect| nature(case, suspect.holding) == Nature::Commit)).then_some(())?;
+    (reads && case.proven().any(|candidate| nature(case, candidate.hold) == Nature::Commit)).then_some(())?;
     case.verdict(Cause::CommitBlocksReader)
 }

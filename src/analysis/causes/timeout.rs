@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::sql;
 use super::upgrade::wants_to_write;
 use crate::analysis::locks::lock::Request;
-use crate::analysis::waits::wait::Outcome;
+use crate::analysis::waits::wait::WaitEnd;
 use locktrace::event::{Kind, Level};
 
 /// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement, or given back by it; or there was none, for a
@@ -30,7 +30,7 @@ fn may_change_mode(case: &Case<'_>) -> bool {
 /// One attempt, no sleep, the read lock given back, and that was all.
 pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
-    let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.outcome == Outcome::GaveUp;
+    let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.wait_end == WaitEnd::GaveUp;
     // A sleep before it makes it the last of several attempts, one after it the first; so that there was none has to be seen.
     let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_run(number));
     if !wants_to_write(case) || !once || !at_start(case) || !awake || wait.before.in_vain {
@@ -47,12 +47,12 @@ pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
 /// More than one attempt, with the read lock given back in between; or one, when its statement had waited for the read lock before.
 pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
-    let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.outcome == Outcome::Acquired;
+    let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.end == WaitEnd::Acquired;
     // (Without a sleep, and where nothing tells for which statement it had read, a transaction may have been rolled back and tried again.)
     let told = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
     let given_back = told && wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
     let start = at_start(case) || given_back;
-    let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.outcome != Outcome::Acquired && may_change_mode(case));
-    (wants_to_write(case) && waited && start && !case.suspects.is_empty()).then_some(())?;
+    let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.end != WaitEnd::Acquired && may_change_mode(case));
+    (wants_to_write(case) && waited && start && !case.candidates.is_empty()).then_some(())?;
     case.verdict(Cause::HoldExceedsTimeout)
 }

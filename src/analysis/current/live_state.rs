@@ -6,9 +6,9 @@ use crate::analysis::locks::databases::Identity;
 use crate::analysis::locks::journal_mode::Mode;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::locks::reading::Reading;
-use crate::analysis::locks::state::{Change, ConnId, Locks, Taken};
+use crate::analysis::locks::state::{Change, ConnId, Hold, Locks};
 use crate::analysis::locks::wal_sizes::WalSizes;
-use crate::analysis::waits::follow::{Meaning, Waiting};
+use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::wait::Wait;
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{FileKind, Kind, Level, Slot};
@@ -64,7 +64,7 @@ pub(super) struct Conn {
     pub(super) db: Option<u32>,
     pub(super) locks: Locks,
     pub(super) mode: Mode,
-    pub(super) waiting: Option<Waiting>,
+    pub(super) open_wait: Option<OpenWait>,
     /// Its last call was `xCheckReservedLock`: it looks at a journal.
     pub(super) checked: bool,
     /// Its last record was refused, and may only be that of a connection that wants to know whether it is the last one.
@@ -86,7 +86,7 @@ impl Conn {
             db: None,
             locks: Locks::default(),
             mode: Mode::default(),
-            waiting: None,
+            open_wait: None,
             checked: false,
             undecided: false,
             writing: None,
@@ -99,7 +99,7 @@ impl Conn {
     }
 
     /// Its locks, with or without the one it has for its whole life in WAL mode.
-    pub(super) fn held(&self, with_lifetime: bool) -> impl Iterator<Item = (LockId, Taken)> + '_ {
+    pub(super) fn held(&self, with_lifetime: bool) -> impl Iterator<Item = (LockId, Hold)> + '_ {
         let without = self.mode.lifetime && !with_lifetime;
         self.locks.held().filter(move |(lock, _)| !(without && *lock == LockId::file(Level::SHARED)))
     }
@@ -138,7 +138,7 @@ pub(super) struct Process {
 
 /// See the module.
 #[derive(Default)]
-pub struct Now {
+pub struct Current {
     pub(super) conns: HashMap<ConnId, Conn>,
     /// Those that were closed last: a record of theirs that comes late does not bring them back.
     pub(super) closed: VecDeque<ConnId>,
@@ -154,7 +154,7 @@ pub struct Now {
     pub(super) counting: bool,
 }
 
-impl Now {
+impl Current {
     /// What was there is read: from now on refusals and runs that gave up are added up, and the sizes of -wal files.
     pub fn count(&mut self) {
         self.counting = true;
@@ -295,7 +295,7 @@ fn wrote(conn: &mut Conn, when: &When<'_>, log: LogId, record: &Record, database
 fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     let Event { number, ref record, .. } = *event;
     let mut gave_up = false;
-    if let Some(waiting) = &mut conn.waiting {
+    if let Some(waiting) = &mut conn.open_wait {
         let clock = when.trace.clock(event.log);
         let meaning = waiting.follow(record, number, |until| clock.to_ns(record.start.saturating_sub(until)));
         match meaning {
@@ -311,19 +311,19 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
                 }
                 return false;
             }
-            Meaning::Reads => conn.waiting = None,
+            Meaning::Reads => conn.open_wait = None,
             Meaning::Refused => {
                 waiting.again(record.end(), number);
                 return false;
             }
             Meaning::Granted => {
-                conn.waiting = None;
+                conn.open_wait = None;
                 return false;
             }
             Meaning::Over => {
                 let wait = &waiting.wait;
                 gave_up = !wait.closing && (!wait.request.is_optional() || wait.sleeps > 0);
-                conn.waiting = None;
+                conn.open_wait = None;
             }
         }
     }
@@ -332,7 +332,7 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
         let mut wait = Wait::new(conn.id, conn.db, request, number, record, span);
         (wait.before.wal, wait.before.checked) = (wait.before.wal || conn.mode.wal, conn.checked);
         wait.before.reading = Reading::under(&mut conn.locks, conn.mode.lifetime);
-        conn.waiting = Some(Waiting::new(wait, 0));
+        conn.open_wait = Some(OpenWait::new(wait, 0));
     }
     gave_up
 }

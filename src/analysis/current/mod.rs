@@ -14,6 +14,6 @@ mod live_state;
 mod meter;
 mod snapshot;
 
-pub use live_state::{LAG_NS, Now, When};
+pub use live_state::{Current, LAG_NS, When};
 pub use meter::Meter;
 pub use snapshot::{DatabaseRow, HeldLock, ProcessRow, Row, Snapshot, Want};

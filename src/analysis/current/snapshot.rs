@@ -1,13 +1,13 @@
 //! How things stand at one moment: numbers and ids, to be named and laid out by whoever shows them.
 //!
-//! In comes a [`Now`] and the time; out goes a [`Snapshot`] that stays as it is, whatever comes after. A connection has a [`Row`] while it
+//! In comes a [`Current`] and the time; out goes a [`Snapshot`] that stays as it is, whatever comes after. A connection has a [`Row`] while it
 //! holds a lock that somebody could wait for, or is refused one.
 #![forbid(unsafe_code)]
 
-use super::live_state::{Conn, Now, When, by_weight};
+use super::live_state::{Conn, Current, When, by_weight};
 use super::meter::Meter;
 use crate::analysis::locks::lock::{LockId, Request};
-use crate::analysis::locks::state::{ConnId, NEVER, Taken};
+use crate::analysis::locks::state::{ConnId, Hold, NEVER};
 use crate::trace::{LogId, total};
 use locktrace::event::Level;
 use locktrace::format::record::Record;
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub refused_in: (u64, u64),
     /// Refused attempts since the beginning. Those of closing connections and those SQLite does without are not counted.
     pub refused: u64,
-    /// Runs of them since the beginning that ended without success, or have been silent for half a second.
+    /// PendingWaits of them since the beginning that ended without success, or have been silent for half a second.
     pub gave_up: u64,
     /// Records that were lost before they could be read.
     pub lost: u64,
@@ -165,7 +165,7 @@ pub struct ProcessRow {
     pub lost: u64,
 }
 
-impl Now {
+impl Current {
     /// How things stand.
     pub fn snapshot(&self, when: &When<'_>) -> Snapshot {
         let doubt = |conn: &Conn| self.processes.get(conn.id.log.0 as usize).is_some_and(|process| conn.number < process.doubt);
@@ -177,7 +177,7 @@ impl Now {
         conns.sort_unstable_by_key(|conn| conn.id);
         for conn in conns {
             let wants = want(conn, when);
-            silent += u64::from(conn.waiting.as_ref().is_some_and(|waiting| {
+            silent += u64::from(conn.open_wait.as_ref().is_some_and(|waiting| {
                 let wait = &waiting.wait;
                 !wait.closing && (!wait.request.is_optional() || wait.sleeps > 0) && is_over(conn, when)
             }));
@@ -313,13 +313,13 @@ fn row(conn: &Conn, when: &When<'_>, held: Vec<HeldLock>, wants: Option<Want>, d
 
 /// What it holds, the strongest first.
 fn held(conn: &Conn, when: &When<'_>, with_lifetime: bool) -> Vec<HeldLock> {
-    let one = |(lock, taken): (LockId, Taken)| HeldLock {
+    let one = |(lock, hold): (LockId, Hold)| HeldLock {
         lock,
-        tid: taken.tid,
-        sql: taken.sql,
+        tid: hold.tid,
+        sql: hold.sql,
         // Of what began unseen, `from` is the record that showed it; of what was taken with one look at the clock, only the call's start is known.
-        age_ns: when.ago(conn.id.log, if taken.from == NEVER { taken.asked } else { taken.from }),
-        seen: taken.seen,
+        age_ns: when.ago(conn.id.log, if hold.from == NEVER { hold.asked } else { hold.from }),
+        seen: hold.seen,
     };
     let mut held: Vec<HeldLock> = conn.held(with_lifetime).map(one).collect();
     held.sort_by_key(|held| by_weight(held.lock));
@@ -334,7 +334,7 @@ fn held(conn: &Conn, when: &When<'_>, with_lifetime: bool) -> Vec<HeldLock> {
 }
 
 fn want(conn: &Conn, when: &When<'_>) -> Option<Want> {
-    let wait = &conn.waiting.as_ref().filter(|waiting| !waiting.wait.closing)?.wait;
+    let wait = &conn.open_wait.as_ref().filter(|waiting| !waiting.wait.closing)?.wait;
     let silent_ns = when.ago(conn.id.log, conn.at);
     let over = is_over(conn, when);
     // What SQLite does without at once is no wait; and what was given up long ago is no news.

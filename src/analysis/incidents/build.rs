@@ -1,33 +1,34 @@
 //! What becomes of a run of refused attempts: who was in the way, why, how it ended, and the proof.
 //!
-//! In comes a run that is over, and what is known around it (`Found`); out goes an [`Incident`]. Called when the trace has gone far enough beyond it
+//! In comes a run that is over, and what is known around it (`Known`); out goes an [`Incident`]. Called when the trace has gone far enough beyond it
 //! ([`crate::analysis::pass::finalize`]), or has ended.
 #![forbid(unsafe_code)]
 
-use crate::analysis::causes::case::{Case, Suspect};
+use crate::analysis::causes::case::{Case, CaseCandidate};
 use crate::analysis::causes::cause::{Cause, Evidence, Role};
 use crate::analysis::causes::sql;
 use crate::analysis::causes::{self, contributing};
-use crate::analysis::incidents::incident::{Blocker, Ended, Incident, KEPT, State};
-use crate::analysis::locks::blocking_holds::{Ending, Holding, Holdings};
+use crate::analysis::incidents::incident::{Blocker, Incident, IncidentEnd, KEPT, State};
+use crate::analysis::locks::blocking_holds::{BlockingHold, BlockingHolds};
 use crate::analysis::locks::commits::Stale;
 use crate::analysis::locks::databases::Database;
 use crate::analysis::locks::lock::{LockId, Request};
+use crate::analysis::locks::state::HoldEnd;
 use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Instant, Times};
 use crate::analysis::waits::busy_handler::{PATIENCE_NS, RETRIES, RETRY_PATIENCE_NS};
-use crate::analysis::waits::pending::{Entry, Named, Runs};
-use crate::analysis::waits::wait::{Outcome, Wait};
+use crate::analysis::waits::pending::{CandidateHold, PendingWait, PendingWaits};
+use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 use locktrace::event::{Level, Slot};
 
-/// What the pass over the records has found so far.
-pub(crate) struct Found<'a> {
+/// What the pass over the records has known so far.
+pub(crate) struct Known<'a> {
     pub trace: &'a Trace,
     pub times: Times<'a>,
     pub databases: &'a [Database],
-    pub runs: &'a Runs,
-    pub holdings: &'a Holdings,
+    pub waits: &'a PendingWaits,
+    pub blocking_holds: &'a BlockingHolds,
     /// Missing record numbers, by log.
     pub gaps: &'a [Gaps],
     /// Records are missing that could have named a holder.
@@ -37,11 +38,16 @@ pub(crate) struct Found<'a> {
 }
 
 /// Who was in the way of these attempts, most in the way first.
-pub(crate) fn blockers(found: &Found<'_>, named: &[Named], more: u32, span: (Instant, Instant)) -> (Vec<Blocker>, u32) {
-    let mut all: Vec<Blocker> = named
+pub(crate) fn blockers(
+    known: &Known<'_>,
+    candidates: &[CandidateHold],
+    more: u32,
+    span: (Instant, Instant),
+) -> (Vec<Blocker>, u32) {
+    let mut all: Vec<Blocker> = candidates
         .iter()
         .map(|by| Blocker {
-            holding: by.holding,
+            hold: by.hold,
             tid: by.tid,
             certain: by.certain,
             same_thread: by.same_thread,
@@ -56,66 +62,66 @@ pub(crate) fn blockers(found: &Found<'_>, named: &[Named], more: u32, span: (Ins
     let more = more + all.len().saturating_sub(KEPT) as u32;
     all.truncate(KEPT);
     for blocker in &mut all {
-        let holding = &found.holdings.all[blocker.holding as usize];
-        let log = holding.who.log;
-        blocker.held_before_ns = holding.seen.then(|| found.times.ns(log, holding.since, span.0)).flatten();
-        blocker.held_after_ns = match holding.ending {
-            Ending::Released(at, _) => found.times.ns(log, span.1, at),
-            Ending::Open => found.alive.get(log.0 as usize).and_then(|&alive| found.times.ns(log, span.1, alive)),
-            Ending::Unseen(_) => None,
+        let hold = &known.blocking_holds.all[blocker.hold as usize];
+        let log = hold.who.log;
+        blocker.held_before_ns = hold.seen.then(|| known.times.ns(log, hold.since, span.0)).flatten();
+        blocker.held_after_ns = match hold.end {
+            HoldEnd::Released(at, _) => known.times.ns(log, span.1, at),
+            HoldEnd::Open => known.alive.get(log.0 as usize).and_then(|&alive| known.times.ns(log, span.1, alive)),
+            HoldEnd::Unseen(..) => None,
         };
     }
     (all, more)
 }
 
 /// The incident that this run is, with this number.
-pub(crate) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
-    let wait = &run.wait;
+pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> Incident {
+    let wait = &pending.wait;
     let span = (wait.from, wait.until);
-    let (mut blockers, more_blockers) = blockers(found, &run.named, run.more, span);
-    let names = &found.trace.log(wait.who.log).names;
-    let suspects: Vec<Suspect<'_>> = blockers
+    let (mut blockers, more_blockers) = blockers(known, &pending.candidates, pending.more, span);
+    let names = &known.trace.log(wait.who.log).names;
+    let candidates: Vec<CaseCandidate<'_>> = blockers
         .iter()
         .map(|blocker| {
-            let holding = &found.holdings.all[blocker.holding as usize];
-            let wait = found.runs.waiting(holding, span);
+            let hold = &known.blocking_holds.all[blocker.hold as usize];
+            let wait = known.waits.wait_of(hold, span);
             let checkpoint = 1 << Slot::CKPT.0 | 1 << Slot::WRITE.0;
             let convoy = wait.is_some_and(|(_, wait)| {
                 wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
             });
-            Suspect { holding, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
+            CaseCandidate { hold, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
         })
         .collect();
-    let outside = if suspects.is_empty() { run.outside } else { None };
+    let outside = if candidates.is_empty() { pending.outside } else { None };
     let case = Case {
         outside: outside.is_some(),
-        trace: found.trace,
-        times: found.times,
+        trace: known.trace,
+        times: known.times,
         wait,
-        outcome: outcome(found, wait),
+        wait_end: outcome(known, wait),
         sql: names.sql(wait.sql).map(|sql| sql.text.text.as_str()),
-        suspects: &suspects,
-        gaps: &found.gaps[wait.who.log.0 as usize],
-        all_gaps: found.gaps,
-        losses: found.losses || run.incomplete,
-        alive: found.alive,
-        rollback: wait.db.is_some_and(|db| !found.databases[db as usize].modes.wal),
+        candidates: &candidates,
+        gaps: &known.gaps[wait.who.log.0 as usize],
+        all_gaps: known.gaps,
+        losses: known.losses || pending.incomplete,
+        alive: known.alive,
+        rollback: wait.db.is_some_and(|db| !known.databases[db as usize].modes.wal),
     };
     let verdict = causes::decide(&case);
     let contributing = contributing::all(&case, verdict.cause);
     for blocker in &mut blockers {
-        let holding = &found.holdings.all[blocker.holding as usize];
-        let waits = found.runs.waiting(holding, span);
-        blocker.state = state(&case, holding, waits.is_some());
+        let hold = &known.blocking_holds.all[blocker.hold as usize];
+        let waits = known.waits.wait_of(hold, span);
+        blocker.state = state(&case, hold, waits.is_some());
         // The number of the run; the incident it becomes is known in the end.
         blocker.waits_in = waits.map(|(number, _)| number).filter(|_| blocker.state == State::Waiting);
     }
-    let ended = match case.outcome {
+    let ended = match case.wait_end {
         // Refused inside a transaction, or where no busy handler is called: the application saw it at once, however it went on.
-        _ if verdict.cause == Cause::UpgradeRefused || switches_at_once(wait, verdict.cause) => Ended::GaveUp,
-        Outcome::Acquired | Outcome::WentOn => Ended::SucceededAfterWait,
-        Outcome::GaveUp => Ended::GaveUp,
-        Outcome::TraceEnd => Ended::Open,
+        _ if verdict.cause == Cause::UpgradeRefused || switches_at_once(wait, verdict.cause) => IncidentEnd::GaveUp,
+        WaitEnd::Acquired | WaitEnd::WentOn => IncidentEnd::SucceededAfterWait,
+        WaitEnd::GaveUp => IncidentEnd::GaveUp,
+        WaitEnd::TraceEnd => IncidentEnd::Open,
     };
     let mut evidence = verdict.evidence;
     let own = |number, role| Evidence { log: wait.who.log, number, role };
@@ -123,7 +129,7 @@ pub(crate) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
     // (Of one attempt it is the first and the last one: what is told twice is told once, below.)
     evidence.push(own(wait.numbers.1, Role::LastRefused));
     if let Some(next) = wait.next {
-        evidence.push(own(next, if case.outcome == Outcome::Acquired { Role::Granted } else { Role::Next }));
+        evidence.push(own(next, if case.wait_end == WaitEnd::Acquired { Role::Granted } else { Role::Next }));
     }
     let mut incident = Incident {
         db: wait.db,
@@ -139,35 +145,35 @@ pub(crate) fn of_run(found: &Found<'_>, index: u32, run: &Entry) -> Incident {
         attempts: wait.attempts,
         sleeps: wait.sleeps,
         slept_us: wait.slept_us,
-        ended,
-        told_busy: ended == Ended::GaveUp
+        end: ended,
+        checkpoint_busy: ended == IncidentEnd::GaveUp
             && matches!(wait.request, Request::Shm { .. })
             && case.sql.is_some_and(sql::is_checkpoint),
-        went_on: case.outcome == Outcome::WentOn,
+        went_on: case.wait_end == WaitEnd::WentOn,
         cause: verdict.cause,
         contributing,
         evidence,
         wait: Some(index),
     };
-    add_holds(found, &mut incident);
+    add_holds(known, &mut incident);
     incident
 }
 
 /// How a run ended; one that the trace ends with had given up, where its process lived on for longer than any pause between two attempts, or where its
 /// timeout was used up before the last one.
-fn outcome(found: &Found<'_>, wait: &Wait) -> Outcome {
+fn outcome(known: &Known<'_>, wait: &Wait) -> WaitEnd {
     let slept = wait.sleeps >= wait.attempts;
     let log = wait.who.log.0 as usize;
-    let alive = found.alive.get(log).filter(|_| !found.gaps[log].after(wait.numbers.1));
-    let alive = alive.and_then(|&alive| found.times.ns(wait.who.log, wait.until, alive));
+    let alive = known.alive.get(log).filter(|_| !known.gaps[log].after(wait.numbers.1));
+    let alive = alive.and_then(|&alive| known.times.ns(wait.who.log, wait.until, alive));
     let lived = |pause| alive.is_some_and(|ns| ns > pause);
     // Who finds the wal-index out of order, and nobody at work on it, sleeps by a measure of its own, and not after each attempt.
     let retries = wait.is_recovery() && wait.recovery.1 > 0;
-    match wait.outcome {
+    match wait.end {
         // (Who fails to commit gives its locks up at once.)
-        Outcome::TraceEnd if wait.before.early => Outcome::TraceEnd,
-        Outcome::TraceEnd if retries && (lived(RETRY_PATIENCE_NS) || wait.attempts >= RETRIES) => Outcome::GaveUp,
-        Outcome::TraceEnd if !retries && !slept && (wait.last_sleep_cut || lived(PATIENCE_NS)) => Outcome::GaveUp,
+        WaitEnd::TraceEnd if wait.before.early => WaitEnd::TraceEnd,
+        WaitEnd::TraceEnd if retries && (lived(RETRY_PATIENCE_NS) || wait.attempts >= RETRIES) => WaitEnd::GaveUp,
+        WaitEnd::TraceEnd if !retries && !slept && (wait.last_sleep_cut || lived(PATIENCE_NS)) => WaitEnd::GaveUp,
         outcome => outcome,
     }
 }
@@ -180,12 +186,12 @@ fn switches_at_once(wait: &Wait, cause: Cause) -> bool {
 }
 
 /// The records of the holds, and all records in one order.
-pub(crate) fn add_holds(found: &Found<'_>, incident: &mut Incident) {
+pub(crate) fn add_holds(known: &Known<'_>, incident: &mut Incident) {
     for blocker in &incident.blockers {
-        let holding = &found.holdings.all[blocker.holding as usize];
-        let log = holding.who.log;
-        incident.evidence.push(Evidence { log, number: holding.number, role: Role::Took });
-        if let Ending::Released(_, Some(number)) = holding.ending {
+        let hold = &known.blocking_holds.all[blocker.hold as usize];
+        let log = hold.who.log;
+        incident.evidence.push(Evidence { log, number: hold.number, role: Role::Took });
+        if let HoldEnd::Released(_, number) = hold.end {
             incident.evidence.push(Evidence { log, number, role: Role::GaveUp });
         }
     }
@@ -194,22 +200,22 @@ pub(crate) fn add_holds(found: &Found<'_>, incident: &mut Incident) {
 }
 
 /// What a holder was doing.
-fn state(case: &Case<'_>, holding: &Holding, waits: bool) -> State {
-    let met = case.met(holding);
-    let copying = holding.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);
+fn state(case: &Case<'_>, hold: &BlockingHold, waits: bool) -> State {
+    let met = case.met(hold);
+    let copying = hold.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);
     match () {
-        () if matches!(holding.ending, Ending::Unseen(_)) || case.died(holding) => State::Gone,
+        () if matches!(hold.end, HoldEnd::Unseen(..)) || case.died(hold) => State::Gone,
         () if waits => State::Waiting,
         () if copying => State::Checkpointing,
-        () if contributing::is_open(case, holding) => State::Running,
-        () if contributing::is_slow_sync(case, holding) => State::Syncing,
-        () if contributing::is_idle(case, holding) => State::IdleInTransaction,
+        () if contributing::is_open(case, hold) => State::Running,
+        () if contributing::is_slow_sync(case, hold) => State::Syncing,
+        () if contributing::is_idle(case, hold) => State::IdleInTransaction,
         () => State::Running,
     }
 }
 
 /// The incident that an upgrade from a stale snapshot is.
-pub(crate) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) -> Incident {
+pub(crate) fn of_stale(blocking_holds: &BlockingHolds, times: &Times<'_>, stale: &Stale) -> Incident {
     let own = |number, role| Evidence { log: stale.who.log, number, role };
     let peer = &stale.peer;
     let mut evidence = vec![
@@ -225,9 +231,9 @@ pub(crate) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) ->
         who: stale.who,
         tid: stale.tid,
         sql: stale.sql,
-        blockers: holdings.find(peer.who, LockId::shm(Slot::WRITE.0, true), peer.since).map_or_else(Vec::new, |holding| {
+        blockers: blocking_holds.find(peer.who, LockId::shm(Slot::WRITE.0, true), peer.since).map_or_else(Vec::new, |hold| {
             vec![Blocker {
-                holding,
+                hold,
                 tid: peer.tid,
                 certain: true,
                 same_thread: peer.who.log == stale.who.log && peer.tid == stale.tid,
@@ -245,8 +251,8 @@ pub(crate) fn of_stale(holdings: &Holdings, times: &Times<'_>, stale: &Stale) ->
         attempts: 1,
         sleeps: 0,
         slept_us: 0,
-        ended: Ended::GaveUp,
-        told_busy: false,
+        end: IncidentEnd::GaveUp,
+        checkpoint_busy: false,
         went_on: false,
         cause: Cause::StaleSnapshot,
         contributing: Vec::new(),

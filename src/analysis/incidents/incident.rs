@@ -49,7 +49,7 @@ impl State {
 
 /// How an incident ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Ended {
+pub enum IncidentEnd {
     /// The lock was granted in the end; or the statement went on without it ([`Incident::went_on`]).
     SucceededAfterWait,
     /// The application saw an error.
@@ -58,13 +58,13 @@ pub enum Ended {
     Open,
 }
 
-impl Ended {
+impl IncidentEnd {
     /// Its name in reports.
     pub fn id(self) -> &'static str {
         match self {
-            Ended::SucceededAfterWait => "succeeded-after-wait",
-            Ended::GaveUp => "gave-up",
-            Ended::Open => "open",
+            IncidentEnd::SucceededAfterWait => "succeeded-after-wait",
+            IncidentEnd::GaveUp => "gave-up",
+            IncidentEnd::Open => "open",
         }
     }
 }
@@ -73,14 +73,14 @@ impl Ended {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocker {
     /// Its hold, an index into [`crate::analysis::Analysis::holdings`].
-    pub holding: u32,
+    pub hold: u32,
     /// The thread that took it; 0 where that was not seen.
     pub tid: u32,
     /// It certainly held it throughout one of the attempts.
     pub certain: bool,
     /// Its connection's last call was made by the victim's thread.
     pub same_thread: bool,
-    /// Attempts it refused, or may have refused.
+    /// RefusalStats it refused, or may have refused.
     pub attempts: u32,
     /// What it was doing.
     pub state: State,
@@ -123,10 +123,10 @@ pub struct Incident {
     /// The time those sleeps asked for, in microseconds.
     pub slept_us: u64,
     /// How it ended.
-    pub ended: Ended,
+    pub end: IncidentEnd,
     /// It gave up, and no statement failed by that: `PRAGMA wal_checkpoint` gives a row whose first column says that it was busy.
-    pub told_busy: bool,
-    /// Its statement went on without the lock ([`crate::analysis::waits::wait::Outcome::WentOn`]).
+    pub checkpoint_busy: bool,
+    /// Its statement went on without the lock ([`crate::analysis::waits::wait::WaitEnd::WentOn`]).
     pub went_on: bool,
     /// Why.
     pub cause: Cause,

@@ -30,15 +30,15 @@ impl Item {
 }
 
 /// See the module.
-pub(crate) struct Listed {
+pub(crate) struct KeptIncidents {
     items: Vec<Item>,
     keep: usize,
 }
 
-impl Listed {
+impl KeptIncidents {
     /// Keeps this many.
-    pub(crate) fn new(keep: usize) -> Listed {
-        Listed { items: Vec::new(), keep }
+    pub(crate) fn new(keep: usize) -> KeptIncidents {
+        KeptIncidents { items: Vec::new(), keep }
     }
 
     /// An incident: whether the application saw an error, how long it waited, and the statement that was most in its way.

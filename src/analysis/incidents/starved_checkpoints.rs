@@ -5,10 +5,11 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::{Cause, Evidence, Role};
-use crate::analysis::incidents::build::{Found, add_holds, blockers};
-use crate::analysis::incidents::incident::{Ended, Incident};
-use crate::analysis::locks::blocking_holds::{Ending, Holdings};
-use crate::analysis::waits::pending::{Entry, Named};
+use crate::analysis::incidents::build::{Known, add_holds, blockers};
+use crate::analysis::incidents::incident::{Incident, IncidentEnd};
+use crate::analysis::locks::blocking_holds::BlockingHolds;
+use crate::analysis::locks::state::HoldEnd;
+use crate::analysis::waits::pending::{CandidateHold, PendingWait};
 use crate::analysis::waits::wait::Wait;
 use std::collections::BTreeMap;
 
@@ -16,55 +17,61 @@ use std::collections::BTreeMap;
 const MANY: usize = 1024;
 
 struct Reader {
-    named: Named,
+    candidate: CandidateHold,
     first: Wait,
     last: Wait,
     refused: u32,
-    /// When its hold was found to have ended: the number the next run would have had.
+    /// When its hold was known to have ended: the number the next run would have had.
     gone: Option<u64>,
 }
 
 /// By the hold: see the module.
 #[derive(Default)]
-pub(crate) struct Starved {
+pub(crate) struct StarvedCheckpoints {
     readers: BTreeMap<u32, Reader>,
 }
 
-impl Starved {
+impl StarvedCheckpoints {
     /// A passive checkpoint was refused.
-    pub(crate) fn add(&mut self, holdings: &Holdings, run: &Entry) {
-        for named in run.named.iter().filter(|named| named.certain) {
-            if holdings.all[named.holding as usize].lock.is_exclusive_slot() {
+    pub(crate) fn add(&mut self, blocking_holds: &BlockingHolds, pending: &PendingWait) {
+        for candidate in pending.candidates.iter().filter(|candidate| candidate.certain) {
+            if blocking_holds.all[candidate.hold as usize].lock.is_exclusive_slot() {
                 continue;
             }
-            let fresh = Reader { named: Named { attempts: 0, ..*named }, first: run.wait, last: run.wait, refused: 0, gone: None };
-            let reader = self.readers.entry(named.holding).or_insert(fresh);
-            reader.named.attempts += named.attempts;
-            reader.named.same_thread |= named.same_thread;
-            reader.last = run.wait;
+            let fresh = Reader {
+                candidate: CandidateHold { attempts: 0, ..*candidate },
+                first: pending.wait,
+                last: pending.wait,
+                refused: 0,
+                gone: None,
+            };
+            let reader = self.readers.entry(candidate.hold).or_insert(fresh);
+            reader.candidate.attempts += candidate.attempts;
+            reader.candidate.same_thread |= candidate.same_thread;
+            reader.last = pending.wait;
             reader.refused += 1;
         }
     }
 
     /// The holds it is about.
-    pub(crate) fn holdings(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn blocking_holds(&self) -> impl Iterator<Item = u32> + '_ {
         self.readers.keys().copied()
     }
 
     /// Where there are many: the incidents of those that are gone and whose refusals have all come.
-    pub(crate) fn gone(&mut self, found: &Found<'_>) -> Vec<Incident> {
+    pub(crate) fn gone(&mut self, known: &Known<'_>) -> Vec<Incident> {
         if self.readers.len() <= MANY {
             return Vec::new();
         }
-        let (now, decided) = (found.runs.count(), found.runs.count() - found.runs.undecided() as u64);
+        let (now, decided) = (known.waits.count(), known.waits.count() - known.waits.undecided() as u64);
         let mut incidents = Vec::new();
-        self.readers.retain(|&holding, reader| {
-            if reader.gone.is_none() && found.holdings.all[holding as usize].ending != Ending::Open {
+        self.readers.retain(|&hold, reader| {
+            if reader.gone.is_none() && known.blocking_holds.all[hold as usize].end != HoldEnd::Open {
                 reader.gone = Some(now);
             }
             let over = reader.gone.is_some_and(|gone| gone <= decided);
             if over {
-                incidents.extend(incident(found, reader));
+                incidents.extend(incident(known, reader));
             }
             !over
         });
@@ -72,18 +79,18 @@ impl Starved {
     }
 
     /// All that are left.
-    pub(crate) fn finish(&mut self, found: &Found<'_>) -> Vec<Incident> {
-        std::mem::take(&mut self.readers).values().filter_map(|reader| incident(found, reader)).collect()
+    pub(crate) fn finish(&mut self, known: &Known<'_>) -> Vec<Incident> {
+        std::mem::take(&mut self.readers).values().filter_map(|reader| incident(known, reader)).collect()
     }
 }
 
-fn incident(found: &Found<'_>, reader: &Reader) -> Option<Incident> {
-    let Reader { named, first, last, refused, .. } = reader;
+fn incident(known: &Known<'_>, reader: &Reader) -> Option<Incident> {
+    let Reader { candidate, first, last, refused, .. } = reader;
     // (Where the WAL grew between two, there were two.)
     if last.wal_bytes <= first.wal_bytes {
         return None;
     }
-    let (blockers, _) = blockers(found, &[*named], 0, (first.from, last.until));
+    let (blockers, _) = blockers(known, &[*candidate], 0, (first.from, last.until));
     let own = |wait: &Wait, role| Evidence { log: wait.who.log, number: wait.numbers.0, role };
     let mut incident = Incident {
         db: last.db,
@@ -99,17 +106,17 @@ fn incident(found: &Found<'_>, reader: &Reader) -> Option<Incident> {
         attempts: *refused,
         sleeps: 0,
         slept_us: 0,
-        ended: match found.holdings.all[named.holding as usize].ending {
-            Ending::Released(..) => Ended::SucceededAfterWait,
-            _ => Ended::Open,
+        end: match known.blocking_holds.all[candidate.hold as usize].end {
+            HoldEnd::Released(..) => IncidentEnd::SucceededAfterWait,
+            _ => IncidentEnd::Open,
         },
-        told_busy: false,
+        checkpoint_busy: false,
         went_on: false,
         cause: Cause::CheckpointStarved,
         contributing: Vec::new(),
         evidence: vec![own(first, Role::FirstRefused), own(last, Role::LastRefused)],
         wait: None,
     };
-    add_holds(found, &mut incident);
+    add_holds(known, &mut incident);
     Some(incident)
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;
-use crate::analysis::incidents::incident::{Ended, Incident};
+use crate::analysis::incidents::incident::{Incident, IncidentEnd};
 use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;
 use crate::analysis::waits::harmless::Harmless;
@@ -23,7 +23,7 @@ pub struct Count {
     /// Of them, those that gave up.
     pub gave_up: u64,
     /// Of those that gave up, those that no statement failed by ([`Incident::told_busy`]).
-    pub told_busy: u64,
+    pub checkpoint_busy: u64,
     /// Of them, those the trace ended before.
     pub open: u64,
     /// Time waited in all of them, in nanoseconds, as far as it is known.
@@ -33,21 +33,21 @@ pub struct Count {
 impl Count {
     /// Of them, those the application saw as an error.
     pub fn errors(&self) -> u64 {
-        self.gave_up - self.told_busy
+        self.gave_up - self.checkpoint_busy
     }
 
     fn add(&mut self, incident: &Incident, waited_ns: u64) {
         self.count += 1;
-        self.gave_up += u64::from(incident.ended == Ended::GaveUp);
-        self.told_busy += u64::from(incident.told_busy);
-        self.open += u64::from(incident.ended == Ended::Open);
+        self.gave_up += u64::from(incident.end == IncidentEnd::GaveUp);
+        self.checkpoint_busy += u64::from(incident.checkpoint_busy);
+        self.open += u64::from(incident.end == IncidentEnd::Open);
         self.waited_ns = self.waited_ns.saturating_add(waited_ns);
     }
 
     fn join(&mut self, other: &Count) {
         self.count += other.count;
         self.gave_up += other.gave_up;
-        self.told_busy += other.told_busy;
+        self.checkpoint_busy += other.checkpoint_busy;
         self.open += other.open;
         self.waited_ns = self.waited_ns.saturating_add(other.waited_ns);
     }
@@ -79,11 +79,11 @@ pub struct Totals {
     pub pairs: BTreeMap<(u64, u64), Pair>,
     /// What came of the pairs that are not told apart.
     pub other_pairs: Count,
-    /// Runs of refused attempts that no application sees.
+    /// PendingWaits of refused attempts that no application sees.
     pub harmless: BTreeMap<Harmless, u64>,
     /// Refused attempts, all of them.
     pub refusals: u64,
-    /// Runs of them.
+    /// PendingWaits of them.
     pub waits: u64,
 }
 

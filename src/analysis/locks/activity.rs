@@ -10,7 +10,7 @@ use locktrace::format::record::Record;
 
 /// Sums since a connection was first seen; times in the units of [`crate::analysis::Instant`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
+pub struct ActivitySums {
     /// Records.
     pub records: u64,
     /// Checkpoints that began to copy.
@@ -23,10 +23,10 @@ pub struct Totals {
     pub wrote: [u64; 3],
 }
 
-impl Totals {
+impl ActivitySums {
     /// What came on top since `base`.
-    pub fn since(&self, base: &Totals) -> Totals {
-        Totals {
+    pub fn since(&self, base: &ActivitySums) -> ActivitySums {
+        ActivitySums {
             records: self.records.wrapping_sub(base.records),
             copies: self.copies.wrapping_sub(base.copies),
             automatic: self.automatic.wrapping_sub(base.automatic),
@@ -38,7 +38,7 @@ impl Totals {
 
 /// How a connection came to lock everybody else out of the database file, and what it did then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Alone {
+pub struct ExclusiveUse {
     /// EXCLUSIVE was asked for straight from SHARED: no writer does that.
     pub from_shared: bool,
     /// It was granted at once; otherwise PENDING was left.
@@ -82,9 +82,9 @@ const REMEMBERED: usize = 12;
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Activity {
-    pub totals: Totals,
+    pub totals: ActivitySums,
     /// The sums when the hold of each `kind` began.
-    marks: [Totals; 4],
+    marks: [ActivitySums; 4],
     /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
     pub number: u64,
     last: Option<Kind>,
@@ -100,7 +100,7 @@ pub(crate) struct Activity {
     pub sql: u64,
     /// When it was seen.
     pub sql_at: u64,
-    pub alone: Alone,
+    pub exclusive_use: ExclusiveUse,
     /// When its last record ended.
     pub at: u64,
     /// Its latest stretches of work, the next one to be forgotten at `next`.
@@ -143,7 +143,7 @@ impl Activity {
             self.rare(record, start, end);
         }
         if record.after >= Level::PENDING {
-            self.alone(record);
+            self.follow_exclusive_use(record);
         }
         self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
     }
@@ -216,8 +216,8 @@ impl Activity {
 
     /// While it locks everybody out.
     #[cold]
-    fn alone(&mut self, record: &Record) {
-        let alone = &mut self.alone;
+    fn follow_exclusive_use(&mut self, record: &Record) {
+        let alone = &mut self.exclusive_use;
         match (record.kind, record.file_kind) {
             (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
             (Kind::SHM_LOCK, _) if alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
@@ -236,13 +236,13 @@ impl Activity {
         let kind = kind(lock);
         self.marks[kind] = self.totals;
         if lock.level().is_some_and(|level| level >= Level::PENDING) && record.before < Level::PENDING {
-            self.alone = Alone {
+            self.exclusive_use = ExclusiveUse {
                 from_shared: record.before <= Level::SHARED,
                 granted: record.rc.is_ok(),
                 checked,
                 wal,
                 reading: record.shm_shared != 0,
-                ..Alone::default()
+                ..ExclusiveUse::default()
             };
         } else if lock.slot() == Some(Slot::CKPT) {
             self.automatic = record.sql == 0;
@@ -257,7 +257,7 @@ impl Activity {
     }
 
     /// The sums when the hold of this lock, which it has now, began.
-    pub(crate) fn mark(&self, lock: LockId) -> Totals {
+    pub(crate) fn mark(&self, lock: LockId) -> ActivitySums {
         self.marks[kind(lock)]
     }
 }

@@ -28,7 +28,7 @@ pub struct Commit {
     /// The thread that took it, and the record of that.
     pub tid: u32,
     /// The record that took WRITE.
-    pub taken: u64,
+    pub took: u64,
     /// When the call that took it began.
     pub since: Instant,
 }

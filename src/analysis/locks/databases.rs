@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;
-use crate::analysis::locks::state::{ConnId, Taken};
+use crate::analysis::locks::state::{ConnId, Hold};
 use crate::analysis::order::instants::Instant;
 use crate::trace::{FileName, Log, LogId, Trace};
 use hdrhistogram::Histogram;
@@ -78,7 +78,7 @@ pub struct LockStats {
     pub open: u64,
     /// How long was waited for it, where it was refused first: from the start of the first attempt to the end of the one that got it.
     pub waited: Distribution,
-    /// Runs of refused attempts that did not get it.
+    /// PendingWaits of refused attempts that did not get it.
     pub gave_up: u64,
     /// How long those tried: from the start of the first attempt to the end of the last.
     pub tried: Distribution,
@@ -93,7 +93,7 @@ impl LockStats {
 
 /// A hold worth naming.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Hold {
+pub struct LongHold {
     /// How long at least, in nanoseconds.
     pub ns: u64,
     /// When the call that took it began.
@@ -164,11 +164,11 @@ pub struct Database {
     /// By [`LockId`].
     pub locks: Vec<LockStats>,
     /// The longest holds, longest first.
-    pub longest: Vec<Hold>,
+    pub longest: Vec<LongHold>,
     /// The log of its latest record: spares looking it up in `logs` for each one.
     latest: Option<LogId>,
     keep: usize,
-    heap: BinaryHeap<Reverse<Hold>>,
+    heap: BinaryHeap<Reverse<LongHold>>,
 }
 
 impl Database {
@@ -193,10 +193,10 @@ impl Database {
 
     /// A hold of known length. The lifetime locks of WAL connections never come here.
     #[inline]
-    pub(crate) fn hold(&mut self, ns: u64, lock: LockId, who: ConnId, taken: &Taken, open: bool) {
-        let since = Reverse(taken.asked);
+    pub(crate) fn hold(&mut self, ns: u64, lock: LockId, who: ConnId, hold: &Hold, open: bool) {
+        let since = Reverse(hold.asked);
         if self.heap.len() < self.keep || self.heap.peek().is_some_and(|Reverse(least)| (least.ns, least.since) <= (ns, since)) {
-            let hold = Hold { ns, since, lock, who, tid: taken.tid, sql: taken.sql, open };
+            let hold = LongHold { ns, since, lock, who, tid: hold.tid, sql: hold.sql, open };
             self.heap.push(Reverse(hold));
             if self.heap.len() > self.keep {
                 self.heap.pop();

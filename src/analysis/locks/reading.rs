@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::lock::LockId;
-use super::state::{Locks, Taken};
+use super::state::{Hold, Locks};
 use crate::analysis::order::instants::Instant;
 use locktrace::event::{Level, Slot};
 use locktrace::format::record::Record;
@@ -25,8 +25,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub(crate) fn of(lock: LockId, taken: &Taken) -> Reading {
-        Reading { lock, tid: taken.tid, sql: taken.sql, number: taken.number, from: taken.from, seen: taken.seen }
+    pub(crate) fn of(lock: LockId, hold: &Hold) -> Reading {
+        Reading { lock, tid: hold.tid, sql: hold.sql, number: hold.number, from: hold.from, seen: hold.seen }
     }
 
     /// Whether the statement that asks for more took it. (Its thread does not matter: in exclusive mode it may have been another one's, in an earlier transaction.)
@@ -43,10 +43,10 @@ impl Reading {
     pub(crate) fn under(locks: &mut Locks, lifetime: bool) -> Option<Reading> {
         let held = locks.shared;
         let slots = (Slot::READ0.0..Slot::COUNT).filter(|slot| held & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
-        let latest = slots.max_by_key(|&lock| locks.taken(lock).number);
+        let latest = slots.max_by_key(|&lock| locks.hold(lock).number);
         let shared = LockId::file(Level::SHARED);
         let lock = latest.or_else(|| (locks.level.0 >= Level::SHARED && !lifetime).then_some(shared))?;
-        Some(Reading::of(lock, locks.taken(lock)))
+        Some(Reading::of(lock, locks.hold(lock)))
     }
 
     /// The reader's slot that this record shows to be held, of which nothing else is known. (SHARED may be the lifetime lock of WAL mode.)

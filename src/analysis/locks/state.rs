@@ -48,7 +48,7 @@ pub(crate) const NEVER: Instant = Instant::MAX;
 
 /// The beginning of a hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Hold {
     /// It was not held before this instant: the call began then.
     pub asked: Instant,
     /// It was certainly held from this instant on: the call had returned. [`NEVER`] where that is not known.
@@ -69,18 +69,50 @@ pub(crate) struct Taken {
 
 /// How a hold ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
+pub enum HoldEnd {
+    /// By this record, whose call began then.
+    Released(Instant, u64),
+    /// Nobody saw: it was over by then at the latest, as this record shows.
+    Unseen(Instant, u64),
+    /// It was held to the end of the trace, or of its process.
+    Open,
+}
+
+impl HoldEnd {
+    /// The record that ended the hold or showed its end; `None` where it is open.
+    pub fn number(self) -> Option<u64> {
+        match self {
+            HoldEnd::Released(_, number) | HoldEnd::Unseen(_, number) => Some(number),
+            HoldEnd::Open => None,
+        }
+    }
+}
+
+/// When a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Release {
     /// By a call that began and ended then; the second is [`NEVER`] where it is not known.
-    Released(Instant, Instant),
+    Seen(Instant, Instant),
     /// Between this instant and that one: the call that ended it was not recorded.
     Unseen(Instant, Instant),
+}
+
+impl Release {
+    /// The end of the hold that this record released, or showed to be released.
+    #[inline]
+    pub(crate) fn by(self, number: u64) -> HoldEnd {
+        match self {
+            Release::Seen(at, _) => HoldEnd::Released(at, number),
+            Release::Unseen(_, by) => HoldEnd::Unseen(by, number),
+        }
+    }
 }
 
 /// What a record changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    Began(LockId, Taken),
-    Ended(LockId, Taken, End),
+    Began(LockId, Hold),
+    Ended(LockId, Hold, Release),
 }
 
 /// One connection's locks.
@@ -91,8 +123,8 @@ pub(crate) struct Locks {
     pub levels: u8,
     pub shared: u8,
     pub exclusive: u8,
-    by_level: [Taken; 4],
-    by_slot: [Taken; 8],
+    by_level: [Hold; 4],
+    by_slot: [Hold; 8],
     /// When its last record ended that tells all this. (A sleep tells nothing: what it held before may be gone by then.)
     pub last: Instant,
 }
@@ -123,7 +155,7 @@ fn closes_all(record: &Record) -> bool {
 }
 
 /// What a record tells of its connection's locks: before its call, and after it.
-struct Told {
+struct LockState {
     before: Level,
     after: Level,
     /// Slots held SHARED, and those held EXCLUSIVE.
@@ -135,26 +167,26 @@ struct Told {
     takes: u8,
 }
 
-impl Told {
+impl LockState {
     #[inline]
-    fn by(record: &Record) -> Told {
+    fn by(record: &Record) -> LockState {
         let level = |level: Level| Level(level.0.min(Level::EXCLUSIVE.0));
         let (before, after) = (level(record.before), level(record.after));
         let (exclusive, shared) = (record.shm_exclusive, record.shm_shared & !record.shm_exclusive);
-        let told = Told { before, after, shared, exclusive, ended_here: 0, began_here: 0, takes: 0 };
+        let told = LockState { before, after, shared, exclusive, ended_here: 0, began_here: 0, takes: 0 };
         match record.kind {
             Kind::SHM_LOCK => {
                 let asked = slot_mask(record.shm_offset, record.shm_n);
                 if record.flags.has(Flags::SHM_UNLOCK) {
-                    return Told { ended_here: asked, ..told };
+                    return LockState { ended_here: asked, ..told };
                 }
                 let in_earnest = record.rc.is_ok() && !record.flags.has(Flags::REDUNDANT);
-                Told { began_here: asked, takes: if in_earnest { asked } else { 0 }, ..told }
+                LockState { began_here: asked, takes: if in_earnest { asked } else { 0 }, ..told }
             }
-            Kind::SHM_UNMAP => Told { ended_here: 0xff, ..told },
+            Kind::SHM_UNMAP => LockState { ended_here: 0xff, ..told },
             // Nothing is held after these.
-            Kind::OPEN => Told { before: Level::NONE, after: Level::NONE, shared: 0, exclusive: 0, ..told },
-            Kind::CLOSE => Told { after: Level::NONE, shared: 0, exclusive: 0, ended_here: 0xff, ..told },
+            Kind::OPEN => LockState { before: Level::NONE, after: Level::NONE, shared: 0, exclusive: 0, ..told },
+            Kind::CLOSE => LockState { after: Level::NONE, shared: 0, exclusive: 0, ended_here: 0xff, ..told },
             _ => told,
         }
     }
@@ -167,7 +199,7 @@ impl Locks {
         if !tells_state(record) {
             return;
         }
-        let told = Told::by(record);
+        let told = LockState::by(record);
         // Taking what it seems to have already: the call that gave it up in between was not recorded.
         let again = told.takes & (self.shared | self.exclusive);
         let slots = (told.shared ^ self.shared) | (told.exclusive ^ self.exclusive) | again;
@@ -180,7 +212,7 @@ impl Locks {
     /// The levels differ, or these slots do.
     fn moved(
         &mut self,
-        told: &Told,
+        told: &LockState,
         slots: u8,
         (start, end): (Instant, Instant),
         number: u64,
@@ -188,18 +220,18 @@ impl Locks {
         out: &mut Vec<Change>,
     ) {
         let gone = if record.flags.has(Flags::ONE_CLOCK) { NEVER } else { end };
-        let taken =
-            Taken { asked: start, from: gone, tid: record.tid, sql: record.sql, number, seen: true, refused: 0, doubted: false };
-        let released = End::Released(start, gone);
-        let unseen = End::Unseen(self.last.min(start), start);
+        let hold =
+            Hold { asked: start, from: gone, tid: record.tid, sql: record.sql, number, seen: true, refused: 0, doubted: false };
+        let released = Release::Seen(start, gone);
+        let unseen = Release::Unseen(self.last.min(start), start);
         let began_unseen =
-            Taken { asked: self.last.min(start), from: start, tid: 0, sql: 0, number, seen: false, refused: 0, doubted: false };
+            Hold { asked: self.last.min(start), from: start, tid: 0, sql: 0, number, seen: false, refused: 0, doubted: false };
         if told.before != self.level.0 {
             self.set_level(told.before, &began_unseen, unseen, out);
         }
         if told.after != self.level.0 {
             // A level to which it falls was there before: nobody saw it taken.
-            let how = if told.after < self.level.0 { &began_unseen } else { &taken };
+            let how = if told.after < self.level.0 { &began_unseen } else { &hold };
             self.set_level(told.after, how, released, out);
         }
 
@@ -213,7 +245,7 @@ impl Locks {
                 out.push(Change::Ended(LockId::shm(slot, self.exclusive & bit != 0), self.by_slot[usize::from(slot)], how));
             }
             if (told.shared | told.exclusive) & bit != 0 {
-                let how = if told.began_here & bit != 0 { taken } else { began_unseen };
+                let how = if told.began_here & bit != 0 { hold } else { began_unseen };
                 self.by_slot[usize::from(slot)] = how;
                 out.push(Change::Began(LockId::shm(slot, told.exclusive & bit != 0), how));
             }
@@ -222,7 +254,7 @@ impl Locks {
     }
 
     #[inline]
-    fn set_level(&mut self, to: Level, taken: &Taken, end: End, out: &mut Vec<Change>) {
+    fn set_level(&mut self, to: Level, hold: &Hold, end: Release, out: &mut Vec<Change>) {
         if to < self.level.0 {
             for level in (to.0 + 1..=self.level.0.0).rev() {
                 if self.levels & (1 << (level - 1)) != 0 {
@@ -234,14 +266,14 @@ impl Locks {
         // A fall can end at a level that was jumped over on the way up.
         if to != Level::NONE && self.levels & (1 << (to.0 - 1)) == 0 {
             self.levels |= 1 << (to.0 - 1);
-            self.by_level[usize::from(to.0 - 1)] = *taken;
-            out.push(Change::Began(LockId::file(to), *taken));
+            self.by_level[usize::from(to.0 - 1)] = *hold;
+            out.push(Change::Began(LockId::file(to), *hold));
         }
         self.level.0 = to;
     }
 
     /// The beginning of a hold it has now.
-    pub(crate) fn taken(&mut self, lock: LockId) -> &mut Taken {
+    pub(crate) fn hold(&mut self, lock: LockId) -> &mut Hold {
         match lock.slot() {
             Some(slot) => &mut self.by_slot[usize::from(slot.0 & 7)],
             None => &mut self.by_level[lock.index() & 3],
@@ -258,7 +290,7 @@ impl Locks {
     }
 
     /// Every hold it has now.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (LockId, Taken)> + '_ {
+    pub(crate) fn held(&self) -> impl Iterator<Item = (LockId, Hold)> + '_ {
         let levels = (1..=4u8).filter(|level| self.levels & (1 << (level - 1)) != 0);
         let levels = levels.map(|level| (LockId::file(Level(level)), self.by_level[usize::from(level - 1)]));
         let slots = (0..8u8).filter(|slot| (self.shared | self.exclusive) & (1 << slot) != 0);

@@ -8,7 +8,7 @@ use crate::trace::{Event, LogId, Tally, Trace};
 
 /// The records of one log, as far as they were read.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen {
+pub(crate) struct Coverage {
     count: u64,
     first: u64,
     last: u64,
@@ -18,8 +18,8 @@ pub(crate) struct Seen {
     ticks: (u64, u64),
 }
 
-impl Seen {
-    pub const NOTHING: Seen = Seen { count: 0, first: u64::MAX, last: 0, latest: 0, ticks: (u64::MAX, 0) };
+impl Coverage {
+    pub const NOTHING: Coverage = Coverage { count: 0, first: u64::MAX, last: 0, latest: 0, ticks: (u64::MAX, 0) };
 
     #[inline]
     pub fn record(&mut self, call: &Call<'_>) {

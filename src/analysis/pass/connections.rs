@@ -8,8 +8,8 @@ use crate::analysis::locks::activity::Activity;
 use crate::analysis::locks::commits::Stale;
 use crate::analysis::locks::journal_mode::Mode;
 use crate::analysis::locks::lock::LockId;
-use crate::analysis::locks::state::{ConnId, Index, Locks, OpenLocks, Taken};
-use crate::analysis::waits::follow::Waiting;
+use crate::analysis::locks::state::{ConnId, Hold, Index, Locks, OpenLocks};
+use crate::analysis::waits::follow::OpenWait;
 use locktrace::event::Level;
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ pub(crate) struct Conn {
     pub db: u32,
     pub locks: Locks,
     pub mode: Mode,
-    pub waiting: Option<Waiting>,
+    pub open_wait: Option<OpenWait>,
     /// The record that granted what it waited for last.
     pub granted: Option<u64>,
     /// Which statement had waited for that is not known.
@@ -42,7 +42,7 @@ pub(crate) struct Conn {
     /// What it does.
     pub activity: Activity,
     /// How many of its holds refused somebody.
-    pub watched: u32,
+    pub blocking: u32,
     /// A hold of it that refused somebody and ended with its last record: what ran then is told by the next one.
     pub released: Option<u32>,
     /// It took WRITE with its last record while its snapshot was stale.
@@ -57,7 +57,7 @@ pub(crate) struct Conn {
 pub(crate) const NO_DATABASE: u32 = u32::MAX;
 
 /// What is known about a connection's number.
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     New,
     Live(Index),
     Closed,
@@ -91,12 +91,12 @@ impl Connections {
     }
 
     #[inline]
-    pub(crate) fn find(&mut self, id: ConnId) -> Found {
+    pub(crate) fn find(&mut self, id: ConnId) -> Lookup {
         let direct = self.direct.get(id.log.0 as usize).and_then(|row| row.get(id.conn as usize)).filter(|_| !id.forked);
         match direct.copied().unwrap_or_else(|| *self.entry(id)) {
-            UNKNOWN => Found::New,
-            CLOSED => Found::Closed,
-            index => Found::Live(index - 2),
+            UNKNOWN => Lookup::New,
+            CLOSED => Lookup::Closed,
+            index => Lookup::Live(index - 2),
         }
     }
 
@@ -107,7 +107,7 @@ impl Connections {
             db: NO_DATABASE,
             locks: Locks::default(),
             mode: Mode::default(),
-            waiting: None,
+            open_wait: None,
             granted: None,
             granted_to_any: false,
             asked: None,
@@ -115,7 +115,7 @@ impl Connections {
             open_ended: false,
             ended: (0, 0),
             activity: Activity::default(),
-            watched: 0,
+            blocking: 0,
             released: None,
             stale: None,
             in_vain: 0,
@@ -164,14 +164,14 @@ impl OpenLocks for Connections {
 
 impl Conn {
     /// The beginning of a hold; of one that a writer came to from RESERVED, with the statement that took that.
-    pub(crate) fn taken_as_writer(&mut self, lock: LockId) -> Taken {
-        let taken = *self.locks.taken(lock);
+    pub(crate) fn hold_as_writer(&mut self, lock: LockId) -> Hold {
+        let hold = *self.locks.hold(lock);
         let reserved = LockId::file(Level::RESERVED);
         if lock.level().is_none_or(|level| level <= Level::RESERVED) || !self.locks.has(reserved) {
-            return taken;
+            return hold;
         }
-        let sql = self.locks.taken(reserved).sql;
-        Taken { sql: if sql == 0 { taken.sql } else { sql }, ..taken }
+        let sql = self.locks.hold(reserved).sql;
+        Hold { sql: if sql == 0 { hold.sql } else { sql }, ..hold }
     }
 }
 

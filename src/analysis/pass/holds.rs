@@ -4,12 +4,12 @@
 use super::connections::Earlier;
 use super::tables::Tables;
 use crate::analysis::causes::hazards::Signs;
-use crate::analysis::locks::activity::Alone;
-use crate::analysis::locks::blocking_holds::{Ending, Holdings, Past};
+use crate::analysis::locks::activity::ExclusiveUse;
+use crate::analysis::locks::blocking_holds::{BlockingHolds, PastHold};
 use crate::analysis::locks::commits::{Commit, Commits, Stale};
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::locks::reading::Reading;
-use crate::analysis::locks::state::{Change, End, Index, NEVER, Taken};
+use crate::analysis::locks::state::{Change, Hold, Index, NEVER, Release};
 use crate::analysis::order::instants::Call;
 use crate::trace::Event;
 use locktrace::event::{Level, Slot};
@@ -18,7 +18,7 @@ use locktrace::event::{Level, Slot};
 #[derive(Default)]
 pub(super) struct Holds {
     pub commits: Commits,
-    pub blocking: Holdings,
+    pub blocking: BlockingHolds,
     pub signs: Signs,
 }
 
@@ -33,7 +33,7 @@ impl Holds {
         call: &Call<'_>,
         db: u32,
         lock: LockId,
-        taken: &Taken,
+        hold: &Hold,
         earlier: Earlier,
         named: bool,
     ) {
@@ -44,7 +44,7 @@ impl Holds {
         match (lock.level(), lock.slot()) {
             (_, Some(Slot::WRITE)) if lock.is_exclusive_slot() => {
                 self.commits.writes(db, who);
-                if taken.seen && conn.locks.exclusive == 1 << Slot::WRITE.0 && conn.locks.shared != 0 {
+                if hold.seen && conn.locks.exclusive == 1 << Slot::WRITE.0 && conn.locks.shared != 0 {
                     self.upgrades(tables, index, call, db, earlier);
                 }
             }
@@ -53,10 +53,10 @@ impl Holds {
             _ => {}
         }
         let Some(conn) = tables.conns.get(index) else { return };
-        if named && self.blocking.watch(who, lock, &conn.taken_as_writer(lock), &conn.activity) {
-            conn.watched += 1;
+        if named && self.blocking.follow(who, lock, &conn.hold_as_writer(lock), &conn.activity) {
+            conn.blocking += 1;
         }
-        if conn.watched > 0 && event.record.sql != 0 {
+        if conn.blocking > 0 && event.record.sql != 0 {
             self.blocking.statement(who, conn.locks.held().map(|(lock, _)| lock), event.record.sql);
         }
     }
@@ -81,19 +81,29 @@ impl Holds {
     }
 
     /// What to remember of the hold that ended with the first of these changes. A writer's holds end in one call, from the strongest down.
-    pub(super) fn past(tables: &mut Tables<'_>, index: Index, changes: &[Change], event: &Event, lock: LockId, end: End) -> Past {
-        let ending = match end {
-            End::Released(at, _) => Ending::Released(at, Some(event.number)),
-            End::Unseen(_, by) => Ending::Unseen(by),
+    pub(super) fn past(
+        tables: &mut Tables<'_>,
+        index: Index,
+        changes: &[Change],
+        event: &Event,
+        lock: LockId,
+        end: Release,
+    ) -> PastHold {
+        let end = end.by(event.number);
+        let mut past = PastHold {
+            writer: 0,
+            exclusive_use: ExclusiveUse::default(),
+            level_after: event.record.after,
+            end,
+            tid: event.record.tid,
         };
-        let mut past = Past { writer: 0, alone: Alone::default(), level_after: event.record.after, ending, tid: event.record.tid };
         if lock.level().is_some_and(|level| level > Level::RESERVED) {
             let reserved = |change: &Change| match change {
-                Change::Ended(weaker, taken, _) if *weaker == LockId::file(Level::RESERVED) => Some(taken.sql),
+                Change::Ended(weaker, hold, _) if *weaker == LockId::file(Level::RESERVED) => Some(hold.sql),
                 _ => None,
             };
             past.writer = changes.iter().find_map(reserved).unwrap_or(0);
-            past.alone = tables.conns.get(index).map_or_else(Alone::default, |conn| conn.activity.alone);
+            past.exclusive_use = tables.conns.get(index).map_or_else(ExclusiveUse::default, |conn| conn.activity.exclusive_use);
         }
         past
     }
@@ -106,52 +116,42 @@ impl Holds {
         index: Index,
         event: &Event,
         db: u32,
-        (lock, taken, end): (LockId, &Taken, End),
+        (lock, hold, end): (LockId, &Hold, Release),
     ) {
         let Some(conn) = tables.conns.get(index) else { return };
         let who = conn.id;
-        if lock.slot() == Some(Slot::CKPT) && taken.seen {
+        if lock.slot() == Some(Slot::CKPT) && hold.seen {
             self.signs.wrote(db, who, event);
         }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
             let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
             // Under no reader's slot it was for the wal-index's header.
-            conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { taken.sql };
-            if let End::Released(at, _) = end
+            conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { hold.sql };
+            if let Release::Seen(at, _) = end
                 && wrote
             {
                 self.signs.wrote(db, who, event);
-                let commit = Commit {
-                    who,
-                    number: event.number,
-                    at,
-                    sql: taken.sql,
-                    tid: taken.tid,
-                    taken: taken.number,
-                    since: taken.asked,
-                };
+                let commit =
+                    Commit { who, number: event.number, at, sql: hold.sql, tid: hold.tid, took: hold.number, since: hold.asked };
                 self.commits.committed(db, commit);
             }
-        } else if let (End::Released(at, _), Some(slot)) = (end, lock.slot())
+        } else if let (Release::Seen(at, _), Some(slot)) = (end, lock.slot())
             && slot.is_read()
             && !lock.is_exclusive_slot()
-            && taken.seen
-            && taken.from != NEVER
+            && hold.seen
+            && hold.from != NEVER
             && self.commits.so_far(db).1 != conn.wal_at_read
         {
-            let ns = tables.times.ns(who.log, taken.from, at);
-            self.signs.read(db, who, taken, ns, event.number);
+            let ns = tables.times.ns(who.log, hold.from, at);
+            self.signs.read(db, who, hold, ns, event.number);
         }
-        if conn.watched > 0 {
-            let ending = match end {
-                End::Released(at, _) => Ending::Released(at, Some(event.number)),
-                End::Unseen(_, by) => Ending::Unseen(by),
-            };
-            let ended = self.blocking.ended(who, lock, ending, &event.record, &conn.activity);
-            conn.watched -= u32::from(ended.is_some());
+        if conn.blocking > 0 {
+            let end = end.by(event.number);
+            let ended = self.blocking.ended(who, lock, end, &event.record, &conn.activity);
+            conn.blocking -= u32::from(ended.is_some());
             conn.released = ended.or(conn.released);
             if let Some(number) = ended {
-                self.blocking.all[number as usize].elsewhere |= tables.conns.seen_elsewhere(who, taken.tid, taken.asked);
+                self.blocking.all[number as usize].elsewhere |= tables.conns.seen_elsewhere(who, hold.tid, hold.asked);
             }
         }
     }

@@ -1,14 +1,14 @@
 //! The logs of a trace during the pass: which records of each were read, and which are missing.
 #![forbid(unsafe_code)]
 
-use crate::analysis::order::coverage::Seen;
+use crate::analysis::order::coverage::Coverage;
 use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Call, Instant, Times};
 use crate::trace::{LogId, Summary, Trace};
 
 /// See the module. All by log.
 pub(super) struct Logs {
-    pub seen: Vec<Seen>,
+    pub coverage: Vec<Coverage>,
     pub gaps: Vec<Gaps>,
     /// The end of each log's last record; empty until somebody asks.
     ends: Vec<Instant>,
@@ -16,7 +16,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) fn new(count: usize) -> Logs {
-        Logs { seen: vec![Seen::NOTHING; count], gaps: vec![Gaps::default(); count], ends: Vec::new() }
+        Logs { coverage: vec![Coverage::NOTHING; count], gaps: vec![Gaps::default(); count], ends: Vec::new() }
     }
 
     /// A record was read.
@@ -24,12 +24,12 @@ impl Logs {
     pub(super) fn record(&mut self, call: &Call<'_>) {
         let log = call.event.log.0 as usize;
         self.gaps[log].saw(call.event.number);
-        self.seen[log].record(call);
+        self.coverage[log].record(call);
     }
 
     /// The latest sign of life of each log, as far as it was read.
     pub(super) fn alive<'a>(&'a self, times: &'a Times<'_>) -> impl Iterator<Item = Instant> + 'a {
-        (0..).map(LogId).zip(&self.seen).map(|(log, seen)| seen.latest.max(times.last_anchor(log)))
+        (0..).map(LogId).zip(&self.coverage).map(|(log, seen)| seen.latest.max(times.last_anchor(log)))
     }
 
     /// The latest sign of life of each log, its last record included, read or not.
@@ -43,13 +43,13 @@ impl Logs {
 
     /// For each log: whether more than one record is lost between others; whether any is lost that could have ended a hold.
     pub(super) fn lost(&self, summary: &Summary) -> Vec<(bool, bool)> {
-        self.seen.iter().zip(&summary.tallies).map(|(seen, tally)| seen.lost(tally)).collect()
+        self.coverage.iter().zip(&summary.tallies).map(|(seen, tally)| seen.lost(tally)).collect()
     }
 
     /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.
     pub(super) fn span(&self, trace: &Trace) -> Option<(u64, u64)> {
         let mut span: Option<(u64, u64)> = None;
-        for (from, to) in (0..).map(LogId).zip(&self.seen).filter_map(|(log, seen)| seen.span(trace, log)) {
+        for (from, to) in (0..).map(LogId).zip(&self.coverage).filter_map(|(log, seen)| seen.span(trace, log)) {
             span = Some(span.map_or((from, to), |all| (all.0.min(from), all.1.max(to))));
         }
         span

@@ -13,13 +13,13 @@ mod tables;
 use crate::analysis::findings::{Analysis, Options};
 use crate::analysis::locks::databases::Database;
 use crate::analysis::locks::lock::{LockId, Request};
-use crate::analysis::locks::state::{Change, ConnId, End, Index, NEVER};
-use crate::analysis::observer::{SpanEnd, Watch};
+use crate::analysis::locks::state::{Change, ConnId, HoldEnd, Index, NEVER, Release};
+use crate::analysis::observer::Observer;
 use crate::analysis::order::instants::Call;
-use crate::analysis::waits::wait::Outcome;
+use crate::analysis::waits::wait::WaitEnd;
 use crate::trace::{Event, Summary, Trace};
-use connections::{Earlier, Found, NO_DATABASE};
-use finalize::{Facts, Finalizer, number_anew};
+use connections::{Earlier, Lookup, NO_DATABASE};
+use finalize::{Finalizer, Missing, number_anew};
 use holds::Holds;
 use locktrace::event::{FileKind, Flags, Kind, Level};
 use observed::Observed;
@@ -39,14 +39,14 @@ pub(super) struct Pass<'t, 'w> {
 }
 
 impl<'t, 'w> Pass<'t, 'w> {
-    fn new(trace: &'t Trace, options: Options, facts: Facts, observer: Option<&'w mut dyn Watch>) -> Pass<'t, 'w> {
+    fn new(trace: &'t Trace, options: Options, missing: Missing, observer: Option<&'w mut dyn Observer>) -> Pass<'t, 'w> {
         let tables = Tables::new(trace, options.longest);
         let times = tables.times;
         Pass {
             tables,
             holds: Holds::default(),
             refusals: Refusals::new(times, options.listed),
-            finalizer: Finalizer::new(options, facts),
+            finalizer: Finalizer::new(options, missing),
             observed: Observed::by(observer),
             changes: Vec::new(),
             records: 0,
@@ -67,9 +67,9 @@ impl<'t, 'w> Pass<'t, 'w> {
                 None
             }
             Some(id) => match self.tables.conns.find(id) {
-                Found::Live(index) => Some(index),
-                Found::New if record.kind != Kind::SLEEP => Some(self.tables.conns.add(id)),
-                Found::New | Found::Closed => None,
+                Lookup::Live(index) => Some(index),
+                Lookup::New if record.kind != Kind::SLEEP => Some(self.tables.conns.add(id)),
+                Lookup::New | Lookup::Closed => None,
             },
         };
         let mut db = if record.file == 0 { None } else { Some(self.tables.databases.find(log, record.file, number)) };
@@ -112,8 +112,8 @@ impl<'t, 'w> Pass<'t, 'w> {
         let checked = conn.activity.checked;
         conn.activity.record(record, number, start, end);
         self.observed.record(conn, call);
-        if let Some(holding) = conn.released.take() {
-            self.holds.blocking.released_with(holding, record);
+        if let Some(hold) = conn.released.take() {
+            self.holds.blocking.released_with(hold, record);
         }
         let stale = conn.stale.take().and_then(|stale| stale.upgraded(record, number, start));
         if record.flags.0 & (Flags::FORKED.0 | Flags::SHARED_CACHE.0) != 0 || !record.rc.is_ok() {
@@ -134,7 +134,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         conn.locks.apply((start, end), number, record, &mut self.changes);
         let earlier = Earlier { lifetime: conn.mode.lifetime, checked };
         conn.mode.after(record, conn.locks.level.0);
-        let waits = conn.waiting.is_some();
+        let waits = conn.open_wait.is_some();
         if db != NO_DATABASE {
             let database = &mut self.tables.databases.all[db as usize];
             if record.kind == Kind::WROTE && record.file_kind == FileKind::WAL {
@@ -152,7 +152,7 @@ impl<'t, 'w> Pass<'t, 'w> {
             self.decide_late();
             if let Some(request) = Request::of(record).filter(|_| record.rc.is_busy()) {
                 self.refusals.refused(&mut self.tables, &mut self.holds.blocking, index, call, request, wait);
-                self.finalizer.settle(&mut self.tables, &mut self.refusals, &mut self.holds);
+                self.finalizer.make_room(&mut self.tables, &mut self.refusals, &mut self.holds);
             }
         }
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
@@ -168,12 +168,12 @@ impl<'t, 'w> Pass<'t, 'w> {
         if db != NO_DATABASE {
             self.refusals.conflicts.leave(db, index);
         }
-        self.end_wait(index, Outcome::GaveUp);
+        self.end_wait(index, WaitEnd::GaveUp);
         self.tables.conns.close(index);
     }
 
     /// The connection's wait is over.
-    fn end_wait(&mut self, index: Index, outcome: Outcome) {
+    fn end_wait(&mut self, index: Index, outcome: WaitEnd) {
         self.refusals.end_wait(&mut self.tables, &self.holds.commits, index, outcome);
         self.decide_late();
     }
@@ -193,42 +193,42 @@ impl<'t, 'w> Pass<'t, 'w> {
         let mut moved = false;
         for i in 0..self.changes.len() {
             match self.changes[i] {
-                Change::Began(lock, taken) => {
-                    if taken.seen {
+                Change::Began(lock, hold) => {
+                    if hold.seen {
                         moved = true;
                         self.tables.databases.all[db as usize].stats(lock).acquired += 1;
                     }
-                    let named = self.refusals.conflicts.began(&mut self.tables.conns, db, index, who, lock, &taken);
-                    self.holds.began(&mut self.tables, index, call, db, lock, &taken, earlier, named);
+                    let named = self.refusals.conflicts.began(&mut self.tables.conns, db, index, who, lock, &hold);
+                    self.holds.began(&mut self.tables, index, call, db, lock, &hold, earlier, named);
                 }
-                Change::Ended(lock, taken, end) => {
+                Change::Ended(lock, hold, end) => {
                     let past = Holds::past(&mut self.tables, index, &self.changes[i..], event, lock, end);
-                    let number = self.refusals.conflicts.ended(db, who, lock, &taken, past, end);
-                    if let End::Released(_, gone) = end {
+                    let number = self.refusals.conflicts.ended(db, who, lock, &hold, past, end);
+                    if let Release::Seen(_, gone) = end {
                         moved = true;
                         if gone == NEVER {
                             ended = Some((ended.map_or(number, |(first, _): (u64, u64)| first), number));
                         }
                     }
-                    self.holds.ended(&mut self.tables, index, event, db, (lock, &taken, end));
+                    self.holds.ended(&mut self.tables, index, event, db, (lock, &hold, end));
                     let lifetime = earlier.lifetime && lock == LockId::file(Level::SHARED);
-                    let (until, how) = match end {
-                        End::Released(at, _) => (at, SpanEnd::Released),
-                        End::Unseen(_, by) => (by, SpanEnd::Unseen),
+                    let until = match end {
+                        Release::Seen(at, _) => at,
+                        Release::Unseen(_, by) => by,
                     };
-                    self.observed.hold((who, db, lock), &taken, lifetime, (until, how, Some(event.number)));
+                    self.observed.hold((who, db, lock), &hold, lifetime, (until, end.by(event.number)));
                     if lifetime {
                         continue;
                     }
                     let ns = match end {
-                        End::Released(at, _) if taken.seen && taken.from != NEVER => self.tables.times.ns(who.log, taken.from, at),
+                        Release::Seen(at, _) if hold.seen && hold.from != NEVER => self.tables.times.ns(who.log, hold.from, at),
                         _ => None,
                     };
                     let database = &mut self.tables.databases.all[db as usize];
                     match ns {
                         Some(ns) => {
                             database.stats(lock).held.add(ns);
-                            database.hold(ns, lock, who, &taken, false);
+                            database.hold(ns, lock, who, &hold, false);
                         }
                         None => database.stats(lock).unknown += 1,
                     }
@@ -252,39 +252,39 @@ impl<'t, 'w> Pass<'t, 'w> {
     }
 
     /// The trace has ended. Where what was decided before that rests on a wrong assumption: what should have been assumed.
-    fn finish(mut self, summary: Summary) -> (Analysis<'t>, Option<Facts>) {
+    fn finish(mut self, summary: Summary) -> (Analysis<'t>, Option<Missing>) {
         // Holds that the trace ends with, and what is left of the waits.
         let open: Vec<Index> = self.tables.conns.all().map(|(index, _)| index).collect();
         let lost = self.tables.logs.lost(&summary);
         for index in open {
-            self.end_wait(index, Outcome::TraceEnd);
+            self.end_wait(index, WaitEnd::TraceEnd);
             let Some(conn) = self.tables.conns.get(index) else { continue };
             let (who, last, lifetime) = (conn.id, conn.locks.last, conn.mode.lifetime);
             let held: Vec<_> = conn.locks.held().collect();
-            let (db, activity, watched) = (conn.db, conn.activity, conn.watched);
+            let (db, activity, blocking) = (conn.db, conn.activity, conn.blocking);
             let (_, lossy) = lost[who.log.0 as usize];
-            let seen = self.tables.logs.seen[who.log.0 as usize].latest;
+            let seen = self.tables.logs.coverage[who.log.0 as usize].latest;
             // Up to here its process lived, and held what it had not given up.
             let alive = if lossy { last } else { seen.max(self.tables.times.last_anchor(who.log)) };
-            for (lock, taken) in held {
-                self.refusals.conflicts.doubt(who, lock, taken.refused, alive);
-                if watched > 0 {
+            for (lock, hold) in held {
+                self.refusals.conflicts.doubt(who, lock, hold.refused, alive);
+                if blocking > 0 {
                     self.holds.blocking.open(who, lock, &activity);
                 }
                 if db == NO_DATABASE {
                     continue;
                 }
                 let lifetime = lifetime && lock == LockId::file(Level::SHARED);
-                self.observed.hold((who, db, lock), &taken, lifetime, (alive.max(taken.asked), SpanEnd::Open, None));
+                self.observed.hold((who, db, lock), &hold, lifetime, (alive.max(hold.asked), HoldEnd::Open));
                 if lifetime {
                     continue;
                 }
-                let known = taken.seen && taken.from != NEVER;
-                let ns = if known { self.tables.times.ns(who.log, taken.from, alive.max(taken.from)) } else { None };
+                let known = hold.seen && hold.from != NEVER;
+                let ns = if known { self.tables.times.ns(who.log, hold.from, alive.max(hold.from)) } else { None };
                 let database = &mut self.tables.databases.all[db as usize];
                 database.stats(lock).open += 1;
                 if let Some(ns) = ns {
-                    database.hold(ns, lock, who, &taken, true);
+                    database.hold(ns, lock, who, &hold, true);
                 }
             }
         }
@@ -292,32 +292,32 @@ impl<'t, 'w> Pass<'t, 'w> {
         let span = self.tables.logs.span(trace);
         self.tables.logs.finish(trace);
         let losses = lost.iter().any(|lost| lost.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0);
-        let facts = Facts { losses, lossy: lost.iter().map(|lost| lost.0).collect() };
+        let missing = Missing { losses, lossy: lost.iter().map(|lost| lost.0).collect() };
         // What was decided early rests on what was assumed.
-        let wrong = self.finalizer.early && self.finalizer.facts != facts;
+        let wrong = self.finalizer.early && self.finalizer.missing != missing;
         let alive = self.tables.alive();
-        let mut incidents = self.finalizer.settle_all(&mut self.tables, &mut self.refusals, &mut self.holds, facts.clone(), alive);
+        let mut incidents = self.finalizer.finish(&mut self.tables, &mut self.refusals, &mut self.holds, missing.clone(), alive);
         let firsts = std::mem::take(&mut self.tables.databases.firsts);
         let mut databases = self.tables.databases.all;
         databases.iter_mut().for_each(Database::finish);
         let hazards = self.holds.signs.finish(trace, &databases, &firsts);
-        let holdings = number_anew(&mut incidents, self.holds.blocking);
+        let blocking_holds = number_anew(&mut incidents, self.holds.blocking);
         let analysis = Analysis {
             incidents,
             hazards,
-            holdings,
+            blocking_holds,
             trace,
             summary,
             databases,
             refusals: self.refusals.conflicts.refusals.finish(),
             waits: self.refusals.pending.finish(),
             totals: self.finalizer.totals,
-            attempts: self.finalizer.attempts,
+            refusal_stats: self.finalizer.stats,
             options: self.finalizer.options,
             records: self.records,
             span,
             times: self.tables.times,
         };
-        (analysis, wrong.then_some(facts))
+        (analysis, wrong.then_some(missing))
     }
 }

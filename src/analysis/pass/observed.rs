@@ -3,20 +3,20 @@
 
 use super::connections::{Conn, NO_DATABASE};
 use crate::analysis::locks::lock::LockId;
-use crate::analysis::locks::state::{ConnId, Taken};
+use crate::analysis::locks::state::{ConnId, Hold, HoldEnd};
 use crate::analysis::locks::wal_sizes::WalSizes;
-use crate::analysis::observer::{Span, SpanEnd, Watch, Worked};
+use crate::analysis::observer::{ObservedHold, Observer, Worked};
 use crate::analysis::order::instants::{Call, Instant};
 use crate::trace::Event;
 
 /// The observer, if there is one.
 pub(super) struct Observed<'w> {
-    observer: Option<&'w mut dyn Watch>,
+    observer: Option<&'w mut dyn Observer>,
     wal_sizes: WalSizes,
 }
 
 impl<'w> Observed<'w> {
-    pub(super) fn by(observer: Option<&'w mut dyn Watch>) -> Observed<'w> {
+    pub(super) fn by(observer: Option<&'w mut dyn Observer>) -> Observed<'w> {
         Observed { observer, wal_sizes: WalSizes::default() }
     }
 
@@ -44,17 +44,11 @@ impl<'w> Observed<'w> {
         }
     }
 
-    /// A hold is over, or the trace is; `by` is the record that ended it or showed its end.
+    /// A hold is over, or the trace is.
     #[inline]
-    pub(super) fn hold(
-        &mut self,
-        (who, db, lock): (ConnId, u32, LockId),
-        taken: &Taken,
-        lifetime: bool,
-        end: (Instant, SpanEnd, Option<u64>),
-    ) {
+    pub(super) fn hold(&mut self, (who, db, lock): (ConnId, u32, LockId), hold: &Hold, lifetime: bool, end: (Instant, HoldEnd)) {
         if let Some(observer) = &mut self.observer {
-            observer.hold(&Span::of(who, db, lock, taken, lifetime, end));
+            observer.hold(&ObservedHold::of(who, db, lock, hold, lifetime, end));
         }
     }
 

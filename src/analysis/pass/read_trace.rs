@@ -2,15 +2,15 @@
 #![forbid(unsafe_code)]
 
 use super::Pass;
-use super::finalize::Facts;
-use crate::analysis::audit::{Audit, Run as AuditPass};
+use super::finalize::Missing;
+use crate::analysis::audit::{Audit, AuditPass};
 use crate::analysis::causes::hazards;
 use crate::analysis::findings::{Analysis, Options};
-use crate::analysis::observer::Watch;
+use crate::analysis::observer::Observer;
 use crate::trace::{Error, Trace};
 
 /// What one pass gives: whether holds seemed to exclude each other; who audits; what should have been assumed.
-type Passed<'t> = (Analysis<'t>, bool, Option<AuditPass<'t>>, Option<Facts>);
+type Passed<'t> = (Analysis<'t>, bool, Option<AuditPass<'t>>, Option<Missing>);
 
 impl<'t> Analysis<'t> {
     /// Reads a whole trace.
@@ -25,15 +25,15 @@ impl<'t> Analysis<'t> {
     ///
     /// # Errors
     /// As [`Trace::events`].
-    pub fn watched(trace: &'t Trace, options: Options, watch: &mut dyn Watch) -> Result<Analysis<'t>, Error> {
+    pub fn observed(trace: &'t Trace, options: Options, watch: &mut dyn Observer) -> Result<Analysis<'t>, Error> {
         Analysis::over(trace, options, Some(watch))
     }
 
-    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Watch>) -> Result<Analysis<'t>, Error> {
-        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Facts::assumed(trace), watch)? {
-            (.., Some(facts)) if !trace.is_read_once() => {
+    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Observer>) -> Result<Analysis<'t>, Error> {
+        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Missing::assumed(trace), watch)? {
+            (.., Some(missing)) if !trace.is_read_once() => {
                 // Something is missing that nobody could know of before, and much was decided by then.
-                let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, facts, None)?;
+                let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, missing, None)?;
                 (analysis, contradiction, auditor)
             }
             (analysis, contradiction, auditor, _) => (analysis, contradiction, auditor),
@@ -49,9 +49,9 @@ impl<'t> Analysis<'t> {
         Ok(analysis)
     }
 
-    fn pass(trace: &'t Trace, options: Options, facts: Facts, watch: Option<&mut dyn Watch>) -> Result<Passed<'t>, Error> {
+    fn pass(trace: &'t Trace, options: Options, missing: Missing, watch: Option<&mut dyn Observer>) -> Result<Passed<'t>, Error> {
         let mut events = trace.events()?;
-        let mut pass = Pass::new(trace, options, facts, watch);
+        let mut pass = Pass::new(trace, options, missing, watch);
         // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
         // something.
         let mut auditor = trace.is_read_once().then(|| AuditPass::new(trace));

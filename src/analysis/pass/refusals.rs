@@ -1,29 +1,29 @@
 //! Refused attempts and the waits they belong to: which connection is in the way, and which wait begins, goes on or ends.
 #![forbid(unsafe_code)]
 
-use super::connections::{Earlier, Found, NO_DATABASE};
+use super::connections::{Earlier, Lookup, NO_DATABASE};
 use super::tables::Tables;
 use crate::analysis::causes::sql;
-use crate::analysis::locks::blocking_holds::Holdings;
+use crate::analysis::locks::blocking_holds::BlockingHolds;
 use crate::analysis::locks::commits::Commits;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::locks::reading::Reading;
 use crate::analysis::locks::state::Index;
 use crate::analysis::order::instants::{Call, Times};
-use crate::analysis::waits::busy_handler::{Asleep, is_cut};
-use crate::analysis::waits::conflicts::Blockers as Conflicts;
-use crate::analysis::waits::follow::{Meaning, Waiting};
-use crate::analysis::waits::pending::Runs;
+use crate::analysis::waits::busy_handler::{UnownedSleeps, is_cut};
+use crate::analysis::waits::conflicts::Conflicts;
+use crate::analysis::waits::follow::{Meaning, OpenWait};
+use crate::analysis::waits::pending::PendingWaits;
 use crate::analysis::waits::refusal::{Asked, Refusal};
-use crate::analysis::waits::wait::{Before, Outcome, Wait};
+use crate::analysis::waits::wait::{Before, Wait, WaitEnd};
 use crate::trace::Event;
 use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
 
 /// Refused attempts and waits during the pass.
 pub(super) struct Refusals<'t> {
     pub conflicts: Conflicts<'t>,
-    pub pending: Runs,
-    pub unowned: Asleep,
+    pub pending: PendingWaits,
+    pub unowned: UnownedSleeps,
     /// A wait that ended after its turn: it is to be decided now.
     pub late: Option<u32>,
 }
@@ -31,7 +31,12 @@ pub(super) struct Refusals<'t> {
 impl<'t> Refusals<'t> {
     /// Keeps this many of the first refused attempts and of the first waits.
     pub(super) fn new(times: Times<'t>, keep: usize) -> Refusals<'t> {
-        Refusals { conflicts: Conflicts::new(times, keep), pending: Runs::new(keep), unowned: Asleep::default(), late: None }
+        Refusals {
+            conflicts: Conflicts::new(times, keep),
+            pending: PendingWaits::new(keep),
+            unowned: UnownedSleeps::default(),
+            late: None,
+        }
     }
 
     /// An attempt of this run was refused.
@@ -39,7 +44,7 @@ impl<'t> Refusals<'t> {
     pub(super) fn refused(
         &mut self,
         tables: &mut Tables<'t>,
-        blocking: &mut Holdings,
+        blocking: &mut BlockingHolds,
         index: Index,
         call: &Call<'_>,
         request: Request,
@@ -70,36 +75,36 @@ impl<'t> Refusals<'t> {
             end: call.end,
             closing: false,
             wait,
-            holders: Vec::new(),
-            more_holders: 0,
+            candidates: Vec::new(),
+            more_candidates: 0,
             in_process: record.arg == REFUSED_HERE,
             asked,
             forgotten: false,
             counted: false,
         };
         self.conflicts.refused(&mut tables.conns, index, refusal);
-        self.watch_holders(tables, blocking, place);
+        self.follow_candidates(tables, blocking, place);
         self.pending.refused(wait, place);
     }
 
     /// Keeps an eye on the holds that refuse this attempt.
-    fn watch_holders(&mut self, tables: &mut Tables<'t>, blocking: &mut Holdings, place: u32) {
+    fn follow_candidates(&mut self, tables: &mut Tables<'t>, blocking: &mut BlockingHolds, place: u32) {
         let Some(refusal) = self.conflicts.refusals.get_mut(place) else { return };
-        for holder in &mut refusal.holders {
-            let Found::Live(index) = tables.conns.find(holder.who) else { continue };
+        for candidate in &mut refusal.candidates {
+            let Lookup::Live(index) = tables.conns.find(candidate.who) else { continue };
             let Some(conn) = tables.conns.get(index) else { continue };
-            let taken = conn.taken_as_writer(holder.lock);
+            let hold = conn.hold_as_writer(candidate.lock);
             // One that has ended is told with its end, below.
-            if !conn.locks.has(holder.lock) || taken.asked != holder.since {
+            if !conn.locks.has(candidate.lock) || hold.asked != candidate.since {
                 continue;
             }
-            holder.same_thread = holder.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
-            if blocking.watch(holder.who, holder.lock, &taken, &conn.activity) {
-                conn.watched += 1;
+            candidate.same_thread = candidate.who.log == refusal.who.log && conn.activity.tid == refusal.tid && refusal.tid != 0;
+            if blocking.follow(candidate.who, candidate.lock, &hold, &conn.activity) {
+                conn.blocking += 1;
             }
         }
-        for (who, lock, taken, past) in self.conflicts.looked_back.drain(..) {
-            blocking.ended_before(who, lock, &taken, &past);
+        for (who, lock, hold, past) in self.conflicts.looked_back.drain(..) {
+            blocking.ended_before(who, lock, &hold, &past);
         }
     }
 
@@ -117,7 +122,7 @@ impl<'t> Refusals<'t> {
         let Some(conn) = tables.conns.get(index) else { return 0 };
         let end = call.end;
         let mut beside = false;
-        if let Some(waiting) = &mut conn.waiting {
+        if let Some(waiting) = &mut conn.open_wait {
             let meaning = waiting.follow(record, number, |until| tables.times.ns(log, until, call.start));
             match meaning {
                 Meaning::Waits => {
@@ -168,7 +173,7 @@ impl<'t> Refusals<'t> {
                     // (Where it was not seen to ask for RECOVER, nobody knows.)
                     let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
                     (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
-                    self.end_wait(tables, commits, index, Outcome::Acquired);
+                    self.end_wait(tables, commits, index, WaitEnd::Acquired);
                     return 0;
                 }
                 Meaning::Reads => {
@@ -176,7 +181,7 @@ impl<'t> Refusals<'t> {
                         (waiting.wait.until, waiting.wait.next) = (at, Some(number));
                         (conn.granted, conn.granted_to_any) = (Some(number), false);
                     }
-                    self.end_wait(tables, commits, index, Outcome::Acquired);
+                    self.end_wait(tables, commits, index, WaitEnd::Acquired);
                 }
                 Meaning::Over => {
                     // It could not play a journal back, and the same statement reads now: it, or its own busy handler, tried again.
@@ -188,7 +193,7 @@ impl<'t> Refusals<'t> {
                     let sure = !tables.logs.gaps[log.0 as usize].between(waiting.wait.numbers.1, number);
                     waiting.wait.over = Some(number);
                     let goes_on = waiting.goes_on(record) && sure;
-                    self.end_wait(tables, commits, index, if goes_on { Outcome::WentOn } else { Outcome::GaveUp });
+                    self.end_wait(tables, commits, index, if goes_on { WaitEnd::WentOn } else { WaitEnd::GaveUp });
                 }
             }
         }
@@ -212,7 +217,7 @@ impl<'t> Refusals<'t> {
             same(&reading) && conn.granted.is_some_and(|granted| granted == reading.number || since(granted, reading.number))
         };
         let opened = Some(LockId::file(Level::SHARED)).filter(|&shared| slot && conn.locks.has(shared));
-        let opened = opened.map(|shared| Reading::of(shared, conn.locks.taken(shared)));
+        let opened = opened.map(|shared| Reading::of(shared, conn.locks.hold(shared)));
         let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
         // (Whether it was this statement that had waited may not be known.)
         let in_vain = (record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any);
@@ -227,17 +232,17 @@ impl<'t> Refusals<'t> {
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {
-            wait.outcome = Outcome::GaveUp;
+            wait.end = WaitEnd::GaveUp;
             return self.pending.beside(wait);
         }
         let place = self.pending.begin(wait);
-        conn.waiting = Some(Waiting::new(wait, place));
+        conn.open_wait = Some(OpenWait::new(wait, place));
         place
     }
 
-    pub(super) fn end_wait(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, outcome: Outcome) {
-        let Some(waiting) = tables.conns.get(index).and_then(|conn| conn.waiting.take()) else { return };
-        let mut wait = Wait { outcome, ..waiting.wait };
+    pub(super) fn end_wait(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, end: WaitEnd) {
+        let Some(waiting) = tables.conns.get(index).and_then(|conn| conn.open_wait.take()) else { return };
+        let mut wait = Wait { end, ..waiting.wait };
         if let Some(db) = wait.db {
             wait.writers.1 = commits.so_far(db).0;
         }
@@ -247,14 +252,14 @@ impl<'t> Refusals<'t> {
         let Some(db) = wait.db else { return };
         let ns = tables.times.ns(wait.who.log, wait.from, wait.until);
         let stats = tables.databases.all[db as usize].stats(wait.request.lock());
-        match outcome {
-            Outcome::Acquired | Outcome::WentOn => {
+        match end {
+            WaitEnd::Acquired | WaitEnd::WentOn => {
                 if let Some(ns) = ns {
                     stats.waited.add(ns);
                 }
             }
-            Outcome::GaveUp | Outcome::TraceEnd => {
-                stats.gave_up += u64::from(outcome == Outcome::GaveUp);
+            WaitEnd::GaveUp | WaitEnd::TraceEnd => {
+                stats.gave_up += u64::from(end == WaitEnd::GaveUp);
                 if let Some(ns) = ns {
                     stats.tried.add(ns);
                 }

@@ -30,14 +30,14 @@ const MANY: usize = 4096;
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Asleep {
+pub(crate) struct UnownedSleeps {
     /// The number of the latest such record, by thread.
     of: HashMap<(LogId, u32), u64>,
     /// Where there were too many threads: of any thread of a log.
     of_any: HashMap<LogId, u64>,
 }
 
-impl Asleep {
+impl UnownedSleeps {
     /// A record of a sleep for nobody knows whom.
     #[cold]
     pub(crate) fn slept(&mut self, log: LogId, tid: u32, number: u64) {
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn of_very_many_threads_the_latest_sleep_counts_for_all() {
         let (log, other) = (LogId(3), LogId(4));
-        let mut asleep = Asleep::default();
+        let mut asleep = UnownedSleeps::default();
         for tid in 1..=MANY as u32 {
             asleep.slept(log, tid, 10 + u64::from(tid));
         }

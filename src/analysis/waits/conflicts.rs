@@ -1,6 +1,6 @@
 //! Who was in the way: for every refused attempt, the connections that could have held a conflicting lock just then.
 //!
-//! In come the changes of the timeline and the refused attempts, in merged order; out go [`Refusal`]s with their [`Holder`]s.
+//! In come the changes of the timeline and the refused attempts, in merged order; out go [`Refusal`]s with their [`Candidate`]s.
 //!
 //! The refusing instant lies somewhere between the attempt's start and its end. A holder is *certain* when its lock was held
 //! throughout: the call that took it had returned before the attempt began, and the call that gave it up began after the
@@ -12,12 +12,12 @@
 //! connection's success shows to be gone, or whose process may have died, is only possible from its last trace on.
 #![forbid(unsafe_code)]
 
-use crate::analysis::locks::blocking_holds::Past;
+use crate::analysis::locks::blocking_holds::PastHold;
 use crate::analysis::locks::lock::LockId;
-use crate::analysis::locks::state::{ConnId, End, Index, NEVER, OpenLocks, Taken};
+use crate::analysis::locks::state::{ConnId, Hold, Index, NEVER, OpenLocks, Release};
 use crate::analysis::order::instants::{Instant, Times};
 use crate::analysis::order::window::Window;
-use crate::analysis::waits::refusal::{Holder, Refusal};
+use crate::analysis::waits::refusal::{Candidate, Refusal};
 use locktrace::event::Level;
 use std::collections::VecDeque;
 
@@ -34,11 +34,11 @@ const LONGEST_RELEASE_NS: u64 = 100_000_000;
 const SETTLE_NS: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy)]
-struct Ended {
+struct EndedHold {
     who: ConnId,
     lock: LockId,
-    taken: Taken,
-    past: Past,
+    hold: Hold,
+    past: PastHold,
     /// When the change was seen; they are in this order.
     at: Instant,
     /// It was not held any more after this; [`NEVER`] where that is not known yet.
@@ -46,11 +46,11 @@ struct Ended {
 }
 
 /// What is remembered of one database.
-struct Around {
+struct DatabaseHolds {
     conns: Vec<Index>,
     /// Holds by lock, those in doubt not counted.
     counts: [u32; LockId::COUNT],
-    ended: VecDeque<Ended>,
+    ended: VecDeque<EndedHold>,
     /// How many were ever put into `ended`, and the latest instant of those that were dropped.
     sequence: u64,
     dropped: Option<Instant>,
@@ -58,9 +58,9 @@ struct Around {
     pending: VecDeque<u32>,
 }
 
-impl Default for Around {
-    fn default() -> Around {
-        Around {
+impl Default for DatabaseHolds {
+    fn default() -> DatabaseHolds {
+        DatabaseHolds {
             conns: Vec::new(),
             counts: [0; LockId::COUNT],
             ended: VecDeque::new(),
@@ -73,42 +73,42 @@ impl Default for Around {
 }
 
 /// Finds the holders; see the module.
-pub(crate) struct Blockers<'t> {
+pub(crate) struct Conflicts<'t> {
     times: Times<'t>,
     /// Those about which more can come to light.
     pub(crate) refusals: Window<Refusal>,
     /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
     pub(crate) contradiction: bool,
     /// The holds that ended before the last refused attempt, and may have refused it all the same.
-    pub(crate) looked_back: Vec<(ConnId, LockId, Taken, Past)>,
-    around: Vec<Around>,
+    pub(crate) looked_back: Vec<(ConnId, LockId, Hold, PastHold)>,
+    databases: Vec<DatabaseHolds>,
 }
 
-impl<'t> Blockers<'t> {
-    pub(crate) fn new(times: Times<'t>, keep: usize) -> Blockers<'t> {
-        Blockers { times, refusals: Window::new(keep), contradiction: false, looked_back: Vec::new(), around: Vec::new() }
+impl<'t> Conflicts<'t> {
+    pub(crate) fn new(times: Times<'t>, keep: usize) -> Conflicts<'t> {
+        Conflicts { times, refusals: Window::new(keep), contradiction: false, looked_back: Vec::new(), databases: Vec::new() }
     }
 
-    fn around(&mut self, db: u32) -> &mut Around {
+    fn database(&mut self, db: u32) -> &mut DatabaseHolds {
         let index = db as usize;
-        if self.around.len() <= index {
-            self.around.resize_with(index + 1, Around::default);
+        if self.databases.len() <= index {
+            self.databases.resize_with(index + 1, DatabaseHolds::default);
         }
-        &mut self.around[index]
+        &mut self.databases[index]
     }
 
     /// A connection of this database is there from now on, with these holds.
-    pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Taken)>) {
-        let around = self.around(db);
-        around.conns.push(index);
-        for (lock, _) in held.filter(|(_, taken)| !taken.doubted) {
-            around.counts[lock.index()] += 1;
+    pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Hold)>) {
+        let holds = self.database(db);
+        holds.conns.push(index);
+        for (lock, _) in held.filter(|(_, hold)| !hold.doubted) {
+            holds.counts[lock.index()] += 1;
         }
     }
 
     /// It is gone.
     pub(crate) fn leave(&mut self, db: u32, index: Index) {
-        let conns = &mut self.around(db).conns;
+        let conns = &mut self.database(db).conns;
         if let Some(at) = conns.iter().position(|&other| other == index) {
             conns.swap_remove(at);
         }
@@ -122,39 +122,39 @@ impl<'t> Blockers<'t> {
         looked_back.clear();
         if let Some(db) = refusal.db {
             let times = self.times;
-            let around = self.around(db);
+            let holds = self.database(db);
             let mut possible = Vec::new();
-            for &index in &around.conns {
+            for &index in &holds.conns {
                 if index == me {
                     continue;
                 }
                 let Some((who, locks)) = conns.locks(index) else { continue };
                 let mut found = None;
-                for (lock, taken) in locks.held() {
+                for (lock, hold) in locks.held() {
                     if found.is_none() && refusal.request.is_refused_by(lock) {
-                        found = Some((lock, taken));
+                        found = Some((lock, hold));
                     }
                 }
-                let Some((lock, taken)) = found else { continue };
-                let certain = taken.from != NEVER
-                    && taken.from.saturating_add(times.slack()) <= refusal.start
+                let Some((lock, hold)) = found else { continue };
+                let certain = hold.from != NEVER
+                    && hold.from.saturating_add(times.slack()) <= refusal.start
                     && times.comparable(who.log, refusal.who.log);
                 if certain {
-                    locks.taken(lock).refused = if taken.refused == 0 { number + 1 } else { taken.refused };
-                    name(&mut refusal, holder(who, lock, &taken, true), true);
-                } else if taken.asked < refusal.end {
-                    possible.push(holder(who, lock, &taken, false));
+                    locks.hold(lock).refused = if hold.refused == 0 { number + 1 } else { hold.refused };
+                    add_candidate(&mut refusal, candidate(who, lock, &hold, true), true);
+                } else if hold.asked < refusal.end {
+                    possible.push(candidate(who, lock, &hold, false));
                 }
             }
-            if refusal.holders.is_empty() {
+            if refusal.candidates.is_empty() {
                 for other in possible {
-                    name(&mut refusal, other, true);
+                    add_candidate(&mut refusal, other, true);
                 }
-                around.look_back(&times, &mut refusal, &mut looked_back);
-                while around.pending.front().is_some_and(|&first| first < at_hand) {
-                    around.pending.pop_front();
+                holds.look_back(&times, &mut refusal, &mut looked_back);
+                while holds.pending.front().is_some_and(|&first| first < at_hand) {
+                    holds.pending.pop_front();
                 }
-                around.pending.push_back(number);
+                holds.pending.push_back(number);
             }
         }
         self.looked_back = looked_back;
@@ -163,50 +163,42 @@ impl<'t> Blockers<'t> {
 
     /// A hold began. Whether an attempt that was refused before is found to have been in its way.
     #[inline]
-    pub(crate) fn began(
-        &mut self,
-        conns: &mut impl OpenLocks,
-        db: u32,
-        me: Index,
-        who: ConnId,
-        lock: LockId,
-        taken: &Taken,
-    ) -> bool {
-        let around = self.around(db);
-        around.counts[lock.index()] += 1;
-        let contradiction = taken.seen && taken.from != NEVER && around.conflicts(lock);
-        let settle = around.pending.is_empty();
+    pub(crate) fn began(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) -> bool {
+        let holds = self.database(db);
+        holds.counts[lock.index()] += 1;
+        let contradiction = hold.seen && hold.from != NEVER && holds.conflicts(lock);
+        let settle = holds.pending.is_empty();
         if contradiction {
             self.contradiction = true;
-            self.contradicted(conns, db, me, who, lock, taken);
+            self.contradicted(conns, db, me, who, lock, hold);
         }
         !settle && {
-            let held = |other: &Holder| {
-                conns.locks(me).is_some_and(|(_, locks)| locks.has(other.lock) && locks.taken(other.lock).asked == other.since)
+            let held = |other: &Candidate| {
+                conns.locks(me).is_some_and(|(_, locks)| locks.has(other.lock) && locks.hold(other.lock).asked == other.since)
             };
-            self.arrived_late(db, who, lock, taken, held)
+            self.arrived_late(db, who, lock, hold, held)
         }
     }
 
     /// An acquisition that overlaps attempts which have no certain holder.
     #[cold]
-    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, mut held: impl FnMut(&Holder) -> bool) -> bool {
-        let now = if taken.from == NEVER { taken.asked } else { taken.from };
+    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, mut held: impl FnMut(&Candidate) -> bool) -> bool {
+        let now = if hold.from == NEVER { hold.asked } else { hold.from };
         let settled = self.times.distance(who.log, SETTLE_NS);
         let refusals = &mut self.refusals;
-        let Some(around) = self.around.get_mut(db as usize) else { return false };
+        let Some(holds) = self.databases.get_mut(db as usize) else { return false };
         let mut named = false;
-        while let Some(&first) = around.pending.front() {
+        while let Some(&first) = holds.pending.front() {
             if refusals.get(first).is_some_and(|refusal| refusal.end.saturating_add(settled) >= now) {
                 break;
             }
-            around.pending.pop_front();
+            holds.pending.pop_front();
         }
-        for &number in around.pending.iter().rev() {
-            let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > taken.asked) else { break };
+        for &number in holds.pending.iter().rev() {
+            let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > hold.asked) else { break };
             if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
-                let stays = refusal.holders.iter().find(|other| other.who == who).is_none_or(&mut held);
-                name(refusal, holder(who, lock, taken, false), stays);
+                let stays = refusal.candidates.iter().find(|other| other.who == who).is_none_or(&mut held);
+                add_candidate(refusal, candidate(who, lock, hold, false), stays);
                 named = true;
             }
         }
@@ -215,59 +207,59 @@ impl<'t> Blockers<'t> {
 
     /// Two connections cannot both have what they seem to have: the older hold has ended without a trace.
     #[cold]
-    fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, taken: &Taken) {
-        let others = self.around(db).conns.clone();
+    fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) {
+        let others = self.database(db).conns.clone();
         for index in others {
             let Some((id, locks)) = conns.locks(index).filter(|_| index != me) else { continue };
             let last = locks.last;
-            let held: Vec<(LockId, Taken)> = locks.held().collect();
+            let held: Vec<(LockId, Hold)> = locks.held().collect();
             for (other, theirs) in held {
-                let older = theirs.from != NEVER && theirs.from <= taken.asked && self.times.comparable(id.log, who.log);
+                let older = theirs.from != NEVER && theirs.from <= hold.asked && self.times.comparable(id.log, who.log);
                 if older && excludes(lock, other) {
-                    let theirs = locks.taken(other);
+                    let theirs = locks.hold(other);
                     let refused = theirs.refused;
                     (theirs.from, theirs.refused, theirs.doubted) = (NEVER, 0, true);
-                    self.around(db).counts[other.index()] -= 1;
+                    self.database(db).counts[other.index()] -= 1;
                     self.doubt(id, other, refused, last);
                 }
             }
         }
     }
 
-    /// A hold ended. Gives the number under which [`Blockers::ended_by`] can tell the end of its release later.
+    /// A hold ended. Gives the number under which [`Conflicts::ended_by`] can tell the end of its release later.
     #[inline]
-    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, taken: &Taken, past: Past, end: End) -> u64 {
-        if let End::Unseen(last, _) = end {
-            self.doubt(who, lock, taken.refused, last);
+    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, past: PastHold, end: Release) -> u64 {
+        if let Release::Unseen(last, _) = end {
+            self.doubt(who, lock, hold.refused, last);
         }
-        let around = self.around(db);
-        if !taken.doubted {
+        let holds = self.database(db);
+        if !hold.doubted {
             // A hold in doubt was taken out of the count already.
-            around.counts[lock.index()] -= 1;
+            holds.counts[lock.index()] -= 1;
         }
         let (at, gone) = match end {
-            End::Released(at, gone) => (at, gone),
-            End::Unseen(_, at) => (at, at),
+            Release::Seen(at, gone) => (at, gone),
+            Release::Unseen(_, at) => (at, at),
         };
         if gone != NEVER {
-            around.longest_release = around.longest_release.max(gone.saturating_sub(at));
+            holds.longest_release = holds.longest_release.max(gone.saturating_sub(at));
         }
-        if around.ended.len() == KEPT {
-            let old = around.ended.pop_front();
-            around.dropped = around.dropped.max(old.map(|old| old.at));
+        if holds.ended.len() == KEPT {
+            let old = holds.ended.pop_front();
+            holds.dropped = holds.dropped.max(old.map(|old| old.at));
         }
-        around.ended.push_back(Ended { who, lock, taken: *taken, past, at, gone });
-        around.sequence += 1;
-        around.sequence - 1
+        holds.ended.push_back(EndedHold { who, lock, hold: *hold, past, at, gone });
+        holds.sequence += 1;
+        holds.sequence - 1
     }
 
     /// The releases with these numbers had ended by this instant: their connection made its next call.
     #[inline]
     pub(crate) fn ended_by(&mut self, db: u32, numbers: (u64, u64), by: Instant) {
-        let around = self.around(db);
-        let base = around.sequence - around.ended.len() as u64;
+        let holds = self.database(db);
+        let base = holds.sequence - holds.ended.len() as u64;
         for number in numbers.0.max(base)..=numbers.1 {
-            if let Some(ended) = around.ended.get_mut((number - base) as usize).filter(|ended| ended.gone == NEVER) {
+            if let Some(ended) = holds.ended.get_mut((number - base) as usize).filter(|ended| ended.gone == NEVER) {
                 ended.gone = by;
             }
         }
@@ -288,7 +280,7 @@ impl<'t> Blockers<'t> {
     }
 }
 
-impl Around {
+impl DatabaseHolds {
     /// Whether the holds that there are now, this new one among them, exclude each other.
     #[inline]
     fn conflicts(&self, new: LockId) -> bool {
@@ -315,7 +307,7 @@ impl Around {
     }
 
     /// Holds that ended while the attempt was made.
-    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Taken, Past)>) {
+    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Hold, PastHold)>) {
         let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
         let reach = self.longest_release.max(unknown_end);
         if self.dropped.is_some_and(|dropped| dropped.saturating_add(self.longest_release) >= refusal.start) {
@@ -328,12 +320,12 @@ impl Around {
             let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
             // The thread that gave it up is here again: that call has returned.
             let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
-            let overlaps = gone > refusal.start && ended.taken.asked < refusal.end && !(returned && refusal.tid != 0);
+            let overlaps = gone > refusal.start && ended.hold.asked < refusal.end && !(returned && refusal.tid != 0);
             if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
-                let later = refusal.holders.iter().find(|other| other.who == ended.who);
+                let later = refusal.candidates.iter().find(|other| other.who == ended.who);
                 let stays = later.is_none_or(|later| later.since < ended.at);
-                name(refusal, holder(ended.who, ended.lock, &ended.taken, false), stays);
-                found.push((ended.who, ended.lock, ended.taken, ended.past));
+                add_candidate(refusal, candidate(ended.who, ended.lock, &ended.hold, false), stays);
+                found.push((ended.who, ended.lock, ended.hold, ended.past));
             }
         }
     }
@@ -350,22 +342,22 @@ fn excludes(new: LockId, old: LockId) -> bool {
     }
 }
 
-fn holder(who: ConnId, lock: LockId, taken: &Taken, certain: bool) -> Holder {
-    Holder { who, lock, tid: taken.tid, sql: taken.sql, since: taken.asked, seen: taken.seen, certain, same_thread: false }
+fn candidate(who: ConnId, lock: LockId, hold: &Hold, certain: bool) -> Candidate {
+    Candidate { who, lock, tid: hold.tid, sql: hold.sql, since: hold.asked, seen: hold.seen, certain, same_thread: false }
 }
 
 /// Adds a holder; a connection is named once, and with what it took last. Unless it `stays` there from one to the other, it gave up in between what may
 /// have refused the attempt: nothing can be concluded from the one that is named then.
-fn name(refusal: &mut Refusal, holder: Holder, stays: bool) {
+fn add_candidate(refusal: &mut Refusal, candidate: Candidate, stays: bool) {
     refusal.forgotten |= !stays;
-    if let Some(other) = refusal.holders.iter_mut().find(|other| other.who == holder.who) {
-        if holder.since > other.since {
-            *other = holder;
+    if let Some(other) = refusal.candidates.iter_mut().find(|other| other.who == candidate.who) {
+        if candidate.since > other.since {
+            *other = candidate;
         }
-    } else if refusal.holders.len() < NAMED {
-        refusal.holders.push(holder);
+    } else if refusal.candidates.len() < NAMED {
+        refusal.candidates.push(candidate);
     } else {
-        refusal.more_holders += 1;
+        refusal.more_candidates += 1;
     }
 }
 
@@ -380,7 +372,7 @@ mod tests {
         let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
         assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
         assert_eq!(table[1], [false, true, true, true]);
-        assert_eq!(table[2], [false, true, true, true], "PENDING is taken while others read");
+        assert_eq!(table[2], [false, true, true, true], "PENDING is hold while others read");
         assert_eq!(table[3], [true; 4]);
         let slots = |a: bool, b: bool| excludes(LockId::shm(3, a), LockId::shm(3, b));
         assert!(!slots(false, false) && slots(true, false) && slots(false, true) && slots(true, true));
@@ -396,12 +388,12 @@ mod tests {
     #[test]
     fn no_conflict_is_overlooked() {
         for (new, old) in LockId::all().flat_map(|new| LockId::all().map(move |old| (new, old))) {
-            let mut around = Around::default();
-            with(new).into_iter().chain(with(old)).for_each(|lock| around.counts[lock.index()] += 1);
-            assert!(around.conflicts(new) || !excludes(new, old), "{new} beside {old}");
+            let mut holds = DatabaseHolds::default();
+            with(new).into_iter().chain(with(old)).for_each(|lock| holds.counts[lock.index()] += 1);
+            assert!(holds.conflicts(new) || !excludes(new, old), "{new} beside {old}");
             // Readers, and a writer beside them, are no reason to look.
             let usual = old == LockId::file(Level::SHARED) && new.level().is_some_and(|level| level <= Level::RESERVED);
-            assert!(!around.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
+            assert!(!holds.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
         }
     }
 }

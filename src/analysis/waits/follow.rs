@@ -1,6 +1,6 @@
 //! Which records belong to one run of refused attempts, and which end it.
 //!
-//! In come the records of one connection; out go [`Wait`]s. Attempts belong to one run while the same thread asks for the same lock
+//! In come the records of one connection; out go [`Wait`]s. RefusalStats belong to one run while the same thread asks for the same lock
 //! for the same statement, and does nothing in between but what SQLite does while it waits: sleep, and give back and retake the
 //! lock it reads under. SQLite's own busy handler sleeps after *every* refusal; so in a run that has slept, an attempt without a
 //! sleep before it is the application's next try, and the run before it had given up. A run that never sleeps (an application's
@@ -24,7 +24,7 @@ const RECOVERY: u8 = 1 << Slot::CKPT.0 | 1 << Slot::RECOVER.0;
 
 /// A connection's run of attempts that has not ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct OpenWait {
     pub wait: Wait,
     /// Its place among all waits.
     pub index: u32,
@@ -56,10 +56,10 @@ pub(crate) enum Meaning {
     Over,
 }
 
-impl Waiting {
+impl OpenWait {
     /// A run that has just begun.
-    pub(crate) fn new(wait: Wait, index: u32) -> Waiting {
-        Waiting { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
+    pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
+        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
     }
 
     /// Sleeps of its busy handler.
@@ -219,11 +219,11 @@ mod tests {
     use crate::trace::LogId;
     use locktrace::event::ResultCode;
 
-    fn waiting(request: Request) -> Waiting {
+    fn waiting(request: Request) -> OpenWait {
         let record = Record { tid: 7, sql: 1, ..Record::new(Kind::LOCK) };
         let mut wait = Wait::new(ConnId { log: LogId(0), conn: 1, forked: false }, None, request, 0, &record, (0, 0));
         wait.before.wal = false;
-        Waiting::new(wait, 0)
+        OpenWait::new(wait, 0)
     }
 
     fn lock(level: Level, rc: i32) -> Record {

@@ -1,10 +1,10 @@
-//! Runs of refused attempts that no application sees, and why.
+//! Waits attempts that no application sees, and why.
 //!
 //! In comes a [`Wait`]; out goes a [`Harmless`], or nothing where it is an incident. Pure.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{Request, only_readers};
-use crate::analysis::waits::wait::{Outcome, Wait};
+use crate::analysis::waits::wait::{Wait, WaitEnd};
 use locktrace::event::{Level, Slot};
 
 /// Why a run of refused attempts is no incident.
@@ -58,12 +58,12 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         },
         Request::Shm { mask, exclusive: false } if only_readers(mask) => Some(Harmless::ReaderSlot),
         Request::Shm { mask, exclusive: true } if mask == 1 << Slot::CKPT.0 && wait.sql == 0 => Some(Harmless::AutomaticCheckpoint),
-        _ if wait.outcome == Outcome::WentOn && wait.sleeps == 0 => Some(Harmless::CacheSpill),
+        _ if wait.end == WaitEnd::WentOn && wait.sleeps == 0 => Some(Harmless::CacheSpill),
         Request::Shm { mask: 0b110, exclusive: true } if wait.before.exclusive == 1 << Slot::WRITE.0 => {
             Some(Harmless::HeaderChanging)
         }
         // RECOVER was free: nobody was making the index anew.
-        _ if wait.is_recovery() && wait.outcome == Outcome::Acquired && wait.sleeps == 0 && matches!(wait.recovery, (0, 1..)) => {
+        _ if wait.is_recovery() && wait.end == WaitEnd::Acquired && wait.sleeps == 0 && matches!(wait.recovery, (0, 1..)) => {
             Some(Harmless::HeaderChanging)
         }
         _ => None,

@@ -4,10 +4,10 @@
 //! that were decided stay at hand for as long again: whoever was refused later may have waited for them. Called by the pass over the records.
 #![forbid(unsafe_code)]
 
-use crate::analysis::locks::blocking_holds::{Ending, Holding};
-use crate::analysis::locks::state::ConnId;
+use crate::analysis::locks::blocking_holds::BlockingHold;
+use crate::analysis::locks::state::{ConnId, HoldEnd};
 use crate::analysis::order::instants::Instant;
-use crate::analysis::waits::follow::Waiting;
+use crate::analysis::waits::follow::OpenWait;
 use crate::analysis::waits::harmless::harmless;
 use crate::analysis::waits::wait::Wait;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,9 +17,9 @@ const TOLD_APART: usize = 256;
 
 /// A hold that was in the way of a run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Named {
+pub(crate) struct CandidateHold {
     /// An index into the holdings.
-    pub holding: u32,
+    pub hold: u32,
     pub tid: u32,
     pub certain: bool,
     pub same_thread: bool,
@@ -27,14 +27,14 @@ pub(crate) struct Named {
 }
 
 /// A run and what is known of it.
-pub(crate) struct Entry {
+pub(crate) struct PendingWait {
     pub wait: Wait,
     /// It goes on.
     live: bool,
-    /// The attempts that are not counted in `named` yet.
+    /// The attempts that are not counted in `candidates` yet.
     pub refusals: VecDeque<u32>,
     /// Who was in the way, in the order in which they were named.
-    pub named: Vec<Named>,
+    pub candidates: Vec<CandidateHold>,
     /// Holders of one attempt that were not named.
     pub more: u32,
     /// A possible holder may be missing.
@@ -43,40 +43,48 @@ pub(crate) struct Entry {
     pub outside: Option<u64>,
 }
 
-impl Entry {
+impl PendingWait {
     /// An attempt was refused by this hold.
-    pub(crate) fn name(&mut self, by: Named) {
-        let known = self.named.len();
-        match self.named.iter_mut().find(|known| known.holding == by.holding) {
+    pub(crate) fn add_candidate(&mut self, by: CandidateHold) {
+        let known = self.candidates.len();
+        match self.candidates.iter_mut().find(|known| known.hold == by.hold) {
             Some(known) => {
                 known.attempts += 1;
                 known.certain |= by.certain;
                 known.same_thread |= by.same_thread;
             }
-            None if known < TOLD_APART => self.named.push(by),
+            None if known < TOLD_APART => self.candidates.push(by),
             None => self.more += 1,
         }
     }
 }
 
 /// See the module.
-pub(crate) struct Runs {
-    entries: VecDeque<Entry>,
+pub(crate) struct PendingWaits {
+    entries: VecDeque<PendingWait>,
     /// The number of the first of `entries`, and of the first that was not decided.
     base: u32,
     front: u32,
     /// Those that still went on when it was their turn.
-    standing: BTreeMap<u32, Entry>,
+    standing: BTreeMap<u32, PendingWait>,
     /// By connection, in time order; without those that were made beside another one.
     of: HashMap<ConnId, VecDeque<u32>>,
     first: Vec<Wait>,
     keep: usize,
 }
 
-impl Runs {
+impl PendingWaits {
     /// Keeps this many of the first ones to be listed.
-    pub(crate) fn new(keep: usize) -> Runs {
-        Runs { entries: VecDeque::new(), base: 0, front: 0, standing: BTreeMap::new(), of: HashMap::new(), first: Vec::new(), keep }
+    pub(crate) fn new(keep: usize) -> PendingWaits {
+        PendingWaits {
+            entries: VecDeque::new(),
+            base: 0,
+            front: 0,
+            standing: BTreeMap::new(),
+            of: HashMap::new(),
+            first: Vec::new(),
+            keep,
+        }
     }
 
     /// A run begins; gives its number.
@@ -93,11 +101,11 @@ impl Runs {
 
     fn push(&mut self, wait: Wait, live: bool) -> u32 {
         let number = self.base + self.entries.len() as u32;
-        self.entries.push_back(Entry {
+        self.entries.push_back(PendingWait {
             wait,
             live,
             refusals: VecDeque::new(),
-            named: Vec::new(),
+            candidates: Vec::new(),
             more: 0,
             incomplete: false,
             outside: None,
@@ -116,7 +124,7 @@ impl Runs {
     }
 
     /// The run with this number, while it is not decided.
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Entry> {
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut PendingWait> {
         if number < self.front {
             return self.standing.get_mut(&number);
         }
@@ -131,7 +139,7 @@ impl Runs {
     }
 
     /// It slept, or was refused again.
-    pub(crate) fn went_on(&mut self, waiting: &Waiting) {
+    pub(crate) fn went_on(&mut self, waiting: &OpenWait) {
         if let Some(entry) = self.get_mut(waiting.index) {
             let Wait { until, attempts, sleeps, .. } = waiting.wait;
             (entry.wait.until, entry.wait.attempts, entry.wait.sleeps) = (until, attempts, sleeps);
@@ -160,24 +168,32 @@ impl Runs {
             self.first.push(entry.wait);
         }
         let (wait, live) = (entry.wait, entry.live);
-        let gone = Entry { wait, live, refusals: VecDeque::new(), named: Vec::new(), more: 0, incomplete: false, outside: None };
+        let gone = PendingWait {
+            wait,
+            live,
+            refusals: VecDeque::new(),
+            candidates: Vec::new(),
+            more: 0,
+            incomplete: false,
+            outside: None,
+        };
         self.standing.insert(number, std::mem::replace(entry, gone));
         self.front += 1;
         (!live).then_some(number)
     }
 
     /// Those that stand aside.
-    pub(crate) fn standing(&self) -> impl Iterator<Item = (u32, &Entry)> {
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (u32, &PendingWait)> {
         self.standing.iter().map(|(&number, entry)| (number, entry))
     }
 
     /// Those that were not decided.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn open(&self) -> impl Iterator<Item = &PendingWait> {
         self.standing.values().chain(self.entries.range((self.front - self.base) as usize..))
     }
 
     /// One that stands aside.
-    pub(crate) fn get(&self, number: u32) -> Option<&Entry> {
+    pub(crate) fn get(&self, number: u32) -> Option<&PendingWait> {
         self.standing.get(&number)
     }
 
@@ -202,14 +218,14 @@ impl Runs {
     }
 
     /// The run of this holder, while it held this, that overlaps this span. One attempt and no sleep is no waiting; what no application sees is none, either.
-    pub(crate) fn waiting(&self, holding: &Holding, span: (Instant, Instant)) -> Option<(u32, &Wait)> {
-        let numbers = self.of.get(&holding.who)?;
-        let end = match holding.ending {
-            Ending::Released(at, _) | Ending::Unseen(at) => at.min(span.1),
-            Ending::Open => span.1,
+    pub(crate) fn wait_of(&self, hold: &BlockingHold, span: (Instant, Instant)) -> Option<(u32, &Wait)> {
+        let numbers = self.of.get(&hold.who)?;
+        let end = match hold.end {
+            HoldEnd::Released(at, _) | HoldEnd::Unseen(at, _) => at.min(span.1),
+            HoldEnd::Open => span.1,
         };
         let wait = |number: u32| &self.entries[(number - self.base) as usize].wait;
-        let at = numbers.partition_point(|&number| wait(number).until < span.0.max(holding.since));
+        let at = numbers.partition_point(|&number| wait(number).until < span.0.max(hold.since));
         let overlapping = numbers.range(at..).map(|&number| (number, wait(number))).take_while(|(_, wait)| wait.from <= end);
         overlapping.into_iter().find(|(_, wait)| (wait.attempts > 1 || wait.sleeps > 0) && harmless(wait).is_none())
     }

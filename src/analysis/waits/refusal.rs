@@ -34,9 +34,9 @@ pub struct Refusal {
     /// The run of attempts it belongs to, an index into [`crate::analysis::Analysis::waits`].
     pub wait: u32,
     /// Who was in the way. Either all certain or all possible.
-    pub holders: Vec<Holder>,
+    pub candidates: Vec<Candidate>,
     /// Further holders, not named.
-    pub more_holders: u32,
+    pub more_candidates: u32,
     /// It was refused inside its own process: another connection there has the lock, and the kernel was not asked.
     pub in_process: bool,
     /// When the kernel was asked who has the lock; see [`crate::analysis::Analysis::outside`].
@@ -50,14 +50,14 @@ pub struct Refusal {
 impl Refusal {
     /// Whether a traced connection was certainly in the way: then nobody outside the trace needs to be named.
     pub fn has_certain(&self) -> bool {
-        self.holders.iter().any(|holder| holder.certain)
+        self.candidates.iter().any(|candidate| candidate.certain)
     }
 
     /// These holders are no more than possible.
-    pub(crate) fn doubt(&mut self, whom: impl Fn(&Holder) -> bool) {
+    pub(crate) fn doubt(&mut self, whom: impl Fn(&Candidate) -> bool) {
         let certain = self.has_certain();
-        for holder in self.holders.iter_mut().filter(|holder| whom(holder)) {
-            holder.certain = false;
+        for candidate in self.candidates.iter_mut().filter(|candidate| whom(candidate)) {
+            candidate.certain = false;
         }
         self.forgotten |= certain && !self.has_certain();
     }
@@ -74,7 +74,7 @@ pub struct Asked {
 
 /// A connection in the way of a refused attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct Candidate {
     /// The connection.
     pub who: ConnId,
     /// What it held: of a lock on the database file, the weakest level that refuses the attempt.

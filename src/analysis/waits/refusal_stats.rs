@@ -6,7 +6,7 @@
 
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::locks::state::ConnId;
-use crate::analysis::waits::refusal::{Holder, Refusal};
+use crate::analysis::waits::refusal::{Candidate, Refusal};
 use crate::trace::{OutsideHolder, Trace};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -17,23 +17,23 @@ const TOLD_APART: usize = 16_384;
 
 /// Who was in the way most often.
 #[derive(Clone, Copy, Debug)]
-pub struct Worst {
+pub struct TopCandidate {
     /// As in the first attempt that names it.
-    pub holder: Holder,
-    /// Attempts it certainly refused.
+    pub candidate: Candidate,
+    /// RefusalStats it certainly refused.
     pub certain: u64,
-    /// Attempts it possibly refused.
+    /// RefusalStats it possibly refused.
     pub possible: u64,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Attempts<'t> {
+pub struct RefusalStats<'t> {
     /// Refused attempts, those of closing connections and the optional ones not counted.
     pub refused: u64,
-    /// Attempts of closing connections to be the last one: SQLite expects them to be refused.
+    /// RefusalStats of closing connections to be the last one: SQLite expects them to be refused.
     pub closing: u64,
-    /// Attempts SQLite can do without ([`crate::analysis::Request::is_optional`]): they make no statement fail.
+    /// RefusalStats SQLite can do without ([`crate::analysis::Request::is_optional`]): they make no statement fail.
     pub optional: u64,
     /// Refused attempts by lock.
     pub by_lock: BTreeMap<LockId, u64>,
@@ -44,14 +44,14 @@ pub struct Attempts<'t> {
     /// With no holder in the trace.
     pub untraced: u64,
     /// The connection, lock and statement named for the most of them.
-    pub worst: Option<Worst>,
+    pub top_candidate: Option<TopCandidate>,
     /// Who the kernel named most often, outside the trace, for those without a certain holder in it.
     pub outside: Option<(&'t OutsideHolder, u64)>,
-    named: HashMap<(ConnId, LockId, u64), (Worst, u32)>,
+    named: HashMap<(ConnId, LockId, u64), (TopCandidate, u32)>,
     strangers: HashMap<(i64, String), (&'t OutsideHolder, u64, u32)>,
 }
 
-impl<'t> Attempts<'t> {
+impl<'t> RefusalStats<'t> {
     /// Adds the attempt with this number.
     pub(crate) fn add(&mut self, trace: &'t Trace, number: u32, refusal: &Refusal) {
         if refusal.closing {
@@ -65,23 +65,24 @@ impl<'t> Attempts<'t> {
         self.refused += 1;
         *self.by_lock.entry(refusal.request.lock()).or_default() += 1;
         let certain = refusal.has_certain();
-        match refusal.holders.first() {
+        match refusal.candidates.first() {
             None => self.untraced += 1,
             Some(_) if certain => self.certain += 1,
             Some(_) => self.possible += 1,
         }
         let asked = refusal.asked.filter(|_| !certain);
         let answer = asked.and_then(|asked| trace.log(refusal.who.log).names.outside(refusal.who.conn, asked.start));
-        for holder in answer.into_iter().flat_map(|answer| answer.others()) {
-            let (_, attempts, first) = self.strangers.entry((holder.pid, holder.lock())).or_insert((holder, 0, number));
+        for candidate in answer.into_iter().flat_map(|answer| answer.others()) {
+            let (_, attempts, first) = self.strangers.entry((candidate.pid, candidate.lock())).or_insert((candidate, 0, number));
             (*attempts, *first) = (*attempts + 1, number.min(*first));
         }
-        for holder in &refusal.holders {
-            let key = (holder.who, holder.lock, holder.sql);
-            let (worst, first) = self.named.entry(key).or_insert((Worst { holder: *holder, certain: 0, possible: 0 }, number));
-            *(if holder.certain { &mut worst.certain } else { &mut worst.possible }) += 1;
+        for candidate in &refusal.candidates {
+            let key = (candidate.who, candidate.lock, candidate.sql);
+            let (worst, first) =
+                self.named.entry(key).or_insert((TopCandidate { candidate: *candidate, certain: 0, possible: 0 }, number));
+            *(if candidate.certain { &mut worst.certain } else { &mut worst.possible }) += 1;
             if number < *first {
-                (worst.holder, *first) = (*holder, number);
+                (worst.candidate, *first) = (*candidate, number);
             }
         }
         keep_most(&mut self.named, |(worst, first)| (worst.certain, worst.possible, Reverse(*first)));
@@ -91,11 +92,11 @@ impl<'t> Attempts<'t> {
     /// All attempts are in.
     pub(crate) fn finish(&mut self) {
         let named = std::mem::take(&mut self.named).into_values();
-        let most = named.max_by_key(|(worst, first)| (worst.certain, worst.possible, Reverse(*first), worst.holder.who));
-        self.worst = most.map(|(worst, _)| worst);
+        let most = named.max_by_key(|(worst, first)| (worst.certain, worst.possible, Reverse(*first), worst.candidate.who));
+        self.top_candidate = most.map(|(worst, _)| worst);
         let strangers = std::mem::take(&mut self.strangers).into_values();
         let most = strangers.max_by_key(|&(_, attempts, first)| (attempts, Reverse(first)));
-        self.outside = most.map(|(holder, attempts, _)| (holder, attempts));
+        self.outside = most.map(|(candidate, attempts, _)| (candidate, attempts));
     }
 }
 

@@ -13,7 +13,7 @@ use locktrace::format::record::Record;
 
 /// How a run of refused attempts ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum WaitEnd {
     /// The lock was granted.
     Acquired,
     /// The connection went on to something else.
@@ -75,7 +75,7 @@ pub struct Wait {
     /// The time those sleeps asked for, in microseconds.
     pub slept_us: u64,
     /// How it ended.
-    pub outcome: Outcome,
+    pub end: WaitEnd,
     /// The records of the first and the last refused attempt.
     pub numbers: (u64, u64),
     /// The record that showed how it went on: the last one this run rests on.
@@ -90,7 +90,7 @@ pub struct Wait {
     pub released: u32,
     /// Of these, those after which the refused statement itself was seen to do so: it had read for this statement only.
     pub released_by_it: u32,
-    /// Attempts at recovery's lock that were refused, and granted: it found the wal-index out of order.
+    /// RefusalStats at recovery's lock that were refused, and granted: it found the wal-index out of order.
     pub recovery: (u32, u32),
     /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
     pub closing: bool,
@@ -123,7 +123,7 @@ impl Wait {
             attempts: 1,
             sleeps: 0,
             slept_us: 0,
-            outcome: Outcome::TraceEnd,
+            end: WaitEnd::TraceEnd,
             numbers: (number, number),
             next: None,
             over: None,
