@@ -1,4 +1,4 @@
-//! Everything that was found in a trace, as the reports read it, and how much of it to keep.
+//! Everything that was found in a trace, as the reports read it, and the options that say how much of it to keep.
 #![forbid(unsafe_code)]
 
 use super::causes::hazards::Hazard;

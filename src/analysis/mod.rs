@@ -1,11 +1,84 @@
-//! What happened: per database, who held which lock for how long, who was refused and by whom, who waited.
+//! What happened in a trace: who held which lock for how long, which connection was refused, who blocked it, and why.
 //!
-//! In comes a [`Trace`]; out goes an [`Analysis`], which the reports render. Pure and streaming: one pass over the records, and memory
-//! that grows with the number of connections that are open at a time but not with the length of the trace, nor with how much was refused.
+//! [`Analysis::of`] reads a [`Trace`](crate::trace::Trace) and returns what it found, which the reports render. It is pure and streaming: one pass over
+//! the records. Its memory grows with the connections that are open at a time, not with the length of the trace, nor with the number of refusals.
+//! Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 //!
-//! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
-//! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, `decide` puts runs and holds together to an [`incident`], [`cause`] says
-//! why, `settle` says when: [`totals`] counts them all, `listed` keeps those worth listing. [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by; [`now`] is for programs that are running. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! # Words
+//!
+//! | word | what it means |
+//! | --- | --- |
+//! | lock | one of SQLite's locks in one mode: a level of the database file, or a slot of the wal-index ([`LockId`]) |
+//! | hold | one lock in the hands of one connection, from the call that took it to the call that released it |
+//! | blocking hold | a hold that refused an attempt, or may have ([`BlockingHold`]) |
+//! | hold end | how a hold ended: released by a recorded call, ended unseen, or open at the end of the trace ([`HoldEnd`]) |
+//! | request | what an attempt asked for ([`Request`]) |
+//! | refusal | one attempt that was refused ([`Refusal`]) |
+//! | candidate | a connection, or its hold, that may have refused an attempt; *certain* where it held the lock throughout ([`Candidate`]) |
+//! | blocker | a candidate as an incident names it ([`Blocker`]) |
+//! | wait | the refused attempts of one statement for one lock, with the sleeps between them ([`Wait`]) |
+//! | wait end | how a wait ended: acquired, given up, gone on without the lock, or open ([`WaitEnd`]) |
+//! | harmless | a wait that no application notices ([`Harmless`]) |
+//! | incident | a wait that an application can notice, or an upgrade from a stale snapshot ([`Incident`]) |
+//! | victim | the connection that was refused in an incident |
+//! | cause | why it was refused: exactly one for each incident ([`Cause`]) |
+//! | contributing | what made the incident worse ([`Contributing`]) |
+//! | evidence | a record that a conclusion rests on ([`Evidence`]) |
+//! | hazard | what can go wrong, found without any refusal ([`Hazard`]) |
+//! | log | the records of one process |
+//! | instant | a time that compares across logs ([`Instant`]) |
+//!
+//! # Floors
+//!
+//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/floors.rs` checks that.
+//!
+//! | floor | room | file | what it holds |
+//! | --- | --- | --- | --- |
+//! | 1 | `order` | `instants` | instants, and the nanoseconds between them |
+//! | | | `gaps` | missing record numbers of a log |
+//! | | | `coverage` | what was read of a log |
+//! | | | `window` | numbered items: the latest at hand, the first ones kept |
+//! | 2 | `locks` | `lock` | locks, requests, and which lock refuses which request |
+//! | | | `state` | the lock state of a connection, record by record; holds and their ends |
+//! | | | `reading` | the read lock under which a connection asks for more |
+//! | | | `journal_mode` | whether a connection is in WAL mode |
+//! | | | `wal_sizes` | bytes written to each -wal |
+//! | | | `activity` | what a connection does while it holds a lock |
+//! | | | `commits` | commits to the WAL, and upgrades from a stale snapshot |
+//! | | | `blocking_holds` | the holds that refused an attempt |
+//! | | | `databases` | which files are one database, and its counts |
+//! | 3 | `waits` | `wait` | a wait, and what its connection was before it |
+//! | | | `busy_handler` | the delays of SQLite's busy handler |
+//! | | | `follow` | which records belong to a wait, and which end it |
+//! | | | `harmless` | waits that no application notices |
+//! | | | `refusal` | a refused attempt and its candidates |
+//! | | | `refusal_stats` | sums over all refused attempts |
+//! | | | `conflicts` | the candidates of each refused attempt |
+//! | | | `pending` | waits until each is decided |
+//! | 3 | `audit` | `mod`, `holds`, `ranges` | the lock audit: two processes with locks that exclude each other |
+//! | 3 | `observer` | | what a pass reports to an observer |
+//! | 4 | `causes` | `mod` | the rules, in their order |
+//! | | | `cause` | identifiers of causes, and evidence |
+//! | | | `case` | what a rule looks at |
+//! | | | `checkpoint`, `lifecycle`, `recovery`, `rollback`, `timeout`, `untraced`, `upgrade` | the rules, by family |
+//! | | | `exclusive_holder` | what a connection that locks all others out is doing |
+//! | | | `contributing` | what made it worse |
+//! | | | `hazards` | hazards |
+//! | | | `sql` | what kind of statement a SQL text is |
+//! | 4 | `current` | `live_state`, `snapshot`, `meter` | the state of running programs |
+//! | 5 | `incidents` | `incident` | an incident, and its blockers |
+//! | | | `build` | the incident that a wait becomes |
+//! | | | `starved_checkpoints` | checkpoints that one reader keeps from finishing |
+//! | | | `keep` | which incidents are kept one by one |
+//! | | | `totals` | sums over all incidents |
+//! | 6 | `findings` | | all that was found, as the reports read it |
+//! | 7 | `pass` | `mod` | the pass: each record to the parts below |
+//! | | | `tables`, `logs`, `connections` | what every part looks things up in |
+//! | | | `holds` | what follows from a hold that began or ended |
+//! | | | `refusals` | what follows from a refused attempt |
+//! | | | `finalize` | the decision about each wait, once nothing changes it |
+//! | | | `observed` | the observer's share |
+//! | | | `read_trace` | the reading of a whole trace, in one pass or two |
 #![forbid(unsafe_code)]
 
 pub mod audit;

@@ -1,7 +1,7 @@
-//! What the pass over the records sees, told to whoever wants more than its sums: every hold, every stretch of work, the -wal's size.
+//! The observer of a pass: it gets every hold, every stretch of work, and the size of the -wal.
 //!
-//! In comes what the pass over the records finds, as it finds it; out go calls of a [`Observer`]. The exports and the timeline of the page are such: so one pass
-//! serves them and the analysis, JSON lines from a pipe included, and they need no more memory than they choose to.
+//! Exports and the timeline of the HTML page are observers. One pass serves them and the analysis, also for JSON lines from a pipe, and they keep as much in memory
+//! as they choose.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::Work;

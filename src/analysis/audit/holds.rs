@@ -1,6 +1,6 @@
-//! What one connection took and gave up, for the audit: strict where the timeline is lenient.
+//! The locks that one connection took and released, for the audit: strict where [`crate::analysis::locks::state`] is lenient.
 //!
-//! In come the records of one connection; out come [`Step`]s. What does not follow from the record before is forgotten, not guessed.
+//! What does not follow from the record before is forgotten, not guessed.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;

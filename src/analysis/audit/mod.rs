@@ -1,14 +1,17 @@
-//! The lock audit: were two processes ever let in where SQLite's rules let in one?
+//! The lock audit: whether two processes ever held locks at once that exclude each other by SQLite's rules.
 //!
-//! In comes a [`Trace`]; out go [`Violation`]s: two holds of two processes that exclude each other and certainly overlapped. Then a lock was
-//! lost while SQLite believed it had it (`posix-lock-lost`: the process opened and closed the database file beside SQLite; or a file
-//! system that does not keep its word), and the database can be damaged. Called by `locktrace audit`, and by the analysis where holds seem
-//! to exclude each other.
+//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a lock was lost while SQLite believed it had it
+//! (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file beside SQLite, or the file system does not keep its
+//! word. `locktrace audit` runs it, and so does the analysis where holds seem to exclude each other.
 //!
-//! A hold counts from the end of the call that took it to the start of the call that gave it up. It is judged only where both were seen,
-//! no record of its log between them is missing, the connection's state before each call was the one after the call before, the
-//! database is known by device and inode, and its locks are those of the VFS `unix`: others lock by other means, or not at all. Two holds
-//! overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two connections of
+//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only where all of these are so:
+//!
+//! * both calls were seen, and no record of its log between them is missing;
+//! * the connection's state before each call was the one after the call before;
+//! * the database is known by device and inode;
+//! * its locks are those of the VFS `unix`: others lock by other means, or not at all.
+//!
+//! Two holds overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two connections of
 //! one process are never judged: within a process SQLite keeps these rules in memory.
 //!
 //! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, one for PENDING, which EXCLUSIVE holds too, a range that

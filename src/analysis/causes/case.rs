@@ -1,4 +1,4 @@
-//! A case, which a rule is asked about: one wait, and the holds that may have been in its way.
+//! A case, as a rule looks at it: one wait, and the holds that may have been in its way.
 #![forbid(unsafe_code)]
 
 use super::cause::{Cause, Evidence, Role};

@@ -1,7 +1,7 @@
 //! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
 //!
-//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. What a PASSIVE one is refused it does without:
-//! that becomes an incident only when the same reader stands in the way again and the WAL grows ([`crate::analysis::incidents::starved_checkpoints`]).
+//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. A PASSIVE checkpoint carries on without what it was refused.
+//! That becomes an incident only when the same reader stands in the way again and the WAL grows (`incidents/starved_checkpoints`).
 #![forbid(unsafe_code)]
 
 use super::case::{Case, Verdict};

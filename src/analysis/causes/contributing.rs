@@ -1,6 +1,4 @@
-//! What made it worse: found on the holds that were in the way, beside the one cause.
-//!
-//! In comes a [`Case`]; out go the contributing causes. Only holds that were proven to be in the way are looked at.
+//! Contributing causes: what made an incident worse, found on the holds that are proven to be in the way.
 #![forbid(unsafe_code)]
 
 use super::case::{Case, CaseCandidate};

@@ -1,7 +1,7 @@
-//! What somebody who locks all others out of the database file is doing.
+//! The nature of a hold that locks all other connections out of the database file: a commit, a rollback, a close, or a mode.
 //!
-//! A writer comes to EXCLUSIVE by way of RESERVED; everybody else goes there straight from SHARED: who plays a journal back looks at it first
-//! (`xCheckReservedLock`), who closes last or leaves WAL mode holds no reader's slot, who enters exclusive locking mode in WAL holds one.
+//! A writer comes to EXCLUSIVE by way of RESERVED; all others ask for it straight from SHARED. A connection that plays a journal back looks at it first
+//! (`xCheckReservedLock`). One that closes last or leaves WAL mode holds no reader's slot, and one that enters exclusive locking mode in WAL holds one.
 #![forbid(unsafe_code)]
 
 use super::case::Case;

@@ -1,7 +1,6 @@
 //! Hazards: what can go wrong, found without any refusal.
 //!
-//! In come signs while the records pass by, and at the end the names of databases and libraries; out go [`Hazard`]s, one for each kind and
-//! database, each with the records it rests on. Called by the pass over the records; rendered by the reports.
+//! There is one [`Hazard`] for each kind and database, with the records it rests on.
 #![forbid(unsafe_code)]
 
 use crate::analysis::audit::{Audit, Violation};

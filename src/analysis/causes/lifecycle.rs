@@ -1,4 +1,4 @@
-//! Opening, closing and changing what a database is: `last-close`, `hot-journal`, `exclusive-mode`, `journal-mode-switch`.
+//! `last-close`, `hot-journal`, `exclusive-mode` and `journal-mode-switch`: opening, closing and changing a database.
 #![forbid(unsafe_code)]
 
 use super::case::{Case, Verdict};

@@ -1,8 +1,7 @@
-//! Why an attempt was refused, and what would have to change: one cause for each incident, with its proof.
+//! The rules that find the cause of a wait, in their order.
 //!
-//! In comes a `Case`: one run of refused attempts, and the holds that stood in its way; out goes a `Verdict`. Each family of causes has a
-//! file; a rule is a function that proves one cause or says nothing. `RULES` is their order: those the victim's own calls prove, before those that
-//! rest on what the holder did; and `Cause::Unexplained` where none proves itself. Pure. Called by `crate::analysis::incidents::incident`.
+//! A rule is a function that proves one cause or says nothing; each family of causes has a file. Causes that the victim's own calls prove come before those
+//! that rest on what the holder did. Where no rule proves its cause, it is `Cause::Unexplained`.
 #![forbid(unsafe_code)]
 
 pub(crate) mod case;

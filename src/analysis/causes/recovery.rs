@@ -1,7 +1,8 @@
-//! `wal-recovery` and `wal-protocol-retry`: the wal-index is out of order, and somebody else has WRITE.
+//! `wal-recovery` and `wal-protocol-retry`: the wal-index is out of order, and another connection has WRITE.
 //!
-//! Who finds it so asks for WRITE before it reads, to make the index anew; when it is refused it asks for RECOVER, shared: refused, recovery is
-//! under way (`SQLITE_BUSY_RECOVERY`); granted, it tries again, about a hundred times, and then answers `SQLITE_PROTOCOL` (wal.c: `walTryBeginRead`).
+//! A connection that finds it so asks for WRITE before it reads, to rebuild the index. When that is refused it asks for RECOVER, shared. If RECOVER is refused,
+//! recovery is under way (`SQLITE_BUSY_RECOVERY`). If it is granted, the connection tries again, about a hundred times, and then answers `SQLITE_PROTOCOL`
+//! (wal.c: `walTryBeginRead`).
 #![forbid(unsafe_code)]
 
 use super::case::{Case, Verdict};

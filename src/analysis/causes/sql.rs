@@ -1,6 +1,6 @@
-//! What kind of statement a SQL text is, as far as its first words tell.
+//! The kind of a statement, from the first words of its SQL text.
 //!
-//! In comes a text as prepared; out go yes and no. Pure. Comments and letter case do not matter. Where a text is not known, nothing is concluded.
+//! Comments and letter case do not matter. Where a text is not known, nothing is concluded.
 #![forbid(unsafe_code)]
 
 /// The text without the blanks and comments it begins with.

@@ -1,7 +1,7 @@
 //! `hold-exceeds-timeout` and `no-busy-timeout`: a writer at the start of its transaction, behind another one.
 //!
-//! At the start SQLite gives the read lock back after each refusal and calls the busy handler. The default one (`sqlite3_busy_timeout`) sleeps through
-//! `xSleep`; an application's own cannot be told from an application that tries again, and either has been waiting.
+//! At the start SQLite releases the read lock after each refusal and calls the busy handler. The default one (`sqlite3_busy_timeout`) sleeps through
+//! `xSleep`. An application's own busy handler looks like an application that tries again; either has been waiting.
 #![forbid(unsafe_code)]
 
 use super::case::{Case, Verdict};

@@ -1,7 +1,7 @@
 //! `upgrade-refused`: a transaction that was reading wants to write.
 //!
-//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). So who holds a read lock already is refused at once,
-//! and keeps it. At the start of a transaction the read lock is taken by the same statement, and given back after a refusal.
+//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). So a connection that holds a read lock already is refused at
+//! once, and keeps that lock. At the start of a transaction the same statement takes the read lock, and releases it after a refusal.
 #![forbid(unsafe_code)]
 
 use super::case::{Case, Verdict};

@@ -1,7 +1,7 @@
-//! How much of the last seconds: a window of tenths of a second that moves with the clock.
+//! A meter of the last seconds: a window of tenths of a second that moves with the clock.
 //!
-//! In come instants and stretches of time, in nanoseconds of one clock, in any order; out go what fell into the last second and into the
-//! last ten. What is older than the window is dropped, and memory is fixed.
+//! It takes instants and stretches of time, in nanoseconds of one clock, in any order, and gives the sums of the last second and of the last ten. What is older
+//! than the window is dropped, and memory is fixed.
 #![forbid(unsafe_code)]
 
 /// The length of a part of the window.

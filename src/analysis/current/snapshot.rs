@@ -1,7 +1,6 @@
-//! How things stand at one moment: numbers and ids, to be named and laid out by whoever shows them.
+//! A snapshot of running programs at one moment: numbers and ids, which its reader names and lays out.
 //!
-//! In comes a [`Current`] and the time; out goes a [`Snapshot`] that stays as it is, whatever comes after. A connection has a [`Row`] while it
-//! holds a lock that somebody could wait for, or is refused one.
+//! It does not change, whatever comes after. A connection has a [`Row`] while it holds a lock that another could wait for, or is refused one.
 #![forbid(unsafe_code)]
 
 use super::live_state::{Conn, Current, When, by_weight};

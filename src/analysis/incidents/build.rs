@@ -1,7 +1,6 @@
-//! What becomes of a run of refused attempts: who was in the way, why, how it ended, and the proof.
+//! The incident that a wait becomes: its blockers, its cause, how it ended, and the evidence.
 //!
-//! In comes a run that is over, and what is known around it (`Known`); out goes an [`Incident`]. Called when the trace has gone far enough beyond it
-//! ([`crate::analysis::pass::finalize`]), or has ended.
+//! A wait is built when the trace has gone far enough beyond it, or has ended.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::case::{Case, CaseCandidate};

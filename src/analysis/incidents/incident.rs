@@ -1,7 +1,6 @@
-//! Incidents: runs of refused attempts that mattered, each with who was in the way, why, and the proof.
+//! Incidents: the waits that an application can notice, each with its blockers, its cause and the evidence.
 //!
-//! What an incident is, as the reports read it; `decide` makes them. A refusal that no application sees is no incident ([`crate::analysis::waits::harmless`] says
-//! which those are); an upgrade from a stale snapshot is one, though no call failed.
+//! A wait that no application notices is no incident ([`crate::analysis::waits::harmless`]). An upgrade from a stale snapshot is one, though no call failed.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::{Cause, Contributing, Evidence};

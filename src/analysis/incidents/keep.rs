@@ -1,7 +1,7 @@
-//! Which incidents are kept one by one: all, up to a limit; beyond it the first and the worst of each kind.
+//! The incidents that are kept one by one: all, up to a limit; beyond it the first and the worst of each kind.
 //!
-//! In come incidents as they are decided; out go those to be listed, in time order. A kind is one cause, one database, one victim's statement and one blocker's.
-//! Of each cause in each database the worst one and the longest wait are always there, so that whoever looks for these need not have all.
+//! A kind is one cause, one database, one victim's statement and one blocker's. The worst incident and the longest wait of each cause in each database are always
+//! kept.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;

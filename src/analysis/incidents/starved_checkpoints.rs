@@ -1,7 +1,7 @@
 //! Checkpoints that one reader keeps from finishing, again and again, while the WAL grows.
 //!
-//! In come the runs of passive checkpoints that were refused, each of which is harmless by itself; out goes one incident for each reader's hold that certainly
-//! refused two or more, and under which the WAL grew. No statement fails by it: the WAL grows, and reading it takes longer.
+//! Each refused passive checkpoint is harmless by itself. A reader's hold becomes an incident when it certainly refused two or more, and the WAL grew under it. No
+//! statement fails by it: the WAL grows, and reading it takes longer.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::{Cause, Evidence, Role};

@@ -1,7 +1,7 @@
-//! Sums over all incidents and all runs that were none: by cause, and by which statement was in the way of which.
+//! Sums over all incidents and all harmless waits: by cause, and by which statement blocked which.
 //!
-//! In comes each incident as it is decided; out go counts that are exact however many incidents there were, and however few of them are kept
-//! (`listed`). Memory does not grow with the trace: of pairs of statements, those that did least harm go into one sum when there are very many.
+//! The sums are exact, however few incidents are kept ([`super::keep`]). Memory does not grow with the trace: of very many pairs of statements, those that did
+//! least harm go into one sum.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;

@@ -1,7 +1,6 @@
-//! What a connection does while it holds a lock: how long its calls took, what it synced, copied and wrote, which statements ran.
+//! The activity of a connection while it holds a lock: how long its calls took, what it synced, copied and wrote, which statements ran.
 //!
-//! In comes each record of a connection; sums that only grow come out, so that what happened *during* a hold is the difference of
-//! two of them, at no cost while nobody asks. Called by the pass over the records; read by [`crate::analysis::locks::blocking_holds`].
+//! The sums only grow. What happened *during* a hold is the difference of two of them, so that it costs nothing while no hold is followed.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};

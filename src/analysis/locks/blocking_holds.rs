@@ -1,7 +1,6 @@
-//! The holds that stood in somebody's way: since when, until when, and what their connection did meanwhile.
+//! The holds that refused an attempt: since when, until when, and what their connection did meanwhile.
 //!
-//! In come the holds that a refused attempt names, when it names them, and their ends; out go [`BlockingHold`]s, one for each such hold, however many attempts it
-//! refused. Called by the pass over the records; read by [`crate::analysis::incidents::incident`].
+//! There is one [`BlockingHold`] for each such hold, however many attempts it refused.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::{Activity, ActivitySums, ExclusiveUse, Stretch};

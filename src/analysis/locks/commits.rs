@@ -1,11 +1,11 @@
-//! Upgrades from a stale snapshot: no call fails, and still the statement does.
+//! Commits to the WAL, and upgrades from a stale snapshot, which fail a statement though no call fails.
 //!
-//! In come the beginnings and ends of WRITE holds; out go [`Stale`]s. SQLite answers `SQLITE_BUSY_SNAPSHOT` when a transaction that
-//! reads wants to write and somebody has committed since it began to read (`sqlite3WalBeginWriteTransaction` compares the headers): it takes WRITE, and
-//! gives it up at once with nothing written. What proves it: another connection wrote to the WAL under a WRITE of its own, and gave that up, after this one's
-//! READ lock was held. A statement that takes READ and WRITE together is another case: there SQLite begins anew by itself.
+//! SQLite answers `SQLITE_BUSY_SNAPSHOT` when a transaction that reads wants to write and another connection has committed since it began to read
+//! (`sqlite3WalBeginWriteTransaction` compares the headers). It takes WRITE and releases it at once with nothing written. The proof: another connection wrote to
+//! the WAL under a WRITE of its own, and released that after this connection held its READ lock. A statement that takes READ and WRITE together is another case:
+//! there SQLite begins anew by itself.
 //!
-//! The same sums tell how often the writer changed, and how much the WAL grew.
+//! The same sums show how often the writer changed, and how much the WAL grew.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::reading::Reading;

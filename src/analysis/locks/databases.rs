@@ -1,7 +1,7 @@
 //! Databases: which files of which processes are the same one, and what is counted for each.
 //!
-//! Two files are one database when boot, device and inode agree, or, where `stat` failed, when boot and path do. A file that is not
-//! named is a database of its own, since nothing shows that it is another.
+//! Two files are one database when boot, device and inode agree, or, where `stat` failed, when boot and path do. A file without a name is a database of its
+//! own, since nothing shows that it is another one.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;

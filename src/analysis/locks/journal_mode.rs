@@ -1,7 +1,7 @@
-//! Whether a connection is in WAL mode, as its records show.
+//! The journal mode of a connection, WAL or not, as its records show it.
 //!
-//! In comes each record of a connection, before and after its locks have followed it. A connection in WAL mode keeps SHARED on the database
-//! file for its whole life, and that says nothing: its readers' locks are slots of the wal-index. Called by the passes over the records.
+//! A connection in WAL mode keeps SHARED on the database file for its whole life. That lock shows no transaction: the read locks of such a connection are slots of
+//! the wal-index.
 #![forbid(unsafe_code)]
 
 use locktrace::event::{FileKind, Kind, Level};

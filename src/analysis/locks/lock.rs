@@ -1,7 +1,6 @@
-//! The locks that are counted, what calls ask for, and what conflicts with what: SQLite's rules, and nothing else.
+//! The locks that are counted, what calls request, and which lock refuses which request: SQLite's rules, and nothing else.
 //!
-//! Pure. [`LockId`] names one lock in one mode; [`Request`] is what a call asked for. Called by the timeline, the blockers, the waits
-//! and the reports.
+//! [`LockId`] names one lock in one mode. [`Request`] is what a call asked for.
 #![forbid(unsafe_code)]
 
 use locktrace::event::{Flags, Kind, Level, Slot, slot_mask};

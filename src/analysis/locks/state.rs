@@ -1,11 +1,10 @@
-//! Who holds what: one connection's lock state, record by record.
+//! The lock state of one connection, record by record: which holds begin and end.
 //!
-//! In comes each record of one connection; out go the holds that began and ended with it (`Change`). Every record carries the
-//! connection's whole lock state, so what was lost in between shows as a difference: the hold then *ended unseen* or *began
-//! unseen*, and nobody guesses when.
+//! Every record carries its connection's whole lock state, so a lost record shows as a difference. Then the hold *ended unseen* or *began unseen*, and its
+//! instant is not guessed.
 //!
 //! A hold of a level of the database file lasts from the call that made the connection's level exactly that level until the level
-//! falls below it. A hold of a wal-index slot lasts from its lock to its unlock. `xClose` ends all, `xShmUnmap` those of the wal-index.
+//! falls below it. A hold of a wal-index slot lasts from its lock to its unlock. `xClose` ends all holds, `xShmUnmap` those of the wal-index.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;

@@ -1,6 +1,4 @@
-//! What was read of one log: how many records, between which numbers and which instants.
-//!
-//! In comes each record; out go what is lost among them, and the time they cover. Called by the pass over the records.
+//! The part of a log that was read: how many records, between which numbers and which instants.
 #![forbid(unsafe_code)]
 
 use crate::analysis::order::instants::{Call, Instant};

@@ -1,7 +1,7 @@
-//! Which record numbers of a log are missing, while its records pass by nearly in the order of their numbers.
+//! The missing record numbers of a log, found while its records pass by nearly in the order of their numbers.
 //!
-//! In comes the number of each record; out goes whether anything between two of them was lost. A conclusion that rests on what did *not*
-//! happen ("it made one attempt and did not sleep") needs every record in between. Called by the pass over the records.
+//! A conclusion that rests on what did *not* happen ("it made one attempt and did not sleep") needs every record in between. [`Gaps::between`] answers
+//! whether one is missing.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! Instants that compare across the logs of a trace, and what they are in nanoseconds.
+//! Instants that compare across the logs of a trace, and the nanoseconds between them.
 //!
-//! Where all logs share one clock an instant is its raw ticks. Where they do not, it is wall-clock nanoseconds by the anchors: good
-//! enough to show an order, not to prove one, so [`Times::comparable`] says between which logs a comparison proves something.
+//! Where all logs share one clock, an instant is its raw ticks. Where they do not, it is wall-clock nanoseconds by the anchors. That shows an order but does
+//! not prove one: [`Times::comparable`] says between which logs a comparison proves something.
 #![forbid(unsafe_code)]
 
 use crate::trace::{Clock, Event, LogId, Trace};

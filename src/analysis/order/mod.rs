@@ -1,4 +1,4 @@
-//! The order of things: instants that compare across logs, missing record numbers, and what was read of each log.
+//! The order of events: instants that compare across logs, missing record numbers, and what was read of each log.
 #![forbid(unsafe_code)]
 
 pub mod coverage;

@@ -1,7 +1,7 @@
-//! Numbered things of which the latest are at hand, and the first ones are kept to be listed.
+//! A window of numbered items: the latest are at hand and can change, the first ones are kept to be listed.
 //!
-//! In come things as the pass over the records finds them; they stay at hand, and can change, until the pass lets them go in the order in which they
-//! came. The first ones are kept for the reports, as many as were asked for: so that memory does not grow with the trace.
+//! The pass releases items in the order in which they came. Only the first ones are kept, as many as the options ask for: memory does not grow with the
+//! trace.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

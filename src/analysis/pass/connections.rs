@@ -1,7 +1,6 @@
 //! Connections by number, without hashing: each record finds its connection through a vector per log.
 //!
-//! Numbers that no process reaches honestly (or that came through a `fork()`) go through a map, so that a damaged trace cannot
-//! make this allocate what it likes.
+//! Numbers that no process reaches honestly, or that came through a `fork()`, go through a map. So a damaged trace cannot make this allocate what it likes.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::Activity;

@@ -1,4 +1,9 @@
-//! The end of waits: each is decided once enough of the trace has passed by, and counted; the incidents to be listed are kept.
+//! The finalizer: it decides each wait once nothing changes it any more, counts it, and keeps the incidents to be listed.
+//!
+//! A wait is decided when [`Options::at_hand`] later ones have begun, or the trace has ended. By then the wait is over, and so are the holds in its way, nearly
+//! always. Where they are not, it is decided as if the trace had ended there: less is known then, and nothing else.
+//!
+//! Which records are missing is known only at the end. Until then it is assumed, and where that was wrong the trace is read again ([`Missing`]).
 #![forbid(unsafe_code)]
 
 use super::holds::Holds;

@@ -1,4 +1,6 @@
-//! What follows from a hold that began or ended: commits, stale snapshots, signs of hazards, and the ends of holds that refused somebody.
+//! Holds during the pass: what follows from one that began or ended.
+//!
+//! That is commits, stale snapshots, signs of hazards, and the ends of blocking holds.
 #![forbid(unsafe_code)]
 
 use super::connections::Earlier;

@@ -1,4 +1,7 @@
-//! The pass over the records: each goes to its connection's locks, and what changes there to the counts, the conflicts and the waits.
+//! The pass over the records of a trace: it gives each record to its connection, and the changes to the parts that they concern.
+//!
+//! The parts own their state. [`tables`] is what all of them look things up in. [`holds`] and [`refusals`] follow from the changes, [`finalize`] decides what they
+//! have collected, and [`observed`] reports to the observer.
 #![forbid(unsafe_code)]
 
 mod connections;

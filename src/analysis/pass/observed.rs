@@ -1,4 +1,4 @@
-//! The observer of a pass: it gets every record, hold and stretch of work as the pass finds them, and the size of the -wal.
+//! The observer's share of a pass: every record, every hold, every stretch of work, and the size of the -wal, as the pass finds them.
 #![forbid(unsafe_code)]
 
 use super::connections::{Conn, NO_DATABASE};

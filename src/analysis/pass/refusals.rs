@@ -1,4 +1,4 @@
-//! Refused attempts and the waits they belong to: which connection is in the way, and which wait begins, goes on or ends.
+//! Refused attempts during the pass: their candidates, and the waits they begin, continue or end.
 #![forbid(unsafe_code)]
 
 use super::connections::{Earlier, Lookup, NO_DATABASE};

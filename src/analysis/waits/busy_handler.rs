@@ -1,6 +1,10 @@
-//! How long SQLite pauses between two attempts, and how often it tries.
+//! The delays of SQLite's busy handler, the number of its attempts, and sleeps that no record assigns to a connection.
 //!
-//! What tells a statement that still waits from the application's next one. Read by `waits`, `refused` and `decide`. Pure.
+//! The delays distinguish a statement that still waits from the application's next one.
+//!
+//! The recorder assigns a sleep to a connection by the call that was refused just before. SQLite also calls the busy handler without one: a statement that begins
+//! by writing, and finds that another connection has committed since it began to read, takes WRITE, releases it and waits (btree.c:
+//! `sqlite3BtreeBeginTrans` takes `SQLITE_BUSY_SNAPSHOT` for `SQLITE_BUSY` there). A thread that slept has a busy handler.
 #![forbid(unsafe_code)]
 
 use crate::trace::LogId;

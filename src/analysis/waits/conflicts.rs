@@ -1,15 +1,12 @@
-//! Who was in the way: for every refused attempt, the connections that could have held a conflicting lock just then.
+//! The candidates of each refused attempt: the connections that could have held a conflicting lock just then.
 //!
-//! In come the changes of the timeline and the refused attempts, in merged order; out go [`Refusal`]s with their [`Candidate`]s.
+//! The refusing instant lies somewhere between the attempt's start and its end. A candidate is *certain* when it held its lock throughout: the call that took it
+//! had returned before the attempt began, and the call that released it began after the attempt had ended. Releases sort by their start and everything else by its
+//! end, so that this is decided as soon as the attempt comes. A candidate is *possible* when the two merely overlap. An acquisition that overlaps may come
+//! after the attempt, so an attempt without a certain candidate waits for a second of the trace's time. Certain candidates make possible ones irrelevant.
 //!
-//! The refusing instant lies somewhere between the attempt's start and its end. A holder is *certain* when its lock was held
-//! throughout: the call that took it had returned before the attempt began, and the call that gave it up began after the
-//! attempt had ended. Because releases sort by their start and everything else by its end, that can be decided as soon as the
-//! attempt comes. A holder is *possible* when the two merely overlap; an acquisition that overlaps may come after the attempt, so
-//! an attempt without a certain holder waits for a second of the trace's time. Certain holders make possible ones irrelevant.
-//!
-//! What is called certain stays so only while nothing contradicts it: a hold that turns out to have ended unseen, that another
-//! connection's success shows to be gone, or whose process may have died, is only possible from its last trace on.
+//! A candidate stays certain only while nothing contradicts it. Three things do: its hold turns out to have ended unseen, another connection's success
+//! shows that it is gone, or its process may have died. It is only possible from its last record on then.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::PastHold;

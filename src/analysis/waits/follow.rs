@@ -1,11 +1,10 @@
-//! Which records belong to one run of refused attempts, and which end it.
+//! The rules by which records belong to a wait, or end it.
 //!
-//! In come the records of one connection; out go [`Wait`]s. RefusalStats belong to one run while the same thread asks for the same lock
-//! for the same statement, and does nothing in between but what SQLite does while it waits: sleep, and give back and retake the
-//! lock it reads under. SQLite's own busy handler sleeps after *every* refusal; so in a run that has slept, an attempt without a
-//! sleep before it is the application's next try, and the run before it had given up. A run that never sleeps (an application's
-//! own busy handler, or its own retries without any) cannot be told apart that way, and counts as one, as long as its attempts follow each
-//! other within `PATIENCE_NS`.
+//! Attempts belong to one wait while the same thread asks for the same lock for the same statement. In between it does only what SQLite does while it
+//! waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait that has
+//! slept, an attempt without a sleep before it is the application's next try, and the wait before it was given up. A wait without any sleep comes from an
+//! application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait as long as they follow
+//! each other within `PATIENCE_NS`.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{Request, only_readers};

@@ -1,6 +1,4 @@
-//! Waits attempts that no application sees, and why.
-//!
-//! In comes a [`Wait`]; out goes a [`Harmless`], or nothing where it is an incident. Pure.
+//! Waits that no application notices, and why.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{Request, only_readers};

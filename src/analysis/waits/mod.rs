@@ -1,4 +1,4 @@
-//! Waits: refused attempts, the connections in their way, and how they follow each other until they end.
+//! Waits: refused attempts, the connections in their way, and how attempts follow each other until the wait ends.
 #![forbid(unsafe_code)]
 
 pub mod busy_handler;

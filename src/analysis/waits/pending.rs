@@ -1,7 +1,7 @@
-//! The runs of refused attempts, from their first attempt until an incident has been made of them, or not.
+//! The waits that are not decided yet, and the latest that are.
 //!
-//! In come runs as they begin, their attempts and their ends; out goes each, with all that was in its way, once the trace has gone far enough beyond it. Those
-//! that were decided stay at hand for as long again: whoever was refused later may have waited for them. Called by the pass over the records.
+//! A wait collects its candidates until the trace has gone far enough beyond it. Decided waits stay at hand for as long again: a connection that was refused
+//! later may have waited for theirs.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::BlockingHold;

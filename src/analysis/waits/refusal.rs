@@ -1,6 +1,4 @@
-//! A refused attempt and who was in its way, as the reports show them.
-//!
-//! Filled in by `blockers` while the records pass by.
+//! A refused attempt and its candidates, as the reports show them.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, Request};

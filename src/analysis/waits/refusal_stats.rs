@@ -1,7 +1,6 @@
-//! Sums over all refused attempts: how many, for which locks, how sure their holders are, and who was most in the way.
+//! Sums over all refused attempts: how many, for which locks, how sure their candidates are, and which was named most often.
 //!
-//! In comes each attempt once nothing about it changes any more; out go the few numbers with which the reports begin. Memory does not grow with their
-//! number: of holders, those that were named least are forgotten when there are very many.
+//! An attempt is added once nothing about it changes any more. Memory does not grow with their number: of very many candidates, those named least are forgotten.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;

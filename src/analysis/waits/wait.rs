@@ -1,7 +1,7 @@
-//! How long connections waited: runs of refused attempts, and how they ended.
+//! A wait: the refused attempts of one statement for one lock, and how it ended.
 //!
-//! A [`Wait`] is what `waiting` made of the records of one connection. What a cause rests on is noted in it: what the connection held at
-//! first, and whether it kept it.
+//! [`super::follow`] makes it of the records of one connection. A wait also carries what a cause rests on: what the connection held at first, and whether it kept
+//! it.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::Request;
