@@ -17,11 +17,11 @@ use crate::trace::{LogId, Outside, Summary, Trace};
 pub struct Options {
     /// How many of the longest holds of each database.
     pub longest: usize,
-    /// How many incidents, runs of refused attempts and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
+    /// How many incidents, waits and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
     /// sums ([`Totals`], [`RefusalStats`]) are of all of them.
     pub listed: usize,
-    /// How many runs of refused attempts are at hand before the first of them is decided; four times as many attempts. Whatever ends later is not
-    /// known to what it delayed.
+    /// How many waits are at hand before the first of them is decided; and four times as many attempts. What a wait delayed is not known
+    /// where that ends later.
     pub at_hand: usize,
 }
 
@@ -41,9 +41,10 @@ pub struct Analysis<'t> {
     pub databases: Vec<Database>,
     /// Refused attempts, in time order: the first ones, as many as [`Options::listed`] says.
     pub refusals: Vec<Refusal>,
-    /// PendingWaits of refused attempts: the first ones, as many as [`Options::listed`] says.
+    /// Waits: the first ones, as many as [`Options::listed`] says.
     pub waits: Vec<Wait>,
-    /// What mattered of them, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`] says.
+    /// The waits that mattered, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`]
+    /// says.
     pub incidents: Vec<Incident>,
     /// The holds that were in the way in these incidents.
     pub blocking_holds: Vec<BlockingHold>,
@@ -79,13 +80,14 @@ impl<'t> Analysis<'t> {
         if release { self.times.start(event.log, &event.record) } else { self.times.end(event.log, &event.record) }
     }
 
-    /// What the kernel said about a refused attempt, or about an earlier one of the same run ([`Asked::here`]): who held the lock a moment
-    /// later, in or outside the trace. A reading after the fact: whoever it names may have taken the lock in between.
+    /// What the kernel said about a refused attempt, or about an earlier one of the same wait ([`crate::analysis::Asked::here`]). It names
+    /// the process that held the lock a moment later, in or outside the trace. It is a reading after the fact: that process may have taken
+    /// the lock in between.
     pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {
         self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.asked?.start)
     }
 
-    /// How many incidents, runs and refused attempts are counted and not listed.
+    /// How many incidents, waits and refused attempts are counted and not listed.
     pub fn not_listed(&self) -> [u64; 3] {
         let totals = &self.totals;
         let all = [totals.incidents.count, totals.waits, totals.refusals];
@@ -93,7 +95,7 @@ impl<'t> Analysis<'t> {
         std::array::from_fn(|i| all[i].saturating_sub(listed[i] as u64))
     }
 
-    /// Whether records are missing that could have named a holder.
+    /// Whether records are missing that could have shown a candidate.
     pub fn has_losses(&self) -> bool {
         self.summary.tallies.iter().any(|tally| tally.unread() > 0)
     }

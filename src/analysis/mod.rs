@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | lock | one of SQLite's locks in one mode: a level of the database file, or a slot of the wal-index ([`LockId`]) |
 //! | hold | one lock in the hands of one connection, from the call that took it to the call that released it |
+//! | holder | the connection that holds a lock |
 //! | blocking hold | a hold that refused an attempt, or may have ([`BlockingHold`]) |
 //! | hold end | how a hold ended: released by a recorded call, ended unseen, or open at the end of the trace ([`HoldEnd`]) |
 //! | request | what an attempt asked for ([`Request`]) |
@@ -25,6 +26,7 @@
 //! | contributing | what made the incident worse ([`Contributing`]) |
 //! | evidence | a record that a conclusion rests on ([`Evidence`]) |
 //! | hazard | what can go wrong, found without any refusal ([`Hazard`]) |
+//! | observer | gets every hold and every stretch of work as a pass finds them ([`Observer`]) |
 //! | log | the records of one process |
 //! | instant | a time that compares across logs ([`Instant`]) |
 //!

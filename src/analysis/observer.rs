@@ -10,7 +10,7 @@ use crate::analysis::locks::state::{ConnId, Hold, HoldEnd, NEVER};
 use crate::analysis::order::instants::Instant;
 use crate::trace::Event;
 
-/// One hold, from its beginning to its end.
+/// One hold, from its beginning to its end, as an observer gets it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ObservedHold {
     /// Whose.
@@ -33,7 +33,7 @@ pub struct ObservedHold {
     pub until: Instant,
     /// The call that took it was seen.
     pub seen: bool,
-    /// How its end is known.
+    /// How it ended.
     pub end: HoldEnd,
     /// The SHARED lock of a connection in WAL mode, kept for its whole life: no transaction.
     pub lifetime: bool,
@@ -58,7 +58,7 @@ pub struct Worked {
     pub number: u64,
 }
 
-/// Is told what happens, in the order in which it becomes known: holds and work when they end.
+/// An observer gets everything in the order in which it becomes known: holds and work when they end.
 pub trait Observer {
     /// Every record, before anything that follows from it. `db` is an index into [`crate::analysis::Analysis::databases`].
     fn event(&mut self, _event: &Event, _db: Option<u32>) {}
@@ -69,10 +69,11 @@ pub trait Observer {
     /// A sync, a copying checkpoint, the deletion of a journal or WAL.
     fn work(&mut self, _work: &Worked) {}
 
-    /// So many bytes were written to the -wal of this database since it began anew (or since the trace began, where that is later).
+    /// The bytes written to the -wal of this database since it began anew, or since the trace began, where that is later.
     fn wal(&mut self, _who: ConnId, _db: u32, _at: Instant, _bytes: u64) {}
 
-    /// Whether it has had enough (its disk is full, say): no more records are read then, and the analysis is of those that were. Asked now and then.
+    /// Whether it has had enough: its disk is full, say. Then no more records are read, and the analysis covers those that were. Asked now
+    /// and then.
     fn enough(&self) -> bool {
         false
     }

@@ -12,9 +12,9 @@ use locktrace::format::record::{MAX_DURATION, Record};
 pub(super) enum Step {
     /// The call took it.
     Took(LockId),
-    /// The call gave it up.
+    /// The call released it.
     Gave(LockId),
-    /// It is not known since when, or that, it is held.
+    /// Since when it is held, or that it is, is not known.
     Forget(LockId),
 }
 
@@ -106,7 +106,7 @@ impl Connection {
                     {
                         steps.push(Step::Gave(lock));
                     }
-                    // Hold again: the call that gave it up in between was lost.
+                    // Taken again: the call that released it in between was lost.
                     (true, true) if here && !unlock && record.rc.is_ok() => steps.push(Step::Forget(lock)),
                     (true, true) | (false, false) => {}
                     _ => steps.push(Step::Forget(lock)),

@@ -1,21 +1,23 @@
 //! The lock audit: whether two processes ever held locks at once that exclude each other by SQLite's rules.
 //!
-//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a lock was lost while SQLite believed it had it
-//! (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file beside SQLite, or the file system does not keep its
-//! word. `locktrace audit` runs it, and so does the analysis where holds seem to exclude each other.
+//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a lock was lost while SQLite
+//! believed it had it (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file beside
+//! SQLite, or the file system does not keep its word. `locktrace audit` runs it, and so does the analysis where holds seem to exclude each
+//! other.
 //!
-//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only where all of these are so:
+//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only where all of these are
+//! so:
 //!
 //! * both calls were seen, and no record of its log between them is missing;
 //! * the connection's state before each call was the one after the call before;
 //! * the database is known by device and inode;
 //! * its locks are those of the VFS `unix`: others lock by other means, or not at all.
 //!
-//! Two holds overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two connections of
-//! one process are never judged: within a process SQLite keeps these rules in memory.
+//! Two holds overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two
+//! connections of one process are never judged: within a process SQLite keeps these rules in memory.
 //!
-//! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, one for PENDING, which EXCLUSIVE holds too, a range that
-//! readers share and EXCLUSIVE has alone; and a byte for each wal-index slot.
+//! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, and one for PENDING, which EXCLUSIVE holds too. Readers
+//! share a range that EXCLUSIVE has alone. Each wal-index slot has a byte.
 #![forbid(unsafe_code)]
 
 mod holds;
@@ -52,11 +54,11 @@ pub struct AuditedHold {
     pub sql: u64,
     /// From the end of the call that took it, in ticks.
     pub from: u64,
-    /// To the start of the call that gave it up, in ticks.
+    /// To the start of the call that released it, in ticks.
     pub until: u64,
     /// The record of the call that took it.
     pub taken: u64,
-    /// The record of the call that gave it up.
+    /// The record of the call that released it.
     pub given: u64,
 }
 
@@ -82,7 +84,7 @@ pub struct Audit {
     pub doubtful: u64,
     /// Holds that were compared with those of every other process.
     pub judged: u64,
-    /// Calls that took a lock of a database that cannot be judged: its VFS is not `unix`, or its identity or its VFS is not known.
+    /// Calls that took a lock of a database that cannot be judged. Its VFS is not `unix`, or its identity or its VFS is not known.
     pub other: u64,
     /// Databases that more than one process used.
     pub shared: u64,
@@ -133,15 +135,15 @@ impl Audit {
     /// As [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
-        let mut run = AuditPass::new(trace);
+        let mut pass = AuditPass::new(trace);
         for event in &mut events {
-            run.event(&event);
+            pass.event(&event);
         }
-        Ok(Audit { summary: events.finish(), ..run.finish() })
+        Ok(Audit { summary: events.finish(), ..pass.finish() })
     }
 
-    /// Whether the trace tells anything: false where several processes used one database and nothing could be judged, or where losses
-    /// hide whether there was a violation.
+    /// Whether the trace proves anything. It does not where several processes used one database and nothing could be judged, or where
+    /// losses may hide a violation.
     pub fn can_judge(&self) -> bool {
         self.doubtful == 0 && (self.shared == 0 || self.judged > 0) && !self.incomparable
     }
@@ -250,8 +252,8 @@ impl<'t> AuditPass<'t> {
         }
     }
 
-    /// A hold ended: those that go on and exclude it overlapped with it, unless they turn out not to be known; and those that ended
-    /// while it went on can be judged now.
+    /// A hold ended. Those that go on and exclude it overlapped with it, unless they turn out not to be known. Those that ended while it
+    /// went on can be judged now.
     fn gave(&mut self, db: usize, index: usize, lock: LockId, start: u64, number: u64) {
         let open = std::mem::take(&mut self.conns[index].1[lock.index()]);
         let Some(since) = open.since else { return };
@@ -286,7 +288,7 @@ impl<'t> AuditPass<'t> {
     fn judge(&mut self, a: AuditedHold, b: AuditedHold) {
         let (first, second) = if a.from <= b.from { (a, b) } else { (b, a) };
         let (one, other) = (self.trace.log(first.log), self.trace.log(second.log));
-        // The number of the process tells containers apart no better than this: the same number is not judged.
+        // Processes of two containers can have the same number. Two holds with the same number are not judged.
         if one.pid == other.pid {
             return;
         }

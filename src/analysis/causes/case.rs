@@ -10,7 +10,7 @@ use crate::analysis::order::instants::{Instant, Times};
 use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 
-/// A hold in the way.
+/// A hold that may have been in the way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaseCandidate<'a> {
     pub hold: &'a BlockingHold,
@@ -24,7 +24,7 @@ pub(crate) struct CaseCandidate<'a> {
     pub convoy: bool,
 }
 
-/// What a rule is asked about.
+/// A wait and its candidates, as a rule looks at them.
 pub(crate) struct Case<'a> {
     pub trace: &'a Trace,
     pub times: Times<'a>,
@@ -33,13 +33,13 @@ pub(crate) struct Case<'a> {
     /// The text of the victim's statement, where it is known.
     pub sql: Option<&'a str>,
     pub candidates: &'a [CaseCandidate<'a>],
-    /// The kernel named a process outside the trace, and nobody in it was in the way.
+    /// The kernel named a process outside the trace, and no connection in it was in the way.
     pub outside: bool,
     /// Of the victim's log.
     pub gaps: &'a Gaps,
     /// Of each log.
     pub all_gaps: &'a [Gaps],
-    /// Records are missing somewhere, or holders were not looked for or were forgotten: another one can be missing.
+    /// Records are missing, or candidates were not looked for or were forgotten: another candidate can be missing.
     pub losses: bool,
     /// The latest sign of life of each log.
     pub alive: &'a [Instant],
@@ -54,14 +54,14 @@ pub(crate) struct Verdict {
 }
 
 impl Case<'_> {
-    /// Whether a record of the victim's log is missing from the first one on to the last the run rests on.
+    /// Whether a record of the victim's log is missing from the first one on to the last the wait rests on.
     pub(crate) fn gap_from(&self, number: u64) -> bool {
         let last = self.wait.next.unwrap_or(self.wait.numbers.1);
         self.gaps.between(number.min(self.wait.numbers.0), last)
     }
 
-    /// Whether a record of the victim's log is missing from this one on to the last of its run: what it did not do is not known then.
-    pub(crate) fn gap_in_run(&self, from: u64) -> bool {
+    /// Whether a record of the victim's log is missing from this one on to the last of its wait. Then what it did not do is not known.
+    pub(crate) fn gap_in_wait(&self, from: u64) -> bool {
         let last = match self.wait.end {
             WaitEnd::Acquired => self.wait.next,
             WaitEnd::GaveUp | WaitEnd::WentOn | WaitEnd::TraceEnd => self.wait.over,
@@ -75,7 +75,7 @@ impl Case<'_> {
         hold.end == HoldEnd::Open && alive.is_some_and(|&alive| alive < self.wait.from)
     }
 
-    /// The holds that were in the way beyond doubt: certain ones; or the only possible one, where no other can be missing.
+    /// The holds that are proven to be in the way: certain ones, or the only possible one, where no other can be missing.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &CaseCandidate<'_>> {
         let single =
             self.candidates.len() == 1 && !self.losses && !self.candidates.iter().any(|candidate| self.died(candidate.hold));
@@ -114,7 +114,7 @@ impl Case<'_> {
         met
     }
 
-    /// Whether all is known that its connection did while it was held.
+    /// Whether everything that its connection did while it was held is known.
     pub(crate) fn is_whole(&self, hold: &BlockingHold) -> bool {
         let last = match hold.end {
             HoldEnd::Released(_, number) => number,

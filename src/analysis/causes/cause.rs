@@ -46,9 +46,9 @@ identifiers! {
         CheckpointConvoy = "checkpoint-convoy",
         /// Another checkpoint was running.
         CheckpointContended = "checkpoint-contended",
-        /// Another connection was making the wal-index anew.
+        /// Another connection was rebuilding the wal-index.
         WalRecovery = "wal-recovery",
-        /// The wal-index was out of order and somebody held WRITE.
+        /// The wal-index was out of order and another connection held WRITE.
         WalProtocolRetry = "wal-protocol-retry",
         /// Another connection was the last to close.
         LastClose = "last-close",
@@ -60,7 +60,7 @@ identifiers! {
         JournalModeSwitch = "journal-mode-switch",
         /// The holder is outside the trace, and the system's lock table names it.
         UntracedHolder = "untraced-holder",
-        /// Nothing of the above is proven.
+        /// None of the above is proven.
         Unexplained = "unexplained",
     }
 }
@@ -78,7 +78,7 @@ identifiers! {
         SlowStatement = "slow-statement",
         /// Readers and writers exclude each other, for want of a WAL.
         RollbackJournal = "rollback-journal",
-        /// Candidate and victim are the same thread: waiting can never help.
+        /// Holder and victim are the same thread: waiting can never help.
         SameThreadHolder = "same-thread-holder",
         /// The writer changed at least twice during one wait.
         WriterConvoy = "writer-convoy",
@@ -89,7 +89,7 @@ identifiers! {
     }
 }
 
-/// What a record is in a proof.
+/// What a record shows in a proof.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
     /// The victim took the lock it read under.
@@ -104,13 +104,13 @@ pub enum Role {
     Next,
     /// The victim got the lock.
     Granted,
-    /// A holder gave it up.
+    /// A holder released it.
     GaveUp,
     /// Another connection committed.
     Committed,
     /// The victim took WRITE.
     TookWrite,
-    /// The victim gave WRITE up at once, with nothing written.
+    /// The victim released WRITE at once, with nothing written.
     GaveWriteUp,
 }
 

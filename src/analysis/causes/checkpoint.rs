@@ -11,7 +11,7 @@ use locktrace::event::Slot;
 
 const CKPT: u8 = 1 << Slot::CKPT.0;
 
-/// CKPT was refused: another checkpoint runs. SQLite waits for CKPT with no busy handler unless it is told to.
+/// CKPT was refused: another checkpoint runs. SQLite calls no busy handler for CKPT unless the checkpoint asks for one.
 pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
     let asks = case.wait.request == Request::Shm { mask: CKPT, exclusive: true };
     let recovering = case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
@@ -19,7 +19,8 @@ pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
     case.verdict(Cause::CheckpointContended)
 }
 
-/// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. (What is refused to others is no incident.)
+/// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. A reader's slot that is refused to others is no
+/// incident.
 pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
     case.wait.request.is_optional().then_some(())?;
     case.verdict(if case.wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })

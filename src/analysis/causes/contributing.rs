@@ -11,7 +11,7 @@ use crate::analysis::waits::wait::WaitEnd;
 use crate::trace::total;
 use locktrace::event::{Level, Slot};
 
-/// Shorter holds are nobody's habit.
+/// Shorter holds are not worth a remark.
 const SHORT_NS: u64 = 5_000_000;
 
 /// More time than a page takes from a statement to the file, on a slow machine.
@@ -43,7 +43,7 @@ pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
     found.into_iter().filter(|found| found.1).map(|found| found.0).collect()
 }
 
-/// What is in the way then is that others have the database open at all.
+/// Whether the victim leaves WAL mode. Then any open connection is in its way.
 fn leaves_wal(case: &Case<'_>) -> bool {
     case.wait.before.wal && matches!(case.wait.request, Request::File(_))
 }
@@ -53,7 +53,8 @@ pub(crate) fn is_open(case: &Case<'_>, hold: &BlockingHold) -> bool {
     leaves_wal(case) && hold.lock == LockId::file(Level::SHARED)
 }
 
-/// The statement that took the lock was the one that ran when it was released; or, where nobody asked then, the one seen last, shortly before.
+/// The statement that took the lock ran when it was released. Where the recorder did not look then, it was the one seen last, shortly
+/// before.
 fn same_statement(case: &Case<'_>, hold: &BlockingHold) -> bool {
     hold.sql != 0 && (hold.release_sql == hold.sql || (hold.release_sql == 0 && seen_late(case, hold)))
 }
@@ -71,8 +72,8 @@ fn writes(hold: &BlockingHold) -> bool {
     (hold.lock.level().is_some() && !shared) || hold.lock == LockId::shm(Slot::WRITE.0, true)
 }
 
-/// A transaction was open, and most of the time no call was made: not by the statement that took the lock, which was not seen at work at the end of it either,
-/// and for longer than what was written can have taken.
+/// A transaction was open, and its connection mostly made no call. The statement that took the lock was not seen at work at the end of it.
+/// The quiet time is longer than what was written can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, hold: &BlockingHold) -> bool {
     let met = case.met(hold);
     let quiet = met.length.saturating_sub(total([met.syncs, met.copies, met.others].into_iter()));
@@ -108,8 +109,8 @@ fn statement(case: &Case<'_>, hold: &BlockingHold) -> Statement {
     }
 }
 
-/// A statement that gives rows kept the lock, and was not being stepped: its thread was refused elsewhere, or seen at work elsewhere, or another
-/// statement of its connection was at work. Without that, it cannot be told from one that takes long.
+/// A statement that gives rows kept the lock, and was not being stepped. Its thread was refused or seen at work elsewhere, or another
+/// statement of its connection was at work. Without that, it looks like a statement that takes long.
 fn is_unfinished(case: &Case<'_>, candidate: &CaseCandidate<'_>) -> bool {
     let hold = candidate.hold;
     let elsewhere = candidate.same_thread || hold.elsewhere || hold.other_statement;

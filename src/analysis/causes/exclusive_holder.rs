@@ -12,7 +12,7 @@ use crate::analysis::locks::state::HoldEnd;
 use crate::trace::total;
 use locktrace::event::Level;
 
-/// See the module.
+/// What a connection that locks all others out is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Nature {
     Commit,
@@ -23,14 +23,14 @@ pub(super) enum Nature {
     Unknown,
 }
 
-/// A commit that has synced the database file has nothing left to do but to end its journal; this long, and far longer than all its work, is another
-/// thing.
+/// A commit that has synced the database file has nothing left to do but to end its journal. A silence this long, and far longer than all
+/// its work, is another thing.
 const TAIL_NS: u64 = 50_000_000;
 
 /// A hold without any work in it that lasts this long was not for a commit alone.
 const SILENT_NS: u64 = 1_000_000_000;
 
-/// What the time after the last thing that a commit has to do says: whether EXCLUSIVE outlived it.
+/// Whether EXCLUSIVE outlived the last thing that a commit has to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tail {
     /// It did: with nothing done for long, for the next commit, or until its connection closed.
@@ -42,7 +42,8 @@ enum Tail {
 }
 
 /// A commit was over, its database file synced, and EXCLUSIVE was kept. The end of a transaction goes back to SHARED first (pager.c:
-/// `pager_end_transaction`), also where it is rolled back; straight to NONE goes who kept the lock over transactions and closes.
+/// `pager_end_transaction`), also where it is rolled back. A connection that kept the lock over transactions goes straight to NONE when it
+/// closes.
 fn tail(case: &Case<'_>, hold: &BlockingHold) -> Tail {
     let commits = hold.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
     let ns = |from, to| case.times.ns(hold.who.log, from, to).unwrap_or(0);
@@ -88,7 +89,7 @@ pub(super) fn nature(case: &Case<'_>, hold: &BlockingHold) -> Nature {
         return Nature::ModeSwitch;
     }
     let length = case.length(hold).unwrap_or(0);
-    // What it did is not known: one that was so short was a commit.
+    // What it did is not known. Only a hold that was so short was certainly a commit.
     if !case.is_whole(hold) && length >= TAIL_NS {
         return Nature::Unknown;
     }

@@ -73,7 +73,7 @@ struct LongRead {
     count: u64,
 }
 
-/// Signs seen so far.
+/// The signs of hazards seen so far.
 #[derive(Default)]
 pub(crate) struct Signs {
     shared: BTreeMap<u32, (LogId, u64)>,
@@ -96,7 +96,8 @@ impl Signs {
         if record.flags.has(Flags::FORKED) && matches!(record.kind, Kind::LOCK | Kind::SHM_LOCK | Kind::SHM_MAP) {
             self.forked.entry(db).or_insert((log, number));
         }
-        // What a read-only connection is always answered when it closes, and asks whether it is the last: a file that is open for reading takes no write lock.
+        // A read-only connection always gets this when it closes and asks whether it is the last. A file that is open for reading takes no
+        // write lock.
         let read_only = record.kind == Kind::LOCK && record.requested == Level::EXCLUSIVE && record.before == Level::SHARED;
         if record.rc.primary() == 10 && !read_only && matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
             self.io_errors.entry(db).or_insert((log, number));
@@ -112,7 +113,7 @@ impl Signs {
         }
     }
 
-    /// A reader's slot was given up, and the WAL had grown meanwhile.
+    /// A reader's slot was released, and the WAL had grown meanwhile.
     #[inline]
     pub(crate) fn read(&mut self, db: u32, who: ConnId, hold: &Hold, ns: Option<u64>, number: u64) {
         let Some(ns) = ns.filter(|&ns| ns >= LONG_READ_NS) else { return };

@@ -25,23 +25,23 @@ type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
 /// The order in which causes are tried.
 const RULES: &[Rule] = &[
-    // What the victim asked for tells.
+    // What the victim asked for proves these.
     checkpoint::contended,
     checkpoint::refused_by_reader,
     recovery::wal_recovery,
     recovery::wal_protocol_retry,
     lifecycle::journal_mode_switch,
     lifecycle::exclusive_mode,
-    // What it held and kept tells.
+    // What it held and kept proves this.
     upgrade::upgrade_refused,
-    // Where nobody in the trace was in the way, what the kernel said tells.
+    // The kernel's answer proves this, where no connection in the trace was in the way.
     untraced::untraced_holder,
-    // What the holder did tells.
+    // What the holder did proves these.
     lifecycle::hot_journal,
     lifecycle::last_close,
     rollback::reader_blocks_commit,
     rollback::commit_blocks_reader,
-    // How long it waited tells.
+    // How long it waited proves these.
     timeout::no_busy_timeout,
     timeout::hold_exceeds_timeout,
 ];

@@ -8,16 +8,16 @@
 use super::case::{Case, Verdict};
 use super::cause::Cause;
 
-/// RECOVER was refused; or who held WRITE was recovering.
+/// RECOVER was refused; or the holder of WRITE was recovering.
 pub(super) fn wal_recovery(case: &Case<'_>) -> Option<Verdict> {
     let recovering = || case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
     (case.wait.is_recovery() && (case.wait.recovery.0 > 0 || recovering())).then_some(())?;
     case.verdict(Cause::WalRecovery)
 }
 
-/// RECOVER was granted: nobody is recovering, and somebody has WRITE.
+/// RECOVER was granted: no connection is recovering, and another one has WRITE.
 pub(super) fn wal_protocol_retry(case: &Case<'_>) -> Option<Verdict> {
     // With a record missing, it may have come to read.
-    (case.wait.is_recovery() && case.wait.recovery.1 > 0 && !case.gap_in_run(case.wait.numbers.0)).then_some(())?;
+    (case.wait.is_recovery() && case.wait.recovery.1 > 0 && !case.gap_in_wait(case.wait.numbers.0)).then_some(())?;
     case.verdict(Cause::WalProtocolRetry)
 }

@@ -12,8 +12,8 @@ use crate::analysis::locks::lock::Request;
 use crate::analysis::waits::wait::WaitEnd;
 use locktrace::event::{Kind, Level};
 
-/// Whether the refusals came at the start of a transaction: the read lock was taken by the same statement, or given back by it; or there was none, for a
-/// checkpoint.
+/// Whether the refusals came at the start of a transaction. The same statement took the read lock, or released it; or it is a checkpoint
+/// without one.
 fn at_start(case: &Case<'_>) -> bool {
     let wait = case.wait;
     match wait.before.reading {
@@ -27,30 +27,30 @@ fn may_change_mode(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode)
 }
 
-/// One attempt, no sleep, the read lock given back, and that was all.
+/// One attempt, no sleep, the read lock released, and that was all.
 pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.wait_end == WaitEnd::GaveUp;
-    // A sleep before it makes it the last of several attempts, one after it the first; so that there was none has to be seen.
-    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_run(number));
+    // A sleep before it makes it the last of several attempts, a sleep after it the first. So the trace has to show that there was none.
+    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_wait(number));
     if !wants_to_write(case) || !once || !at_start(case) || !awake || wait.before.in_vain {
         return None;
     }
     if may_change_mode(case) {
         return None;
     }
-    // Its next call gives the read lock back; without one it is a checkpoint. It shows that it did not wait.
+    // Its next call releases the read lock; without one it is a checkpoint. That call shows that it did not wait.
     wait.next?;
     case.verdict(Cause::NoBusyTimeout)
 }
 
-/// More than one attempt, with the read lock given back in between; or one, when its statement had waited for the read lock before.
+/// More than one attempt, with the read lock released in between; or one, when its statement had waited for the read lock before.
 pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
     let wait = case.wait;
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.end == WaitEnd::Acquired;
-    // (Without a sleep, and where nothing tells for which statement it had read, a transaction may have been rolled back and tried again.)
+    // Without a sleep, and where it is not known for which statement it had read, a transaction may have been rolled back and tried again.
     let told = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
-    let given_back = told && wait.kept == 0 && wait.released > 0 && !case.gap_in_run(wait.numbers.0);
+    let given_back = told && wait.kept == 0 && wait.released > 0 && !case.gap_in_wait(wait.numbers.0);
     let start = at_start(case) || given_back;
     let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.end != WaitEnd::Acquired && may_change_mode(case));
     (wants_to_write(case) && waited && start && !case.candidates.is_empty()).then_some(())?;

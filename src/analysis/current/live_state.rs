@@ -22,8 +22,8 @@ const RECENT: usize = 16;
 /// How many connections that were closed are remembered.
 const CLOSED: usize = 1024;
 
-/// Records reach us this much later than their calls return: they are held back to be sorted, and read now and then. What is said to be so may have been over
-/// for so long.
+/// Records reach us this much later than their calls return: they are held back to be sorted, and read now and then. What a snapshot shows
+/// may have been over for so long.
 pub const LAG_NS: u64 = 400_000_000;
 
 /// The present, and the names of things.
@@ -67,7 +67,7 @@ pub(super) struct Conn {
     pub(super) open_wait: Option<OpenWait>,
     /// Its last call was `xCheckReservedLock`: it looks at a journal.
     pub(super) checked: bool,
-    /// Its last record was refused, and may only be that of a connection that wants to know whether it is the last one.
+    /// Its last attempt was refused, and the connection may only want to know whether it is the last one.
     pub(super) undecided: bool,
     /// Since when it is the writer, in ticks.
     pub(super) writing: Option<u64>,
@@ -136,7 +136,7 @@ pub(super) struct Process {
     pub(super) doubt: u64,
 }
 
-/// See the module.
+/// The state of running programs.
 #[derive(Default)]
 pub struct Current {
     pub(super) conns: HashMap<ConnId, Conn>,
@@ -155,12 +155,13 @@ pub struct Current {
 }
 
 impl Current {
-    /// What was there is read: from now on refusals and runs that gave up are added up, and the sizes of -wal files.
+    /// The records that were there are read. From now on refusals, waits that gave up and the sizes of -wal files are added up.
     pub fn count(&mut self) {
         self.counting = true;
     }
 
-    /// This process is followed no more: it has ended, and what it held is free, or its log is gone, and nothing more is known of it.
+    /// This process is not followed any more. Either it has ended, and what it held is free, or its log is gone, and nothing more is known
+    /// of it.
     pub fn ended(&mut self, log: LogId) {
         let held = self.conns.values().filter(|conn| conn.id.log == log && conn.held(false).next().is_some()).count();
         self.conns.retain(|id, _| id.log != log);
@@ -197,7 +198,7 @@ impl Current {
         }
         let conn = self.conns.entry(id).or_insert_with(|| Conn::new(id));
         if number < conn.number {
-            // It was waited for. A later one has told the state already.
+            // It came late. A later record has shown the state already.
             return;
         }
         conn.db = conn.db.or(db);
@@ -291,7 +292,7 @@ fn wrote(conn: &mut Conn, when: &When<'_>, log: LogId, record: &Record, database
     }
 }
 
-/// Joins a record to the connection's run of refused attempts, ends it, or begins one. Whether one ended without success.
+/// Joins a record to the connection's wait, ends it, or begins one. Returns whether one ended without success.
 fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     let Event { number, ref record, .. } = *event;
     let mut gave_up = false;
@@ -337,7 +338,7 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     gave_up
 }
 
-/// The strongest of a connection's locks first: what it is in others' way with.
+/// The order of a connection's locks, the strongest first.
 pub(super) fn by_weight(lock: LockId) -> u8 {
     match (lock.level(), lock.slot()) {
         (Some(Level::SHARED), _) => 6,

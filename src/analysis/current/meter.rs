@@ -1,7 +1,7 @@
 //! A meter of the last seconds: a window of tenths of a second that moves with the clock.
 //!
-//! It takes instants and stretches of time, in nanoseconds of one clock, in any order, and gives the sums of the last second and of the last ten. What is older
-//! than the window is dropped, and memory is fixed.
+//! It takes instants and stretches of time in any order, in nanoseconds of one clock. It gives the sums of the last second and of the last
+//! ten. What is older than the window is dropped, and memory is fixed.
 #![forbid(unsafe_code)]
 
 /// The length of a part of the window.
@@ -10,7 +10,7 @@ const PART_NS: u64 = 100_000_000;
 /// Parts that are kept: ten seconds, and some for what comes late.
 const PARTS: usize = 128;
 
-/// See the module.
+/// A meter of the last seconds.
 #[derive(Clone, Debug)]
 pub struct Meter {
     parts: [u64; PARTS],

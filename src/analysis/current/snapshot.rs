@@ -12,14 +12,14 @@ use locktrace::event::Level;
 use locktrace::format::record::Record;
 use std::collections::HashMap;
 
-/// A connection that was refused and has been quiet for this long waits no more, as far as anybody can tell: SQLite's own handler
-/// sleeps 100 ms at most between two attempts.
+/// A connection that was refused and has been quiet for this long waits no more, as far as the trace shows. SQLite's own handler sleeps 100
+/// ms at most between two attempts.
 const SILENT_NS: u64 = 500_000_000;
 
-/// For so long it is shown that it was refused.
+/// How long a refused connection is shown after it gave up.
 const FORGET_NS: u64 = 10_000_000_000;
 
-/// See the module.
+/// The state of running programs at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The connections that hold or want something.
@@ -34,7 +34,7 @@ pub struct Snapshot {
     pub refused_in: (u64, u64),
     /// Refused attempts since the beginning. Those of closing connections and those SQLite does without are not counted.
     pub refused: u64,
-    /// PendingWaits of them since the beginning that ended without success, or have been silent for half a second.
+    /// Waits since the beginning that ended without success, or have been silent for half a second.
     pub gave_up: u64,
     /// Records that were lost before they could be read.
     pub lost: u64,
@@ -72,7 +72,7 @@ pub struct Want {
     pub silent_ns: Option<u64>,
     /// Refused attempts.
     pub attempts: u32,
-    /// It has not tried again for so long that it gave up, as far as can be told.
+    /// It has not tried again for so long that it gave up, as far as the trace shows.
     pub over: bool,
 }
 
@@ -83,7 +83,7 @@ pub struct Row {
     pub who: ConnId,
     /// Its database, an index into [`Snapshot::databases`].
     pub db: Option<u32>,
-    /// What it holds, the strongest first. The lifetime SHARED of WAL mode only where it is in somebody's way.
+    /// What it holds, the strongest first. The lifetime SHARED of WAL mode only where it refuses another connection.
     pub held: Vec<HeldLock>,
     /// What it was refused and has not got since.
     pub wants: Option<Want>,
@@ -316,13 +316,14 @@ fn held(conn: &Conn, when: &When<'_>, with_lifetime: bool) -> Vec<HeldLock> {
         lock,
         tid: hold.tid,
         sql: hold.sql,
-        // Of what began unseen, `from` is the record that showed it; of what was taken with one look at the clock, only the call's start is known.
+        // For a hold that began unseen, `from` is the record that showed it. For one that was taken with one look at the clock, only the
+        // call's start is known.
         age_ns: when.ago(conn.id.log, if hold.from == NEVER { hold.asked } else { hold.from }),
         seen: hold.seen,
     };
     let mut held: Vec<HeldLock> = conn.held(with_lifetime).map(one).collect();
     held.sort_by_key(|held| by_weight(held.lock));
-    // A writer that went on from RESERVED: the statement that took that says more than the COMMIT.
+    // For a writer that went on from RESERVED, the statement that took RESERVED says more than the COMMIT.
     let reserved = held.iter().find(|held| held.lock == LockId::file(Level::RESERVED)).copied();
     if let (Some(first), Some(reserved)) = (held.first_mut(), reserved)
         && reserved.sql != 0
@@ -336,7 +337,7 @@ fn want(conn: &Conn, when: &When<'_>) -> Option<Want> {
     let wait = &conn.open_wait.as_ref().filter(|waiting| !waiting.wait.closing)?.wait;
     let silent_ns = when.ago(conn.id.log, conn.at);
     let over = is_over(conn, when);
-    // What SQLite does without at once is no wait; and what was given up long ago is no news.
+    // What SQLite carries on without at once is no wait, and what was given up long ago is not shown.
     if (wait.request.is_optional() && wait.sleeps == 0) || (over && silent_ns.is_some_and(|ns| ns > FORGET_NS)) {
         return None;
     }

@@ -21,7 +21,7 @@ use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 use locktrace::event::{Level, Slot};
 
-/// What the pass over the records has known so far.
+/// What the pass knows so far.
 pub(crate) struct Known<'a> {
     pub trace: &'a Trace,
     pub times: Times<'a>,
@@ -30,13 +30,13 @@ pub(crate) struct Known<'a> {
     pub blocking_holds: &'a BlockingHolds,
     /// Missing record numbers, by log.
     pub gaps: &'a [Gaps],
-    /// Records are missing that could have named a holder.
+    /// Records are missing that could have shown a candidate.
     pub losses: bool,
     /// The latest sign of life of each log.
     pub alive: &'a [Instant],
 }
 
-/// Who was in the way of these attempts, most in the way first.
+/// The blockers of these attempts; the one that refused most comes first.
 pub(crate) fn blockers(
     known: &Known<'_>,
     candidates: &[CandidateHold],
@@ -73,7 +73,7 @@ pub(crate) fn blockers(
     (all, more)
 }
 
-/// The incident that this run is, with this number.
+/// The incident that this wait, with this number, becomes.
 pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> Incident {
     let wait = &pending.wait;
     let span = (wait.from, wait.until);
@@ -97,7 +97,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         trace: known.trace,
         times: known.times,
         wait,
-        wait_end: outcome(known, wait),
+        wait_end: wait_end(known, wait),
         sql: names.sql(wait.sql).map(|sql| sql.text.text.as_str()),
         candidates: &candidates,
         gaps: &known.gaps[wait.who.log.0 as usize],
@@ -112,7 +112,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         let hold = &known.blocking_holds.all[blocker.hold as usize];
         let waits = known.waits.wait_of(hold, span);
         blocker.state = state(&case, hold, waits.is_some());
-        // The number of the run; the incident it becomes is known in the end.
+        // The number of the wait; the incident it becomes is known at the end.
         blocker.waits_in = waits.map(|(number, _)| number).filter(|_| blocker.state == State::Waiting);
     }
     let ended = match case.wait_end {
@@ -125,7 +125,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
     let mut evidence = verdict.evidence;
     let own = |number, role| Evidence { log: wait.who.log, number, role };
     evidence.push(own(wait.numbers.0, Role::FirstRefused));
-    // (Of one attempt it is the first and the last one: what is told twice is told once, below.)
+    // A single attempt is the first and the last one: the duplicate is removed below.
     evidence.push(own(wait.numbers.1, Role::LastRefused));
     if let Some(next) = wait.next {
         evidence.push(own(next, if case.wait_end == WaitEnd::Acquired { Role::Granted } else { Role::Next }));
@@ -158,27 +158,28 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
     incident
 }
 
-/// How a run ended; one that the trace ends with had given up, where its process lived on for longer than any pause between two attempts, or where its
-/// timeout was used up before the last one.
-fn outcome(known: &Known<'_>, wait: &Wait) -> WaitEnd {
+/// How a wait ended. One that the trace ends with was given up if its process lived on for longer than any pause between two attempts. It
+/// was also given up if its timeout was used up before the last one.
+fn wait_end(known: &Known<'_>, wait: &Wait) -> WaitEnd {
     let slept = wait.sleeps >= wait.attempts;
     let log = wait.who.log.0 as usize;
     let alive = known.alive.get(log).filter(|_| !known.gaps[log].after(wait.numbers.1));
     let alive = alive.and_then(|&alive| known.times.ns(wait.who.log, wait.until, alive));
     let lived = |pause| alive.is_some_and(|ns| ns > pause);
-    // Who finds the wal-index out of order, and nobody at work on it, sleeps by a measure of its own, and not after each attempt.
+    // A connection that finds the wal-index out of order, and no other at work on it, sleeps by a measure of its own, not after each
+    // attempt.
     let retries = wait.is_recovery() && wait.recovery.1 > 0;
     match wait.end {
-        // (Who fails to commit gives its locks up at once.)
+        // A connection that fails to commit releases its locks at once.
         WaitEnd::TraceEnd if wait.before.early => WaitEnd::TraceEnd,
         WaitEnd::TraceEnd if retries && (lived(RETRY_PATIENCE_NS) || wait.attempts >= RETRIES) => WaitEnd::GaveUp,
         WaitEnd::TraceEnd if !retries && !slept && (wait.last_sleep_cut || lived(PATIENCE_NS)) => WaitEnd::GaveUp,
-        outcome => outcome,
+        end => end,
     }
 }
 
-/// It changes the journal mode and was refused what SQLite asks for once: RESERVED, on the way to WAL (the transaction is open by then: vdbe.c,
-/// `OP_JournalMode`), or EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
+/// It changes the journal mode and was refused what SQLite asks for once. That is RESERVED, on the way to WAL (the transaction is open by
+/// then: vdbe.c, `OP_JournalMode`), or EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
 fn switches_at_once(wait: &Wait, cause: Cause) -> bool {
     let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
     cause == Cause::JournalModeSwitch && (leaves || wait.request == Request::File(Level::RESERVED))

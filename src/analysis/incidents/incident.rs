@@ -9,13 +9,13 @@ use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;
 use crate::trace::{Outside, OutsideHolder, Trace};
 
-/// Holders kept for one incident; more are counted.
+/// Blockers kept for one incident; more are counted.
 pub(crate) const KEPT: usize = 8;
 
 /// What the holder was doing while the victim was refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum State {
-    /// It was at work, as far as its calls tell.
+    /// It was at work, as far as its calls show.
     Running,
     /// It had a transaction open and mostly made no call.
     IdleInTransaction,
@@ -71,7 +71,7 @@ impl IncidentEnd {
 /// A connection in the way of a victim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocker {
-    /// Its hold, an index into [`crate::analysis::Analysis::holdings`].
+    /// Its hold, an index into [`crate::analysis::Analysis::blocking_holds`].
     pub hold: u32,
     /// The thread that took it; 0 where that was not seen.
     pub tid: u32,
@@ -79,7 +79,7 @@ pub struct Blocker {
     pub certain: bool,
     /// Its connection's last call was made by the victim's thread.
     pub same_thread: bool,
-    /// RefusalStats it refused, or may have refused.
+    /// Attempts it refused, or may have refused.
     pub attempts: u32,
     /// What it was doing.
     pub state: State,
@@ -104,12 +104,12 @@ pub struct Incident {
     pub tid: u32,
     /// Its statement; 0 = none, or not known.
     pub sql: u64,
-    /// Who was in the way; the one that refused most attempts comes first.
+    /// The blockers; the one that refused most attempts comes first.
     pub blockers: Vec<Blocker>,
     /// Further ones, not kept.
     pub more_blockers: u32,
-    /// Where no traced connection was in the way, and the kernel named a process outside the trace: the ticks at which the refused attempt began about which
-    /// it was asked ([`crate::trace::Names::outside`]).
+    /// The ticks at which the attempt began about which the kernel was asked ([`crate::trace::Names::outside`]). Set where no traced
+    /// connection was in the way, and the kernel named a process outside the trace.
     pub outside: Option<u64>,
     /// When the first attempt began.
     pub first: Instant,
@@ -133,8 +133,8 @@ pub struct Incident {
     pub contributing: Vec<Contributing>,
     /// The records all this rests on.
     pub evidence: Vec<Evidence>,
-    /// Its run of attempts, counted from 0 through the trace: an index into [`crate::analysis::Analysis::waits`], as far as that goes. `None` where no call failed, or
-    /// where it is about several runs.
+    /// Its wait, counted from 0 through the trace: an index into [`crate::analysis::Analysis::waits`], as far as that goes. `None` where no
+    /// call failed, or where it is about several waits.
     pub wait: Option<u32>,
 }
 
@@ -143,7 +143,7 @@ pub fn untraced<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item
     answer.others().filter(|holder| trace.logs().iter().all(|log| i64::from(log.pid) != holder.pid))
 }
 
-/// Where a chain of waits ends: the incidents passed on the way, from this one on, each the reason for the one before. At most `KEPT` of them.
+/// The chain of waits from this incident on: each incident in it is the reason for the one before. At most `KEPT` of them.
 pub fn chain(incidents: &[Incident], from: u32) -> Vec<u32> {
     let mut passed = vec![from];
     while passed.len() < KEPT {

@@ -29,7 +29,7 @@ impl Item {
     }
 }
 
-/// See the module.
+/// The incidents that are kept.
 pub(crate) struct KeptIncidents {
     items: Vec<Item>,
     keep: usize,
@@ -41,7 +41,7 @@ impl KeptIncidents {
         KeptIncidents { items: Vec::new(), keep }
     }
 
-    /// An incident: whether the application saw an error, how long it waited, and the statement that was most in its way.
+    /// Adds an incident: whether the application saw an error, how long it waited, and the statement that blocked it most.
     pub(crate) fn add(&mut self, gave_up: bool, waited_ns: u64, blocker: u64, incident: Incident) {
         let kind = (incident.cause, incident.db, incident.sql, blocker);
         self.items.push(Item { incident, weight: (gave_up, waited_ns), kind });
@@ -55,8 +55,8 @@ impl KeptIncidents {
         self.items.iter().map(|item| &item.incident)
     }
 
-    /// Keeps the first and the worst of each kind, as many of each as there is room for. What was thrown away at one time would be thrown away at any later
-    /// time: what stands before it in its kind, and what stands before its kind, only grows.
+    /// Keeps the first and the worst of each kind, as many of each as there is room for. An incident thrown away at one time would be
+    /// thrown away at any later time. What stands before it in its kind, and before its kind, only grows.
     #[cold]
     fn thin_out(&mut self) {
         let items = &mut self.items;

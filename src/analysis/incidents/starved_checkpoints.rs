@@ -21,11 +21,11 @@ struct Reader {
     first: Wait,
     last: Wait,
     refused: u32,
-    /// When its hold was known to have ended: the number the next run would have had.
+    /// When its hold was known to have ended: the number the next wait would have had.
     gone: Option<u64>,
 }
 
-/// By the hold: see the module.
+/// The readers in the way of checkpoints, by their hold.
 #[derive(Default)]
 pub(crate) struct StarvedCheckpoints {
     readers: BTreeMap<u32, Reader>,
@@ -86,7 +86,7 @@ impl StarvedCheckpoints {
 
 fn incident(known: &Known<'_>, reader: &Reader) -> Option<Incident> {
     let Reader { candidate, first, last, refused, .. } = reader;
-    // (Where the WAL grew between two, there were two.)
+    // Where the WAL grew between two refusals, there were two.
     if last.wal_bytes <= first.wal_bytes {
         return None;
     }

@@ -12,7 +12,7 @@ use crate::analysis::waits::harmless::Harmless;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Pairs of statements that are told apart before those that did least harm are put together.
+/// Pairs of statements that are kept before those that did least harm are put together.
 const PAIRS: usize = 16_384;
 
 /// How often, and how bad.
@@ -22,7 +22,7 @@ pub struct Count {
     pub count: u64,
     /// Of them, those that gave up.
     pub gave_up: u64,
-    /// Of those that gave up, those that no statement failed by ([`Incident::told_busy`]).
+    /// Of those that gave up, those that no statement failed by ([`Incident::checkpoint_busy`]).
     pub checkpoint_busy: u64,
     /// Of them, those the trace ended before.
     pub open: u64,
@@ -53,19 +53,19 @@ impl Count {
     }
 }
 
-/// One statement in the way of another.
+/// One statement that blocked another.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair {
-    /// Who was refused, and the hash of the statement, in the first such incident.
+    /// The victim, and the hash of its statement, in the first such incident.
     pub victim: (ConnId, u64),
-    /// Who was in the way, and the hash of the statement that took the lock.
+    /// The blocker, and the hash of the statement that took the lock.
     pub blocker: (ConnId, u64),
     /// What came of it.
     pub harm: Count,
     first: Instant,
 }
 
-/// See the module.
+/// The sums.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// All incidents.
@@ -74,21 +74,21 @@ pub struct Totals {
     pub causes: BTreeMap<Cause, Count>,
     /// By cause and database, an index into [`crate::analysis::Analysis::databases`].
     pub by_database: BTreeMap<(Cause, Option<u32>), Count>,
-    /// Which statement was in the way of which, by the hashes of both. The blocker of an incident is the one that refused most of its attempts; by hash, so that
-    /// one text in several processes is one statement.
+    /// Which statement blocked which, by the hashes of both. The blocker of an incident is the one that refused most of its attempts. One
+    /// text in several processes is one statement.
     pub pairs: BTreeMap<(u64, u64), Pair>,
-    /// What came of the pairs that are not told apart.
+    /// What came of the pairs that are not kept.
     pub other_pairs: Count,
-    /// PendingWaits of refused attempts that no application sees.
+    /// Waits that no application notices.
     pub harmless: BTreeMap<Harmless, u64>,
     /// Refused attempts, all of them.
     pub refusals: u64,
-    /// PendingWaits of them.
+    /// Waits, all of them.
     pub waits: u64,
 }
 
 impl Totals {
-    /// Adds an incident; `blocker` is the connection that was most in its way, and its statement.
+    /// Adds an incident; `blocker` is the connection that blocked it most, and its statement.
     pub(crate) fn add(&mut self, incident: &Incident, waited_ns: u64, blocker: Option<(ConnId, u64)>) {
         self.incidents.add(incident, waited_ns);
         self.causes.entry(incident.cause).or_default().add(incident, waited_ns);

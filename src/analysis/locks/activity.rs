@@ -14,16 +14,16 @@ pub struct ActivitySums {
     pub records: u64,
     /// Checkpoints that began to copy.
     pub copies: u32,
-    /// Of them, those no statement had asked for: automatic ones.
+    /// Of them, automatic ones: no statement had asked for them.
     pub automatic: u32,
-    /// Times it took RECOVER to make the wal-index anew.
+    /// Times it took RECOVER to rebuild the wal-index.
     pub recoveries: u32,
     /// Bytes written to the database, the journal and the WAL.
     pub wrote: [u64; 3],
 }
 
 impl ActivitySums {
-    /// What came on top since `base`.
+    /// The difference to `base`.
     pub fn since(&self, base: &ActivitySums) -> ActivitySums {
         ActivitySums {
             records: self.records.wrapping_sub(base.records),
@@ -35,7 +35,7 @@ impl ActivitySums {
     }
 }
 
-/// How a connection came to lock everybody else out of the database file, and what it did then.
+/// How a connection came to lock all others out of the database file, and what it did then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ExclusiveUse {
     /// EXCLUSIVE was asked for straight from SHARED: no writer does that.
@@ -50,7 +50,7 @@ pub struct ExclusiveUse {
     pub reading: bool,
     /// It asked for EXCLUSIVE again.
     pub again: bool,
-    /// It gave up the reader's slot and kept EXCLUSIVE, or opened the WAL under it.
+    /// It released the reader's slot and kept EXCLUSIVE, or opened the WAL under it.
     pub outlived: bool,
     /// It deleted the wal-index.
     pub unmapped: bool,
@@ -78,7 +78,7 @@ pub type Stretch = (Work, u64, u64);
 /// Stretches that are remembered, the latest ones.
 const REMEMBERED: usize = 12;
 
-/// See the module.
+/// The activity of one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Activity {
     pub totals: ActivitySums,
@@ -87,12 +87,12 @@ pub(crate) struct Activity {
     /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
     pub number: u64,
     last: Option<Kind>,
-    /// What it did before is known from this record on: its last one or, where that gave something up, the one before.
+    /// The record from which on its earlier activity is known: its last one or, where that released something, the one before.
     known: u64,
     /// The same of the record before that, and of the one before it began to read.
     previous: Option<(u64, Kind)>,
     pub before_reading: Option<(u64, Kind)>,
-    /// Its last records took and gave up readers' slots, or SHARED, and nothing else; and for which statement.
+    /// Its last records took and released readers' slots, or SHARED, and nothing else; and for which statement.
     reading: bool,
     reading_sql: u64,
     pub tid: u32,
@@ -124,7 +124,7 @@ fn kind(lock: LockId) -> usize {
 }
 
 impl Activity {
-    /// Follows one record; `level` is the connection's level before it, `start` and `end` its instants.
+    /// Follows one record, whose call began and ended at these instants.
     #[inline]
     pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
         self.previous = self.last.map(|kind| (self.known, kind));
@@ -147,7 +147,8 @@ impl Activity {
         self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
     }
 
-    /// One statement may take several readers' slots, one after the other, until it reads: what came before all of them is what it did before.
+    /// One statement may take several readers' slots, one after the other, until it reads. Its earlier activity is what came before all of
+    /// them.
     #[inline]
     fn reads(&mut self, record: &Record, gives_up: bool) {
         let slots = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
@@ -213,7 +214,7 @@ impl Activity {
         early.iter().chain(late).copied().filter(move |stretch| stretch.1 >= since && stretch.2 != 0)
     }
 
-    /// While it locks everybody out.
+    /// Follows a record while the connection locks all others out.
     #[cold]
     fn follow_exclusive_use(&mut self, record: &Record) {
         let alone = &mut self.exclusive_use;

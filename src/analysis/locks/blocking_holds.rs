@@ -17,16 +17,16 @@ use std::collections::HashMap;
 pub(crate) struct PastHold {
     /// The statement that had made its connection a writer, where it locked readers out; 0 = none, or not known.
     pub writer: u64,
-    /// How it came to do that.
+    /// How it came to lock them out.
     pub exclusive_use: ExclusiveUse,
     /// The connection's level after it.
     pub level_after: Level,
     pub end: HoldEnd,
-    /// The thread that gave it up.
+    /// The thread that released it.
     pub tid: u32,
 }
 
-/// A hold that refused somebody.
+/// A hold that refused an attempt, or may have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlockingHold {
     /// Whose.
@@ -39,7 +39,8 @@ pub struct BlockingHold {
     pub number: u64,
     /// Whether it was seen.
     pub seen: bool,
-    /// The statement that took it; 0 = none, or not known. Where a writer went on from RESERVED, the statement that took that: a COMMIT says little.
+    /// The statement that took it; 0 = none, or not known. Where a writer went on from RESERVED, it is the statement that took RESERVED: a
+    /// COMMIT says little.
     pub sql: u64,
     /// The statement seen last while it was held.
     pub last_sql: u64,
@@ -53,7 +54,7 @@ pub struct BlockingHold {
     pub level_after: Level,
     /// What the connection did while it was held.
     pub did: ActivitySums,
-    /// Of a hold that locks everybody out of the database file: how it came about.
+    /// How a hold came about that locks all others out of the database file.
     pub exclusive_use: ExclusiveUse,
     /// The stretches of work in it, in time order: the latest ones, where there were very many.
     pub work: Vec<Stretch>,
@@ -61,12 +62,12 @@ pub struct BlockingHold {
     pub other_statement: bool,
     /// Its thread was seen at work on another connection while it was held.
     pub elsewhere: bool,
-    /// It was followed: what its connection did meanwhile is known. Of one that had ended when it was first known to be in the way, it is not.
+    /// It was followed, so what its connection did meanwhile is known. A hold that had ended when it was first named was not followed.
     pub followed: bool,
     base: ActivitySums,
 }
 
-/// All of them.
+/// All blocking holds.
 #[derive(Default)]
 pub(crate) struct BlockingHolds {
     pub(crate) all: Vec<BlockingHold>,
@@ -87,7 +88,7 @@ impl BlockingHolds {
         self.index.get(&(who, lock, since)).copied()
     }
 
-    /// A refused attempt names a hold that is still there. Whether it was new.
+    /// A refused attempt names a hold that is still there. Returns whether it was new.
     pub(crate) fn follow(&mut self, who: ConnId, lock: LockId, hold: &Hold, activity: &Activity) -> bool {
         let fresh = self.add(who, lock, hold, HoldEnd::Open, activity.mark(lock));
         if let Some(number) = fresh {
@@ -105,7 +106,7 @@ impl BlockingHolds {
         }
     }
 
-    /// A WRITE hold that ended with a commit, and made somebody's snapshot stale.
+    /// A WRITE hold that ended with a commit, and made a snapshot stale.
     pub(crate) fn committed(&mut self, commit: &Commit) {
         let hold =
             Hold { asked: commit.since, tid: commit.tid, sql: commit.sql, number: commit.took, seen: true, ..Hold::default() };
@@ -115,7 +116,7 @@ impl BlockingHolds {
         }
     }
 
-    /// Whether it is time to forget those that nobody needs.
+    /// Whether it is time to forget those that nothing needs.
     pub(crate) fn is_full(&self) -> bool {
         self.index.len() > MANY + 2 * self.needed
     }
@@ -167,11 +168,11 @@ impl BlockingHolds {
         fresh
     }
 
-    /// A watched connection's hold ended; `Some` when it is one that refused somebody.
+    /// A hold of a connection with blocking holds ended; `Some` when it is one of these.
     pub(crate) fn ended(&mut self, who: ConnId, lock: LockId, end: HoldEnd, record: &Record, activity: &Activity) -> Option<u32> {
         let number = self.live.remove(&(who, lock))?;
         let hold = &mut self.all[number as usize];
-        // A closing connection says no more; what an unlock says is what ran when it was made.
+        // A record of a close carries no statement; that of an unlock carries the one that ran.
         if matches!(end, HoldEnd::Released(..)) && record.kind != Kind::CLOSE {
             (hold.release_sql, hold.level_after) = (record.sql, record.after);
         }
@@ -180,7 +181,7 @@ impl BlockingHolds {
         Some(number)
     }
 
-    /// The record after the release of WRITE: the release of the reader's slot, at which the statement is asked for.
+    /// The record after the release of WRITE. At the release of a reader's slot, the recorder looks the statement up.
     pub(crate) fn released_with(&mut self, number: u32, record: &Record) {
         if let Some(hold) = self.all.get_mut(number as usize).filter(|hold| hold.release_sql == 0)
             && record.flags.has(Flags::SHM_UNLOCK)
@@ -196,7 +197,7 @@ impl BlockingHolds {
         }
     }
 
-    /// A watched connection took another lock for this statement.
+    /// A connection with blocking holds took another lock for this statement.
     pub(crate) fn statement(&mut self, who: ConnId, locks: impl Iterator<Item = LockId>, sql: u64) {
         for lock in locks {
             if let Some(&number) = self.live.get(&(who, lock)) {

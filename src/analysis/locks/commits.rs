@@ -19,13 +19,13 @@ use locktrace::format::record::Record;
 pub struct Commit {
     /// Whose.
     pub who: ConnId,
-    /// The record that gave WRITE up, and when that call began.
+    /// The record that released WRITE.
     pub number: u64,
-    /// When.
+    /// When that call began.
     pub at: Instant,
     /// The statement that took WRITE.
     pub sql: u64,
-    /// The thread that took it, and the record of that.
+    /// The thread that took WRITE.
     pub tid: u32,
     /// The record that took WRITE.
     pub took: u64,
@@ -46,7 +46,7 @@ pub struct Stale {
     pub sql: u64,
     /// The lock it read under.
     pub reading: Reading,
-    /// The records that took WRITE and gave it up.
+    /// The records that took WRITE and released it.
     pub numbers: (u64, u64),
     /// From the call that took it to its release.
     pub span: (Instant, Instant),
@@ -62,7 +62,7 @@ struct PerDatabase {
     latest: Option<Commit>,
 }
 
-/// See the module.
+/// The commits to each database.
 #[derive(Default)]
 pub(crate) struct Commits {
     per: Vec<PerDatabase>,
@@ -110,7 +110,7 @@ impl Commits {
         if !reading.seen || !reading.is_of_another(record.tid, record.sql) || reading.from == NEVER {
             return None;
         }
-        // Its own commit was made from a snapshot that had nothing before it.
+        // A connection's own commit does not make its snapshot stale.
         let peer = self.per.get(db as usize)?.latest.filter(|commit| commit.who != who)?;
         let after = peer.at > reading.from.saturating_add(times.slack());
         (after && times.comparable(peer.who.log, who.log)).then_some(peer)
@@ -118,14 +118,14 @@ impl Commits {
 }
 
 impl Stale {
-    /// The record after the one that took WRITE: the upgrade, where that proves it to have failed.
+    /// Follows the record after the one that took WRITE. Returns the upgrade where that proves it to have failed.
     pub(crate) fn upgraded(self, record: &Record, number: u64, at: Instant) -> Option<Stale> {
         let failed = gives_write_up(record) && record.tid == self.tid;
         failed.then_some(Stale { numbers: (self.numbers.0, number), span: (self.span.0, at), ..self })
     }
 }
 
-/// Whether this record gives WRITE up and nothing else.
+/// Whether this record releases WRITE and nothing else.
 fn gives_write_up(record: &Record) -> bool {
     record.kind == Kind::SHM_LOCK
         && record.flags.has(Flags::SHM_UNLOCK.with(Flags::SHM_EXCLUSIVE))

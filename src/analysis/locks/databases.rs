@@ -41,13 +41,14 @@ impl Distribution {
         }
     }
 
-    /// The length of time that this part (0 to 1) of them do not exceed, in nanoseconds, exact to three digits; `None` when there are none.
+    /// The length of time that this part (0 to 1) of them do not exceed, in nanoseconds, exact to three digits. `None` when there are none.
     pub fn quantile(&self, part: f64) -> Option<u64> {
         let histogram = self.histogram.as_ref()?;
         Some(histogram.value_at_quantile(part).min(self.max_ns))
     }
 
-    /// How many there are of each length, in steps of 1, 2, 5, 10, 20, … nanoseconds: where each step that has any begins, and its count.
+    /// How many there are of each length, in steps of 1, 2, 5, 10, 20, … nanoseconds. For each step that has any: where it begins, and its
+    /// count.
     pub fn steps(&self) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64)> = Vec::new();
         for found in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
@@ -70,15 +71,16 @@ pub struct LockStats {
     pub acquired: u64,
     /// Refused attempts.
     pub refused: u64,
-    /// How long it was held: from the end of the call that took it to the start of the one that gave it up.
+    /// How long it was held: from the end of the call that took it to the start of the one that released it.
     pub held: Distribution,
     /// Holds whose length is not known: they began or ended unseen, or the length of a tick is unknown.
     pub unknown: u64,
     /// Holds that the trace ends with.
     pub open: u64,
-    /// How long was waited for it, where it was refused first: from the start of the first attempt to the end of the one that got it.
+    /// How long connections waited for it, where it was refused first. Counted from the start of the first attempt to the end of the one
+    /// that got it.
     pub waited: Distribution,
-    /// PendingWaits of refused attempts that did not get it.
+    /// Waits that did not get it.
     pub gave_up: u64,
     /// How long those tried: from the start of the first attempt to the end of the last.
     pub tried: Distribution,
@@ -91,7 +93,7 @@ impl LockStats {
     }
 }
 
-/// A hold worth naming.
+/// One of the longest holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LongHold {
     /// How long at least, in nanoseconds.
@@ -151,7 +153,7 @@ pub struct Database {
     pub records: u64,
     /// Calls that changed a lock.
     pub transitions: u64,
-    /// Calls that gave up what was not held.
+    /// Calls that released what was not held.
     pub redundant: u64,
     /// Connections to it.
     pub connections: u64,

@@ -7,7 +7,7 @@
 use locktrace::event::{FileKind, Kind, Level};
 use locktrace::format::record::Record;
 
-/// See the module.
+/// The journal mode of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mode {
     /// It has the wal-index mapped, or the WAL file open.
@@ -21,7 +21,7 @@ impl Mode {
     #[inline]
     pub(crate) fn before(&mut self, record: &Record) {
         let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
-        // Who asks for a slot, in vain or not, is in WAL mode.
+        // A connection that asks for a slot, refused or not, is in WAL mode.
         self.wal |= record.kind == Kind::SHM_LOCK || (record.rc.is_ok() && (opened || record.kind == Kind::SHM_MAP));
         self.lifetime |= self.wal;
     }

@@ -97,9 +97,9 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it is for readers' slots, exclusively: what a writer wants to restart the WAL or to move a reader's mark, and a
-    /// checkpoint to write past it. SQLite does without where it is refused (wal.c: `walTryBeginRead`, `walRestartLog`,
-    /// `walCheckpoint`), and no statement fails by it; a checkpoint that was asked for may answer that it was busy.
+    /// Whether it is for readers' slots, exclusively. A writer asks for these to restart the WAL or to move a read mark, a checkpoint to
+    /// write past one. SQLite carries on without them where they are refused (wal.c: `walTryBeginRead`, `walRestartLog`, `walCheckpoint`),
+    /// and no statement fails by it. A checkpoint that was asked for may answer that it was busy.
     pub fn is_optional(self) -> bool {
         matches!(self, Request::Shm { mask, exclusive: true } if only_readers(mask))
     }

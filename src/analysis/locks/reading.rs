@@ -29,17 +29,19 @@ impl Reading {
         Reading { lock, tid: hold.tid, sql: hold.sql, number: hold.number, from: hold.from, seen: hold.seen }
     }
 
-    /// Whether the statement that asks for more took it. (Its thread does not matter: in exclusive mode it may have been another one's, in an earlier transaction.)
+    /// Whether the statement that asks for more took it. Its thread does not matter: in exclusive mode another thread may have taken it, in
+    /// an earlier transaction.
     pub(crate) fn is_of(&self, sql: u64) -> bool {
         self.sql != 0 && self.sql == sql
     }
 
-    /// Whether another statement took it than the one that asks for more. Where one of the two is not known, another thread did.
+    /// Whether a statement other than the one that asks for more took it. Where one of the two is not known, the threads decide.
     pub(crate) fn is_of_another(&self, tid: u32, sql: u64) -> bool {
         if self.sql != 0 && sql != 0 { self.sql != sql } else { self.tid != tid }
     }
 
-    /// The lock a connection with these reads under; of several readers' slots (a log restart), the one taken last. `lifetime`: its SHARED is that of WAL mode.
+    /// The lock under which a connection with these locks reads. Of several readers' slots, as at a log restart, it is the one taken last.
+    /// `lifetime`: its SHARED is that of WAL mode.
     pub(crate) fn under(locks: &mut Locks, lifetime: bool) -> Option<Reading> {
         let held = locks.shared;
         let slots = (Slot::READ0.0..Slot::COUNT).filter(|slot| held & (1 << slot) != 0).map(|slot| LockId::shm(slot, false));
@@ -49,7 +51,8 @@ impl Reading {
         Some(Reading::of(lock, locks.hold(lock)))
     }
 
-    /// The reader's slot that this record shows to be held, of which nothing else is known. (SHARED may be the lifetime lock of WAL mode.)
+    /// The reader's slot that this record shows to be held, of which nothing else is known. SHARED does not count: it may be the lifetime
+    /// lock of WAL mode.
     pub(crate) fn unseen(record: &Record, number: u64) -> Option<Reading> {
         let slot = (0..Slot::COUNT).find(|&slot| Slot(slot).is_read() && record.shm_shared & (1 << slot) != 0)?;
         Some(Reading { lock: LockId::shm(slot, false), tid: 0, sql: 0, number, from: Instant::MAX, seen: false })

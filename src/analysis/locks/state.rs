@@ -42,10 +42,10 @@ pub(crate) trait OpenLocks {
     fn locks(&mut self, index: Index) -> Option<(ConnId, &mut Locks)>;
 }
 
-/// When it is not known from which instant on a lock was held.
+/// The instant from which on a lock was held, where that is not known.
 pub(crate) const NEVER: Instant = Instant::MAX;
 
-/// The beginning of a hold.
+/// A hold, as its beginning shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Hold {
     /// It was not held before this instant: the call began then.
@@ -62,7 +62,7 @@ pub(crate) struct Hold {
     pub seen: bool,
     /// The first refused attempt that names it, plus one; kept for when it comes into doubt.
     pub refused: u32,
-    /// Something contradicts it: it ended, and nobody knows when.
+    /// Something contradicts it: it ended at an unknown instant.
     pub doubted: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Hold {
 pub enum HoldEnd {
     /// By this record, whose call began then.
     Released(Instant, u64),
-    /// Nobody saw: it was over by then at the latest, as this record shows.
+    /// Unseen: it was over by then at the latest, as this record shows.
     Unseen(Instant, u64),
     /// It was held to the end of the trace, or of its process.
     Open,
@@ -124,7 +124,7 @@ pub(crate) struct Locks {
     pub exclusive: u8,
     by_level: [Hold; 4],
     by_slot: [Hold; 8],
-    /// When its last record ended that tells all this. (A sleep tells nothing: what it held before may be gone by then.)
+    /// The end of its last record that carries the lock state. The record of a sleep carries none: by then the connection may hold less.
     pub last: Instant,
 }
 
@@ -138,7 +138,7 @@ impl Default for Level0 {
     }
 }
 
-/// Whether a record of this kind tells the connection's lock state.
+/// Whether a record of this kind carries the connection's lock state.
 fn tells_state(record: &Record) -> bool {
     match record.kind {
         Kind::LOCK | Kind::UNLOCK | Kind::CHECK_RESERVED | Kind::SHM_LOCK | Kind::SHM_MAP | Kind::SHM_UNMAP => true,
@@ -147,20 +147,20 @@ fn tells_state(record: &Record) -> bool {
     }
 }
 
-/// Opening or closing the database file itself: nothing is held afterwards. (Those of the WAL file change nothing.)
+/// Opening or closing the database file itself: nothing is held afterwards. Opening or closing the WAL file changes nothing.
 fn closes_all(record: &Record) -> bool {
     matches!(record.kind, Kind::OPEN | Kind::CLOSE)
         && !matches!(record.file_kind, FileKind::WAL | FileKind::JOURNAL | FileKind::SHM)
 }
 
-/// What a record tells of its connection's locks: before its call, and after it.
+/// The lock state in a record: before its call, and after it.
 struct LockState {
     before: Level,
     after: Level,
     /// Slots held SHARED, and those held EXCLUSIVE.
     shared: u8,
     exclusive: u8,
-    /// Slots that the call was seen to give up, to get, and to get in earnest.
+    /// Slots that the call was seen to release, to take, and to take though it did not hold them.
     ended_here: u8,
     began_here: u8,
     takes: u8,
@@ -199,7 +199,7 @@ impl Locks {
             return;
         }
         let told = LockState::by(record);
-        // Taking what it seems to have already: the call that gave it up in between was not recorded.
+        // It takes what it seems to hold already: the call that released it in between was not recorded.
         let again = told.takes & (self.shared | self.exclusive);
         let slots = (told.shared ^ self.shared) | (told.exclusive ^ self.exclusive) | again;
         if slots != 0 || told.before != self.level.0 || told.after != self.level.0 {
@@ -229,7 +229,7 @@ impl Locks {
             self.set_level(told.before, &began_unseen, unseen, out);
         }
         if told.after != self.level.0 {
-            // A level to which it falls was there before: nobody saw it taken.
+            // A level to which it falls was held before: the call that took it was not seen.
             let how = if told.after < self.level.0 { &began_unseen } else { &hold };
             self.set_level(told.after, how, released, out);
         }
@@ -271,7 +271,7 @@ impl Locks {
         self.level.0 = to;
     }
 
-    /// The beginning of a hold it has now.
+    /// One of its holds.
     pub(crate) fn hold(&mut self, lock: LockId) -> &mut Hold {
         match lock.slot() {
             Some(slot) => &mut self.by_slot[usize::from(slot.0 & 7)],

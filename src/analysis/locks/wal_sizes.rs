@@ -4,15 +4,15 @@
 use locktrace::event::{FileKind, Flags, Kind, Slot, slot_mask};
 use locktrace::format::record::Record;
 
-/// What each database's -wal got since it began anew.
+/// The bytes written to each database's -wal since it began anew.
 #[derive(Default)]
 pub(crate) struct WalSizes(Vec<u64>);
 
 impl WalSizes {
-    /// Follows one record about this database; the size, where the record changed it.
+    /// Follows one record about this database. Returns the size where the record changed it.
     ///
-    /// The log begins anew where all readers' slots but the first are locked together (wal.c: `walRestartLog`, `walRestartHdr` after it; a checkpoint
-    /// of mode RESTART or TRUNCATE), and where the -wal is deleted.
+    /// The log begins anew where all readers' slots but the first are locked together (wal.c: `walRestartLog`, `walRestartHdr` after it; a
+    /// checkpoint of mode RESTART or TRUNCATE). It also does where the -wal is deleted.
     pub(crate) fn record(&mut self, db: u32, record: &Record) -> Option<u64> {
         const ALL_BUT_FIRST: u8 = slot_mask(Slot::READ0.0 + 1, 4);
         let anew = match (record.kind, record.file_kind) {

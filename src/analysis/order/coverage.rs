@@ -28,7 +28,7 @@ impl Coverage {
         self.ticks = (self.ticks.0.min(record.start), self.ticks.1.max(record.end()));
     }
 
-    /// Whether more than one record is lost between others; whether any is lost that could have ended a hold.
+    /// Whether more than one record is lost between others, and whether any lost record could have ended a hold.
     pub fn lost(&self, tally: &Tally) -> (bool, bool) {
         let inside = if self.count == 0 { 0 } else { (self.last - self.first + 1).saturating_sub(self.count) };
         let bad = tally.lost + tally.empty + tally.torn + tally.missing;

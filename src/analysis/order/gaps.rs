@@ -76,7 +76,7 @@ impl Gaps {
         }
     }
 
-    /// How many are known to be missing between those that passed by.
+    /// The number of records that are known to be missing between those that passed by.
     pub(crate) fn missing(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.1 - gap.0 + 1).sum()
     }

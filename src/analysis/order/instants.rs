@@ -7,7 +7,7 @@
 use crate::trace::{Clock, Event, LogId, Trace};
 use locktrace::format::record::Record;
 
-/// An instant; see the module. Not a number of anything until [`crate::analysis::Analysis::ns`] or [`crate::analysis::Analysis::real_ns`] says so.
+/// An instant. It is not a number of anything until [`crate::analysis::Analysis::ns`] or [`crate::analysis::Analysis::real_ns`] says so.
 pub type Instant = u64;
 
 /// A record with the instants of its call.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-/// See the module. Numbers count from 0.
+/// A window of numbered items. Numbers count from 0.
 pub(crate) struct Window<T> {
     /// The number of the first one at hand.
     base: u32,

@@ -30,7 +30,7 @@ pub(crate) struct Conn {
     pub granted: Option<u64>,
     /// Which statement had waited for that is not known.
     pub granted_to_any: bool,
-    /// The run of attempts about which the kernel was asked last, and the ticks at which that attempt began.
+    /// The wait about which the kernel was asked last, and the ticks at which that attempt began.
     pub asked: Option<(u32, u64)>,
     /// Its last record was this refused attempt.
     pub refused: Option<u32>,
@@ -40,9 +40,9 @@ pub(crate) struct Conn {
     pub ended: (u64, u64),
     /// What it does.
     pub activity: Activity,
-    /// How many of its holds refused somebody.
+    /// How many of its holds are blocking holds.
     pub blocking: u32,
-    /// A hold of it that refused somebody and ended with its last record: what ran then is told by the next one.
+    /// A blocking hold that ended with this connection's previous record. The next record carries the statement that was running.
     pub released: Option<u32>,
     /// It took WRITE with its last record while its snapshot was stale.
     pub stale: Option<Box<Stale>>,
@@ -162,7 +162,7 @@ impl OpenLocks for Connections {
 }
 
 impl Conn {
-    /// The beginning of a hold; of one that a writer came to from RESERVED, with the statement that took that.
+    /// One of its holds. A hold that a writer came to from RESERVED gets the statement that took RESERVED.
     pub(crate) fn hold_as_writer(&mut self, lock: LockId) -> Hold {
         let hold = *self.locks.hold(lock);
         let reserved = LockId::file(Level::RESERVED);

@@ -27,24 +27,24 @@ use std::collections::HashMap;
 /// Refused attempts at hand, for each wait at hand.
 const ATTEMPTS: usize = 4;
 
-/// What is missing from a trace: in the end it is known, until then assumed.
+/// The records that are missing from a trace: known at the end, assumed until then.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Missing {
-    /// Records are missing that could have named a holder.
+    /// Records are missing that could have shown a candidate.
     pub losses: bool,
     /// By log, whether more than one record is missing between others: a release and the next acquisition can be among them.
     pub lossy: Vec<bool>,
 }
 
 impl Missing {
-    /// Nothing is missing but what is known to be from the start.
+    /// Only those that are known to be missing from the start.
     pub(super) fn assumed(trace: &Trace) -> Missing {
         let losses = trace.logs().iter().any(|log| log.head > log.capacity || log.lost_space > 0);
         Missing { losses, lossy: vec![false; trace.logs().len()] }
     }
 }
 
-/// What is final.
+/// What is decided, and what is counted.
 pub(super) struct Finalizer<'t> {
     pub totals: Totals,
     pub stats: RefusalStats<'t>,
@@ -93,14 +93,14 @@ impl<'t> Finalizer<'t> {
         }
     }
 
-    /// Something was added to what is at hand: is it too much?
+    /// Something was added to what is at hand. Decides the first waits early where it is too much.
     #[inline]
     pub(super) fn make_room(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
-        let (runs, attempts) = (refusals.pending.undecided(), refusals.conflicts.refusals.len());
+        let (waits, attempts) = (refusals.pending.undecided(), refusals.conflicts.refusals.len());
         // In batches, since some of it costs the same for one as for many.
         let keep = self.options.at_hand;
         let many = keep.saturating_add(keep / 8);
-        if runs > many || attempts > many.saturating_mul(ATTEMPTS) || holds.blocking.is_full() {
+        if waits > many || attempts > many.saturating_mul(ATTEMPTS) || holds.blocking.is_full() {
             self.decide_early(tables, refusals, holds);
         }
     }
@@ -124,10 +124,10 @@ impl<'t> Finalizer<'t> {
         let gone = starved.gone(&self.known(tables, refusals, holds));
         self.starved = starved;
         gone.into_iter().for_each(|incident| self.add(&tables.times, &holds.blocking, incident));
-        self.forget_holdings(tables, refusals, holds);
+        self.forget_holds(tables, refusals, holds);
     }
 
-    /// What is known just now of what is known for sure in the end only.
+    /// Takes stock of what is known for certain only at the end.
     fn look_around(&mut self, tables: &mut Tables<'t>) {
         self.alive = tables.logs.alive_at_end(tables.trace, &tables.times);
         if tables.trace.is_read_once() {
@@ -147,7 +147,7 @@ impl<'t> Finalizer<'t> {
         self.decide(tables, refusals, holds, number);
     }
 
-    /// Nothing more will be known of this attempt: it goes into the sums, and into its wait.
+    /// Nothing more will be known of this attempt. It goes into the sums, and its candidates into its wait.
     fn count(&mut self, tables: &Tables<'t>, refusals: &mut Refusals<'t>, holds: &Holds, number: u32) {
         let Some(refusal) = refusals.conflicts.refusals.get_mut(number).filter(|refusal| !refusal.counted) else { return };
         let (missing, alive) = (&self.missing, &self.alive);
@@ -216,7 +216,7 @@ impl<'t> Finalizer<'t> {
     }
 
     /// Forgets the holds that nothing at hand rests on.
-    fn forget_holdings(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
+    fn forget_holds(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
         if !holds.blocking.is_full() {
             return;
         }

@@ -16,7 +16,7 @@ use crate::analysis::order::instants::Call;
 use crate::trace::Event;
 use locktrace::event::{Level, Slot};
 
-/// See the module.
+/// What the pass keeps of holds.
 #[derive(Default)]
 pub(super) struct Holds {
     pub commits: Commits,
@@ -25,7 +25,7 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// A hold began. `named`: it overlaps an attempt that was refused before it.
+    /// A hold began. `named`: it is a candidate of an attempt that was refused before it.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "what is known of one change; a struct of it would be built for every record")]
     pub(super) fn began(
@@ -63,7 +63,7 @@ impl Holds {
         }
     }
 
-    /// It took WRITE while it was reading: that fails if somebody has committed since.
+    /// It took WRITE while it was reading. That fails if another connection has committed since.
     fn upgrades(&mut self, tables: &mut Tables<'_>, index: Index, call: &Call<'_>, db: u32, earlier: Earlier) {
         let Some(conn) = tables.conns.get(index) else { return };
         let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
@@ -127,7 +127,7 @@ impl Holds {
         }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
             let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
-            // Under no reader's slot it was for the wal-index's header.
+            // Without a reader's slot, WRITE was for the wal-index's header.
             conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { hold.sql };
             if let Release::Seen(at, _) = end
                 && wrote

@@ -6,11 +6,11 @@ use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Call, Instant, Times};
 use crate::trace::{LogId, Summary, Trace};
 
-/// See the module. All by log.
+/// The logs; each list is by log.
 pub(super) struct Logs {
     pub coverage: Vec<Coverage>,
     pub gaps: Vec<Gaps>,
-    /// The end of each log's last record; empty until somebody asks.
+    /// The end of each log's last record; empty until it is needed.
     ends: Vec<Instant>,
 }
 
@@ -41,7 +41,7 @@ impl Logs {
         self.alive(times).zip(&self.ends).map(|(seen, &end)| seen.max(end)).collect()
     }
 
-    /// For each log: whether more than one record is lost between others; whether any is lost that could have ended a hold.
+    /// For each log, whether more than one record is lost between others, and whether any lost record could have ended a hold.
     pub(super) fn lost(&self, summary: &Summary) -> Vec<(bool, bool)> {
         self.coverage.iter().zip(&summary.tallies).map(|(seen, tally)| seen.lost(tally)).collect()
     }

@@ -176,8 +176,8 @@ impl<'t, 'w> Pass<'t, 'w> {
     }
 
     /// The connection's wait is over.
-    fn end_wait(&mut self, index: Index, outcome: WaitEnd) {
-        self.refusals.end_wait(&mut self.tables, &self.holds.commits, index, outcome);
+    fn end_wait(&mut self, index: Index, end: WaitEnd) {
+        self.refusals.end_wait(&mut self.tables, &self.holds.commits, index, end);
         self.decide_late();
     }
 
@@ -189,7 +189,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         }
     }
 
-    /// Counts the holds that began and ended, and tells whoever wants to know.
+    /// Counts the holds that began and ended, and reports them to the observer.
     fn changed(&mut self, index: Index, call: &Call<'_>, who: ConnId, db: u32, earlier: Earlier) {
         let event = call.event;
         let mut ended = None;
@@ -244,7 +244,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         }
     }
 
-    /// Whether whoever watches has had enough.
+    /// Whether the observer has had enough.
     fn enough(&self) -> bool {
         self.records & 0xffff == 0 && self.observed.enough()
     }
@@ -254,7 +254,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         self.refusals.conflicts.contradiction
     }
 
-    /// The trace has ended. Where what was decided before that rests on a wrong assumption: what should have been assumed.
+    /// The trace has ended. Where earlier decisions rest on a wrong assumption, also returns what should have been assumed.
     fn finish(mut self, summary: Summary) -> (Analysis<'t>, Option<Missing>) {
         // Holds that the trace ends with, and what is left of the waits.
         let open: Vec<Index> = self.tables.conns.all().map(|(index, _)| index).collect();

@@ -9,7 +9,7 @@ use crate::analysis::findings::{Analysis, Options};
 use crate::analysis::observer::Observer;
 use crate::trace::{Error, Trace};
 
-/// What one pass gives: whether holds seemed to exclude each other; who audits; what should have been assumed.
+/// What one pass returns: whether holds seemed to exclude each other, the audit, and what should have been assumed.
 type Passed<'t> = (Analysis<'t>, bool, Option<AuditPass<'t>>, Option<Missing>);
 
 impl<'t> Analysis<'t> {
@@ -21,18 +21,18 @@ impl<'t> Analysis<'t> {
         Analysis::over(trace, options, None)
     }
 
-    /// Reads a whole trace, and tells `watch` of every hold on the way.
+    /// Reads a whole trace, and reports every hold on the way to `observer`.
     ///
     /// # Errors
     /// As [`Trace::events`].
-    pub fn observed(trace: &'t Trace, options: Options, watch: &mut dyn Observer) -> Result<Analysis<'t>, Error> {
-        Analysis::over(trace, options, Some(watch))
+    pub fn observed(trace: &'t Trace, options: Options, observer: &mut dyn Observer) -> Result<Analysis<'t>, Error> {
+        Analysis::over(trace, options, Some(observer))
     }
 
-    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Observer>) -> Result<Analysis<'t>, Error> {
-        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Missing::assumed(trace), watch)? {
+    fn over(trace: &'t Trace, options: Options, observer: Option<&mut dyn Observer>) -> Result<Analysis<'t>, Error> {
+        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Missing::assumed(trace), observer)? {
             (.., Some(missing)) if !trace.is_read_once() => {
-                // Something is missing that nobody could know of before, and much was decided by then.
+                // Records are missing that no one could know of before, and many waits were decided by then.
                 let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, missing, None)?;
                 (analysis, contradiction, auditor)
             }
@@ -49,10 +49,15 @@ impl<'t> Analysis<'t> {
         Ok(analysis)
     }
 
-    fn pass(trace: &'t Trace, options: Options, missing: Missing, watch: Option<&mut dyn Observer>) -> Result<Passed<'t>, Error> {
+    fn pass(
+        trace: &'t Trace,
+        options: Options,
+        missing: Missing,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Passed<'t>, Error> {
         let mut events = trace.events()?;
-        let mut pass = Pass::new(trace, options, missing, watch);
-        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
+        let mut pass = Pass::new(trace, options, missing, observer);
+        // JSON lines can be read only once, so they are audited as they pass. A directory is read again, and only where that may show
         // something.
         let mut auditor = trace.is_read_once().then(|| AuditPass::new(trace));
         let mut stopped = false;

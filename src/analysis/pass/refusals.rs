@@ -39,7 +39,7 @@ impl<'t> Refusals<'t> {
         }
     }
 
-    /// An attempt of this run was refused.
+    /// An attempt of this wait was refused.
     #[cold]
     pub(super) fn refused(
         &mut self,
@@ -87,14 +87,14 @@ impl<'t> Refusals<'t> {
         self.pending.refused(wait, place);
     }
 
-    /// Keeps an eye on the holds that refuse this attempt.
+    /// Follows the holds that may have refused this attempt.
     fn follow_candidates(&mut self, tables: &mut Tables<'t>, blocking: &mut BlockingHolds, place: u32) {
         let Some(refusal) = self.conflicts.refusals.get_mut(place) else { return };
         for candidate in &mut refusal.candidates {
             let Lookup::Live(index) = tables.conns.find(candidate.who) else { continue };
             let Some(conn) = tables.conns.get(index) else { continue };
             let hold = conn.hold_as_writer(candidate.lock);
-            // One that has ended is told with its end, below.
+            // Holds that have already ended are added from `looked_back` below.
             if !conn.locks.has(candidate.lock) || hold.asked != candidate.since {
                 continue;
             }
@@ -108,7 +108,8 @@ impl<'t> Refusals<'t> {
         }
     }
 
-    /// Joins the record of a connection that waits, or is refused, to its run of attempts, or ends it, or begins one. Gives the run that a refused attempt belongs to.
+    /// Joins the record of a connection that waits or is refused to its wait, or ends that, or begins one. Returns the wait that a refused
+    /// attempt belongs to.
     #[inline(never)]
     pub(super) fn waited(
         &mut self,
@@ -128,7 +129,7 @@ impl<'t> Refusals<'t> {
                 Meaning::Waits => {
                     if record.kind == Kind::SLEEP {
                         waiting.slept = true;
-                        // (The pauses of who finds the header half written are no busy handler's.)
+                        // Pauses of a connection that finds the header half written are not the busy handler's.
                         if std::mem::take(&mut waiting.header) {
                             waiting.pauses += 1;
                         } else {
@@ -150,7 +151,7 @@ impl<'t> Refusals<'t> {
                     } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
                         waiting.shared = Some((end, number));
                     } else {
-                        // A reader's slot that it does without, whoever has it, is another matter.
+                        // A reader's slot that SQLite carries on without is a wait of its own.
                         beside = record.kind == Kind::SHM_LOCK
                             && record.rc.is_busy()
                             && Request::of(record) != Some(waiting.wait.request);
@@ -167,10 +168,10 @@ impl<'t> Refusals<'t> {
                 Meaning::Granted => {
                     waiting.wait.until = end;
                     waiting.wait.next = Some(number);
-                    // (For a reader's slot no busy handler is called; but while somebody makes the wal-index anew.)
+                    // SQLite calls no busy handler for a reader's slot, except while another connection rebuilds the wal-index.
                     let (refused, free) = waiting.wait.recovery;
                     let handler = matches!(waiting.wait.request, Request::File(_)) || refused > 0;
-                    // (Where it was not seen to ask for RECOVER, nobody knows.)
+                    // Where it was not seen to ask for RECOVER, this is not known.
                     let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
                     (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
                     self.end_wait(tables, commits, index, WaitEnd::Acquired);
@@ -184,7 +185,8 @@ impl<'t> Refusals<'t> {
                     self.end_wait(tables, commits, index, WaitEnd::Acquired);
                 }
                 Meaning::Over => {
-                    // It could not play a journal back, and the same statement reads now: it, or its own busy handler, tried again.
+                    // It could not play a journal back, and the same statement reads now. It tried again, by itself or in its own busy
+                    // handler.
                     let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
                     if let Some((_, shared)) = waiting.shared.filter(|_| tried) {
                         let known = waiting.wait.before.reading.is_some_and(|reading| reading.sql != 0);
@@ -219,7 +221,7 @@ impl<'t> Refusals<'t> {
         let opened = Some(LockId::file(Level::SHARED)).filter(|&shared| slot && conn.locks.has(shared));
         let opened = opened.map(|shared| Reading::of(shared, conn.locks.hold(shared)));
         let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
-        // (Whether it was this statement that had waited may not be known.)
+        // Which statement had waited may not be known.
         let in_vain = (record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any);
         let waited = waited && !conn.granted_to_any;
         let text = || tables.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());

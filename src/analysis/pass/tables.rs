@@ -7,7 +7,7 @@ use crate::analysis::locks::databases::Databases;
 use crate::analysis::order::instants::{Instant, Times};
 use crate::trace::Trace;
 
-/// See the module.
+/// The tables.
 pub(super) struct Tables<'t> {
     pub trace: &'t Trace,
     pub times: Times<'t>,

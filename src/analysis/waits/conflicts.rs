@@ -1,12 +1,13 @@
 //! The candidates of each refused attempt: the connections that could have held a conflicting lock just then.
 //!
-//! The refusing instant lies somewhere between the attempt's start and its end. A candidate is *certain* when it held its lock throughout: the call that took it
-//! had returned before the attempt began, and the call that released it began after the attempt had ended. Releases sort by their start and everything else by its
-//! end, so that this is decided as soon as the attempt comes. A candidate is *possible* when the two merely overlap. An acquisition that overlaps may come
-//! after the attempt, so an attempt without a certain candidate waits for a second of the trace's time. Certain candidates make possible ones irrelevant.
+//! The refusing instant lies somewhere between the attempt's start and its end. A candidate is *certain* when it held its lock throughout.
+//! The call that took the lock had returned before the attempt began. The call that released it began after the attempt had ended. Releases
+//! sort by their start and everything else by its end, so that this is decided as soon as the attempt comes. A candidate is *possible* when
+//! the two merely overlap. An acquisition that overlaps may come after the attempt, so an attempt without a certain candidate waits for a
+//! second of the trace's time. Certain candidates make possible ones irrelevant.
 //!
-//! A candidate stays certain only while nothing contradicts it. Three things do: its hold turns out to have ended unseen, another connection's success
-//! shows that it is gone, or its process may have died. It is only possible from its last record on then.
+//! A candidate stays certain only while nothing contradicts it. Three things do: its hold turns out to have ended unseen, another
+//! connection's success shows that it is gone, or its process may have died. It is only possible from its last record on then.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::PastHold;
@@ -21,7 +22,7 @@ use std::collections::VecDeque;
 /// Ended holds that are kept for each database.
 const KEPT: usize = 4096;
 
-/// Holders named for one refused attempt; more are counted.
+/// Candidates named for one refused attempt; more are counted.
 const NAMED: usize = 8;
 
 /// A release of which only the start is known is taken to have ended within this time.
@@ -69,12 +70,12 @@ impl Default for DatabaseHolds {
     }
 }
 
-/// Finds the holders; see the module.
+/// The holds of each database, and the refused attempts they explain.
 pub(crate) struct Conflicts<'t> {
     times: Times<'t>,
     /// Those about which more can come to light.
     pub(crate) refusals: Window<Refusal>,
-    /// Two holds were there at once that exclude each other: one of them ended unseen, or a lock was lost.
+    /// Two holds that exclude each other existed at once: one of them ended unseen, or a lock was lost.
     pub(crate) contradiction: bool,
     /// The holds that ended before the last refused attempt, and may have refused it all the same.
     pub(crate) looked_back: Vec<(ConnId, LockId, Hold, PastHold)>,
@@ -94,7 +95,7 @@ impl<'t> Conflicts<'t> {
         &mut self.databases[index]
     }
 
-    /// A connection of this database is there from now on, with these holds.
+    /// A connection of this database joins, with these holds.
     pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Hold)>) {
         let holds = self.database(db);
         holds.conns.push(index);
@@ -103,7 +104,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// It is gone.
+    /// A connection leaves.
     pub(crate) fn leave(&mut self, db: u32, index: Index) {
         let conns = &mut self.database(db).conns;
         if let Some(at) = conns.iter().position(|&other| other == index) {
@@ -158,7 +159,7 @@ impl<'t> Conflicts<'t> {
         self.refusals.push(refusal);
     }
 
-    /// A hold began. Whether an attempt that was refused before is found to have been in its way.
+    /// A hold began. Returns whether it is a candidate of an attempt that was refused before.
     #[inline]
     pub(crate) fn began(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) -> bool {
         let holds = self.database(db);
@@ -202,7 +203,7 @@ impl<'t> Conflicts<'t> {
         named
     }
 
-    /// Two connections cannot both have what they seem to have: the older hold has ended without a trace.
+    /// Two connections cannot both hold what they seem to hold: the older hold ended unseen.
     #[cold]
     fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) {
         let others = self.database(db).conns.clone();
@@ -223,7 +224,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// A hold ended. Gives the number under which [`Conflicts::ended_by`] can tell the end of its release later.
+    /// A hold ended. Returns the number by which [`Conflicts::ended_by`] reports the end of its release later.
     #[inline]
     pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, past: PastHold, end: Release) -> u64 {
         if let Release::Unseen(last, _) = end {
@@ -262,7 +263,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// From this instant on, this hold is no more than possible.
+    /// From this instant on, this hold is only a possible candidate.
     #[cold]
     pub(crate) fn doubt(&mut self, who: ConnId, lock: LockId, refused: u32, last: Instant) {
         if refused == 0 {
@@ -278,7 +279,7 @@ impl<'t> Conflicts<'t> {
 }
 
 impl DatabaseHolds {
-    /// Whether the holds that there are now, this new one among them, exclude each other.
+    /// Whether the present holds, this new one among them, exclude each other.
     #[inline]
     fn conflicts(&self, new: LockId) -> bool {
         let count = |lock: LockId| self.counts[lock.index()];
@@ -315,7 +316,7 @@ impl DatabaseHolds {
                 break;
             }
             let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
-            // The thread that gave it up is here again: that call has returned.
+            // The thread that released it makes this call: the release has returned.
             let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
             let overlaps = gone > refusal.start && ended.hold.asked < refusal.end && !(returned && refusal.tid != 0);
             if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
@@ -343,8 +344,8 @@ fn candidate(who: ConnId, lock: LockId, hold: &Hold, certain: bool) -> Candidate
     Candidate { who, lock, tid: hold.tid, sql: hold.sql, since: hold.asked, seen: hold.seen, certain, same_thread: false }
 }
 
-/// Adds a holder; a connection is named once, and with what it took last. Unless it `stays` there from one to the other, it gave up in between what may
-/// have refused the attempt: nothing can be concluded from the one that is named then.
+/// Adds a candidate; a connection is named once, with what it took last. Where it does not `stay` from one to the other, it released in
+/// between what may have refused the attempt. Then nothing can be concluded from the one that is named.
 fn add_candidate(refusal: &mut Refusal, candidate: Candidate, stays: bool) {
     refusal.forgotten |= !stays;
     if let Some(other) = refusal.candidates.iter_mut().find(|other| other.who == candidate.who) {

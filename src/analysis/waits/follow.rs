@@ -18,10 +18,10 @@ use locktrace::format::record::Record;
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
 /// A checkpoint begins.
 const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
-/// The slots that are taken, under WRITE, to make the wal-index anew.
+/// The slots that are taken, under WRITE, to rebuild the wal-index.
 const RECOVERY: u8 = 1 << Slot::CKPT.0 | 1 << Slot::RECOVER.0;
 
-/// A connection's run of attempts that has not ended.
+/// A wait that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenWait {
     pub wait: Wait,
@@ -33,14 +33,14 @@ pub(crate) struct OpenWait {
     pub slept: bool,
     /// It got SHARED since its last attempt: when, by which record.
     pub shared: Option<(Instant, u64)>,
-    /// It asked for WRITE to write, and has found the wal-index's header half written since, with nobody at work on it: before it looks again it may pause
-    /// (wal.c: `walTryBeginRead`).
+    /// It asked for WRITE to write, and has found the wal-index's header half written since, with no connection at work on it. Before it
+    /// looks again it may pause (wal.c: `walTryBeginRead`).
     pub header: bool,
     /// Its sleeps that were such pauses.
     pub pauses: u32,
 }
 
-/// What a record means for a run of attempts.
+/// What a record means for a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Meaning {
     /// SQLite does this while it waits.
@@ -49,14 +49,14 @@ pub(crate) enum Meaning {
     Refused,
     /// The lock was granted.
     Granted,
-    /// It has no need of the lock any more, and goes on.
+    /// The connection does not need the lock any more, and goes on.
     Reads,
-    /// Something else: the run is over.
+    /// Something else: the wait is over.
     Over,
 }
 
 impl OpenWait {
-    /// A run that has just begun.
+    /// A wait that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
         OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
     }
@@ -73,7 +73,7 @@ impl OpenWait {
         (self.undecided, self.slept, self.shared, self.header) = (true, false, None, false);
     }
 
-    /// Notes what the record after a refused attempt tells of the lock it reads under.
+    /// Notes what the record after a refused attempt shows about the lock the connection reads under.
     #[inline]
     fn observe(&mut self, record: &Record, number: u64) {
         if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
@@ -84,7 +84,7 @@ impl OpenWait {
         let wait = &mut self.wait;
         wait.next = Some(number);
         wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
-        // (Where the beginning of the connection is missing, this shows it.)
+        // Where the beginning of the connection is missing, this record shows that it is in WAL mode.
         wait.before.wal |= record.kind == Kind::SHM_UNMAP;
         let Some(reading) = wait.before.reading else { return };
         let (still, here) = match reading.lock.slot() {
@@ -100,7 +100,7 @@ impl OpenWait {
         wait.released_by_it += u32::from(!still && here && record.sql != 0 && record.sql == wait.sql);
     }
 
-    /// Another statement than the refused one makes this call. (The release of a lock tells which after a refusal only.)
+    /// A statement other than the refused one makes this call. The release of a lock carries its statement only after a refusal.
     fn is_later(&self, record: &Record) -> bool {
         record.sql != 0 && self.wait.sql != 0 && record.sql != self.wait.sql
     }
@@ -117,7 +117,7 @@ impl OpenWait {
         meaning
     }
 
-    /// The run is over with this record: whether its statement goes on without the lock, and no application saw that.
+    /// The wait is over with this record. Returns whether its statement goes on without the lock, so that no application saw it.
     pub(crate) fn goes_on(&self, record: &Record) -> bool {
         let rolled_back = match record.kind {
             Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
@@ -134,16 +134,17 @@ impl OpenWait {
         let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
         let opens_wal = (record.kind, record.file_kind) == (Kind::OPEN, FileKind::WAL);
         if opens_wal && self.shared.is_some() && wait.request == Request::File(Level::RESERVED) {
-            // Somebody has brought the database into WAL mode: its statement goes on there, and RESERVED is no more.
+            // Another connection has switched the database to WAL mode. The statement goes on there, without RESERVED.
             return Meaning::Reads;
         }
         if plays_back && self.shared.is_some() && !shares && !looks {
-            // Somebody else has played the journal back. Without a sleep before it, it is the application's next statement that reads.
+            // Another connection has played the journal back. Without a sleep before it, it is the application's next statement that reads.
             return if self.slept { Meaning::Reads } else { Meaning::Over };
         }
         match record.kind {
             Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
-            // Between two attempts at EXCLUSIVE nothing is given up, but by who plays a journal back, and begins anew each time.
+            // Between two attempts at EXCLUSIVE SQLite releases nothing. Only a connection that plays a journal back does, and begins anew
+            // each time.
             Kind::UNLOCK
                 if wait.request == Request::File(Level::EXCLUSIVE)
                     && (wait.before.wal || !wait.before.checked || wait.before.early) =>
@@ -153,9 +154,10 @@ impl OpenWait {
             // The statement that was refused has failed.
             Kind::UNLOCK if self.is_later(record) => Meaning::Over,
             Kind::UNLOCK => Meaning::Waits,
-            // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`): it was rolled back, in exclusive mode, where the locks stay.
+            // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`). So this is a rollback, in exclusive
+            // mode, where the locks stay.
             Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
-            // What is rolled back gives the lock up next; that tells.
+            // A rollback releases the lock in its next call, so wait for that record before deciding.
             Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
             Kind::LOCK | Kind::SHM_LOCK => {
                 let request = Request::of(record);
@@ -164,25 +166,26 @@ impl OpenWait {
                 if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
                     return Meaning::Waits;
                 }
-                // Who asks for EXCLUSIVE from SHARED tells no statement, but told it for the lock it reads under.
+                // The record of EXCLUSIVE from SHARED carries no statement; that of the lock the connection reads under does.
                 let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
-                // That no statement asks for a checkpoint says that it is an automatic one; elsewhere, that it is not known which does.
+                // A checkpoint without a statement is an automatic one. Elsewhere a missing statement is an unknown one.
                 let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
-                // Where no statement is known at all, one that does not sleep has failed: the application tries again. (In recovery nobody sleeps.)
+                // Where no statement is known at all, one that does not sleep has failed: the application tries again. In recovery no
+                // connection sleeps.
                 let blind = record.sql == 0 && sql == 0 && wait.request != CHECKPOINT && !recovery;
                 let tries_again = blind && self.handled() == 0;
                 let same = record.tid == wait.tid && (record.sql == sql || unknown);
                 if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
-                    // It reads: somebody else has put the wal-index in order.
+                    // It reads: another connection has repaired the wal-index.
                     return Meaning::Granted;
                 }
-                // Who wants to write reads first. Without that it wants to put a header in order that a writer, stopped in the midst of it, has left
-                // half written, and tries again at once (wal.c: `walIndexReadHdr`).
+                // A connection that wants to write reads first. Without that it wants to repair a header that a stopped writer left half
+                // written, and tries again at once (wal.c: `walIndexReadHdr`).
                 let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
-                // (Where that writer has died, it makes the wal-index anew.)
+                // Where that writer has died, the connection rebuilds the wal-index.
                 let recover = record.kind == Kind::SHM_LOCK && (slots == 1 << Slot::RECOVER.0 || slots == RECOVERY);
                 let header = recover || (request == Some(WRITE) && record.shm_shared == 0);
-                // (Where it got WRITE for that, it gives it up again.)
+                // Where it got WRITE for that, it releases it again.
                 let header = header || (record.kind == Kind::SHM_LOCK && request.is_none() && slots == 1 << Slot::WRITE.0);
                 if writes && header && same {
                     return Meaning::Waits;

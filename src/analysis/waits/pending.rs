@@ -12,13 +12,13 @@ use crate::analysis::waits::harmless::harmless;
 use crate::analysis::waits::wait::Wait;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Holds that are told apart for one run; further ones are only counted.
+/// Candidates that are kept for one wait; further ones are only counted.
 const TOLD_APART: usize = 256;
 
-/// A hold that was in the way of a run.
+/// A hold that refused attempts of a wait, or may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CandidateHold {
-    /// An index into the holdings.
+    /// An index into the blocking holds.
     pub hold: u32,
     pub tid: u32,
     pub certain: bool,
@@ -26,18 +26,18 @@ pub(crate) struct CandidateHold {
     pub attempts: u32,
 }
 
-/// A run and what is known of it.
+/// A wait and what is known of it.
 pub(crate) struct PendingWait {
     pub wait: Wait,
     /// It goes on.
     live: bool,
     /// The attempts that are not counted in `candidates` yet.
     pub refusals: VecDeque<u32>,
-    /// Who was in the way, in the order in which they were named.
+    /// The candidates, in the order in which they were named.
     pub candidates: Vec<CandidateHold>,
-    /// Holders of one attempt that were not named.
+    /// Candidates of one attempt that were not named.
     pub more: u32,
-    /// A possible holder may be missing.
+    /// A possible candidate may be missing.
     pub incomplete: bool,
     /// The ticks at which the attempt began about which the kernel named a process outside the trace.
     pub outside: Option<u64>,
@@ -59,7 +59,7 @@ impl PendingWait {
     }
 }
 
-/// See the module.
+/// The waits, by number.
 pub(crate) struct PendingWaits {
     entries: VecDeque<PendingWait>,
     /// The number of the first of `entries`, and of the first that was not decided.
@@ -87,14 +87,14 @@ impl PendingWaits {
         }
     }
 
-    /// A run begins; gives its number.
+    /// A wait begins; returns its number.
     pub(crate) fn begin(&mut self, wait: Wait) -> u32 {
         let number = self.push(wait, true);
         self.of.entry(wait.who).or_default().push_back(number);
         number
     }
 
-    /// A run of one attempt that its connection made while it waited for something else; gives its number.
+    /// A wait of one attempt, which its connection made while it waited for something else; returns its number.
     pub(crate) fn beside(&mut self, wait: Wait) -> u32 {
         self.push(wait, false)
     }
@@ -123,7 +123,7 @@ impl PendingWaits {
         self.entries.len() - (self.front - self.base) as usize
     }
 
-    /// The run with this number, while it is not decided.
+    /// The wait with this number, while it is not decided.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut PendingWait> {
         if number < self.front {
             return self.standing.get_mut(&number);
@@ -131,7 +131,7 @@ impl PendingWaits {
         self.entries.get_mut((number - self.base) as usize)
     }
 
-    /// An attempt belongs to this run.
+    /// An attempt belongs to this wait.
     pub(crate) fn refused(&mut self, number: u32, refusal: u32) {
         if let Some(entry) = self.get_mut(number) {
             entry.refusals.push_back(refusal);
@@ -146,7 +146,7 @@ impl PendingWaits {
         }
     }
 
-    /// It is over. Whether its turn had passed.
+    /// A wait is over. Returns whether its turn had passed.
     pub(crate) fn end(&mut self, number: u32, wait: Wait) -> bool {
         if let Some(listed) = self.first.get_mut(number as usize) {
             *listed = wait;
@@ -217,7 +217,8 @@ impl PendingWaits {
         }
     }
 
-    /// The run of this holder, while it held this, that overlaps this span. One attempt and no sleep is no waiting; what no application sees is none, either.
+    /// The wait of this hold's connection, during the hold, that overlaps this span. One attempt without a sleep does not count, nor does a
+    /// harmless wait.
     pub(crate) fn wait_of(&self, hold: &BlockingHold, span: (Instant, Instant)) -> Option<(u32, &Wait)> {
         let numbers = self.of.get(&hold.who)?;
         let end = match hold.end {

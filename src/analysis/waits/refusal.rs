@@ -17,7 +17,7 @@ pub struct Refusal {
     pub request: Request,
     /// The record's number in its log.
     pub number: u64,
-    /// Thread, statement (0 = not known), result code.
+    /// The thread.
     pub tid: u32,
     /// The hash of the statement that was running; 0 = none, or not known.
     pub sql: u64,
@@ -29,29 +29,30 @@ pub struct Refusal {
     pub end: Instant,
     /// The connection closed next: it asked only whether it is the last one, and SQLite expects to be refused.
     pub closing: bool,
-    /// The run of attempts it belongs to, an index into [`crate::analysis::Analysis::waits`].
+    /// The wait it belongs to, an index into [`crate::analysis::Analysis::waits`].
     pub wait: u32,
-    /// Who was in the way. Either all certain or all possible.
+    /// The candidates: either all certain or all possible.
     pub candidates: Vec<Candidate>,
-    /// Further holders, not named.
+    /// Further candidates, not named.
     pub more_candidates: u32,
     /// It was refused inside its own process: another connection there has the lock, and the kernel was not asked.
     pub in_process: bool,
     /// When the kernel was asked who has the lock; see [`crate::analysis::Analysis::outside`].
     pub asked: Option<Asked>,
-    /// A possible holder may be missing: holds that ended before it were forgotten, or the one that was certain, so that nobody looked for others, is not any more.
+    /// A possible candidate may be missing. Either holds that ended before it were forgotten, or the only certain candidate, for which no
+    /// others were looked for, is not certain any more.
     pub forgotten: bool,
     /// It is in the sums: nothing about it changes any more.
     pub(crate) counted: bool,
 }
 
 impl Refusal {
-    /// Whether a traced connection was certainly in the way: then nobody outside the trace needs to be named.
+    /// Whether a traced connection was certainly in the way. Then no process outside the trace needs to be named.
     pub fn has_certain(&self) -> bool {
         self.candidates.iter().any(|candidate| candidate.certain)
     }
 
-    /// These holders are no more than possible.
+    /// These candidates are no more than possible.
     pub(crate) fn doubt(&mut self, whom: impl Fn(&Candidate) -> bool) {
         let certain = self.has_certain();
         for candidate in self.candidates.iter_mut().filter(|candidate| whom(candidate)) {
@@ -61,16 +62,16 @@ impl Refusal {
     }
 }
 
-/// The attempt of a run about which the kernel was asked.
+/// The attempt of a wait about which the kernel was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     /// The ticks at which that attempt began, as in its record.
     pub start: u64,
-    /// It is this attempt; otherwise an earlier one of the same run.
+    /// It is this attempt; otherwise an earlier one of the same wait.
     pub here: bool,
 }
 
-/// A connection in the way of a refused attempt.
+/// A connection that refused an attempt, or may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The connection.

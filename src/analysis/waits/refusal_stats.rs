@@ -11,40 +11,40 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Holders that are told apart before those named least are forgotten.
+/// Candidates that are kept before those named least are forgotten.
 const TOLD_APART: usize = 16_384;
 
-/// Who was in the way most often.
+/// The candidate that was named most often.
 #[derive(Clone, Copy, Debug)]
 pub struct TopCandidate {
     /// As in the first attempt that names it.
     pub candidate: Candidate,
-    /// RefusalStats it certainly refused.
+    /// Attempts it certainly refused.
     pub certain: u64,
-    /// RefusalStats it possibly refused.
+    /// Attempts it possibly refused.
     pub possible: u64,
 }
 
-/// See the module.
+/// The sums.
 #[derive(Debug, Default)]
 pub struct RefusalStats<'t> {
     /// Refused attempts, those of closing connections and the optional ones not counted.
     pub refused: u64,
-    /// RefusalStats of closing connections to be the last one: SQLite expects them to be refused.
+    /// Attempts of closing connections to be the last one: SQLite expects them to be refused.
     pub closing: u64,
-    /// RefusalStats SQLite can do without ([`crate::analysis::Request::is_optional`]): they make no statement fail.
+    /// Attempts SQLite can do without ([`crate::analysis::Request::is_optional`]): they make no statement fail.
     pub optional: u64,
     /// Refused attempts by lock.
     pub by_lock: BTreeMap<LockId, u64>,
-    /// Of them: with a certain holder.
+    /// Of them: with a certain candidate.
     pub certain: u64,
-    /// With possible holders only.
+    /// With possible candidates only.
     pub possible: u64,
-    /// With no holder in the trace.
+    /// With no candidate in the trace.
     pub untraced: u64,
     /// The connection, lock and statement named for the most of them.
     pub top_candidate: Option<TopCandidate>,
-    /// Who the kernel named most often, outside the trace, for those without a certain holder in it.
+    /// The process outside the trace that the kernel named most often, for attempts without a certain candidate.
     pub outside: Option<(&'t OutsideHolder, u64)>,
     named: HashMap<(ConnId, LockId, u64), (TopCandidate, u32)>,
     strangers: HashMap<(i64, String), (&'t OutsideHolder, u64, u32)>,

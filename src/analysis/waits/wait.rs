@@ -11,7 +11,7 @@ use crate::analysis::order::instants::Instant;
 use locktrace::event::{Kind, Level};
 use locktrace::format::record::Record;
 
-/// How a run of refused attempts ended.
+/// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitEnd {
     /// The lock was granted.
@@ -35,23 +35,24 @@ pub struct Before {
     pub wal: bool,
     /// Its call before was `xCheckReservedLock`.
     pub checked: bool,
-    /// The kind of the record of this connection before it began to read (or before the attempt, where it does not read), and from which
-    /// number on that is understood: what a lock was given up for, the record before tells. `SLEEP` also where its thread slept since.
+    /// The kind of this connection's record before it began to read (before the attempt, where it does not read), and from which number on
+    /// that is understood. Why a lock was released shows in the record before. `SLEEP` also where its thread slept since.
     pub earlier: Option<(u64, Kind)>,
     /// The lock it read under. The lifetime SHARED of WAL mode is none.
     pub reading: Option<Reading>,
     /// Its statement had to wait for that lock already.
     pub waited: bool,
-    /// The same statement had WRITE last, and put nothing into the WAL: its snapshot may have been stale, and its busy handler, of which nothing is seen where it is
-    /// the application's own, was called then (btree.c: `sqlite3BtreeBeginTrans`). Or it may have waited for the lock it reads under.
+    /// The same statement had WRITE last, and put nothing into the WAL. Its snapshot may have been stale. SQLite called the busy handler
+    /// then, which leaves no record where it is the application's own (btree.c: `sqlite3BtreeBeginTrans`). Or it may have waited for the
+    /// lock it reads under.
     pub in_vain: bool,
-    /// A statement that changes something asked for EXCLUSIVE in a rollback journal's transaction: to commit by itself, or early, because the page cache is full. That
-    /// is tried again for every further page, and no statement fails by it (pcache.c: `sqlite3PcacheFetchStress` lets SQLITE_BUSY pass). One that fails to
-    /// commit is rolled back at once, and what it held is given up.
+    /// A statement that changes something asked for EXCLUSIVE in a rollback journal's transaction: to commit, or early, because the page
+    /// cache is full. That is a cache spill, not a commit: SQLite ignores SQLITE_BUSY here (pcache.c, `sqlite3PcacheFetchStress`) and
+    /// retries at the next page. A commit that fails is rolled back at once, and its locks are released.
     pub early: bool,
 }
 
-/// A run of refused attempts of one connection for one lock.
+/// The refused attempts of one statement for one lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {
     /// Whose.
@@ -78,19 +79,19 @@ pub struct Wait {
     pub end: WaitEnd,
     /// The records of the first and the last refused attempt.
     pub numbers: (u64, u64),
-    /// The record that showed how it went on: the last one this run rests on.
+    /// The record that showed how it went on: the last one this wait rests on.
     pub next: Option<u64>,
     /// The record that showed that it was over; `None` where the trace ended first.
     pub over: Option<u64>,
     /// What the connection was when it was refused first.
     pub before: Before,
-    /// Refused attempts after which it was seen to have kept the lock it read under; or that a later statement gave it up.
+    /// Refused attempts after which it was seen to have kept the lock it read under, or after which a later statement released that.
     pub kept: u32,
-    /// Refused attempts after which it gave that up.
+    /// Refused attempts after which it released that.
     pub released: u32,
     /// Of these, those after which the refused statement itself was seen to do so: it had read for this statement only.
     pub released_by_it: u32,
-    /// RefusalStats at recovery's lock that were refused, and granted: it found the wal-index out of order.
+    /// Attempts at recovery's lock that were refused, and granted: it found the wal-index out of order.
     pub recovery: (u32, u32),
     /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
     pub closing: bool,
@@ -103,7 +104,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// A run that begins with this refused attempt. What the connection was before it is for the caller to add, where that is known.
+    /// A wait that begins with this refused attempt. What the connection was before it is for the caller to add, where that is known.
     pub(crate) fn new(
         who: ConnId,
         db: Option<u32>,
@@ -149,7 +150,7 @@ impl Wait {
         }
     }
 
-    /// It found no wal-index in order, and wanted to make one.
+    /// It found the wal-index unusable and tried to rebuild it.
     pub fn is_recovery(&self) -> bool {
         self.before.wal
             && self.before.reading.is_none()
