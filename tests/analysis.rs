@@ -4,7 +4,7 @@
 mod common;
 
 use common::Process;
-use sqlite_locktrace::analysis::{Analysis, LockId, Options, Outcome, Refusal};
+use sqlite_locktrace::analysis::{Analysis, LockId, Options, Refusal, WaitEnd};
 use sqlite_locktrace::trace::{Trace, jsonl};
 use std::io::BufReader;
 use std::path::Path;
@@ -48,12 +48,12 @@ fn lock(name: &str) -> LockId {
 
 /// `pid/connection lock certain|possible` of each holder.
 fn holders(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
-    let show = |holder: &sqlite_locktrace::analysis::Holder| {
+    let show = |holder: &sqlite_locktrace::analysis::Candidate| {
         let pid = analysis.trace.log(holder.who.log).pid;
         let sure = if holder.certain { "certain" } else { "possible" };
         format!("{pid}/{} {} {sure}", holder.who.conn, holder.lock)
     };
-    refusal.holders.iter().map(show).collect()
+    refusal.candidates.iter().map(show).collect()
 }
 
 #[test]
@@ -91,12 +91,12 @@ fn a_wal_writer_waits_for_another_process() {
         assert_eq!(analysis.refusals.len(), 2);
         for refusal in &analysis.refusals {
             assert_eq!(holders(analysis, refusal), ["100/1 X WRITE certain"]);
-            let holder = refusal.holders[0];
+            let holder = refusal.candidates[0];
             assert_eq!(analysis.trace.log(holder.who.log).names.sql(holder.sql).unwrap().text.text, "BEGIN IMMEDIATE");
         }
         let wait = analysis.waits[0];
         assert_eq!((analysis.waits.len(), wait.attempts, wait.sleeps, wait.slept_us), (1, 2, 2, 9000));
-        assert_eq!(wait.outcome, Outcome::Acquired);
+        assert_eq!(wait.end, WaitEnd::Acquired);
         assert_eq!(analysis.ns(wait.who.log, wait.from, wait.until), Some(9_202_000));
         let db = &analysis.databases[0];
         assert_eq!((db.modes.names(), db.connections, db.logs.len()), (vec!["wal"], 2, 2));
@@ -106,8 +106,8 @@ fn a_wal_writer_waits_for_another_process() {
         assert_eq!((shared.acquired, shared.held.count, shared.open), (2, 0, 0), "a WAL connection's SHARED is no transaction");
         assert_eq!(db.longest[0].lock, lock("S READ1"));
         assert!(db.longest.iter().all(|hold| hold.lock != lock("SHARED")));
-        let worst = &analysis.attempts.worst.unwrap();
-        assert_eq!((analysis.trace.log(worst.holder.who.log).pid, worst.certain), (100, 2));
+        let worst = &analysis.refusal_stats.top_candidate.unwrap();
+        assert_eq!((analysis.trace.log(worst.candidate.who.log).pid, worst.certain), (100, 2));
     });
 }
 
@@ -158,7 +158,7 @@ fn holders_that_only_overlap_are_possible() {
     analyse(&[&process], |analysis| {
         let all: Vec<_> = analysis.refusals.iter().map(|refusal| holders(analysis, refusal)).collect();
         assert_eq!(all, [vec!["7/1 X WRITE possible"], vec!["7/3 X WRITE possible"], vec![]]);
-        let essence = &analysis.attempts;
+        let essence = &analysis.refusal_stats;
         assert_eq!((essence.certain, essence.possible, essence.untraced), (0, 2, 1));
     });
 }
@@ -220,8 +220,8 @@ fn a_closing_connection_that_is_not_the_last_is_normal() {
     );
     analyse(&[&process], |analysis| {
         assert_eq!(holders(analysis, &analysis.refusals[0]), ["7/1 SHARED certain"]);
-        let essence = &analysis.attempts;
-        assert_eq!((essence.refused, essence.closing, essence.worst.is_none()), (0, 1, true));
+        let essence = &analysis.refusal_stats;
+        assert_eq!((essence.refused, essence.closing, essence.top_candidate.is_none()), (0, 1, true));
     });
 }
 
@@ -302,7 +302,7 @@ fn a_wrapped_ring_starts_in_the_middle() {
         // Of c1 only the unlocks are left: that it held RESERVED before is known, since when is not.
         assert_eq!(analysis.refusals.len(), 1);
         assert_eq!(holders(analysis, &analysis.refusals[0]), ["7/1 RESERVED possible"]);
-        assert!(!analysis.refusals[0].holders[0].seen);
+        assert!(!analysis.refusals[0].candidates[0].seen);
     });
 }
 
@@ -352,7 +352,7 @@ fn of_very_many_holders_some_are_named() {
     process.run(&format!("{readers}200 c10 SHARED\n210 c10 RESERVED\n220 c10 EXCLUSIVE=PENDING\n"));
     analyse(&[&process], |analysis| {
         let refusal = &analysis.refusals[0];
-        assert_eq!((refusal.holders.len(), refusal.more_holders), (8, 1));
+        assert_eq!((refusal.candidates.len(), refusal.more_candidates), (8, 1));
     });
 }
 
@@ -368,7 +368,7 @@ fn a_connection_is_named_once_with_what_it_took_last() {
     );
     process.records.sort_by_key(|record| record.end());
     analyse(&[&process], |analysis| {
-        let [holder] = analysis.refusals[0].holders[..] else { panic!("{:?}", analysis.refusals) };
+        let [holder] = analysis.refusals[0].candidates[..] else { panic!("{:?}", analysis.refusals) };
         assert_eq!(holder.since, process.records[2].start);
     });
 }
@@ -388,8 +388,8 @@ fn giving_up_is_told_from_getting_it() {
          80 c1 U WRITE",
     );
     analyse(&[&process], |analysis| {
-        let outcomes: Vec<Outcome> = analysis.waits.iter().map(|wait| wait.outcome).collect();
-        assert_eq!(outcomes, [Outcome::GaveUp, Outcome::TraceEnd]);
+        let outcomes: Vec<WaitEnd> = analysis.waits.iter().map(|wait| wait.end).collect();
+        assert_eq!(outcomes, [WaitEnd::GaveUp, WaitEnd::TraceEnd]);
         let write = analysis.databases[0].lock(lock("X WRITE"));
         assert_eq!((write.gave_up, write.waited.count), (1, 0));
     });

@@ -31,9 +31,9 @@ fn refused_and_holders(trace: &Path) -> Vec<(String, String)> {
     let names = &trace.logs()[0].names;
     let text = |hash: u64| names.sql(hash).map_or_else(String::new, |sql| sql.text.text.clone());
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
-    let mut pairs: Vec<_> = analysis.refusals.iter().filter(|refusal| !refusal.holders.is_empty()).collect();
+    let mut pairs: Vec<_> = analysis.refusals.iter().filter(|refusal| !refusal.candidates.is_empty()).collect();
     pairs.retain(|refusal| refusal.sql != 0);
-    let mut pairs: Vec<_> = pairs.iter().map(|refusal| (text(refusal.sql), text(refusal.holders[0].sql))).collect();
+    let mut pairs: Vec<_> = pairs.iter().map(|refusal| (text(refusal.sql), text(refusal.candidates[0].sql))).collect();
     pairs.dedup();
     pairs
 }

@@ -54,8 +54,8 @@ fn check(steps: &[Step], wal: bool, split: bool, lose: Option<usize>) -> Result<
     for refusal in &analysis.refusals {
         let truth = expected.iter().find(|truth| truth.conn == refusal.who.conn && truth.start == refusal.start).unwrap();
         prop_assert_eq!(truth.request, refusal.request);
-        let named: BTreeSet<u32> = refusal.holders.iter().map(|holder| holder.who.conn).collect();
-        for holder in refusal.holders.iter().filter(|holder| holder.certain) {
+        let named: BTreeSet<u32> = refusal.candidates.iter().map(|holder| holder.who.conn).collect();
+        for holder in refusal.candidates.iter().filter(|holder| holder.certain) {
             prop_assert!(
                 truth.holders.contains(&holder.who.conn),
                 "{:?} did not hold anything at {}: {:?}",
@@ -64,12 +64,12 @@ fn check(steps: &[Step], wal: bool, split: bool, lose: Option<usize>) -> Result<
                 truth.holders
             );
         }
-        let certain = refusal.holders.iter().any(|holder| holder.certain);
+        let certain = refusal.candidates.iter().any(|holder| holder.certain);
         if lost.is_none() {
             let missing = truth.holders.difference(&named).next();
             // Certain holders make possible ones irrelevant, so only the set of all possible ones has to be complete.
             prop_assert!(certain || missing.is_none(), "{:?} is not named: {:?}", missing, refusal);
-            prop_assert!(refusal.holders.iter().all(|holder| holder.certain == certain));
+            prop_assert!(refusal.candidates.iter().all(|holder| holder.certain == certain));
         }
     }
     if let (None, Some(db)) = (lost, analysis.databases.first()) {

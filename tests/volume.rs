@@ -4,7 +4,7 @@
 mod common;
 
 use common::Process;
-use sqlite_locktrace::analysis::{Analysis, Cause, Ended, Incident, Options};
+use sqlite_locktrace::analysis::{Analysis, Cause, Incident, IncidentEnd, Options};
 use sqlite_locktrace::trace::Trace;
 use std::path::Path;
 
@@ -74,9 +74,9 @@ fn what_is_decided_early_is_decided_as_in_the_end() {
         let early = Analysis::of(&trace, options(usize::MAX, at_hand)).unwrap();
         assert_eq!(whole.refusals, early.refusals, "{at_hand}");
         assert_eq!(whole.waits, early.waits, "{at_hand}");
-        assert_eq!((&whole.incidents, &whole.holdings), (&early.incidents, &early.holdings), "{at_hand}");
+        assert_eq!((&whole.incidents, &whole.blocking_holds), (&early.incidents, &early.blocking_holds), "{at_hand}");
         assert_eq!(format!("{:?}", whole.totals), format!("{:?}", early.totals), "{at_hand}");
-        assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", early.attempts), "{at_hand}");
+        assert_eq!(format!("{:?}", whole.refusal_stats), format!("{:?}", early.refusal_stats), "{at_hand}");
     }
 }
 
@@ -90,7 +90,7 @@ fn sums_are_of_all_and_the_worst_are_listed() {
     for listed in [0, 1, 8, 40, 100] {
         let few = Analysis::of(&trace, options(listed, 8)).unwrap();
         assert_eq!(format!("{:?}", whole.totals), format!("{:?}", few.totals), "{listed}");
-        assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", few.attempts), "{listed}");
+        assert_eq!(format!("{:?}", whole.refusal_stats), format!("{:?}", few.refusal_stats), "{listed}");
         assert_eq!(few.waits, whole.waits[..listed], "{listed}");
         assert_eq!(few.refusals, whole.refusals[..listed], "{listed}");
         // The worst of each cause, and its longest wait, are there in any case.
@@ -102,7 +102,7 @@ fn sums_are_of_all_and_the_worst_are_listed() {
         for &cause in whole.totals.causes.keys() {
             let worst = |analysis: &Analysis<'_>, by_length: bool| {
                 let of_cause = analysis.incidents.iter().filter(|incident| incident.cause == cause);
-                of_cause.map(|incident| (incident.ended == Ended::GaveUp && !by_length, waited(analysis, incident))).max()
+                of_cause.map(|incident| (incident.end == IncidentEnd::GaveUp && !by_length, waited(analysis, incident))).max()
             };
             assert_eq!(worst(&whole, false), worst(&few, false), "{listed} {cause:?}");
             assert_eq!(worst(&whole, true), worst(&few, true), "{listed} {cause:?}");
@@ -112,7 +112,7 @@ fn sums_are_of_all_and_the_worst_are_listed() {
             let same = |other: &&Incident| (other.first, other.who, other.wait) == (incident.first, incident.who, incident.wait);
             let original = whole.incidents.iter().find(same).unwrap();
             let holders = |analysis: &Analysis<'_>, incident: &Incident| -> Vec<_> {
-                incident.blockers.iter().map(|blocker| analysis.holdings[blocker.holding as usize].clone()).collect()
+                incident.blockers.iter().map(|blocker| analysis.blocking_holds[blocker.hold as usize].clone()).collect()
             };
             assert_eq!((original.cause, &original.evidence), (incident.cause, &incident.evidence));
             assert_eq!(holders(&whole, original), holders(&few, incident));
@@ -128,7 +128,7 @@ fn the_first_and_the_worst_of_each_kind_come_before_the_others() {
     let whole = Analysis::of(&trace, options(usize::MAX, 8)).unwrap();
     let few = Analysis::of(&trace, options(60, 8)).unwrap();
     let kind = |analysis: &Analysis<'_>, incident: &Incident| {
-        let blocker = incident.blockers.first().map(|blocker| analysis.holdings[blocker.holding as usize].sql);
+        let blocker = incident.blockers.first().map(|blocker| analysis.blocking_holds[blocker.hold as usize].sql);
         (incident.cause, incident.sql, blocker)
     };
     let mut kinds: Vec<_> = whole.incidents.iter().map(|incident| kind(&whole, incident)).collect();
@@ -160,11 +160,11 @@ fn what_turns_out_to_be_missing_later_counts_for_what_was_decided_before() {
     std::fs::write(dir.path().join(format!("{}.ring", a.id)), ring).unwrap();
     let trace = Trace::open(dir.path()).unwrap();
     let whole = Analysis::of(&trace, Options::default()).unwrap();
-    assert!(whole.attempts.certain < whole.attempts.refused / 2, "{:?}", whole.attempts);
+    assert!(whole.refusal_stats.certain < whole.refusal_stats.refused / 2, "{:?}", whole.refusal_stats);
     for at_hand in [1, 10] {
         let early = Analysis::of(&trace, options(usize::MAX, at_hand)).unwrap();
         assert_eq!(whole.incidents, early.incidents);
-        assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", early.attempts));
+        assert_eq!(format!("{:?}", whole.refusal_stats), format!("{:?}", early.refusal_stats));
     }
 }
 
@@ -174,9 +174,9 @@ fn early_and_late<'t>(trace: &'t Trace, at_hand: &[usize]) -> Analysis<'t> {
     for &at_hand in at_hand {
         let early = Analysis::of(trace, options(usize::MAX, at_hand)).unwrap();
         assert_eq!(whole.refusals, early.refusals, "{at_hand}");
-        assert_eq!((&whole.incidents, &whole.holdings), (&early.incidents, &early.holdings), "{at_hand}");
+        assert_eq!((&whole.incidents, &whole.blocking_holds), (&early.incidents, &early.blocking_holds), "{at_hand}");
         assert_eq!(format!("{:?}", whole.totals), format!("{:?}", early.totals), "{at_hand}");
-        assert_eq!(format!("{:?}", whole.attempts), format!("{:?}", early.attempts), "{at_hand}");
+        assert_eq!(format!("{:?}", whole.refusal_stats), format!("{:?}", early.refusal_stats), "{at_hand}");
     }
     whole
 }
@@ -199,7 +199,7 @@ fn who_may_have_died_is_no_certain_holder_from_then_on() {
     [&a, &b].iter().for_each(|process| process.write(dir.path()));
     let trace = Trace::open(dir.path()).unwrap();
     let whole = early_and_late(&trace, &[1, 3, 40]);
-    let (certain, possible) = (whole.attempts.certain, whole.attempts.possible);
+    let (certain, possible) = (whole.refusal_stats.certain, whole.refusal_stats.possible);
     assert_eq!((certain, possible), (50, 50));
 }
 
@@ -225,5 +225,5 @@ fn readers_that_starve_checkpoints_one_after_the_other() {
         whole.totals.causes.iter().map(|(cause, found)| (*cause, found.count)).collect::<Vec<_>>(),
         [(Cause::CheckpointStarved, 1_733)]
     );
-    assert!(whole.incidents.iter().all(|incident| incident.attempts == 2 && incident.ended == Ended::SucceededAfterWait));
+    assert!(whole.incidents.iter().all(|incident| incident.attempts == 2 && incident.end == IncidentEnd::SucceededAfterWait));
 }

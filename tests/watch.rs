@@ -4,26 +4,26 @@
 mod common;
 
 use common::{Process, TICKS_PER_US};
-use sqlite_locktrace::analysis::activity::Work;
-use sqlite_locktrace::analysis::watch::{Span, SpanEnd, Watch, Worked};
-use sqlite_locktrace::analysis::{Analysis, ConnId, Instant, LockId, Options};
+use sqlite_locktrace::analysis::locks::activity::Work;
+use sqlite_locktrace::analysis::observer::{ObservedHold, Observer, Worked};
+use sqlite_locktrace::analysis::{Analysis, ConnId, HoldEnd, Instant, LockId, Options};
 use sqlite_locktrace::trace::{Event, Trace};
 use std::collections::HashMap;
 
 #[derive(Default)]
 struct All {
     events: u64,
-    holds: Vec<Span>,
+    holds: Vec<ObservedHold>,
     work: Vec<Worked>,
     wal: Vec<u64>,
     at_most: Option<u64>,
 }
 
-impl Watch for All {
+impl Observer for All {
     fn event(&mut self, _: &Event, _: Option<u32>) {
         self.events += 1;
     }
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         self.holds.push(*span);
     }
     fn work(&mut self, work: &Worked) {
@@ -41,7 +41,7 @@ fn watch(process: &Process, all: &mut All) {
     let dir = tempfile::tempdir().unwrap();
     process.write(dir.path());
     let trace = Trace::open(dir.path()).unwrap();
-    let analysis = Analysis::watched(&trace, Options::default(), all).unwrap();
+    let analysis = Analysis::observed(&trace, Options::default(), all).unwrap();
     assert_eq!(analysis.records, all.events);
 
     // What is counted is what was told.
@@ -49,8 +49,8 @@ fn watch(process: &Process, all: &mut All) {
     for span in all.holds.iter().filter(|span| !span.lifetime) {
         let lock = counted.entry(span.lock).or_default();
         match span.end {
-            SpanEnd::Released if span.seen => lock.0 += 1,
-            SpanEnd::Open => lock.2 += 1,
+            HoldEnd::Released(..) if span.seen => lock.0 += 1,
+            HoldEnd::Open => lock.2 += 1,
             _ => lock.1 += 1,
         }
     }
@@ -83,11 +83,10 @@ fn every_hold_is_told_once_with_its_ends() {
     let told: Vec<_> =
         all.holds.iter().map(|span| (span.lock.to_string(), us(span.since), us(span.until), span.end, span.lifetime)).collect();
     assert_eq!(all.holds[0].from.map(us), Some(212));
-    assert_eq!(told[0], ("X WRITE".into(), 210, 510, SpanEnd::Released, false));
-    assert_eq!(told[1], ("S READ1".into(), 200, 520, SpanEnd::Released, false));
-    assert_eq!((told[2].0.as_str(), told[2].1, told[2].3, told[2].4), ("SHARED", 120, SpanEnd::Open, true));
+    assert_eq!(told[0], ("X WRITE".into(), 210, 510, HoldEnd::Released(all.holds[0].until, 7), false));
+    assert_eq!(told[1], ("S READ1".into(), 200, 520, HoldEnd::Released(all.holds[1].until, 8), false));
+    assert_eq!((told[2].0.as_str(), told[2].1, told[2].3, told[2].4), ("SHARED", 120, HoldEnd::Open, true));
     assert_eq!(all.holds.len(), 3);
-    assert_eq!(all.holds[0].end_number, Some(7));
 
     assert_eq!(all.work.len(), 1);
     let work = all.work[0];

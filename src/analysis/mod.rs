@@ -1,219 +1,111 @@
-//! What happened: per database, who held which lock for how long, who was refused and by whom, who waited.
+//! What happened in a trace: who held which lock for how long, which connection was refused, who blocked it, and why.
 //!
-//! In comes a [`Trace`]; out goes an [`Analysis`], which the reports render. Pure and streaming: one pass over the records, and memory
-//! that grows with the number of connections that are open at a time but not with the length of the trace, nor with how much was refused.
+//! [`Analysis::of`] reads a [`Trace`](crate::trace::Trace) and returns what it found, which the reports render. It is pure and streaming: one pass over
+//! the records. Its memory grows with the connections that are open at a time, not with the length of the trace, nor with the number of refusals.
+//! Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
 //!
-//! [`timeline`] follows each connection's locks, `blockers` finds the holders behind each refusal, [`waits`] joins refusals to
-//! runs, [`database`] counts. [`holding`] watches over the holds that refused somebody, `decide` puts runs and holds together to an [`incident`], [`cause`] says
-//! why, `settle` says when: [`totals`] counts them all, `listed` keeps those worth listing. [`hazard`] what else can go wrong. [`watch`] tells others of every hold as it goes by; [`now`] is for programs that are running. Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! # Words
+//!
+//! | word | what it means |
+//! | --- | --- |
+//! | lock | one of SQLite's locks in one mode: a level of the database file, or a slot of the wal-index ([`LockId`]) |
+//! | hold | one lock in the hands of one connection, from the call that took it to the call that released it |
+//! | holder | the connection that holds a lock |
+//! | blocking hold | a hold that refused an attempt, or may have ([`BlockingHold`]) |
+//! | hold end | how a hold ended: released by a recorded call, ended unseen, or open at the end of the trace ([`HoldEnd`]) |
+//! | request | what an attempt asked for ([`Request`]) |
+//! | refusal | one attempt that was refused ([`Refusal`]) |
+//! | candidate | a connection, or its hold, that may have refused an attempt; *certain* where it held the lock throughout ([`Candidate`]) |
+//! | blocker | a candidate as an incident names it ([`Blocker`]) |
+//! | wait | the refused attempts of one statement for one lock, with the sleeps between them ([`Wait`]) |
+//! | wait end | how a wait ended: acquired, given up, gone on without the lock, or open ([`WaitEnd`]) |
+//! | harmless | a wait that no application notices ([`Harmless`]) |
+//! | incident | a wait that an application can notice, or an upgrade from a stale snapshot ([`Incident`]) |
+//! | victim | the connection that was refused in an incident |
+//! | cause | why it was refused: exactly one for each incident ([`Cause`]) |
+//! | contributing | what made the incident worse ([`Contributing`]) |
+//! | evidence | a record that a conclusion rests on ([`Evidence`]) |
+//! | hazard | what can go wrong, found without any refusal ([`Hazard`]) |
+//! | observer | gets every hold and every stretch of work as a pass finds them ([`Observer`]) |
+//! | log | the records of one process |
+//! | instant | a time that compares across logs ([`Instant`]) |
+//!
+//! # Floors
+//!
+//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/floors.rs` checks that.
+//!
+//! | floor | room | file | what it holds |
+//! | --- | --- | --- | --- |
+//! | 1 | `order` | `instants` | instants, and the nanoseconds between them |
+//! | | | `gaps` | missing record numbers of a log |
+//! | | | `coverage` | what was read of a log |
+//! | | | `window` | numbered items: the latest at hand, the first ones kept |
+//! | 2 | `locks` | `lock` | locks, requests, and which lock refuses which request |
+//! | | | `state` | the lock state of a connection, record by record; holds and their ends |
+//! | | | `reading` | the read lock under which a connection asks for more |
+//! | | | `journal_mode` | whether a connection is in WAL mode |
+//! | | | `wal_sizes` | bytes written to each -wal |
+//! | | | `activity` | what a connection does while it holds a lock |
+//! | | | `commits` | commits to the WAL, and upgrades from a stale snapshot |
+//! | | | `blocking_holds` | the holds that refused an attempt |
+//! | | | `databases` | which files are one database, and its counts |
+//! | 3 | `waits` | `wait` | a wait, and what its connection was before it |
+//! | | | `busy_handler` | the delays of SQLite's busy handler |
+//! | | | `follow` | which records belong to a wait, and which end it |
+//! | | | `harmless` | waits that no application notices |
+//! | | | `refusal` | a refused attempt and its candidates |
+//! | | | `refusal_stats` | sums over all refused attempts |
+//! | | | `conflicts` | the candidates of each refused attempt |
+//! | | | `pending` | waits until each is decided |
+//! | 3 | `audit` | `mod`, `holds`, `ranges` | the lock audit: two processes with locks that exclude each other |
+//! | 3 | `observer` | | what a pass reports to an observer |
+//! | 4 | `causes` | `mod` | the rules, in their order |
+//! | | | `cause` | identifiers of causes, and evidence |
+//! | | | `case` | what a rule looks at |
+//! | | | `checkpoint`, `lifecycle`, `recovery`, `rollback`, `timeout`, `untraced`, `upgrade` | the rules, by family |
+//! | | | `exclusive_holder` | what a connection that locks all others out is doing |
+//! | | | `contributing` | what made it worse |
+//! | | | `hazards` | hazards |
+//! | | | `sql` | what kind of statement a SQL text is |
+//! | 4 | `current` | `live_state`, `snapshot`, `meter` | the state of running programs |
+//! | 5 | `incidents` | `incident` | an incident, and its blockers |
+//! | | | `build` | the incident that a wait becomes |
+//! | | | `starved_checkpoints` | checkpoints that one reader keeps from finishing |
+//! | | | `keep` | which incidents are kept one by one |
+//! | | | `totals` | sums over all incidents |
+//! | 6 | `findings` | | all that was found, as the reports read it |
+//! | 7 | `pass` | `mod` | the pass: each record to the parts below |
+//! | | | `tables`, `logs`, `connections` | what every part looks things up in |
+//! | | | `holds` | what follows from a hold that began or ended |
+//! | | | `refusals` | what follows from a refused attempt |
+//! | | | `finalize` | the decision about each wait, once nothing changes it |
+//! | | | `observed` | the observer's share |
+//! | | | `read_trace` | the reading of a whole trace, in one pass or two |
 #![forbid(unsafe_code)]
 
-pub mod activity;
-mod asleep;
-pub mod attempts;
 pub mod audit;
-mod blockers;
-pub mod cause;
-mod connections;
-pub mod database;
-mod decide;
-mod gaps;
-pub mod harmless;
-pub mod hazard;
-pub mod holding;
-pub mod incident;
-mod listed;
-pub mod lock;
-mod mode;
-pub mod now;
-mod passing;
-mod pauses;
-pub mod refusal;
-mod refused;
-mod run;
-mod runs;
-mod seen;
-mod settle;
-pub mod snapshot;
-pub mod sql;
-mod starved;
-pub mod timeline;
-pub(crate) mod times;
-pub mod totals;
-pub(crate) mod waiting;
+pub mod causes;
+pub mod current;
+mod findings;
+pub mod incidents;
+pub mod locks;
+pub mod observer;
+pub(crate) mod order;
+mod pass;
 pub mod waits;
-pub mod watch;
-mod window;
 
-pub use attempts::Attempts;
-pub use cause::{Cause, Contributing, Evidence, Role};
-pub use database::{Database, Distribution, Hold, LockStats};
-pub use harmless::Harmless;
-pub use hazard::{Hazard, HazardKind};
-pub use holding::{Ending, Holding};
-pub use incident::{Blocker, Ended, Incident, State};
-pub use lock::{LockId, Request};
-pub use refusal::{Asked, Holder, Refusal};
-pub use timeline::ConnId;
-pub use times::Instant;
-pub use totals::Totals;
-pub use waits::{Outcome, Wait};
-pub use watch::Watch;
-
-use crate::trace::{Error, LogId, Outside, Summary, Trace};
-use run::Run;
-use settle::Facts;
-use times::Times;
-
-/// What to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How many of the longest holds of each database.
-    pub longest: usize,
-    /// How many incidents, runs of refused attempts and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
-    /// sums ([`Totals`], [`Attempts`]) are of all of them.
-    pub listed: usize,
-    /// How many runs of refused attempts are at hand before the first of them is decided; four times as many attempts. Whatever ends later is not
-    /// known to what it delayed.
-    pub at_hand: usize,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { longest: 10, listed: 10_000, at_hand: 8_192 }
-    }
-}
-
-/// What one pass gives: whether holds seemed to exclude each other; who audits; what should have been assumed.
-type Passed<'t> = (Analysis<'t>, bool, Option<audit::Run<'t>>, Option<Facts>);
-
-/// Everything found in a trace.
-pub struct Analysis<'t> {
-    /// The trace: the names for the numbers in here.
-    pub trace: &'t Trace,
-    /// What was read and what was not, and what was wrong.
-    pub summary: Summary,
-    /// Every database with records.
-    pub databases: Vec<Database>,
-    /// Refused attempts, in time order: the first ones, as many as [`Options::listed`] says.
-    pub refusals: Vec<Refusal>,
-    /// Runs of refused attempts: the first ones, as many as [`Options::listed`] says.
-    pub waits: Vec<Wait>,
-    /// What mattered of them, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`] says.
-    pub incidents: Vec<Incident>,
-    /// The holds that were in the way in these incidents.
-    pub holdings: Vec<Holding>,
-    /// Sums over all incidents, listed or not.
-    pub totals: Totals,
-    /// Sums over all refused attempts, listed or not.
-    pub attempts: Attempts<'t>,
-    /// What can go wrong, found without any refusal.
-    pub hazards: Vec<Hazard>,
-    /// What was to be kept.
-    pub options: Options,
-    /// Records that were read.
-    pub records: u64,
-    /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.
-    pub span: Option<(u64, u64)>,
-    times: Times<'t>,
-}
-
-impl<'t> Analysis<'t> {
-    /// Reads a whole trace.
-    ///
-    /// # Errors
-    /// As [`Trace::events`].
-    pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
-        Analysis::over(trace, options, None)
-    }
-
-    /// Reads a whole trace, and tells `watch` of every hold on the way.
-    ///
-    /// # Errors
-    /// As [`Trace::events`].
-    pub fn watched(trace: &'t Trace, options: Options, watch: &mut dyn Watch) -> Result<Analysis<'t>, Error> {
-        Analysis::over(trace, options, Some(watch))
-    }
-
-    fn over(trace: &'t Trace, options: Options, watch: Option<&mut dyn Watch>) -> Result<Analysis<'t>, Error> {
-        let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Facts::assumed(trace), watch)? {
-            (.., Some(facts)) if !trace.is_read_once() => {
-                // Something is missing that nobody could know of before, and much was decided by then.
-                let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, facts, None)?;
-                (analysis, contradiction, auditor)
-            }
-            (analysis, contradiction, auditor, _) => (analysis, contradiction, auditor),
-        };
-        if contradiction {
-            let audit = match auditor {
-                Some(auditor) => auditor.finish(),
-                None => audit::Audit::of(trace)?,
-            };
-            analysis.hazards.extend(hazard::lost_locks(trace, &analysis.databases, &audit));
-            analysis.hazards.sort_by_key(|hazard| (hazard.db, hazard.kind));
-        }
-        Ok(analysis)
-    }
-
-    fn pass(trace: &'t Trace, options: Options, facts: Facts, watch: Option<&mut dyn Watch>) -> Result<Passed<'t>, Error> {
-        let mut events = trace.events()?;
-        let mut run = Run::new(trace, options, facts, watch);
-        // JSON lines can be read only once, so they are audited as they pass; a directory is read again, and only where that may show
-        // something.
-        let mut auditor = trace.is_read_once().then(|| audit::Run::new(trace));
-        let mut stopped = false;
-        while let Some(event) = events.advance() {
-            if let Some(auditor) = &mut auditor {
-                auditor.event(event);
-            }
-            run.event(event);
-            if run.enough() {
-                stopped = true;
-                break;
-            }
-        }
-        let contradiction = run.contradiction();
-        let (analysis, better) = run.finish(if stopped { events.stop() } else { events.finish() });
-        Ok((analysis, contradiction, auditor, better.filter(|_| !stopped)))
-    }
-
-    /// Nanoseconds between two instants of this log; `None` where the length of a tick is unknown.
-    pub fn ns(&self, log: LogId, from: Instant, to: Instant) -> Option<u64> {
-        self.times.ns(log, from, to)
-    }
-
-    /// The wall-clock time of an instant of this log, in nanoseconds since 1970; `None` where the length of a tick is unknown.
-    pub fn real_ns(&self, log: LogId, at: Instant) -> Option<u64> {
-        self.times.real_ns(log, at)
-    }
-
-    /// The instant that places a record in the order of the trace.
-    pub fn instant(&self, event: &crate::trace::Event) -> Instant {
-        let release = crate::trace::is_release(&event.record);
-        if release { self.times.start(event.log, &event.record) } else { self.times.end(event.log, &event.record) }
-    }
-
-    /// What the kernel said about a refused attempt, or about an earlier one of the same run ([`Asked::here`]): who held the lock a moment
-    /// later, in or outside the trace. A reading after the fact: whoever it names may have taken the lock in between.
-    pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {
-        self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.asked?.start)
-    }
-
-    /// How many incidents, runs and refused attempts are counted and not listed.
-    pub fn not_listed(&self) -> [u64; 3] {
-        let totals = &self.totals;
-        let all = [totals.incidents.count, totals.waits, totals.refusals];
-        let listed = [self.incidents.len(), self.waits.len(), self.refusals.len()];
-        std::array::from_fn(|i| all[i].saturating_sub(listed[i] as u64))
-    }
-
-    /// Whether records are missing that could have named a holder.
-    pub fn has_losses(&self) -> bool {
-        self.summary.tallies.iter().any(|tally| tally.unread() > 0)
-    }
-
-    /// Whether every record was read, and in its place.
-    pub fn is_whole(&self) -> bool {
-        !self.has_losses() && self.summary.late == 0
-    }
-}
+pub use causes::cause::{Cause, Contributing, Evidence, Role};
+pub use causes::hazards::{Hazard, HazardKind};
+pub use findings::{Analysis, Options};
+pub use incidents::incident::{Blocker, Incident, IncidentEnd, State};
+pub use incidents::totals::Totals;
+pub use locks::blocking_holds::BlockingHold;
+pub use locks::databases::{Database, Distribution, LockStats, LongHold};
+pub use locks::lock::{LockId, Request};
+pub use locks::state::{ConnId, HoldEnd};
+pub use observer::Observer;
+pub use order::instants::Instant;
+pub use waits::harmless::Harmless;
+pub use waits::refusal::{Asked, Candidate, Refusal};
+pub use waits::refusal_stats::RefusalStats;
+pub use waits::wait::{Wait, WaitEnd};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Failure, open, output, width};
-use crate::analysis::audit::{Audit, Held, LEAST_NS, Violation};
+use crate::analysis::audit::{Audit, AuditedHold, LEAST_NS, Violation};
 use crate::report::human::{count, cut, duration};
 use crate::report::losses;
 use crate::trace::Trace;
@@ -65,7 +65,7 @@ impl AuditVerb {
     }
 }
 
-fn path<'t>(trace: &'t Trace, held: &Held) -> &'t str {
+fn path<'t>(trace: &'t Trace, held: &AuditedHold) -> &'t str {
     trace.log(held.log).names.file(held.file).map_or("a database without a name", |file| file.path.text.as_str())
 }
 
@@ -132,7 +132,7 @@ fn write_text(trace: &Trace, audit: &Audit, width: usize, out: &mut impl Write) 
 /// One object: `schema` (1), `least_ns` (a shorter overlap is none), `judged`, `shared`, `doubtful`, `other`, `incomparable`, `more`, and
 /// `violations[]` (`database`, `cause`, `overlap_ns`, `held[]`: the earlier first).
 fn write_json(trace: &Trace, audit: &Audit, out: &mut impl Write) -> io::Result<()> {
-    let held = |held: &Held| {
+    let held = |held: &AuditedHold| {
         let log = trace.log(held.log);
         json!({
             "pid": log.pid, "log": log.id, "connection": held.conn, "lock": held.lock.name(), "mode": held.lock.mode(), "tid": held.tid,

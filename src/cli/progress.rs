@@ -4,8 +4,8 @@
 //! [`Export`] around another one that tells a meter. Called by `locktrace export`, `report --html` and `open`.
 #![forbid(unsafe_code)]
 
-use crate::analysis::watch::{Span, Worked};
-use crate::analysis::{Analysis, ConnId, Instant, Watch};
+use crate::analysis::observer::{ObservedHold, Worked};
+use crate::analysis::{Analysis, ConnId, Instant, Observer};
 use crate::export::Export;
 use crate::report::human::count;
 use crate::trace::{Event, Trace, total};
@@ -100,14 +100,14 @@ impl<'t> Progress<'t> {
     }
 }
 
-impl Watch for Progress<'_> {
+impl Observer for Progress<'_> {
     #[inline]
     fn event(&mut self, event: &Event, db: Option<u32>) {
         self.meter.step();
         self.inner.event(event, db);
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         self.holds.set(self.holds.get() + 1);
         self.inner.hold(span);
     }

@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use super::{Export, incidents, naming};
-use crate::analysis::times::Times;
-use crate::analysis::watch::{Span, SpanEnd};
-use crate::analysis::{Analysis, Blocker, ConnId, Incident, Instant, Request, Watch};
+use crate::analysis::observer::ObservedHold;
+use crate::analysis::order::instants::Times;
+use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
 use crate::report::essence;
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Flags, Kind, Level};
@@ -102,7 +102,7 @@ impl<'t, W: Write> Csv<'t, W> {
         out.end()
     }
 
-    fn hold_row(&mut self, span: &Span) -> io::Result<()> {
+    fn hold_row(&mut self, span: &ObservedHold) -> io::Result<()> {
         let who = span.who;
         let (since, until) = (self.time(who.log, span.since), self.time(who.log, span.until));
         let ns = self.times.ns(who.log, span.since, span.until);
@@ -121,13 +121,13 @@ impl<'t, W: Write> Csv<'t, W> {
         out.maybe(ns)?;
         out.put(if span.seen { "seen" } else { "unseen" })?;
         out.put(match span.end {
-            SpanEnd::Released => "released",
-            SpanEnd::Unseen => "unseen",
-            SpanEnd::Open => "open",
+            HoldEnd::Released(..) => "released",
+            HoldEnd::Unseen(..) => "unseen",
+            HoldEnd::Open => "open",
         })?;
         out.put(span.lifetime)?;
         out.put(span.number)?;
-        out.maybe(span.end_number)?;
+        out.maybe(span.end.number())?;
         out.end()
     }
 
@@ -150,7 +150,7 @@ impl<'t, W: Write> Csv<'t, W> {
         out.maybe(analysis.ns(who.log, incident.first, incident.until))?;
         out.put(incident.attempts)?;
         out.put(incident.sleeps)?;
-        out.put(incident.ended.id())?;
+        out.put(incident.end.id())?;
         out.put(incident.cause.id())?;
         out.put(contributing.join(" "))?;
         match incident.blockers.first() {
@@ -192,7 +192,7 @@ impl<'t, W: Write> Csv<'t, W> {
     }
 }
 
-impl<W: Write> Watch for Csv<'_, W> {
+impl<W: Write> Observer for Csv<'_, W> {
     fn event(&mut self, event: &Event, db: Option<u32>) {
         self.paths.saw(self.trace, event, db);
         if self.table == Table::Events && self.failed.is_none() {
@@ -200,7 +200,7 @@ impl<W: Write> Watch for Csv<'_, W> {
         }
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         if self.table == Table::Holds && self.failed.is_none() {
             self.failed = self.hold_row(span).err();
         }

@@ -3,8 +3,9 @@
 //! In come records and holds; out go integers and texts, nothing where it is not known. Called by the formats that are tables.
 #![forbid(unsafe_code)]
 
-use crate::analysis::watch::{Span, SpanEnd};
-use crate::analysis::{Instant, LockId, Request, times::Times};
+use crate::analysis::observer::ObservedHold;
+use crate::analysis::order::instants::Times;
+use crate::analysis::{HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Flags, Kind, Slot, slot_mask};
 use locktrace::format::record::Record;
@@ -41,8 +42,8 @@ impl<'t> Facts<'t> {
 
     /// How long a lock was held, as the report counts it: from the end of the call that took it to the start of the one that gave it up; of an open hold, as
     /// far as is known. `None` where its beginning or end was not seen.
-    pub(super) fn held(&self, span: &Span) -> Option<i64> {
-        let from = span.from.filter(|_| span.end != SpanEnd::Unseen)?;
+    pub(super) fn held(&self, span: &ObservedHold) -> Option<i64> {
+        let from = span.from.filter(|_| !matches!(span.end, HoldEnd::Unseen(..)))?;
         integer(self.times.ns(span.who.log, from, span.until)?)
     }
 }
@@ -53,11 +54,11 @@ pub(super) fn integer(number: u64) -> Option<i64> {
 }
 
 /// How the end of a hold is known, in a word.
-pub(super) fn ended(end: SpanEnd) -> &'static str {
+pub(super) fn ended(end: HoldEnd) -> &'static str {
     match end {
-        SpanEnd::Released => "released",
-        SpanEnd::Unseen => "unseen",
-        SpanEnd::Open => "open",
+        HoldEnd::Released(..) => "released",
+        HoldEnd::Unseen(..) => "unseen",
+        HoldEnd::Open => "open",
     }
 }
 

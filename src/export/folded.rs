@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Export, incidents, naming};
-use crate::analysis::{Analysis, Blocker, Incident, Watch};
+use crate::analysis::{Analysis, Blocker, Incident, Observer};
 use crate::report::essence;
 use crate::trace::text::Clean;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ impl<W: Write> Folded<W> {
     }
 }
 
-impl<W> Watch for Folded<W> {}
+impl<W> Observer for Folded<W> {}
 
 impl<W: Write> Export for Folded<W> {
     fn finish(mut self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>> {

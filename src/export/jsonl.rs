@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Export;
-use crate::analysis::{Analysis, Watch};
+use crate::analysis::{Analysis, Observer};
 use crate::trace::{Event, Trace, jsonl};
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ impl<'t, W: Write> Jsonl<'t, W> {
     }
 }
 
-impl<W: Write> Watch for Jsonl<'_, W> {
+impl<W: Write> Observer for Jsonl<'_, W> {
     fn event(&mut self, event: &Event, _: Option<u32>) {
         if self.failed.is_none() {
             self.failed = jsonl::write_record(self.trace, event, &mut self.out).err();

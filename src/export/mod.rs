@@ -1,6 +1,6 @@
 //! A trace for other tools: one file for each format, behind one trait.
 //!
-//! In come a [`Trace`] and where to write; out goes a file (or a directory) of that format. An [`Export`] is a [`Watch`]: it is told of every record, hold and
+//! In come a [`Trace`] and where to write; out goes a file (or a directory) of that format. An [`Export`] is an [`Observer`]: it is told of every record, hold and
 //! stretch of work as one pass over the trace finds them, writes what it can at once, and the rest (incidents, names, the account of losses) when it is given the
 //! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
 #![forbid(unsafe_code)]
@@ -31,12 +31,12 @@ mod timeline;
 pub mod unfinished;
 mod waits;
 
-use crate::analysis::{Analysis, Options, Watch};
+use crate::analysis::{Analysis, Observer, Options};
 use crate::trace::{Error, Trace};
 use std::io;
 
 /// Writes one format.
-pub trait Export: Watch {
+pub trait Export: Observer {
     /// Writes what is left to say, and makes sure that all is written. A sentence for each thing that the trace has and the output has not.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ pub fn run<'t>(
     options: Options,
     mut export: Box<dyn Export + 't>,
 ) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
-    let analysis = Analysis::watched(trace, options, &mut *export).map_err(Stopped::Trace)?;
+    let analysis = Analysis::observed(trace, options, &mut *export).map_err(Stopped::Trace)?;
     let left_out = export.finish(&analysis).map_err(Stopped::Output)?;
     Ok((analysis, left_out))
 }

@@ -18,7 +18,7 @@ const LONGEST_SQL: usize = 4096;
 pub(super) struct Paths(Vec<Option<String>>);
 
 impl Paths {
-    /// A record about this database ([`crate::analysis::Watch::event`]): the first one names it.
+    /// A record about this database ([`crate::analysis::Observer::event`]): the first one names it.
     #[inline]
     pub(super) fn saw(&mut self, trace: &Trace, event: &Event, db: Option<u32>) {
         let Some(index) = db.map(|db| db as usize) else { return };

@@ -18,10 +18,10 @@ use super::lanes::Lanes;
 use super::paint::{Counter, Facts, Painter, RowId, Shows, Slice};
 use super::waits;
 use super::{Export, naming};
-use crate::analysis::activity::Work;
-use crate::analysis::times::Times;
-use crate::analysis::watch::{Span, SpanEnd, Worked};
-use crate::analysis::{Analysis, ConnId, Instant, LockId, Watch};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::observer::{ObservedHold, Worked};
+use crate::analysis::order::instants::Times;
+use crate::analysis::{Analysis, ConnId, HoldEnd, Instant, LockId, Observer};
 use crate::report::human;
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{FileKind, Kind, Level, Slot};
@@ -138,7 +138,7 @@ impl<'t, P: Painter> Timeline<'t, P> {
         Ok(Some(row))
     }
 
-    fn draw_hold(&mut self, span: &Span) -> io::Result<()> {
+    fn draw_hold(&mut self, span: &ObservedHold) -> io::Result<()> {
         let Some((from, to)) = self.real(span.who.log, span.since, span.until) else { return Ok(()) };
         let writing = span.lock == LockId::shm(Slot::WRITE.0, true) || span.lock == LockId::file(Level::RESERVED);
         if writing && span.seen {
@@ -157,14 +157,14 @@ impl<'t, P: Painter> Timeline<'t, P> {
         let thread = naming::thread(self.trace, span.who, span.tid);
         facts.text("thread", &thread);
         facts.number("record", Some(span.number));
-        facts.number("ended by record", span.end_number);
+        facts.number("ended by record", span.end.number());
         if !span.seen {
             facts.word("beginning", "not seen: it was held then at the latest");
         }
         match span.end {
-            SpanEnd::Released => {}
-            SpanEnd::Unseen => facts.word("end", "not seen: it was over then at the latest"),
-            SpanEnd::Open => facts.word("end", "held to the end of the trace"),
+            HoldEnd::Released(..) => {}
+            HoldEnd::Unseen(..) => facts.word("end", "not seen: it was over then at the latest"),
+            HoldEnd::Open => facts.word("end", "held to the end of the trace"),
         }
         let name = naming::lock(span.lock);
         self.painter.slice(&Slice { row, from, to, instant: false, name, facts: &facts.0, arrows: &[] })
@@ -233,7 +233,7 @@ impl<'t, P: Painter> Timeline<'t, P> {
     }
 }
 
-impl<P: Painter> Watch for Timeline<'_, P> {
+impl<P: Painter> Observer for Timeline<'_, P> {
     #[inline]
     fn event(&mut self, event: &Event, db: Option<u32>) {
         self.paths.saw(self.trace, event, db);
@@ -248,7 +248,7 @@ impl<P: Painter> Watch for Timeline<'_, P> {
         }
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         if self.failed.is_none() {
             let done = self.draw_hold(span);
             self.keep(done);

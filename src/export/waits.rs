@@ -7,7 +7,7 @@
 use super::paint::{Arrow, Facts, Painter, RowId, Shows, Slice};
 use super::timeline::Timeline;
 use super::{incidents, naming};
-use crate::analysis::{Analysis, Blocker, Ended, Ending, Holding, Incident, Instant};
+use crate::analysis::{Analysis, Blocker, BlockingHold, HoldEnd, Incident, IncidentEnd, Instant};
 use crate::report::essence;
 use std::collections::BTreeMap;
 use std::io;
@@ -28,14 +28,14 @@ pub(super) fn draw<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analys
             continue;
         }
         for (index, blocker) in (0..).zip(&incident.blockers) {
-            let hold = holds.entry(blocker.holding).or_default();
+            let hold = holds.entry(blocker.hold).or_default();
             hold.arrows.push(Arrow { id: arrow(id, index), ends: false });
             hold.until = hold.until.max(incident.until);
             hold.db = incident.db;
         }
     }
     for (index, hold) in holds {
-        if let Some(holding) = analysis.holdings.get(index as usize) {
+        if let Some(holding) = analysis.blocking_holds.get(index as usize) {
             in_the_way(timeline, analysis, holding, &hold)?;
         }
     }
@@ -67,7 +67,7 @@ fn victim<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analysis<'_>, i
         let name = format!("now refused by {}", blamed(analysis, blocker, holding));
         timeline.painter.slice(&Slice { row, from: at, to: at, instant: true, name: &name, facts: &[], arrows: &[arrow] })?;
     }
-    if incident.ended == Ended::GaveUp {
+    if incident.end == IncidentEnd::GaveUp {
         let name = format!("gave up: {}", incident.cause.id());
         timeline.painter.slice(&Slice { row, from: to, to, instant: true, name: &name, facts: &[], arrows: &[] })?;
     }
@@ -100,7 +100,7 @@ fn wait<P: Painter>(
     if !contributing.is_empty() {
         facts.text("contributing", &contributing);
     }
-    facts.word("outcome", incident.ended.id());
+    facts.word("outcome", incident.end.id());
     facts.sql("SQL", incident.sql, sql.as_deref());
     facts.text("thread", &thread);
     facts.text("in the way", if blockers.is_empty() { "nobody in the trace" } else { &blockers });
@@ -119,13 +119,13 @@ fn wait<P: Painter>(
 fn in_the_way<P: Painter>(
     timeline: &mut Timeline<'_, P>,
     analysis: &Analysis<'_>,
-    holding: &Holding,
+    holding: &BlockingHold,
     hold: &InTheWay,
 ) -> io::Result<()> {
-    let (until, end) = match holding.ending {
-        Ending::Released(at, _) => (at, None),
-        Ending::Unseen(at) => (at, Some("not seen: it was over then at the latest")),
-        Ending::Open => (hold.until, Some("held to the end of the trace; drawn to the end of the last wait for it")),
+    let (until, end) = match holding.end {
+        HoldEnd::Released(at, _) => (at, None),
+        HoldEnd::Unseen(at, _) => (at, Some("not seen: it was over then at the latest")),
+        HoldEnd::Open => (hold.until, Some("held to the end of the trace; drawn to the end of the last wait for it")),
     };
     let Some((from, to)) = timeline.real(holding.who.log, holding.since, until) else { return Ok(()) };
     let Some(row) = timeline.place(holding.who, hold.db, Shows::InTheWay, (from, to))? else { return Ok(()) };
@@ -147,7 +147,7 @@ fn in_the_way<P: Painter>(
 }
 
 /// `app 7 c1 (idle-in-transaction): X WRITE by BEGIN IMMEDIATE`.
-fn blamed(analysis: &Analysis<'_>, blocker: &Blocker, holding: &Holding) -> String {
+fn blamed(analysis: &Analysis<'_>, blocker: &Blocker, holding: &BlockingHold) -> String {
     let trace = analysis.trace;
     let sql = naming::sql(trace, holding.who, holding.sql).map_or_else(String::new, |sql| format!(" by {sql}"));
     let possible = if blocker.certain { "" } else { "possibly " };

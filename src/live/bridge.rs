@@ -9,17 +9,17 @@
 //! | DEBUG | a wait: the lock was granted after refusals; how long it took and how many | when it is granted |
 //! | TRACE | every lock that is taken, refused or released | always |
 //!
-//! A run of attempts is what the analysis calls one ([`crate::analysis::waits`]). Two kinds of refusal are no warning, because no
+//! A run of attempts is what the analysis calls one ([`crate::analysis::waits::wait`]). Two kinds of refusal are no warning, because no
 //! statement fails by them: those that SQLite can do without ([`Request::is_optional`]), and that of the EXCLUSIVE a closing connection tries
 //! for. The latter is known only by what comes next, so a refused EXCLUSIVE straight from SHARED is told one call later.
 #![forbid(unsafe_code)]
 
 use super::event::Event;
 use super::{holders, hub};
-use crate::analysis::lock::Request;
-use crate::analysis::timeline::ConnId;
-use crate::analysis::waiting::{Meaning, Waiting};
-use crate::analysis::waits::Wait;
+use crate::analysis::locks::lock::Request;
+use crate::analysis::locks::state::ConnId;
+use crate::analysis::waits::follow::{Meaning, OpenWait};
+use crate::analysis::waits::wait::Wait;
 use crate::report::human::duration;
 use crate::trace::LogId;
 use locktrace::event::{Flags, Kind, Level as Lock};
@@ -33,7 +33,7 @@ const TARGET: &str = "locktrace";
 /// A run of refused attempts of a connection, on the thread that makes them.
 #[derive(Clone, Copy)]
 struct Run {
-    waiting: Waiting,
+    waiting: OpenWait,
     /// The log of its records.
     log: u32,
     /// The refusal that is still to be told, if it turns out to be one.
@@ -106,7 +106,7 @@ fn after(run: Option<Run>, event: &Event) -> Option<Run> {
     if !perhaps_closing {
         refused(event);
     }
-    Some(Run { waiting: Waiting::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
+    Some(Run { waiting: OpenWait::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
 }
 
 fn refused(event: &Event) {

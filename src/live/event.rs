@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::hub;
-use crate::analysis::lock::{LockId, Request};
+use crate::analysis::locks::lock::{LockId, Request};
 use crate::report::record::call;
 use locktrace::event::{Flags, Kind, ResultCode};
 use locktrace::format::record::Record;

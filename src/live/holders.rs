@@ -6,7 +6,7 @@
 
 use super::event::Event;
 use super::hub;
-use crate::analysis::lock::LockId;
+use crate::analysis::locks::lock::LockId;
 use crate::report::human::duration;
 use locktrace::event::Level;
 use locktrace::recorder::thread_name;

@@ -3,7 +3,7 @@
 //! In come the shim's live rows, copied without touching a lock of SQLite's; out go [`LiveLock`]s.
 #![forbid(unsafe_code)]
 
-use crate::analysis::lock::{LockId, Request};
+use crate::analysis::locks::lock::{LockId, Request};
 use locktrace::event::Level;
 use locktrace::recorder::{texts, thread_name};
 use locktrace::vfs::live::{Connection, Since, connections};

@@ -3,8 +3,9 @@
 //! In come an [`Analysis`] and parts of it; out go texts.
 #![forbid(unsafe_code)]
 
-use crate::analysis::sql::is_end;
-use crate::analysis::{Analysis, Cause, ConnId, Ended, Incident, Refusal, incident};
+use crate::analysis::causes::sql::is_end;
+use crate::analysis::incidents::incident;
+use crate::analysis::{Analysis, Cause, ConnId, Incident, IncidentEnd, Refusal};
 use crate::trace::{OutsideHolder, Trace};
 
 /// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.
@@ -64,8 +65,8 @@ pub fn unslept(analysis: &Analysis<'_>, incident: &Incident) -> bool {
         Cause::ReaderBlocksCommit => sql(analysis.trace, incident.who, incident.sql).is_some_and(is_end),
         _ => false,
     };
-    let again = incident.attempts > 1 || incident.ended == Ended::SucceededAfterWait;
-    waits && again && incident.sleeps == 0 && !incident.told_busy
+    let again = incident.attempts > 1 || incident.end == IncidentEnd::SucceededAfterWait;
+    waits && again && incident.sleeps == 0 && !incident.checkpoint_busy
 }
 
 /// Why no holder is named for a refused attempt.

@@ -8,8 +8,8 @@ use super::host::Hosts;
 use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
 use super::{essence, fix, words};
-use crate::analysis::incident::chain;
-use crate::analysis::{Analysis, Cause, Ended};
+use crate::analysis::incidents::incident::chain;
+use crate::analysis::{Analysis, Cause, IncidentEnd};
 use crate::trace::{Event, LogId};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -45,7 +45,7 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
         let waited = known(analysis.ns(incident.who.log, incident.first, incident.until));
         let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "(not known)".to_owned());
         let blocker = incident.blockers.first().map(|blocker| {
-            let holding = &analysis.holdings[blocker.holding as usize];
+            let holding = &analysis.blocking_holds[blocker.hold as usize];
             statement(holding.who, holding.sql)
         });
         let blocker = blocker.or_else(|| essence::strangers(analysis, incident).next().map(ToString::to_string));
@@ -53,11 +53,11 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
             "{number:>6}  {:>10}  {}  {:<6}  {}",
             words::at(analysis, incident.who.log, incident.first),
             pad_left(&waited, 8),
-            match incident.ended {
-                Ended::SucceededAfterWait => "got it",
-                Ended::GaveUp if incident.told_busy => "busy",
-                Ended::GaveUp => "error",
-                Ended::Open => "open",
+            match incident.end {
+                IncidentEnd::SucceededAfterWait => "got it",
+                IncidentEnd::GaveUp if incident.checkpoint_busy => "busy",
+                IncidentEnd::GaveUp => "error",
+                IncidentEnd::Open => "open",
             },
             incident.cause.id(),
         );
@@ -106,7 +106,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
         line("            saw an error each time")?;
     }
     for blocker in &incident.blockers {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let sure = if blocker.certain { "" } else { "possibly " };
         let before = blocker
             .held_before_ns

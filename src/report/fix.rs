@@ -6,7 +6,7 @@
 use super::host::Hosts;
 use super::setting::{self, Remedy};
 use super::words;
-use crate::analysis::{Analysis, Cause, Contributing, Ended, HazardKind, Incident, Request, Role, State};
+use crate::analysis::{Analysis, Cause, Contributing, HazardKind, Incident, IncidentEnd, Request, Role, State};
 use locktrace::event::Level;
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 pub fn of(analysis: &Analysis<'_>, hosts: &Hosts, incident: &Incident) -> String {
     let mut text: Vec<Cow<'static, str>> = Vec::new();
     let remedy = Remedy::of(incident.cause);
-    let holder = incident.blockers.first().map(|blocker| &analysis.holdings[blocker.holding as usize]);
+    let holder = incident.blockers.first().map(|blocker| &analysis.blocking_holds[blocker.hold as usize]);
     let worse = || incident.contributing.iter().filter_map(|item| worse(incident, *item));
     // Whoever waits for himself waits in vain, also for a lock that he asks for at the beginning.
     if incident.contributing.contains(&Contributing::SameThreadHolder) {
@@ -52,7 +52,7 @@ const LAST_CALL: &str = "The refused process made no call after that: it had no 
 /// Who was in the way is known, and nothing follows.
 fn is_last_call(incident: &Incident) -> bool {
     let writes = matches!(incident.request, Request::File(Level::RESERVED) | Request::Shm { mask: 1, exclusive: true });
-    writes && incident.ended == Ended::Open && incident.blockers.first().is_some_and(|blocker| blocker.certain)
+    writes && incident.end == IncidentEnd::Open && incident.blockers.first().is_some_and(|blocker| blocker.certain)
 }
 
 const SILENT: &str = "What the holder did meanwhile the trace does not tell: its statement ran on, or its transaction was left open, without COMMIT or ROLLBACK (one that \
@@ -72,7 +72,7 @@ fn is_silent(analysis: &Analysis<'_>, incident: &Incident) -> bool {
     writes
         && long
         && incident.contributing.is_empty()
-        && analysis.holdings[blocker.holding as usize].work.iter().all(|stretch| stretch.1 >= incident.until)
+        && analysis.blocking_holds[blocker.hold as usize].work.iter().all(|stretch| stretch.1 >= incident.until)
 }
 
 const BEGIN_EXCLUSIVE: &str = "The holder began with BEGIN EXCLUSIVE, which keeps readers out from its beginning: BEGIN IMMEDIATE lets them in until the commit.";

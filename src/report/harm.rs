@@ -5,8 +5,8 @@
 
 use super::host::Hosts;
 use super::{essence, fix};
-use crate::analysis::totals::{self, Count};
-use crate::analysis::{Analysis, Cause, Ended, Incident};
+use crate::analysis::incidents::totals::{self, Count};
+use crate::analysis::{Analysis, Cause, Incident, IncidentEnd};
 use std::collections::BTreeMap;
 
 /// One cause and what it did.
@@ -31,7 +31,7 @@ pub struct Harm {
 /// How much an incident hurts: an error hurts more than any wait.
 pub fn weight(analysis: &Analysis<'_>, incident: &Incident) -> (bool, u64) {
     (
-        incident.ended == Ended::GaveUp && !incident.told_busy,
+        incident.end == IncidentEnd::GaveUp && !incident.checkpoint_busy,
         analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0),
     )
 }

@@ -47,8 +47,8 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     if waited > 0 {
         parts.push(format!("{} and got the lock", many(waited, "waited", "waited")));
     }
-    if all.told_busy > 0 {
-        parts.push(format!("{} busy", many(all.told_busy, "checkpoint returned", "checkpoints returned")));
+    if all.checkpoint_busy > 0 {
+        parts.push(format!("{} busy", many(all.checkpoint_busy, "checkpoint returned", "checkpoints returned")));
     }
     if open > 0 {
         parts.push(format!("{} waiting at the end", many(open, "was still", "were still")));
@@ -88,7 +88,7 @@ fn many(number: u64, one: &str, more: &str) -> String {
 /// The blocker of an incident, with its statement.
 fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
     if let Some(blocker) = incident.blockers.first() {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let possibly = if blocker.certain { "" } else { "possibly " };
         let sql =
             words::sql(analysis, holding.who, holding.sql).map_or_else(String::new, |sql| format!(": {}", cut(&sql, STATEMENT)));

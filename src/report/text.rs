@@ -7,7 +7,7 @@
 use super::essence;
 use super::human::{count, cut, duration, known, pad, pad_left};
 use super::{losses, verdict, words};
-use crate::analysis::{Analysis, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal};
+use crate::analysis::{Analysis, Candidate, ConnId, Database, Distribution, Instant, LockId, Refusal, WaitEnd};
 use crate::trace::{LogId, Severity};
 use std::io::{self, Write};
 
@@ -77,7 +77,7 @@ impl<W: Write> Text<'_, '_, W> {
     }
 
     fn essence(&mut self) -> io::Result<()> {
-        let essence = &self.analysis.attempts;
+        let essence = &self.analysis.refusal_stats;
         if essence.refused == 0 {
             let text = match self.analysis.is_whole() {
                 true if self.analysis.incidents.is_empty() => "No attempt to take a lock was refused.",
@@ -97,8 +97,8 @@ impl<W: Write> Text<'_, '_, W> {
             );
             self.line(&certain)?;
         }
-        if let Some(worst) = essence.worst {
-            let holder = worst.holder;
+        if let Some(worst) = essence.top_candidate {
+            let holder = worst.candidate;
             let times = match (worst.certain, worst.possible) {
                 (certain, 0) => many(certain, "attempt"),
                 (0, possible) => format!("{}, possibly", many(possible, "attempt")),
@@ -202,7 +202,7 @@ impl<W: Write> Text<'_, '_, W> {
 
     fn refusals(&mut self) -> io::Result<()> {
         let analysis = self.analysis;
-        let all = analysis.attempts.refused;
+        let all = analysis.refusal_stats.refused;
         if all == 0 {
             return Ok(());
         }
@@ -230,25 +230,25 @@ impl<W: Write> Text<'_, '_, W> {
         let ended = wait.map(|wait| {
             let ns = known(self.analysis.ns(wait.who.log, wait.from, wait.until));
             let attempts = if wait.attempts > 1 { format!(" and {} attempts", count(wait.attempts.into())) } else { String::new() };
-            match wait.outcome {
-                Outcome::Acquired => format!(" (got it after {ns}{attempts})"),
-                Outcome::GaveUp => format!(" (gave up after {ns}{attempts})"),
-                Outcome::WentOn => format!(" (went on without it after {ns}{attempts})"),
-                Outcome::TraceEnd => format!(" (the trace ends after {ns}{attempts})"),
+            match wait.end {
+                WaitEnd::Acquired => format!(" (got it after {ns}{attempts})"),
+                WaitEnd::GaveUp => format!(" (gave up after {ns}{attempts})"),
+                WaitEnd::WentOn => format!(" (went on without it after {ns}{attempts})"),
+                WaitEnd::TraceEnd => format!(" (the trace ends after {ns}{attempts})"),
             }
         });
         let request = refusal.request;
         self.with_sql(&format!("  {at}  {request} refused to {who}{}", ended.unwrap_or_default()), 4, sql)?;
         let outside = essence::outside(self.analysis, refusal);
-        if refusal.holders.is_empty() && outside.is_empty() {
+        if refusal.candidates.is_empty() && outside.is_empty() {
             let why = essence::no_holder(self.analysis, refusal);
             return self.line(&format!("      {why}"));
         }
-        for holder in &refusal.holders {
+        for holder in &refusal.candidates {
             self.holder(refusal, holder)?;
         }
-        if refusal.more_holders > 0 {
-            self.line(&format!("      and {} more", count(refusal.more_holders.into())))?;
+        if refusal.more_candidates > 0 {
+            self.line(&format!("      and {} more", count(refusal.more_candidates.into())))?;
         }
         for said in outside {
             self.line(&format!("      {said}"))?;
@@ -256,7 +256,7 @@ impl<W: Write> Text<'_, '_, W> {
         Ok(())
     }
 
-    fn holder(&mut self, refusal: &Refusal, holder: &Holder) -> io::Result<()> {
+    fn holder(&mut self, refusal: &Refusal, holder: &Candidate) -> io::Result<()> {
         let who = self.who(holder.who, holder.tid);
         let held = if holder.certain { "held by" } else { "possibly held by" };
         let since = if !holder.seen {

@@ -53,8 +53,8 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if waited > 0 {
         parts.push(format!("{} waited and got the lock", count(waited)));
     }
-    if all.told_busy > 0 {
-        parts.push(format!("{} returned busy", many(all.told_busy, "checkpoint")));
+    if all.checkpoint_busy > 0 {
+        parts.push(format!("{} returned busy", many(all.checkpoint_busy, "checkpoint")));
     }
     if open > 0 {
         parts.push(format!("{} still waiting when the trace ends", count(open)));
@@ -103,7 +103,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
     let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
     line(format!("    refused    {}", statement(incident.who, incident.sql)))?;
     if let Some(blocker) = incident.blockers.first() {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let who = words::who(analysis, holding.who, blocker.tid);
         line(format!("    blocked by {}", statement(holding.who, holding.sql)))?;
         let did = match incident.cause {

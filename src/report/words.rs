@@ -51,12 +51,12 @@ pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
 
 /// How an incident ended, for a sentence that began with the victim.
 pub fn ended(incident: &Incident) -> &'static str {
-    use crate::analysis::Ended;
-    match incident.ended {
-        Ended::SucceededAfterWait if incident.went_on => "went on without it",
-        Ended::SucceededAfterWait => "got it in the end",
-        Ended::GaveUp if incident.told_busy => "its row says busy",
-        Ended::GaveUp => "the application saw an error",
-        Ended::Open => "the trace ends first",
+    use crate::analysis::IncidentEnd;
+    match incident.end {
+        IncidentEnd::SucceededAfterWait if incident.went_on => "went on without it",
+        IncidentEnd::SucceededAfterWait => "got it in the end",
+        IncidentEnd::GaveUp if incident.checkpoint_busy => "its row says busy",
+        IncidentEnd::GaveUp => "the application saw an error",
+        IncidentEnd::Open => "the trace ends first",
     }
 }

@@ -20,11 +20,11 @@ pub fn judged_in(dir: &std::path::Path) -> Vec<String> {
         assert!(incident.cause.id() == "unexplained" || !incident.evidence.is_empty());
         let contributing: String = incident.contributing.iter().map(|item| format!(" +{}", item.id())).collect();
         let culprit = incident.blockers.first().map_or("nobody".to_owned(), |blocker| {
-            let holding = &analysis.holdings[blocker.holding as usize];
+            let holding = &analysis.blocking_holds[blocker.hold as usize];
             let sql = essence::sql(&trace, holding.who, holding.sql).unwrap_or("?");
             format!("{sql} ({})", blocker.state.id())
         });
-        format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.ended.id())
+        format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.end.id())
     };
     analysis.incidents.iter().map(show).collect()
 }

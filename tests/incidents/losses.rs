@@ -141,7 +141,7 @@ fn a_sleep_proves_no_lock() {
     std::fs::write(&path, ring).unwrap();
     let trace = Trace::open(dir.path()).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
-    let certain = analysis.refusals.iter().flat_map(|refusal| &refusal.holders).filter(|holder| holder.certain);
+    let certain = analysis.refusals.iter().flat_map(|refusal| &refusal.candidates).filter(|holder| holder.certain);
     let pids: Vec<u32> = certain.map(|holder| trace.log(holder.who.log).pid).collect();
     assert_eq!(pids, [300, 100], "the first one is the refused RESERVED's");
 }
@@ -191,8 +191,8 @@ fn where_the_certain_one_is_in_doubt_nobody_has_looked_for_others() {
         let trace = Trace::open(dir.path()).unwrap();
         let analysis = Analysis::of(&trace, Options::default()).unwrap();
         let [refusal] = &analysis.refusals[..] else { panic!("one attempt was refused") };
-        assert_eq!(refusal.holders.len(), 1);
-        (refusal.holders[0].certain, refusal.forgotten)
+        assert_eq!(refusal.candidates.len(), 1);
+        (refusal.candidates[0].certain, refusal.forgotten)
     };
     assert_eq!(forgotten("5 c1 S READ1 -- SELECT b\n60000 c1 U READ1\n"), (true, false));
     assert_eq!(

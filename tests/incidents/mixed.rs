@@ -5,7 +5,7 @@ use crate::common::{EPOCH, Process, TICKS_PER_US};
 use crate::judge::{START, attempts, judged};
 use locktrace::event::Flags;
 use locktrace::format::header::ClockKind;
-use sqlite_locktrace::analysis::hazard::Hazard;
+use sqlite_locktrace::analysis::causes::hazards::Hazard;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ fn another_host_is_no_culprit() {
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
     assert_eq!(trace.clocks().len(), 2);
     assert!(
-        analysis.refusals.iter().all(|refusal| refusal.holders.iter().all(|holder| !holder.certain)),
+        analysis.refusals.iter().all(|refusal| refusal.candidates.iter().all(|holder| !holder.certain)),
         "{:?}",
         analysis.refusals
     );

@@ -17,7 +17,7 @@ impl Truth<'_> {
             let truth = world.refusals.iter().find(|truth| truth.conn == conn && truth.start == start);
             let truth = truth.ok_or_else(|| format!("there is no such refusal: {refusal:?}"))?;
             let real: Vec<usize> = truth.holders.iter().map(|&hold| world.holds[hold].conn).collect();
-            for holder in refusal.holders.iter().filter(|holder| holder.certain) {
+            for holder in refusal.candidates.iter().filter(|holder| holder.certain) {
                 ensure!(real.contains(&self.conn(holder.who)), "{holder:?} had nothing to do with {truth:?}");
             }
         }
@@ -63,7 +63,7 @@ impl Truth<'_> {
             .collect();
         real.sort_unstable();
         for blocker in incident.blockers.iter().filter(|blocker| blocker.certain) {
-            let holding = &self.analysis.holdings[blocker.holding as usize];
+            let holding = &self.analysis.blocking_holds[blocker.hold as usize];
             let conn = self.conn(holding.who);
             ensure!(real.iter().any(|&hold| world.holds[hold].conn == conn), "certain: {holding:?}, of {real:?}");
             if holding.seen {

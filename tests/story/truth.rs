@@ -8,7 +8,7 @@ use super::plan::Story;
 use super::world::{Ask, Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
 use locktrace::event::{FileKind, Flags, Kind};
-use sqlite_locktrace::analysis::incident::chain;
+use sqlite_locktrace::analysis::incidents::incident::chain;
 use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
 
 /// A hold this long can be somebody's habit; some more than the analysis asks for.
@@ -104,7 +104,7 @@ impl Truth<'_> {
 
     /// The hold that the analysis means.
     pub(super) fn hold_of(&self, blocker: &Blocker) -> Result<usize, String> {
-        let holding = &self.analysis.holdings[blocker.holding as usize];
+        let holding = &self.analysis.blocking_holds[blocker.hold as usize];
         let (conn, lock, since) = (self.conn(holding.who), holding.lock.to_string(), self.at(holding.since));
         let is = |hold: &Hold| hold.conn == conn && hold.lock.to_string() == lock && hold.taken.0 == since;
         let found = self.world().holds.iter().position(is);
@@ -149,7 +149,7 @@ impl Truth<'_> {
             let truth = truth.ok_or_else(|| format!("there is no such refusal: {refusal:?}"))?;
             ensure!(refusal.request.to_string() == truth.ask.to_string(), "{} was asked for, not {}", truth.ask, refusal.request);
             let mut certain: Vec<usize> =
-                refusal.holders.iter().filter(|holder| holder.certain).map(|holder| self.conn(holder.who)).collect();
+                refusal.candidates.iter().filter(|holder| holder.certain).map(|holder| self.conn(holder.who)).collect();
             certain.sort_unstable();
             let conn_of = |holds: Vec<usize>| holds.into_iter().map(|hold| self.world().holds[hold].conn).collect::<Vec<usize>>();
             let mut proven = conn_of(self.proven(truth));
@@ -165,7 +165,7 @@ impl Truth<'_> {
                 "certain {certain:?}, proven {proven:?}: {refusal:?}\n{truth:?}"
             );
             if proven.is_empty() {
-                let named: Vec<usize> = refusal.holders.iter().map(|holder| self.conn(holder.who)).collect();
+                let named: Vec<usize> = refusal.candidates.iter().map(|holder| self.conn(holder.who)).collect();
                 let missing: Vec<usize> = conn_of(truth.holders.clone()).into_iter().filter(|conn| !named.contains(conn)).collect();
                 // Nobody looked for others while one was certain whose process turned out to have died.
                 let looked = !refusal.forgotten || !named.iter().any(killed);
@@ -217,7 +217,7 @@ impl Truth<'_> {
             Outcome::Open if self.world().conns[wait.conn].exclusive && wait.sleeps == 0 => &["gave-up", "open"],
             Outcome::Open => &["open"],
         };
-        ensure!(outcomes.contains(&incident.ended.id()), "{} is none of {outcomes:?}", incident.ended.id());
+        ensure!(outcomes.contains(&incident.end.id()), "{} is none of {outcomes:?}", incident.end.id());
         self.culprits(incident, wait)
     }
 
@@ -227,7 +227,7 @@ impl Truth<'_> {
         let passed = chain(&self.analysis.incidents, index);
         let of = |index: &u32| &self.analysis.incidents[*index as usize];
         for pair in passed.windows(2) {
-            let in_the_way = |blocker: &Blocker| self.analysis.holdings[blocker.holding as usize].who == of(&pair[1]).who;
+            let in_the_way = |blocker: &Blocker| self.analysis.blocking_holds[blocker.hold as usize].who == of(&pair[1]).who;
             ensure!(of(&pair[0]).blockers.iter().any(in_the_way), "{:#?} is not in the way of {:#?}", of(&pair[1]), of(&pair[0]));
         }
         let root = of(passed.last().unwrap()).blockers.iter().find_map(|blocker| blocker.waits_in);

@@ -3,7 +3,7 @@
 use crate::common::{Process, within};
 use locktrace::format::header::word;
 use locktrace::format::record::Record;
-use sqlite_locktrace::analysis::now::Snapshot;
+use sqlite_locktrace::analysis::current::Snapshot;
 use sqlite_locktrace::cli::top::live::Live;
 use std::fs::File;
 use std::os::unix::fs::FileExt;

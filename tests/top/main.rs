@@ -18,7 +18,7 @@ mod tmux;
 
 use common::{Process, anchor_at};
 use locktrace::format::header::{Anchor, ClockKind};
-use sqlite_locktrace::analysis::now::{Now, Snapshot, When};
+use sqlite_locktrace::analysis::current::{Current, Snapshot, When};
 use sqlite_locktrace::trace::Trace;
 
 /// The clock of the scenarios, at this many microseconds.
@@ -35,9 +35,9 @@ fn trace_of(processes: &[&Process]) -> (tempfile::TempDir, Trace) {
 }
 
 /// How things stand after all of a trace, at this many microseconds.
-fn after(trace: &Trace, us: u64) -> (Now, Snapshot) {
+fn after(trace: &Trace, us: u64) -> (Current, Snapshot) {
     let when = When { trace, here: clock_at(us) };
-    let mut now = Now::default();
+    let mut now = Current::default();
     now.count();
     trace.events().unwrap().for_each(|event| now.event(&when, &event));
     let snapshot = now.snapshot(&when);

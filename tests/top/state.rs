@@ -3,9 +3,9 @@
 use crate::common::Process;
 use crate::{after, clock_at, trace_of};
 use proptest::prelude::*;
-use sqlite_locktrace::analysis::now::{Row, Snapshot, When};
-use sqlite_locktrace::analysis::watch::{Span, SpanEnd};
-use sqlite_locktrace::analysis::{Analysis, ConnId, LockId, Options, Outcome, Request, Watch};
+use sqlite_locktrace::analysis::current::{Row, Snapshot, When};
+use sqlite_locktrace::analysis::observer::ObservedHold;
+use sqlite_locktrace::analysis::{Analysis, ConnId, HoldEnd, LockId, Observer, Options, Request, WaitEnd};
 use sqlite_locktrace::trace::LogId;
 use std::collections::BTreeSet;
 
@@ -137,9 +137,9 @@ fn a_process_that_ended_holds_nothing_and_losses_make_doubtful() {
 #[derive(Default)]
 struct Open(Vec<(ConnId, LockId, u32, bool, bool)>);
 
-impl Watch for Open {
-    fn hold(&mut self, span: &Span) {
-        if span.end == SpanEnd::Open {
+impl Observer for Open {
+    fn hold(&mut self, span: &ObservedHold) {
+        if span.end == HoldEnd::Open {
             self.0.push((span.who, span.lock, span.tid, span.seen, span.lifetime));
         }
     }
@@ -193,7 +193,7 @@ proptest! {
         }
         let (_dir, trace) = trace_of(&[&processes[0], &processes[1]]);
         let mut open = Open::default();
-        let analysis = Analysis::watched(&trace, Options::default(), &mut open).unwrap();
+        let analysis = Analysis::observed(&trace, Options::default(), &mut open).unwrap();
         let (_, snapshot) = after(&trace, us + 10);
         let held = |lifetime: bool| -> BTreeSet<(ConnId, LockId, u32, bool)> {
             open.0.iter().filter(|hold| lifetime || !hold.4).map(|hold| (hold.0, hold.1, hold.2, hold.3)).collect()
@@ -202,7 +202,7 @@ proptest! {
             snapshot.rows.iter().flat_map(|row| row.held.iter().map(|held| (row.who, held.lock, held.tid, held.seen))).collect();
         prop_assert!(found.is_superset(&held(false)), "{:?}\n{:?}", found, open.0);
         prop_assert!(found.is_subset(&held(true)), "{:?}\n{:?}", found, open.0);
-        let waits = analysis.waits.iter().filter(|wait| wait.outcome == Outcome::TraceEnd && !wait.closing);
+        let waits = analysis.waits.iter().filter(|wait| wait.end == WaitEnd::TraceEnd && !wait.closing);
         let waits: BTreeSet<_> = waits
             .filter(|wait| !wait.request.is_optional() || wait.sleeps > 0)
             .map(|wait| (wait.who, wait.request, wait.from, wait.attempts))

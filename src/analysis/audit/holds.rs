@@ -1,9 +1,9 @@
-//! What one connection took and gave up, for the audit: strict where the timeline is lenient.
+//! The locks that one connection took and released, for the audit: strict where [`crate::analysis::locks::state`] is lenient.
 //!
-//! In come the records of one connection; out come [`Step`]s. What does not follow from the record before is forgotten, not guessed.
+//! What does not follow from the record before is forgotten, not guessed.
 #![forbid(unsafe_code)]
 
-use crate::analysis::lock::LockId;
+use crate::analysis::locks::lock::LockId;
 use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
 use locktrace::format::record::{MAX_DURATION, Record};
 
@@ -12,9 +12,9 @@ use locktrace::format::record::{MAX_DURATION, Record};
 pub(super) enum Step {
     /// The call took it.
     Took(LockId),
-    /// The call gave it up.
+    /// The call released it.
     Gave(LockId),
-    /// It is not known since when, or that, it is held.
+    /// Since when it is held, or that it is, is not known.
     Forget(LockId),
 }
 
@@ -106,7 +106,7 @@ impl Connection {
                     {
                         steps.push(Step::Gave(lock));
                     }
-                    // Taken again: the call that gave it up in between was lost.
+                    // Taken again: the call that released it in between was lost.
                     (true, true) if here && !unlock && record.rc.is_ok() => steps.push(Step::Forget(lock)),
                     (true, true) | (false, false) => {}
                     _ => steps.push(Step::Forget(lock)),

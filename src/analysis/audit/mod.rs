@@ -1,24 +1,29 @@
-//! The lock audit: were two processes ever let in where SQLite's rules let in one?
+//! The lock audit: whether two processes ever held locks at once that exclude each other by SQLite's rules.
 //!
-//! In comes a [`Trace`]; out go [`Violation`]s: two holds of two processes that exclude each other and certainly overlapped. Then a lock was
-//! lost while SQLite believed it had it (`posix-lock-lost`: the process opened and closed the database file beside SQLite; or a file
-//! system that does not keep its word), and the database can be damaged. Called by `locktrace audit`, and by the analysis where holds seem
-//! to exclude each other.
+//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a lock was lost while SQLite
+//! believed it had it (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file beside
+//! SQLite, or the file system does not keep its word. `locktrace audit` runs it, and so does the analysis where holds seem to exclude each
+//! other.
 //!
-//! A hold counts from the end of the call that took it to the start of the call that gave it up. It is judged only where both were seen,
-//! no record of its log between them is missing, the connection's state before each call was the one after the call before, the
-//! database is known by device and inode, and its locks are those of the VFS `unix`: others lock by other means, or not at all. Two holds
-//! overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two connections of
-//! one process are never judged: within a process SQLite keeps these rules in memory.
+//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only where all of these are
+//! so:
 //!
-//! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, one for PENDING, which EXCLUSIVE holds too, a range that
-//! readers share and EXCLUSIVE has alone; and a byte for each wal-index slot.
+//! * both calls were seen, and no record of its log between them is missing;
+//! * the connection's state before each call was the one after the call before;
+//! * the database is known by device and inode;
+//! * its locks are those of the VFS `unix`: others lock by other means, or not at all.
+//!
+//! Two holds overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two
+//! connections of one process are never judged: within a process SQLite keeps these rules in memory.
+//!
+//! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, and one for PENDING, which EXCLUSIVE holds too. Readers
+//! share a range that EXCLUSIVE has alone. Each wal-index slot has a byte.
 #![forbid(unsafe_code)]
 
 mod holds;
 mod ranges;
 
-use super::lock::LockId;
+use crate::analysis::locks::lock::LockId;
 use crate::trace::{Error, Event, LogId, Summary, Trace};
 use holds::{Connection, Step};
 use locktrace::event::{Flags, Level};
@@ -34,7 +39,7 @@ const KEPT: usize = 1000;
 
 /// A lock that one connection certainly held from one instant to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Held {
+pub struct AuditedHold {
     /// The process's log.
     pub log: LogId,
     /// The connection.
@@ -49,11 +54,11 @@ pub struct Held {
     pub sql: u64,
     /// From the end of the call that took it, in ticks.
     pub from: u64,
-    /// To the start of the call that gave it up, in ticks.
+    /// To the start of the call that released it, in ticks.
     pub until: u64,
     /// The record of the call that took it.
     pub taken: u64,
-    /// The record of the call that gave it up.
+    /// The record of the call that released it.
     pub given: u64,
 }
 
@@ -61,9 +66,9 @@ pub struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The one that was taken first.
-    pub first: Held,
+    pub first: AuditedHold,
     /// The one that should have been refused.
-    pub second: Held,
+    pub second: AuditedHold,
     /// For how long both were held, at least.
     pub overlap_ns: u64,
 }
@@ -79,7 +84,7 @@ pub struct Audit {
     pub doubtful: u64,
     /// Holds that were compared with those of every other process.
     pub judged: u64,
-    /// Calls that took a lock of a database that cannot be judged: its VFS is not `unix`, or its identity or its VFS is not known.
+    /// Calls that took a lock of a database that cannot be judged. Its VFS is not `unix`, or its identity or its VFS is not known.
     pub other: u64,
     /// Databases that more than one process used.
     pub shared: u64,
@@ -92,8 +97,8 @@ pub struct Audit {
 /// A hold that goes on, and the holds of others that ended while it did.
 #[derive(Clone, Default)]
 struct Open {
-    since: Option<Held>,
-    overlapped: Vec<Held>,
+    since: Option<AuditedHold>,
+    overlapped: Vec<AuditedHold>,
 }
 
 /// A database, by what is the same in every process: clock (so boot), device and inode.
@@ -109,7 +114,7 @@ struct Database {
 }
 
 /// The audit while the records pass by.
-pub(super) struct Run<'t> {
+pub(crate) struct AuditPass<'t> {
     trace: &'t Trace,
     audit: Audit,
     databases: Vec<Database>,
@@ -130,23 +135,23 @@ impl Audit {
     /// As [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
-        let mut run = Run::new(trace);
+        let mut pass = AuditPass::new(trace);
         for event in &mut events {
-            run.event(&event);
+            pass.event(&event);
         }
-        Ok(Audit { summary: events.finish(), ..run.finish() })
+        Ok(Audit { summary: events.finish(), ..pass.finish() })
     }
 
-    /// Whether the trace tells anything: false where several processes used one database and nothing could be judged, or where losses
-    /// hide whether there was a violation.
+    /// Whether the trace proves anything. It does not where several processes used one database and nothing could be judged, or where
+    /// losses may hide a violation.
     pub fn can_judge(&self) -> bool {
         self.doubtful == 0 && (self.shared == 0 || self.judged > 0) && !self.incomparable
     }
 }
 
-impl<'t> Run<'t> {
-    pub(super) fn new(trace: &'t Trace) -> Run<'t> {
-        Run {
+impl<'t> AuditPass<'t> {
+    pub(crate) fn new(trace: &'t Trace) -> AuditPass<'t> {
+        AuditPass {
             trace,
             audit: Audit::default(),
             databases: Vec::new(),
@@ -159,7 +164,7 @@ impl<'t> Run<'t> {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         self.ranges[event.log.0 as usize].add(event.number);
         self.record(event.log, event.number, &event.record);
     }
@@ -183,7 +188,7 @@ impl<'t> Run<'t> {
         for step in steps {
             match step {
                 Step::Took(lock) => {
-                    let held = Held {
+                    let held = AuditedHold {
                         log,
                         conn: record.conn,
                         file: record.file,
@@ -221,7 +226,7 @@ impl<'t> Run<'t> {
         db
     }
 
-    fn took(&mut self, db: usize, index: usize, held: Held) {
+    fn took(&mut self, db: usize, index: usize, held: AuditedHold) {
         self.forget(db, index, held.lock);
         let open = &mut self.conns[index].1[held.lock.index()];
         *open = Open { since: Some(held), overlapped: Vec::new() };
@@ -247,12 +252,12 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// A hold ended: those that go on and exclude it overlapped with it, unless they turn out not to be known; and those that ended
-    /// while it went on can be judged now.
+    /// A hold ended. Those that go on and exclude it overlapped with it, unless they turn out not to be known. Those that ended while it
+    /// went on can be judged now.
     fn gave(&mut self, db: usize, index: usize, lock: LockId, start: u64, number: u64) {
         let open = std::mem::take(&mut self.conns[index].1[lock.index()]);
         let Some(since) = open.since else { return };
-        let held = Held { until: start, given: number, ..since };
+        let held = AuditedHold { until: start, given: number, ..since };
         self.databases[db].counts[lock.index()] -= 1;
         self.audit.judged += 1;
         for other in open.overlapped {
@@ -280,10 +285,10 @@ impl<'t> Run<'t> {
     }
 
     /// Two holds that are known from end to end.
-    fn judge(&mut self, a: Held, b: Held) {
+    fn judge(&mut self, a: AuditedHold, b: AuditedHold) {
         let (first, second) = if a.from <= b.from { (a, b) } else { (b, a) };
         let (one, other) = (self.trace.log(first.log), self.trace.log(second.log));
-        // The number of the process tells containers apart no better than this: the same number is not judged.
+        // Processes of two containers can have the same number. Two holds with the same number are not judged.
         if one.pid == other.pid {
             return;
         }
@@ -318,10 +323,10 @@ impl<'t> Run<'t> {
     }
 
     /// All but the account of what was read.
-    pub(super) fn finish(mut self) -> Audit {
+    pub(crate) fn finish(mut self) -> Audit {
         for violation in std::mem::take(&mut self.candidates) {
             let whole =
-                |held: &Held| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));
+                |held: &AuditedHold| self.ranges[held.log.0 as usize].holds(held.taken.min(held.given), held.taken.max(held.given));
             if !whole(&violation.first) || !whole(&violation.second) {
                 self.audit.doubtful += 1;
             } else if self.audit.violations.len() < KEPT {

@@ -1,4 +1,4 @@
-//! Which record numbers of a log were read, as ranges without a hole.
+//! The record numbers of a log that were read, as ranges without a hole.
 #![forbid(unsafe_code)]
 
 /// More ranges than these, and the log is lossy throughout.

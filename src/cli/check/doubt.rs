@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Check, nanoseconds};
-use crate::analysis::{Analysis, Ended, Incident};
+use crate::analysis::{Analysis, Incident, IncidentEnd};
 use crate::report::host::Hosts;
 use crate::report::human::{count, duration};
 use crate::report::{essence, losses, words};
@@ -68,7 +68,7 @@ impl Doubts {
         for (number, incident) in
             (1..).zip(&analysis.incidents).filter(|(_, incident)| essence::unslept(analysis, incident) && asked(incident))
         {
-            if incident.ended == Ended::GaveUp {
+            if incident.end == IncidentEnd::GaveUp {
                 continue;
             }
             let who = words::who(analysis, incident.who, incident.tid);

@@ -4,7 +4,7 @@
 mod doubt;
 
 use super::{Again, Failure, output};
-use crate::analysis::{Analysis, Cause, Ended, Incident, Options};
+use crate::analysis::{Analysis, Cause, Incident, IncidentEnd, Options};
 use crate::report::human::{cut, duration};
 use crate::report::words;
 use crate::trace::losses::{self, Loss};
@@ -189,7 +189,7 @@ impl Check {
             return None;
         }
         let waited = analysis.ns(incident.who.log, incident.first, incident.until);
-        let limit = if incident.ended == Ended::GaveUp && !incident.told_busy && self.no_gave_up {
+        let limit = if incident.end == IncidentEnd::GaveUp && !incident.checkpoint_busy && self.no_gave_up {
             "no-gave-up"
         } else if self.max_wait.map(nanoseconds).is_some_and(|limit| waited.is_some_and(|ns| ns > limit)) {
             "max-wait"
@@ -202,7 +202,7 @@ impl Check {
         let culprit = incident.blockers.first().map_or_else(
             || "nobody in the trace".to_owned(),
             |blocker| {
-                let holding = &analysis.holdings[blocker.holding as usize];
+                let holding = &analysis.blocking_holds[blocker.hold as usize];
                 let who = words::who(analysis, holding.who, blocker.tid);
                 format!("{who}{}, {}", statement(holding.who, holding.sql), blocker.state.id())
             },

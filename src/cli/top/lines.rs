@@ -4,7 +4,7 @@
 //! out. Whatever comes from a traced program is shown without control characters.
 #![forbid(unsafe_code)]
 
-use crate::analysis::now::{LAG_NS, ProcessRow, Row, Snapshot};
+use crate::analysis::current::{LAG_NS, ProcessRow, Row, Snapshot};
 use crate::analysis::{ConnId, LockId};
 use crate::report::essence;
 use crate::report::human::{count, cut, duration};

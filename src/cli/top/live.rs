@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::follow::boot_id;
-use crate::analysis::now::{Now, Snapshot, When};
+use crate::analysis::current::{Current, Snapshot, When};
 use crate::trace::follow::{Batch, DELAY, Follow, News};
 use crate::trace::{Error, LogId, Severity, Trace};
 use locktrace::clock;
@@ -25,7 +25,7 @@ const MOST: u64 = 1 << 18;
 pub struct Live {
     dir: PathBuf,
     follow: Follow,
-    now: Now,
+    now: Current,
     boot: [u8; 16],
     caught_up: bool,
     /// For each log, the records that did not come when it was first read, before our time; and those that have not since.
@@ -41,7 +41,7 @@ impl Live {
         Live {
             dir: dir.to_owned(),
             follow: Follow::new(dir, false).at_most(MOST),
-            now: Now::default(),
+            now: Current::default(),
             boot: boot_id().unwrap_or_default(),
             caught_up: false,
             lost_before: Vec::new(),

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::lines::{self, Line, Sort};
-use crate::analysis::now::Snapshot;
+use crate::analysis::current::Snapshot;
 use crate::report::human::{count, cut, pad, pad_left};
 use crate::trace::Trace;
 use std::io::{self, Write};

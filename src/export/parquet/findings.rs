@@ -79,7 +79,7 @@ fn incident(
         Cell::int(analysis.ns(who.log, incident.first, incident.until).and_then(integer)),
         Cell::Int(incident.attempts.into()),
         Cell::Int(incident.sleeps.into()),
-        Cell::Text(incident.ended.id()),
+        Cell::Text(incident.end.id()),
         Cell::Text(incident.cause.id()),
         Cell::Text(&contributing),
         Cell::Text(&fix),
@@ -100,7 +100,7 @@ fn incident(
     let stranger = strangers.first().map(|holder| (holder.pid, holder.command(), holder.lock()));
     match (incident.blockers.first(), &stranger) {
         (Some(blocker), _) => {
-            let holding = &analysis.holdings[blocker.holding as usize];
+            let holding = &analysis.blocking_holds[blocker.hold as usize];
             let of = holding.who;
             row.extend([
                 Cell::Text(&trace.log(of.log).id),

@@ -23,8 +23,8 @@ mod tables;
 use super::Export;
 use super::facts::{self, Facts};
 use super::unfinished::Unfinished;
-use crate::analysis::watch::Span;
-use crate::analysis::{Analysis, Request, Watch};
+use crate::analysis::observer::ObservedHold;
+use crate::analysis::{Analysis, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
 use dataset::{Dataset, day, place};
 use locktrace::event::Level;
@@ -104,7 +104,7 @@ fn some(number: u32) -> Option<i64> {
     (number != 0).then_some(i64::from(number))
 }
 
-impl Watch for Parquet<'_> {
+impl Observer for Parquet<'_> {
     fn event(&mut self, event: &Event, db: Option<u32>) {
         if self.failed.is_some() {
             return;
@@ -149,7 +149,7 @@ impl Watch for Parquet<'_> {
         self.failed = self.dataset.push(self.places[0], event.log, day(began), &row).err();
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         if self.failed.is_some() {
             return;
         }
@@ -159,7 +159,7 @@ impl Watch for Parquet<'_> {
         let row = [
             Value::Lasting(&log.id),
             Value::count(span.number),
-            span.end_number.map_or(Value::Null, Value::count),
+            span.end.number().map_or(Value::Null, Value::count),
             Value::int(micros(since)),
             Value::int(since),
             Value::int(self.facts.at(who.log, span.until)),

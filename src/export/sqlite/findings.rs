@@ -196,7 +196,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
                 incident.attempts,
                 incident.sleeps,
                 length(incident.slept_us),
-                incident.ended.id(),
+                incident.end.id(),
                 incident.cause.id(),
                 fix::of(analysis, &hosts, incident),
                 incident.more_blockers
@@ -230,7 +230,7 @@ fn thread(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, who: ConnId
 }
 
 fn traced(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, id: (i64, i64), blocker: &Blocker) -> Result<()> {
-    let holding = &analysis.holdings[blocker.holding as usize];
+    let holding = &analysis.blocking_holds[blocker.hold as usize];
     let thread = thread(to, analysis, rows, holding.who, blocker.tid)?;
     let of = connection(holding.who);
     let mut hold = to.prepare_cached("SELECT id FROM holds WHERE connection = ?1 AND record = ?2 AND lock = ?3 AND mode = ?4")?;

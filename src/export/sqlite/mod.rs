@@ -22,9 +22,9 @@ pub use file::may_replace;
 
 use super::Export;
 use super::facts::{self, Facts, integer};
-use crate::analysis::activity::Work;
-use crate::analysis::watch::{Span, Worked};
-use crate::analysis::{Analysis, ConnId, Instant, Request, Watch};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::observer::{ObservedHold, Worked};
+use crate::analysis::{Analysis, ConnId, Instant, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::Flags;
 use rows::Rows;
@@ -110,7 +110,7 @@ impl Rows {
     }
 }
 
-impl Watch for Sqlite<'_> {
+impl Observer for Sqlite<'_> {
     fn event(&mut self, event: &Event, db: Option<u32>) {
         let refused = if event.record.rc.is_busy() { Request::of(&event.record) } else { None };
         let all = self.events;
@@ -169,7 +169,7 @@ impl Watch for Sqlite<'_> {
         });
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         self.write(|to, rows, facts| {
             let (connection, thread) = rows.party(to, facts, span.who, span.tid, Some(span.db))?;
             to.prepare_cached("INSERT INTO holds VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
@@ -181,7 +181,7 @@ impl Watch for Sqlite<'_> {
                     span.lock.name(),
                     facts::mode(span.lock),
                     integer(span.number),
-                    span.end_number.and_then(integer),
+                    span.end.number().and_then(integer),
                     facts.at(span.who.log, span.since),
                     facts.at(span.who.log, span.until),
                     facts.held(span),

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::overview::Overview;
-use crate::analysis::{Analysis, Cause, Ending, Holding, Incident};
+use crate::analysis::{Analysis, BlockingHold, Cause, HoldEnd, Incident};
 use crate::report::harm;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ fn listed(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, index: u32, 
     let row = overview.own_row(incident.who, incident.db, incident.tid);
     let mut blockers = Vec::with_capacity(incident.blockers.len());
     for blocker in &incident.blockers {
-        let holding = &analysis.holdings[blocker.holding as usize];
+        let holding = &analysis.blocking_holds[blocker.hold as usize];
         let log = holding.who.log;
         blockers.push(InTheWay {
             row: overview.own_row(holding.who, incident.db, blocker.tid),
@@ -93,10 +93,10 @@ fn listed(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, index: u32, 
     Listed { index, row, from: time.at(log, incident.first), until: time.at(log, incident.until), blockers }
 }
 
-fn ended(holding: &Holding) -> Option<u64> {
-    match holding.ending {
-        Ending::Released(at, _) | Ending::Unseen(at) => Some(at),
-        Ending::Open => None,
+fn ended(holding: &BlockingHold) -> Option<u64> {
+    match holding.end {
+        HoldEnd::Released(at, _) | HoldEnd::Unseen(at, _) => Some(at),
+        HoldEnd::Open => None,
     }
 }
 

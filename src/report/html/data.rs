@@ -261,7 +261,7 @@ impl Make<'_, '_> {
         let incident = &analysis.incidents[listed.index as usize];
         let mut blockers = Vec::with_capacity(incident.blockers.len());
         for (blocker, way) in incident.blockers.iter().zip(&listed.blockers) {
-            let holding = &analysis.holdings[blocker.holding as usize];
+            let holding = &analysis.blocking_holds[blocker.hold as usize];
             blockers.push(BlockerData {
                 row: self.place[way.row as usize],
                 who: inert::line(&words::who(analysis, holding.who, blocker.tid), 120),
@@ -284,7 +284,7 @@ impl Make<'_, '_> {
             row: self.place[listed.row as usize],
             at: self.since(listed.from),
             length: listed.from.zip(listed.until).map(|(from, until)| until.saturating_sub(from)),
-            ended: incident.ended.id(),
+            ended: incident.end.id(),
             cause: incident.cause.id(),
             also: incident.contributing.iter().map(|item| item.id()).collect(),
             lock: incident.request.to_string(),

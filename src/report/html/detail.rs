@@ -7,7 +7,7 @@
 use super::choice::Window;
 use super::overview::{Overview, PIECES, Piece, held, worked};
 use crate::analysis::ConnId;
-use crate::analysis::watch::{Span, Watch, Worked};
+use crate::analysis::observer::{ObservedHold, Observer, Worked};
 use crate::trace::Event;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -54,12 +54,12 @@ impl<'o, 't, 'p> Detail<'o, 't, 'p> {
     }
 }
 
-impl Watch for Detail<'_, '_, '_> {
+impl Observer for Detail<'_, '_, '_> {
     fn event(&mut self, _: &Event, _: Option<u32>) {
         (self.overview.progress)();
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         let time = self.overview.time;
         if let (Some(since), Some(until)) = (time.at(span.who.log, span.since), time.at(span.who.log, span.until)) {
             self.keep(span.who, since, until.max(since), |row, since, until| held(row, span, since, until));

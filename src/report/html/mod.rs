@@ -52,7 +52,7 @@ impl<'t> Page<'t> {
         progress: &dyn Fn(),
     ) -> Result<Page<'t>, E> {
         let mut overview = Overview::new(trace, progress);
-        let analysis = Analysis::watched(trace, options, &mut overview)?;
+        let analysis = Analysis::observed(trace, options, &mut overview)?;
         let choice = Choice::of(&analysis, &mut overview);
         let pieces = match overview.all.take() {
             Some(all) => {
@@ -63,7 +63,7 @@ impl<'t> Page<'t> {
                 let mut pieces: Vec<_> = (0..overview.rows.len() as u32).flat_map(|row| overview.longest(row)).collect();
                 if !choice.windows.is_empty() {
                     let mut detail = Detail::new(&overview, &choice.windows);
-                    Analysis::watched(&again()?, Options { longest: 0, listed: 0, ..Options::default() }, &mut detail)?;
+                    Analysis::observed(&again()?, Options { longest: 0, listed: 0, ..Options::default() }, &mut detail)?;
                     pieces.extend(detail.finish());
                 }
                 pieces

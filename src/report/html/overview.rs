@@ -7,9 +7,9 @@
 
 use super::bins::{Peaks, Scale, Shares};
 use super::time::Timebase;
-use crate::analysis::activity::Work;
-use crate::analysis::watch::{Span, SpanEnd, Watch, Worked};
-use crate::analysis::{ConnId, Instant, LockId, Request};
+use crate::analysis::locks::activity::Work;
+use crate::analysis::observer::{ObservedHold, Observer, Worked};
+use crate::analysis::{ConnId, HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use locktrace::event::{Level, Slot};
 use std::cmp::Reverse;
@@ -252,11 +252,11 @@ impl<'t, 'p> Overview<'t, 'p> {
 }
 
 /// A hold as a piece of this row.
-pub(super) fn held(row: u32, span: &Span, since: u64, until: u64) -> Piece {
+pub(super) fn held(row: u32, span: &ObservedHold, since: u64, until: u64) -> Piece {
     let end = match span.end {
-        SpanEnd::Released => 0,
-        SpanEnd::Unseen => 2,
-        SpanEnd::Open => 4,
+        HoldEnd::Released(..) => 0,
+        HoldEnd::Unseen(..) => 2,
+        HoldEnd::Open => 4,
     };
     Piece {
         row,
@@ -267,7 +267,7 @@ pub(super) fn held(row: u32, span: &Span, since: u64, until: u64) -> Piece {
         tid: span.tid,
         sql: span.sql,
         number: span.number,
-        end_number: span.end_number,
+        end_number: span.end.number(),
     }
 }
 
@@ -277,7 +277,7 @@ pub(super) fn worked(row: u32, work: &Worked, since: u64, until: u64) -> Piece {
     Piece { row, since, until, what, flags: 0, tid: work.tid, sql: 0, number: work.number, end_number: None }
 }
 
-impl Watch for Overview<'_, '_> {
+impl Observer for Overview<'_, '_> {
     fn event(&mut self, event: &Event, _: Option<u32>) {
         (self.progress)();
         let record = &event.record;
@@ -293,7 +293,7 @@ impl Watch for Overview<'_, '_> {
         }
     }
 
-    fn hold(&mut self, span: &Span) {
+    fn hold(&mut self, span: &ObservedHold) {
         self.holds += u64::from(!span.lifetime);
         let Some((since, until)) = self.place(span.who.log, span.since, span.until) else { return };
         // A connection's SHARED lock for life says that its process was there, not that anything happened.

@@ -81,14 +81,14 @@ fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
             }
             td { (incident.request) }
             td.num { (known(analysis.ns(incident.who.log, incident.first, incident.until))) }
-            td class=(incident.ended.id()) { (words::ended(incident)) }
+            td class=(incident.end.id()) { (words::ended(incident)) }
             td {
                 (sql(words::sql(analysis, incident.who, incident.sql), 160))
                 div.dim { bdi { (line(&words::who(analysis, incident.who, incident.tid), 100)) } }
             }
             td {
                 @if let Some(blocker) = incident.blockers.first() {
-                    @let holding = &analysis.holdings[blocker.holding as usize];
+                    @let holding = &analysis.blocking_holds[blocker.hold as usize];
                     (sql(words::sql(analysis, holding.who, holding.sql), 160))
                     div.dim {
                         @if !blocker.certain { "possibly " }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::Instant;
-use crate::analysis::times::Times;
+use crate::analysis::order::instants::Times;
 use crate::trace::{LogId, Trace};
 use locktrace::format::record::Record;
 

@@ -24,7 +24,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
         None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
         None => {
             let (left, mood) = if !analysis.is_whole() { (", in the records that are left", "fair") } else { ("", "good") };
-            match analysis.attempts.refused {
+            match analysis.refusal_stats.refused {
                 0 => (format!("No attempt to take a lock was refused{left}"), mood),
                 n => (format!("{}, none of which an application sees{left}", many(n, "refused attempt")), mood),
             }
@@ -79,7 +79,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                 dt { "refused" }
                 dd { (sql(words::sql(analysis, incident.who, incident.sql), SQL)) }
                 @if let Some(blocker) = incident.blockers.first() {
-                    @let holding = &analysis.holdings[blocker.holding as usize];
+                    @let holding = &analysis.blocking_holds[blocker.hold as usize];
                     dt { "blocked by" }
                     dd {
                         (sql(words::sql(analysis, holding.who, holding.sql), SQL))

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{array, put_lock, rfc3339};
-use crate::analysis::incident::chain;
+use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
 use crate::report::essence;
 use crate::report::fix;
@@ -69,7 +69,7 @@ fn party(analysis: &Analysis<'_>, who: ConnId, tid: u32, sql: u64) -> Map<String
 }
 
 fn blocker(analysis: &Analysis<'_>, blocker: &Blocker) -> Value {
-    let holding = &analysis.holdings[blocker.holding as usize];
+    let holding = &analysis.blocking_holds[blocker.hold as usize];
     let mut value = party(analysis, holding.who, blocker.tid, holding.sql);
     put_lock(&mut value, holding.lock);
     value.insert("last_sql".into(), json!(essence::sql(analysis.trace, holding.who, holding.last_sql)));
@@ -118,8 +118,8 @@ fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incid
     value.insert("waited_ns".into(), json!(analysis.ns(log, incident.first, incident.until)));
     value.insert("attempts".into(), incident.attempts.into());
     value.insert("sleeps".into(), incident.sleeps.into());
-    value.insert("outcome".into(), incident.ended.id().into());
-    value.insert("told_busy".into(), incident.told_busy.into());
+    value.insert("outcome".into(), incident.end.id().into());
+    value.insert("told_busy".into(), incident.checkpoint_busy.into());
     value.insert("went_on".into(), incident.went_on.into());
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();

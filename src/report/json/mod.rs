@@ -65,7 +65,7 @@ mod incident;
 
 use super::essence;
 use crate::analysis::{
-    Analysis, Attempts, ConnId, Database, Distribution, Holder, Instant, LockId, Outcome, Refusal, Request, Wait,
+    Analysis, Candidate, ConnId, Database, Distribution, Instant, LockId, Refusal, RefusalStats, Request, Wait, WaitEnd,
 };
 use crate::trace::{LogId, Severity, object};
 use serde_json::{Map, Value, json};
@@ -76,13 +76,13 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let essence = &analysis.attempts;
+    let essence = &analysis.refusal_stats;
     write!(out, "{{\"schema\":1,\n\"records\":{}", analysis.records)?;
     let (from, to) = analysis.span.unzip();
     write!(out, ",\n\"from\":{},\n\"to\":{}", json!(from.map(rfc3339)), json!(to.map(rfc3339)))?;
     write!(out, ",\n\"refused\":{}", refused(essence))?;
-    let worst = essence.worst.map(|worst| {
-        let mut value = holder(analysis, &worst.holder, None);
+    let worst = essence.top_candidate.map(|worst| {
+        let mut value = holder(analysis, &worst.candidate, None);
         value.remove("certain");
         value.insert("certain_attempts".into(), worst.certain.into());
         value.insert("possible_attempts".into(), worst.possible.into());
@@ -129,7 +129,7 @@ fn rfc3339(ns: u64) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
 }
 
-fn refused(essence: &Attempts<'_>) -> Value {
+fn refused(essence: &RefusalStats<'_>) -> Value {
     let by_lock: Vec<Value> = essence
         .by_lock
         .iter()
@@ -191,7 +191,7 @@ fn time(analysis: &Analysis<'_>, log: LogId, at: Instant) -> Value {
     json!(analysis.real_ns(log, at).map(rfc3339))
 }
 
-fn holder(analysis: &Analysis<'_>, holder: &Holder, refused_at: Option<Instant>) -> Map<String, Value> {
+fn holder(analysis: &Analysis<'_>, holder: &Candidate, refused_at: Option<Instant>) -> Map<String, Value> {
     let mut value = who(analysis, holder.who, holder.tid, holder.sql);
     put_lock(&mut value, holder.lock);
     value.insert("since".into(), if holder.since == 0 { Value::Null } else { time(analysis, holder.who.log, holder.since) });
@@ -217,12 +217,12 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     value.insert("optional".into(), refusal.request.is_optional().into());
     value.insert("wait".into(), refusal.wait.into());
     let holders: Vec<Value> =
-        refusal.holders.iter().map(|item| Value::Object(holder(analysis, item, Some(refusal.start)))).collect();
+        refusal.candidates.iter().map(|item| Value::Object(holder(analysis, item, Some(refusal.start)))).collect();
     if holders.is_empty() {
         value.insert("no_holder".into(), essence::no_holder(analysis, refusal).into());
     }
     value.insert("holders".into(), holders.into());
-    value.insert("more_holders".into(), refusal.more_holders.into());
+    value.insert("more_holders".into(), refusal.more_candidates.into());
     if refusal.in_process {
         value.insert("in_process".into(), true.into());
     }
@@ -246,11 +246,11 @@ fn wait(analysis: &Analysis<'_>, wait: &Wait) -> Value {
     value.insert("attempts".into(), wait.attempts.into());
     value.insert("sleeps".into(), wait.sleeps.into());
     value.insert("slept_us".into(), wait.slept_us.into());
-    let outcome = match wait.outcome {
-        Outcome::Acquired => "acquired",
-        Outcome::GaveUp => "gave_up",
-        Outcome::WentOn => "went_on",
-        Outcome::TraceEnd => "trace_end",
+    let outcome = match wait.end {
+        WaitEnd::Acquired => "acquired",
+        WaitEnd::GaveUp => "gave_up",
+        WaitEnd::WentOn => "went_on",
+        WaitEnd::TraceEnd => "trace_end",
     };
     value.insert("outcome".into(), outcome.into());
     Value::Object(value)

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::lines;
-use crate::analysis::now::{HeldLock, ProcessRow, Row, Snapshot};
+use crate::analysis::current::{HeldLock, ProcessRow, Row, Snapshot};
 use crate::report::human::{count, pad, pad_left};
 use crate::report::{essence, record};
 use crate::trace::Trace;

@@ -11,7 +11,7 @@ mod pen;
 use super::lines::Sort;
 use super::live::Live;
 use crate::analysis::ConnId;
-use crate::analysis::now::Snapshot;
+use crate::analysis::current::Snapshot;
 use crate::report::human::cut;
 use crate::trace::LogId;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

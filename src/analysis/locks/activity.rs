@@ -1,0 +1,263 @@
+//! The activity of a connection while it holds a lock: how long its calls took, what it synced, copied and wrote, which statements ran.
+//!
+//! The sums only grow. What happened *during* a hold is the difference of two of them, so that it costs nothing while no hold is followed.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::lock::{LockId, only_readers};
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use locktrace::format::record::Record;
+
+/// Sums since a connection was first seen; times in the units of [`crate::analysis::Instant`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ActivitySums {
+    /// Records.
+    pub records: u64,
+    /// Checkpoints that began to copy.
+    pub copies: u32,
+    /// Of them, automatic ones: no statement had asked for them.
+    pub automatic: u32,
+    /// Times it took RECOVER to rebuild the wal-index.
+    pub recoveries: u32,
+    /// Bytes written to the database, the journal and the WAL.
+    pub wrote: [u64; 3],
+}
+
+impl ActivitySums {
+    /// The difference to `base`.
+    pub fn since(&self, base: &ActivitySums) -> ActivitySums {
+        ActivitySums {
+            records: self.records.wrapping_sub(base.records),
+            copies: self.copies.wrapping_sub(base.copies),
+            automatic: self.automatic.wrapping_sub(base.automatic),
+            recoveries: self.recoveries.wrapping_sub(base.recoveries),
+            wrote: std::array::from_fn(|i| self.wrote[i].wrapping_sub(base.wrote[i])),
+        }
+    }
+}
+
+/// How a connection came to lock all others out of the database file, and what it did then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExclusiveUse {
+    /// EXCLUSIVE was asked for straight from SHARED: no writer does that.
+    pub from_shared: bool,
+    /// It was granted at once; otherwise PENDING was left.
+    pub granted: bool,
+    /// Its call before was `xCheckReservedLock`: it looked at a journal.
+    pub checked: bool,
+    /// It was in WAL mode.
+    pub wal: bool,
+    /// It held a reader's slot when it took EXCLUSIVE.
+    pub reading: bool,
+    /// It asked for EXCLUSIVE again.
+    pub again: bool,
+    /// It released the reader's slot and kept EXCLUSIVE, or opened the WAL under it.
+    pub outlived: bool,
+    /// It deleted the wal-index.
+    pub unmapped: bool,
+    /// It deleted a journal.
+    pub deleted_journal: bool,
+}
+
+/// What a stretch of work was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Work {
+    /// `xSync` of the database file: the end of a commit's writing, or of a checkpoint's.
+    SyncDatabase,
+    /// `xSync` of another file.
+    #[default]
+    Sync,
+    /// Copying the WAL into the database.
+    Copy,
+    /// Deleting a journal or a WAL.
+    Delete,
+}
+
+/// A stretch of work: what, from when, until when.
+pub type Stretch = (Work, u64, u64);
+
+/// Stretches that are remembered, the latest ones.
+const REMEMBERED: usize = 12;
+
+/// The activity of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    pub totals: ActivitySums,
+    /// The sums when the hold of each `kind` began.
+    marks: [ActivitySums; 4],
+    /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
+    pub number: u64,
+    last: Option<Kind>,
+    /// The record from which on its earlier activity is known: its last one or, where that released something, the one before.
+    known: u64,
+    /// The same of the record before that, and of the one before it began to read.
+    previous: Option<(u64, Kind)>,
+    pub before_reading: Option<(u64, Kind)>,
+    /// Its last records took and released readers' slots, or SHARED, and nothing else; and for which statement.
+    reading: bool,
+    reading_sql: u64,
+    pub tid: u32,
+    pub sql: u64,
+    /// When it was seen.
+    pub sql_at: u64,
+    pub exclusive_use: ExclusiveUse,
+    /// When its last record ended.
+    pub at: u64,
+    /// Its latest stretches of work, the next one to be forgotten at `next`.
+    stretches: [Stretch; REMEMBERED],
+    next: usize,
+    /// Its last call on the database file was `xCheckReservedLock`.
+    pub checked: bool,
+    copying_since: u64,
+    /// The X CKPT it has was taken while no statement ran.
+    automatic: bool,
+}
+
+/// Holds are of four kinds; a connection has one of each at most that matters here.
+fn kind(lock: LockId) -> usize {
+    match (lock.level(), lock.slot()) {
+        (Some(Level::SHARED), _) => 0,
+        (Some(Level::RESERVED), _) | (_, Some(Slot::WRITE)) => 1,
+        (Some(_), _) => 2,
+        (_, Some(slot)) if slot.is_read() && !lock.is_exclusive_slot() => 0,
+        _ => 3,
+    }
+}
+
+impl Activity {
+    /// Follows one record, whose call began and ended at these instants.
+    #[inline]
+    pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
+        self.previous = self.last.map(|kind| (self.known, kind));
+        let gives_up = record.kind == Kind::UNLOCK || (record.kind == Kind::SHM_LOCK && record.flags.has(Flags::SHM_UNLOCK));
+        self.known = if gives_up { self.number } else { number };
+        self.reads(record, gives_up);
+        (self.number, self.last) = (number, Some(record.kind));
+        self.tid = record.tid;
+        self.at = end;
+        if record.sql != 0 {
+            (self.sql, self.sql_at) = (record.sql, start);
+        }
+        self.totals.records += 1;
+        if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
+            self.rare(record, start, end);
+        }
+        if record.after >= Level::PENDING {
+            self.follow_exclusive_use(record);
+        }
+        self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+    }
+
+    /// One statement may take several readers' slots, one after the other, until it reads. Its earlier activity is what came before all of
+    /// them.
+    #[inline]
+    fn reads(&mut self, record: &Record, gives_up: bool) {
+        let slots = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
+        let of_readers = only_readers(slots);
+        if (of_readers && !gives_up) || (record.kind == Kind::LOCK && record.requested == Level::SHARED) {
+            if !self.reading || record.sql == 0 || record.sql != self.reading_sql {
+                (self.before_reading, self.reading_sql) = (self.previous, record.sql);
+            }
+            self.reading = true;
+        } else if !of_readers {
+            self.reading = false;
+        }
+    }
+
+    fn rare(&mut self, record: &Record, start: u64, end: u64) {
+        match record.kind {
+            Kind::SYNC => {
+                let database = record.file_kind == FileKind::DATABASE;
+                self.worked(if database { Work::SyncDatabase } else { Work::Sync }, start, end);
+            }
+            Kind::DELETE => self.worked(Work::Delete, start, end),
+            Kind::CKPT_START => {
+                self.totals.copies += 1;
+                self.totals.automatic += u32::from(self.automatic);
+                self.copying_since = end;
+            }
+            Kind::CKPT_DONE if self.copying_since != 0 => {
+                self.worked(Work::Copy, self.copying_since, start);
+                self.copying_since = 0;
+            }
+            Kind::WROTE => {
+                let file = match record.file_kind {
+                    FileKind::JOURNAL => 1,
+                    FileKind::WAL => 2,
+                    _ => 0,
+                };
+                self.totals.wrote[file] = self.totals.wrote[file].wrapping_add(record.arg);
+            }
+            _ => {}
+        }
+    }
+
+    /// The stretch of work that its last record, whose call began at `start`, ended.
+    pub(crate) fn just_worked(&self, start: u64) -> Option<Stretch> {
+        let latest = self.stretches[(self.next + REMEMBERED - 1) % REMEMBERED];
+        let ended = match self.last? {
+            Kind::SYNC => matches!(latest.0, Work::Sync | Work::SyncDatabase),
+            Kind::DELETE => latest.0 == Work::Delete,
+            Kind::CKPT_DONE => latest.0 == Work::Copy && latest.2 == start,
+            _ => false,
+        };
+        ended.then_some(latest)
+    }
+
+    fn worked(&mut self, work: Work, from: u64, to: u64) {
+        self.stretches[self.next % REMEMBERED] = (work, from, to);
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// The stretches of work that began at this instant or later and are remembered, in time order.
+    pub(crate) fn worked_since(&self, since: u64) -> impl Iterator<Item = Stretch> + '_ {
+        let (late, early) = self.stretches.split_at(self.next % REMEMBERED);
+        early.iter().chain(late).copied().filter(move |stretch| stretch.1 >= since && stretch.2 != 0)
+    }
+
+    /// Follows a record while the connection locks all others out.
+    #[cold]
+    fn follow_exclusive_use(&mut self, record: &Record) {
+        let alone = &mut self.exclusive_use;
+        match (record.kind, record.file_kind) {
+            (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
+            (Kind::SHM_LOCK, _) if alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
+                alone.outlived = true
+            }
+            (Kind::OPEN, FileKind::WAL) if alone.from_shared => alone.outlived = true,
+            (Kind::SHM_UNMAP, _) if record.arg != 0 => alone.unmapped = true,
+            (Kind::DELETE, FileKind::JOURNAL) => alone.deleted_journal = true,
+            _ => {}
+        }
+    }
+
+    /// A hold of this lock began with this record.
+    #[inline]
+    pub(crate) fn began(&mut self, lock: LockId, record: &Record, checked: bool, wal: bool) {
+        let kind = kind(lock);
+        self.marks[kind] = self.totals;
+        if lock.level().is_some_and(|level| level >= Level::PENDING) && record.before < Level::PENDING {
+            self.exclusive_use = ExclusiveUse {
+                from_shared: record.before <= Level::SHARED,
+                granted: record.rc.is_ok(),
+                checked,
+                wal,
+                reading: record.shm_shared != 0,
+                ..ExclusiveUse::default()
+            };
+        } else if lock.slot() == Some(Slot::CKPT) {
+            self.automatic = record.sql == 0;
+        } else if lock.slot() == Some(Slot::RECOVER) && lock.is_exclusive_slot() {
+            self.totals.recoveries += 1;
+        }
+    }
+
+    /// The kind of the record before its last one, and from which number on it is understood.
+    pub(crate) fn previous(&self) -> Option<(u64, Kind)> {
+        self.previous
+    }
+
+    /// The sums when the hold of this lock, which it has now, began.
+    pub(crate) fn mark(&self, lock: LockId) -> ActivitySums {
+        self.marks[kind(lock)]
+    }
+}

@@ -1,0 +1,133 @@
+//! Commits to the WAL, and upgrades from a stale snapshot, which fail a statement though no call fails.
+//!
+//! SQLite answers `SQLITE_BUSY_SNAPSHOT` when a transaction that reads wants to write and another connection has committed since it began to read
+//! (`sqlite3WalBeginWriteTransaction` compares the headers). It takes WRITE and releases it at once with nothing written. The proof: another connection wrote to
+//! the WAL under a WRITE of its own, and released that after this connection held its READ lock. A statement that takes READ and WRITE together is another case:
+//! there SQLite begins anew by itself.
+//!
+//! The same sums show how often the writer changed, and how much the WAL grew.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::reading::Reading;
+use crate::analysis::locks::state::{ConnId, NEVER};
+use crate::analysis::order::instants::{Instant, Times};
+use locktrace::event::{Flags, Kind, Slot};
+use locktrace::format::record::Record;
+
+/// A WRITE hold that put something into the WAL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// Whose.
+    pub who: ConnId,
+    /// The record that released WRITE.
+    pub number: u64,
+    /// When that call began.
+    pub at: Instant,
+    /// The statement that took WRITE.
+    pub sql: u64,
+    /// The thread that took WRITE.
+    pub tid: u32,
+    /// The record that took WRITE.
+    pub took: u64,
+    /// When the call that took it began.
+    pub since: Instant,
+}
+
+/// An upgrade that must have answered `SQLITE_BUSY_SNAPSHOT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stale {
+    /// Whose transaction.
+    pub who: ConnId,
+    /// The database, an index into [`crate::analysis::Analysis::databases`].
+    pub db: u32,
+    /// The thread and the statement that wanted to write.
+    pub tid: u32,
+    /// The statement; 0 = not known.
+    pub sql: u64,
+    /// The lock it read under.
+    pub reading: Reading,
+    /// The records that took WRITE and released it.
+    pub numbers: (u64, u64),
+    /// From the call that took it to its release.
+    pub span: (Instant, Instant),
+    /// The commit it had not seen.
+    pub peer: Commit,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct PerDatabase {
+    writer: Option<ConnId>,
+    changes: u64,
+    wal_bytes: u64,
+    latest: Option<Commit>,
+}
+
+/// The commits to each database.
+#[derive(Default)]
+pub(crate) struct Commits {
+    per: Vec<PerDatabase>,
+}
+
+impl Commits {
+    fn of(&mut self, db: u32) -> &mut PerDatabase {
+        let index = db as usize;
+        if self.per.len() <= index {
+            self.per.resize(index + 1, PerDatabase::default());
+        }
+        &mut self.per[index]
+    }
+
+    /// How often the writer changed, and how many bytes went into the WAL.
+    pub(crate) fn so_far(&self, db: u32) -> (u64, u64) {
+        self.per.get(db as usize).map_or((0, 0), |per| (per.changes, per.wal_bytes))
+    }
+
+    /// A WRITE or RESERVED hold began.
+    #[inline]
+    pub(crate) fn writes(&mut self, db: u32, who: ConnId) {
+        let per = self.of(db);
+        if per.writer != Some(who) {
+            per.writer = Some(who);
+            per.changes += 1;
+        }
+    }
+
+    /// Bytes went into the WAL.
+    #[inline]
+    pub(crate) fn wrote(&mut self, db: u32, bytes: u64) {
+        let per = self.of(db);
+        per.wal_bytes = per.wal_bytes.wrapping_add(bytes);
+    }
+
+    /// A WRITE hold ended that had put something into the WAL.
+    #[inline]
+    pub(crate) fn committed(&mut self, db: u32, commit: Commit) {
+        self.of(db).latest = Some(commit);
+    }
+
+    /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
+    pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
+        if !reading.seen || !reading.is_of_another(record.tid, record.sql) || reading.from == NEVER {
+            return None;
+        }
+        // A connection's own commit does not make its snapshot stale.
+        let peer = self.per.get(db as usize)?.latest.filter(|commit| commit.who != who)?;
+        let after = peer.at > reading.from.saturating_add(times.slack());
+        (after && times.comparable(peer.who.log, who.log)).then_some(peer)
+    }
+}
+
+impl Stale {
+    /// Follows the record after the one that took WRITE. Returns the upgrade where that proves it to have failed.
+    pub(crate) fn upgraded(self, record: &Record, number: u64, at: Instant) -> Option<Stale> {
+        let failed = gives_write_up(record) && record.tid == self.tid;
+        failed.then_some(Stale { numbers: (self.numbers.0, number), span: (self.span.0, at), ..self })
+    }
+}
+
+/// Whether this record releases WRITE and nothing else.
+fn gives_write_up(record: &Record) -> bool {
+    record.kind == Kind::SHM_LOCK
+        && record.flags.has(Flags::SHM_UNLOCK.with(Flags::SHM_EXCLUSIVE))
+        && (record.shm_offset, record.shm_n) == (Slot::WRITE.0, 1)
+}

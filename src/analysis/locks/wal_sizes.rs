@@ -1,0 +1,42 @@
+//! The size of each database's -wal: the bytes written to it since its log began anew.
+#![forbid(unsafe_code)]
+
+use locktrace::event::{FileKind, Flags, Kind, Slot, slot_mask};
+use locktrace::format::record::Record;
+
+/// The bytes written to each database's -wal since it began anew.
+#[derive(Default)]
+pub(crate) struct WalSizes(Vec<u64>);
+
+impl WalSizes {
+    /// Follows one record about this database. Returns the size where the record changed it.
+    ///
+    /// The log begins anew where all readers' slots but the first are locked together (wal.c: `walRestartLog`, `walRestartHdr` after it; a
+    /// checkpoint of mode RESTART or TRUNCATE). It also does where the -wal is deleted.
+    pub(crate) fn record(&mut self, db: u32, record: &Record) -> Option<u64> {
+        const ALL_BUT_FIRST: u8 = slot_mask(Slot::READ0.0 + 1, 4);
+        let anew = match (record.kind, record.file_kind) {
+            (Kind::WROTE, FileKind::WAL) => false,
+            (Kind::DELETE, FileKind::WAL) => record.rc.is_ok(),
+            (Kind::SHM_LOCK, _) => {
+                record.rc.is_ok()
+                    && !record.flags.has(Flags::SHM_UNLOCK)
+                    && slot_mask(record.shm_offset, record.shm_n) == ALL_BUT_FIRST
+                    && record.shm_exclusive & ALL_BUT_FIRST == ALL_BUT_FIRST
+            }
+            _ => return None,
+        };
+        let index = db as usize;
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
+        }
+        let size = &mut self.0[index];
+        let before = *size;
+        *size = match (anew, record.kind) {
+            (true, _) => 0,
+            (false, Kind::WROTE) => before.saturating_add(record.arg),
+            _ => before,
+        };
+        (*size != before).then_some(*size)
+    }
+}

@@ -1,0 +1,397 @@
+//! The candidates of each refused attempt: the connections that could have held a conflicting lock just then.
+//!
+//! The refusing instant lies somewhere between the attempt's start and its end. A candidate is *certain* when it held its lock throughout.
+//! The call that took the lock had returned before the attempt began. The call that released it began after the attempt had ended. Releases
+//! sort by their start and everything else by its end, so that this is decided as soon as the attempt comes. A candidate is *possible* when
+//! the two merely overlap. An acquisition that overlaps may come after the attempt, so an attempt without a certain candidate waits for a
+//! second of the trace's time. Certain candidates make possible ones irrelevant.
+//!
+//! A candidate stays certain only while nothing contradicts it. Three things do: its hold turns out to have ended unseen, another
+//! connection's success shows that it is gone, or its process may have died. It is only possible from its last record on then.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::blocking_holds::PastHold;
+use crate::analysis::locks::lock::LockId;
+use crate::analysis::locks::state::{ConnId, Hold, Index, NEVER, OpenLocks, Release};
+use crate::analysis::order::instants::{Instant, Times};
+use crate::analysis::order::window::Window;
+use crate::analysis::waits::refusal::{Candidate, Refusal};
+use locktrace::event::Level;
+use std::collections::VecDeque;
+
+/// Ended holds that are kept for each database.
+const KEPT: usize = 4096;
+
+/// Candidates named for one refused attempt; more are counted.
+const NAMED: usize = 8;
+
+/// A release of which only the start is known is taken to have ended within this time.
+const LONGEST_RELEASE_NS: u64 = 100_000_000;
+
+/// How long an attempt without a certain holder waits for an acquisition that overlaps it.
+const SETTLE_NS: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy)]
+struct EndedHold {
+    who: ConnId,
+    lock: LockId,
+    hold: Hold,
+    past: PastHold,
+    /// When the change was seen; they are in this order.
+    at: Instant,
+    /// It was not held any more after this; [`NEVER`] where that is not known yet.
+    gone: Instant,
+}
+
+/// What is remembered of one database.
+struct DatabaseHolds {
+    conns: Vec<Index>,
+    /// Holds by lock, those in doubt not counted.
+    counts: [u32; LockId::COUNT],
+    ended: VecDeque<EndedHold>,
+    /// How many were ever put into `ended`, and the latest instant of those that were dropped.
+    sequence: u64,
+    dropped: Option<Instant>,
+    longest_release: u64,
+    pending: VecDeque<u32>,
+}
+
+impl Default for DatabaseHolds {
+    fn default() -> DatabaseHolds {
+        DatabaseHolds {
+            conns: Vec::new(),
+            counts: [0; LockId::COUNT],
+            ended: VecDeque::new(),
+            sequence: 0,
+            dropped: None,
+            longest_release: 0,
+            pending: VecDeque::new(),
+        }
+    }
+}
+
+/// The holds of each database, and the refused attempts they explain.
+pub(crate) struct Conflicts<'t> {
+    times: Times<'t>,
+    /// Those about which more can come to light.
+    pub(crate) refusals: Window<Refusal>,
+    /// Two holds that exclude each other existed at once: one of them ended unseen, or a lock was lost.
+    pub(crate) contradiction: bool,
+    /// The holds that ended before the last refused attempt, and may have refused it all the same.
+    pub(crate) looked_back: Vec<(ConnId, LockId, Hold, PastHold)>,
+    databases: Vec<DatabaseHolds>,
+}
+
+impl<'t> Conflicts<'t> {
+    pub(crate) fn new(times: Times<'t>, keep: usize) -> Conflicts<'t> {
+        Conflicts { times, refusals: Window::new(keep), contradiction: false, looked_back: Vec::new(), databases: Vec::new() }
+    }
+
+    fn database(&mut self, db: u32) -> &mut DatabaseHolds {
+        let index = db as usize;
+        if self.databases.len() <= index {
+            self.databases.resize_with(index + 1, DatabaseHolds::default);
+        }
+        &mut self.databases[index]
+    }
+
+    /// A connection of this database joins, with these holds.
+    pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Hold)>) {
+        let holds = self.database(db);
+        holds.conns.push(index);
+        for (lock, _) in held.filter(|(_, hold)| !hold.doubted) {
+            holds.counts[lock.index()] += 1;
+        }
+    }
+
+    /// A connection leaves.
+    pub(crate) fn leave(&mut self, db: u32, index: Index) {
+        let conns = &mut self.database(db).conns;
+        if let Some(at) = conns.iter().position(|&other| other == index) {
+            conns.swap_remove(at);
+        }
+    }
+
+    /// A refused attempt. `me` is its connection.
+    pub(crate) fn refused(&mut self, conns: &mut impl OpenLocks, me: Index, mut refusal: Refusal) {
+        let number = self.refusals.next();
+        let at_hand = self.refusals.base();
+        let mut looked_back = std::mem::take(&mut self.looked_back);
+        looked_back.clear();
+        if let Some(db) = refusal.db {
+            let times = self.times;
+            let holds = self.database(db);
+            let mut possible = Vec::new();
+            for &index in &holds.conns {
+                if index == me {
+                    continue;
+                }
+                let Some((who, locks)) = conns.locks(index) else { continue };
+                let mut found = None;
+                for (lock, hold) in locks.held() {
+                    if found.is_none() && refusal.request.is_refused_by(lock) {
+                        found = Some((lock, hold));
+                    }
+                }
+                let Some((lock, hold)) = found else { continue };
+                let certain = hold.from != NEVER
+                    && hold.from.saturating_add(times.slack()) <= refusal.start
+                    && times.comparable(who.log, refusal.who.log);
+                if certain {
+                    locks.hold(lock).refused = if hold.refused == 0 { number + 1 } else { hold.refused };
+                    add_candidate(&mut refusal, candidate(who, lock, &hold, true), true);
+                } else if hold.asked < refusal.end {
+                    possible.push(candidate(who, lock, &hold, false));
+                }
+            }
+            if refusal.candidates.is_empty() {
+                for other in possible {
+                    add_candidate(&mut refusal, other, true);
+                }
+                holds.look_back(&times, &mut refusal, &mut looked_back);
+                while holds.pending.front().is_some_and(|&first| first < at_hand) {
+                    holds.pending.pop_front();
+                }
+                holds.pending.push_back(number);
+            }
+        }
+        self.looked_back = looked_back;
+        self.refusals.push(refusal);
+    }
+
+    /// A hold began. Returns whether it is a candidate of an attempt that was refused before.
+    #[inline]
+    pub(crate) fn began(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) -> bool {
+        let holds = self.database(db);
+        holds.counts[lock.index()] += 1;
+        let contradiction = hold.seen && hold.from != NEVER && holds.conflicts(lock);
+        let settle = holds.pending.is_empty();
+        if contradiction {
+            self.contradiction = true;
+            self.contradicted(conns, db, me, who, lock, hold);
+        }
+        !settle && {
+            let held = |other: &Candidate| {
+                conns.locks(me).is_some_and(|(_, locks)| locks.has(other.lock) && locks.hold(other.lock).asked == other.since)
+            };
+            self.arrived_late(db, who, lock, hold, held)
+        }
+    }
+
+    /// An acquisition that overlaps attempts which have no certain holder.
+    #[cold]
+    fn arrived_late(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, mut held: impl FnMut(&Candidate) -> bool) -> bool {
+        let now = if hold.from == NEVER { hold.asked } else { hold.from };
+        let settled = self.times.distance(who.log, SETTLE_NS);
+        let refusals = &mut self.refusals;
+        let Some(holds) = self.databases.get_mut(db as usize) else { return false };
+        let mut named = false;
+        while let Some(&first) = holds.pending.front() {
+            if refusals.get(first).is_some_and(|refusal| refusal.end.saturating_add(settled) >= now) {
+                break;
+            }
+            holds.pending.pop_front();
+        }
+        for &number in holds.pending.iter().rev() {
+            let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > hold.asked) else { break };
+            if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
+                let stays = refusal.candidates.iter().find(|other| other.who == who).is_none_or(&mut held);
+                add_candidate(refusal, candidate(who, lock, hold, false), stays);
+                named = true;
+            }
+        }
+        named
+    }
+
+    /// Two connections cannot both hold what they seem to hold: the older hold ended unseen.
+    #[cold]
+    fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) {
+        let others = self.database(db).conns.clone();
+        for index in others {
+            let Some((id, locks)) = conns.locks(index).filter(|_| index != me) else { continue };
+            let last = locks.last;
+            let held: Vec<(LockId, Hold)> = locks.held().collect();
+            for (other, theirs) in held {
+                let older = theirs.from != NEVER && theirs.from <= hold.asked && self.times.comparable(id.log, who.log);
+                if older && excludes(lock, other) {
+                    let theirs = locks.hold(other);
+                    let refused = theirs.refused;
+                    (theirs.from, theirs.refused, theirs.doubted) = (NEVER, 0, true);
+                    self.database(db).counts[other.index()] -= 1;
+                    self.doubt(id, other, refused, last);
+                }
+            }
+        }
+    }
+
+    /// A hold ended. Returns the number by which [`Conflicts::ended_by`] reports the end of its release later.
+    #[inline]
+    pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, past: PastHold, end: Release) -> u64 {
+        if let Release::Unseen(last, _) = end {
+            self.doubt(who, lock, hold.refused, last);
+        }
+        let holds = self.database(db);
+        if !hold.doubted {
+            // A hold in doubt was taken out of the count already.
+            holds.counts[lock.index()] -= 1;
+        }
+        let (at, gone) = match end {
+            Release::Seen(at, gone) => (at, gone),
+            Release::Unseen(_, at) => (at, at),
+        };
+        if gone != NEVER {
+            holds.longest_release = holds.longest_release.max(gone.saturating_sub(at));
+        }
+        if holds.ended.len() == KEPT {
+            let old = holds.ended.pop_front();
+            holds.dropped = holds.dropped.max(old.map(|old| old.at));
+        }
+        holds.ended.push_back(EndedHold { who, lock, hold: *hold, past, at, gone });
+        holds.sequence += 1;
+        holds.sequence - 1
+    }
+
+    /// The releases with these numbers had ended by this instant: their connection made its next call.
+    #[inline]
+    pub(crate) fn ended_by(&mut self, db: u32, numbers: (u64, u64), by: Instant) {
+        let holds = self.database(db);
+        let base = holds.sequence - holds.ended.len() as u64;
+        for number in numbers.0.max(base)..=numbers.1 {
+            if let Some(ended) = holds.ended.get_mut((number - base) as usize).filter(|ended| ended.gone == NEVER) {
+                ended.gone = by;
+            }
+        }
+    }
+
+    /// From this instant on, this hold is only a possible candidate.
+    #[cold]
+    pub(crate) fn doubt(&mut self, who: ConnId, lock: LockId, refused: u32, last: Instant) {
+        if refused == 0 {
+            return;
+        }
+        for refusal in self.refusals.since_mut(refused - 1) {
+            if refusal.end <= last || refusal.counted {
+                continue;
+            }
+            refusal.doubt(|other| other.who == who && other.lock == lock);
+        }
+    }
+}
+
+impl DatabaseHolds {
+    /// Whether the present holds, this new one among them, exclude each other.
+    #[inline]
+    fn conflicts(&self, new: LockId) -> bool {
+        let count = |lock: LockId| self.counts[lock.index()];
+        match (new.level(), new.slot()) {
+            (Some(Level::SHARED), _) => count(LockId::file(Level::PENDING)) + count(LockId::file(Level::EXCLUSIVE)) > 0,
+            (Some(Level::RESERVED), _) => {
+                count(LockId::file(Level::RESERVED)) > 1
+                    || count(LockId::file(Level::PENDING)) + count(LockId::file(Level::EXCLUSIVE)) > 0
+            }
+            (Some(_), _) => {
+                // Its own weaker levels count once each.
+                [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE]
+                    .iter()
+                    .any(|&level| count(LockId::file(level)) > 1)
+            }
+            (_, Some(slot)) => {
+                let exclusive = count(LockId::shm(slot.0, true));
+                let shared = count(LockId::shm(slot.0, false));
+                if new.is_exclusive_slot() { exclusive + shared > 1 } else { exclusive > 0 }
+            }
+            _ => false,
+        }
+    }
+
+    /// Holds that ended while the attempt was made.
+    fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Hold, PastHold)>) {
+        let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
+        let reach = self.longest_release.max(unknown_end);
+        if self.dropped.is_some_and(|dropped| dropped.saturating_add(self.longest_release) >= refusal.start) {
+            refusal.forgotten = true;
+        }
+        for ended in self.ended.iter().rev() {
+            if ended.at.saturating_add(reach) < refusal.start {
+                break;
+            }
+            let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
+            // The thread that released it makes this call: the release has returned.
+            let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
+            let overlaps = gone > refusal.start && ended.hold.asked < refusal.end && !(returned && refusal.tid != 0);
+            if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
+                let later = refusal.candidates.iter().find(|other| other.who == ended.who);
+                let stays = later.is_none_or(|later| later.since < ended.at);
+                add_candidate(refusal, candidate(ended.who, ended.lock, &ended.hold, false), stays);
+                found.push((ended.who, ended.lock, ended.hold, ended.past));
+            }
+        }
+    }
+}
+
+/// Whether two connections cannot hold these two at once, the first having been taken while the second was held.
+fn excludes(new: LockId, old: LockId) -> bool {
+    match (new.level(), old.level(), new.slot(), old.slot()) {
+        (Some(Level::SHARED), Some(old), ..) => old >= Level::PENDING,
+        (Some(Level::RESERVED | Level::PENDING), Some(old), ..) => old >= Level::RESERVED,
+        (Some(_), Some(_), ..) => true,
+        (.., Some(a), Some(b)) => a == b && (new.is_exclusive_slot() || old.is_exclusive_slot()),
+        _ => false,
+    }
+}
+
+fn candidate(who: ConnId, lock: LockId, hold: &Hold, certain: bool) -> Candidate {
+    Candidate { who, lock, tid: hold.tid, sql: hold.sql, since: hold.asked, seen: hold.seen, certain, same_thread: false }
+}
+
+/// Adds a candidate; a connection is named once, with what it took last. Where it does not `stay` from one to the other, it released in
+/// between what may have refused the attempt. Then nothing can be concluded from the one that is named.
+fn add_candidate(refusal: &mut Refusal, candidate: Candidate, stays: bool) {
+    refusal.forgotten |= !stays;
+    if let Some(other) = refusal.candidates.iter_mut().find(|other| other.who == candidate.who) {
+        if candidate.since > other.since {
+            *other = candidate;
+        }
+    } else if refusal.candidates.len() < NAMED {
+        refusal.candidates.push(candidate);
+    } else {
+        refusal.more_candidates += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEVELS: [Level; 4] = [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE];
+
+    #[test]
+    fn what_two_connections_cannot_have() {
+        let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
+        assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
+        assert_eq!(table[1], [false, true, true, true]);
+        assert_eq!(table[2], [false, true, true, true], "PENDING is hold while others read");
+        assert_eq!(table[3], [true; 4]);
+        let slots = |a: bool, b: bool| excludes(LockId::shm(3, a), LockId::shm(3, b));
+        assert!(!slots(false, false) && slots(true, false) && slots(false, true) && slots(true, true));
+        assert!(!excludes(LockId::shm(3, true), LockId::shm(4, true)));
+        assert!(!excludes(LockId::shm(3, true), LockId::file(Level::EXCLUSIVE)));
+    }
+
+    /// What is held with this one by the same connection: the levels it came by.
+    fn with(lock: LockId) -> Vec<LockId> {
+        lock.level().map_or_else(|| vec![lock], |top| LEVELS.into_iter().filter(|&level| level <= top).map(LockId::file).collect())
+    }
+
+    #[test]
+    fn no_conflict_is_overlooked() {
+        for (new, old) in LockId::all().flat_map(|new| LockId::all().map(move |old| (new, old))) {
+            let mut holds = DatabaseHolds::default();
+            with(new).into_iter().chain(with(old)).for_each(|lock| holds.counts[lock.index()] += 1);
+            assert!(holds.conflicts(new) || !excludes(new, old), "{new} beside {old}");
+            // Readers, and a writer beside them, are no reason to look.
+            let usual = old == LockId::file(Level::SHARED) && new.level().is_some_and(|level| level <= Level::RESERVED);
+            assert!(!holds.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
+        }
+    }
+}

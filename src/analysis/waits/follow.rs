@@ -1,0 +1,276 @@
+//! The rules by which records belong to a wait, or end it.
+//!
+//! Attempts belong to one wait while the same thread asks for the same lock for the same statement. In between it does only what SQLite does while it
+//! waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait that has
+//! slept, an attempt without a sleep before it is the application's next try, and the wait before it was given up. A wait without any sleep comes from an
+//! application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait as long as they follow
+//! each other within `PATIENCE_NS`.
+#![forbid(unsafe_code)]
+
+use crate::analysis::locks::lock::{Request, only_readers};
+use crate::analysis::order::instants::Instant;
+use crate::analysis::waits::busy_handler::PATIENCE_NS;
+use crate::analysis::waits::wait::Wait;
+use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use locktrace::format::record::Record;
+
+/// A statement begins to write.
+const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
+/// A checkpoint begins.
+const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
+/// The slots that are taken, under WRITE, to rebuild the wal-index.
+const RECOVERY: u8 = 1 << Slot::CKPT.0 | 1 << Slot::RECOVER.0;
+
+/// A wait that has not ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenWait {
+    pub wait: Wait,
+    /// Its place among all waits.
+    pub index: u32,
+    /// Whether it kept what it read under is not known yet for its last attempt.
+    pub undecided: bool,
+    /// It slept since its last attempt.
+    pub slept: bool,
+    /// It got SHARED since its last attempt: when, by which record.
+    pub shared: Option<(Instant, u64)>,
+    /// It asked for WRITE to write, and has found the wal-index's header half written since, with no connection at work on it. Before it
+    /// looks again it may pause (wal.c: `walTryBeginRead`).
+    pub header: bool,
+    /// Its sleeps that were such pauses.
+    pub pauses: u32,
+}
+
+/// What a record means for a wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Meaning {
+    /// SQLite does this while it waits.
+    Waits,
+    /// Another attempt was refused.
+    Refused,
+    /// The lock was granted.
+    Granted,
+    /// The connection does not need the lock any more, and goes on.
+    Reads,
+    /// Something else: the wait is over.
+    Over,
+}
+
+impl OpenWait {
+    /// A wait that has just begun.
+    pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
+        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
+    }
+
+    /// Sleeps of its busy handler.
+    pub(crate) fn handled(&self) -> u32 {
+        self.wait.sleeps - self.pauses
+    }
+
+    /// Another attempt was refused.
+    pub(crate) fn again(&mut self, end: Instant, number: u64) {
+        self.wait.attempts += 1;
+        (self.wait.until, self.wait.numbers.1) = (end, number);
+        (self.undecided, self.slept, self.shared, self.header) = (true, false, None, false);
+    }
+
+    /// Notes what the record after a refused attempt shows about the lock the connection reads under.
+    #[inline]
+    fn observe(&mut self, record: &Record, number: u64) {
+        if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
+            return;
+        }
+        self.undecided = false;
+        let later = self.is_later(record);
+        let wait = &mut self.wait;
+        wait.next = Some(number);
+        wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
+        // Where the beginning of the connection is missing, this record shows that it is in WAL mode.
+        wait.before.wal |= record.kind == Kind::SHM_UNMAP;
+        let Some(reading) = wait.before.reading else { return };
+        let (still, here) = match reading.lock.slot() {
+            Some(slot) => {
+                let bit = 1u8.checked_shl(slot.0.into()).unwrap_or(0);
+                let asked = record.kind == Kind::SHM_LOCK && slot_mask(record.shm_offset, record.shm_n) & bit != 0;
+                (record.shm_shared & bit != 0, asked && record.flags.has(Flags::SHM_UNLOCK))
+            }
+            None => (record.after >= Level::SHARED && record.before >= Level::SHARED, record.kind == Kind::UNLOCK),
+        };
+        wait.kept += u32::from(still || (here && later));
+        wait.released += u32::from(!still && here && !later);
+        wait.released_by_it += u32::from(!still && here && record.sql != 0 && record.sql == wait.sql);
+    }
+
+    /// A statement other than the refused one makes this call. The release of a lock carries its statement only after a refusal.
+    fn is_later(&self, record: &Record) -> bool {
+        record.sql != 0 && self.wait.sql != 0 && record.sql != self.wait.sql
+    }
+
+    /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
+    pub(crate) fn follow(&mut self, record: &Record, number: u64, pause: impl FnOnce(Instant) -> Option<u64>) -> Meaning {
+        self.observe(record, number);
+        let meaning = self.meaning(record);
+        let again =
+            matches!(meaning, Meaning::Refused | Meaning::Granted | Meaning::Reads) && !self.slept && !self.wait.is_recovery();
+        if again && pause(self.wait.until).is_some_and(|pause| pause > PATIENCE_NS) {
+            return Meaning::Over;
+        }
+        meaning
+    }
+
+    /// The wait is over with this record. Returns whether its statement goes on without the lock, so that no application saw it.
+    pub(crate) fn goes_on(&self, record: &Record) -> bool {
+        let rolled_back = match record.kind {
+            Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
+            kind => kind == Kind::SYNC,
+        };
+        self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
+    }
+
+    /// What this record of the same connection means.
+    pub(crate) fn meaning(&self, record: &Record) -> Meaning {
+        let wait = &self.wait;
+        let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
+        let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
+        let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
+        let opens_wal = (record.kind, record.file_kind) == (Kind::OPEN, FileKind::WAL);
+        if opens_wal && self.shared.is_some() && wait.request == Request::File(Level::RESERVED) {
+            // Another connection has switched the database to WAL mode. The statement goes on there, without RESERVED.
+            return Meaning::Reads;
+        }
+        if plays_back && self.shared.is_some() && !shares && !looks {
+            // Another connection has played the journal back. Without a sleep before it, it is the application's next statement that reads.
+            return if self.slept { Meaning::Reads } else { Meaning::Over };
+        }
+        match record.kind {
+            Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
+            // Between two attempts at EXCLUSIVE SQLite releases nothing. Only a connection that plays a journal back does, and begins anew
+            // each time.
+            Kind::UNLOCK
+                if wait.request == Request::File(Level::EXCLUSIVE)
+                    && (wait.before.wal || !wait.before.checked || wait.before.early) =>
+            {
+                Meaning::Over
+            }
+            // The statement that was refused has failed.
+            Kind::UNLOCK if self.is_later(record) => Meaning::Over,
+            Kind::UNLOCK => Meaning::Waits,
+            // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`). So this is a rollback, in exclusive
+            // mode, where the locks stay.
+            Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
+            // A rollback releases the lock in its next call, so wait for that record before deciding.
+            Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
+            Kind::LOCK | Kind::SHM_LOCK => {
+                let request = Request::of(record);
+                let recovery = wait.is_recovery();
+                let slots = slot_mask(record.shm_offset, record.shm_n);
+                if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
+                    return Meaning::Waits;
+                }
+                // The record of EXCLUSIVE from SHARED carries no statement; that of the lock the connection reads under does.
+                let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
+                // A checkpoint without a statement is an automatic one. Elsewhere a missing statement is an unknown one.
+                let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
+                // Where no statement is known at all, one that does not sleep has failed: the application tries again. In recovery no
+                // connection sleeps.
+                let blind = record.sql == 0 && sql == 0 && wait.request != CHECKPOINT && !recovery;
+                let tries_again = blind && self.handled() == 0;
+                let same = record.tid == wait.tid && (record.sql == sql || unknown);
+                if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
+                    // It reads: another connection has repaired the wal-index.
+                    return Meaning::Granted;
+                }
+                // A connection that wants to write reads first. Without that it wants to repair a header that a stopped writer left half
+                // written, and tries again at once (wal.c: `walIndexReadHdr`).
+                let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
+                // Where that writer has died, the connection rebuilds the wal-index.
+                let recover = record.kind == Kind::SHM_LOCK && (slots == 1 << Slot::RECOVER.0 || slots == RECOVERY);
+                let header = recover || (request == Some(WRITE) && record.shm_shared == 0);
+                // Where it got WRITE for that, it releases it again.
+                let header = header || (record.kind == Kind::SHM_LOCK && request.is_none() && slots == 1 << Slot::WRITE.0);
+                if writes && header && same {
+                    return Meaning::Waits;
+                }
+                if request == Some(wait.request) {
+                    let handled = self.handled();
+                    let gave_up = handled > 0 && handled < wait.attempts && !recovery && !wait.before.early;
+                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up && !tries_again) {
+                        (true, _, true) => Meaning::Granted,
+                        (_, true, true) => Meaning::Refused,
+                        _ => Meaning::Over,
+                    };
+                }
+                let reads = match (request, wait.request) {
+                    (Some(Request::File(Level::SHARED)), _) => true,
+                    (Some(Request::File(_)), _) => false,
+                    // READ0..READ4 and nothing else, while it does not wait for one of these itself, and is no checkpoint, which does not read.
+                    (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 || wait.before.exclusive != 0 => false,
+                    _ => only_readers(slots),
+                };
+                // A read for another statement: the application has moved on.
+                if reads && same { Meaning::Waits } else { Meaning::Over }
+            }
+            _ => Meaning::Over,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::locks::state::ConnId;
+    use crate::trace::LogId;
+    use locktrace::event::ResultCode;
+
+    fn waiting(request: Request) -> OpenWait {
+        let record = Record { tid: 7, sql: 1, ..Record::new(Kind::LOCK) };
+        let mut wait = Wait::new(ConnId { log: LogId(0), conn: 1, forked: false }, None, request, 0, &record, (0, 0));
+        wait.before.wal = false;
+        OpenWait::new(wait, 0)
+    }
+
+    fn lock(level: Level, rc: i32) -> Record {
+        Record { requested: level, rc: ResultCode(rc), tid: 7, sql: 1, ..Record::new(Kind::LOCK) }
+    }
+
+    fn shm(flags: Flags, offset: u8, rc: i32) -> Record {
+        Record { flags, shm_offset: offset, shm_n: 1, rc: ResultCode(rc), tid: 7, sql: 1, ..Record::new(Kind::SHM_LOCK) }
+    }
+
+    #[test]
+    fn a_writer_in_a_rollback_journal() {
+        let waiting = waiting(Request::File(Level::RESERVED));
+        assert_eq!(waiting.meaning(&Record::new(Kind::UNLOCK)), Meaning::Waits);
+        assert_eq!(waiting.meaning(&Record::new(Kind::SLEEP)), Meaning::Waits);
+        assert_eq!(waiting.meaning(&lock(Level::SHARED, 0)), Meaning::Waits);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 5)), Meaning::Refused);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 0)), Meaning::Granted);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 10)), Meaning::Over);
+        assert_eq!(waiting.meaning(&lock(Level::EXCLUSIVE, 5)), Meaning::Over);
+        assert_eq!(waiting.meaning(&Record::new(Kind::SYNC)), Meaning::Over);
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another statement");
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "another statement got it");
+        assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::SHARED, 0) }), Meaning::Over, "another statement reads");
+        assert_eq!(waiting.meaning(&Record { tid: 8, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another thread");
+    }
+
+    #[test]
+    fn after_the_last_sleep_it_is_the_application_that_tries_again() {
+        let mut waiting = waiting(Request::File(Level::RESERVED));
+        (waiting.wait.attempts, waiting.wait.sleeps) = (3, 3);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 5)), Meaning::Refused);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 0)), Meaning::Granted);
+        waiting.wait.attempts = 4; // refused once more, and no sleep
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 5)), Meaning::Over);
+        assert_eq!(waiting.meaning(&lock(Level::RESERVED, 0)), Meaning::Over);
+    }
+
+    #[test]
+    fn a_writer_in_wal_mode() {
+        let waiting = waiting(Request::Shm { mask: 1, exclusive: true });
+        assert_eq!(waiting.meaning(&shm(Flags::SHM_UNLOCK, 4, 0)), Meaning::Waits);
+        assert_eq!(waiting.meaning(&shm(Flags(0), 5, 0)), Meaning::Waits);
+        assert_eq!(waiting.meaning(&shm(Flags::SHM_EXCLUSIVE, 0, 5)), Meaning::Refused);
+        assert_eq!(waiting.meaning(&shm(Flags::SHM_EXCLUSIVE, 0, 0)), Meaning::Granted);
+        assert_eq!(waiting.meaning(&shm(Flags::SHM_EXCLUSIVE, 1, 0)), Meaning::Over);
+    }
+}

@@ -1,0 +1,11 @@
+//! Waits: refused attempts, the connections in their way, and how attempts follow each other until the wait ends.
+#![forbid(unsafe_code)]
+
+pub mod busy_handler;
+pub mod conflicts;
+pub mod follow;
+pub mod harmless;
+pub mod pending;
+pub mod refusal;
+pub mod refusal_stats;
+pub mod wait;
