@@ -38,10 +38,27 @@ if engine == "duckdb":
     def run(sql):
         return connection.execute(sql).fetchall()
 else:
+    import glob
+    import os
+    import tempfile
+    import zipfile
+
+    import pyspark
     from pyspark.sql import SparkSession
+
+    # Where Debian's musl is installed beside glibc, snappy-java takes its library for musl, which cannot be loaded here: it gets the other one.
+    snappy = tempfile.TemporaryDirectory()
+    [jar] = glob.glob(os.path.join(os.path.dirname(pyspark.__file__), "jars", "snappy-java-*.jar"))
+    with zipfile.ZipFile(jar) as archive:
+        arch = "aarch64" if os.uname().machine == "aarch64" else "x86_64"
+        library = archive.read(f"org/xerial/snappy/native/Linux/{arch}/libsnappyjava.so")
+    with open(os.path.join(snappy.name, "libsnappyjava.so"), "wb") as file:
+        file.write(library)
+    options = f"-Dorg.xerial.snappy.lib.path={snappy.name} -Dorg.xerial.snappy.lib.name=libsnappyjava.so"
 
     session = (
         SparkSession.builder.master("local[1]")
+        .config("spark.driver.extraJavaOptions", options)
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
