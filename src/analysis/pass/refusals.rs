@@ -28,6 +28,16 @@ pub(super) struct Refusals<'t> {
     pub late: Option<u32>,
 }
 
+/// What a record means for the wait of its connection.
+enum Joined {
+    /// It belongs to the wait with this number, or ended it with success and begins none.
+    Wait(u32),
+    /// It is an attempt beside that wait.
+    Beside,
+    /// The connection does not wait, or does not any more.
+    None,
+}
+
 impl<'t> Refusals<'t> {
     /// Keeps this many of the first refused attempts and of the first waits.
     pub(super) fn new(times: Times<'t>, keep: usize) -> Refusals<'t> {
@@ -119,86 +129,108 @@ impl<'t> Refusals<'t> {
         call: &Call<'_>,
         before: Earlier,
     ) -> u32 {
+        match self.join(tables, commits, index, call) {
+            Joined::Wait(wait) => wait,
+            Joined::Beside => self.begin(tables, commits, index, call, before, true),
+            Joined::None => self.begin(tables, commits, index, call, before, false),
+        }
+    }
+
+    /// Joins a record to the wait of its connection, or ends that.
+    fn join(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, call: &Call<'_>) -> Joined {
         let Event { log, number, ref record } = *call.event;
-        let Some(conn) = tables.conns.get(index) else { return 0 };
+        let Some(conn) = tables.conns.get(index) else { return Joined::Wait(0) };
         let end = call.end;
-        let mut beside = false;
-        if let Some(waiting) = &mut conn.open_wait {
-            let meaning = waiting.follow(record, number, |until| tables.times.ns(log, until, call.start));
-            match meaning {
-                Meaning::Waits => {
-                    if record.kind == Kind::SLEEP {
-                        waiting.slept = true;
-                        // Pauses of a connection that finds the header half written are not the busy handler's.
-                        if std::mem::take(&mut waiting.header) {
-                            waiting.pauses += 1;
-                        } else {
-                            waiting.wait.last_sleep_cut = is_cut(waiting.handled(), record.arg);
-                        }
-                        waiting.wait.sleeps += 1;
-                        waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
-                        self.pending.went_on(waiting);
-                    } else if record.kind == Kind::SHM_LOCK
-                        && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
-                    {
-                        let (refused, granted) = &mut waiting.wait.recovery;
-                        *(if record.rc.is_ok() { granted } else { refused }) += 1;
-                        waiting.header = record.rc.is_ok() && !waiting.wait.is_recovery();
-                    } else if record.kind == Kind::LOCK && record.rc.is_busy() {
-                        // It has to begin anew for its lock, and did not get so far.
-                        waiting.again(end, number);
-                        self.pending.went_on(waiting);
-                    } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
-                        waiting.shared = Some((end, number));
+        let Some(waiting) = &mut conn.open_wait else { return Joined::None };
+        let meaning = waiting.follow(record, number, |until| tables.times.ns(log, until, call.start));
+        match meaning {
+            Meaning::Waits => {
+                if record.kind == Kind::SLEEP {
+                    waiting.slept = true;
+                    // Pauses of a connection that finds the header half written are not the busy handler's.
+                    if std::mem::take(&mut waiting.header) {
+                        waiting.pauses += 1;
                     } else {
-                        // A reader's slot that SQLite carries on without is a wait of its own.
-                        beside = record.kind == Kind::SHM_LOCK
-                            && record.rc.is_busy()
-                            && Request::of(record) != Some(waiting.wait.request);
+                        waiting.wait.last_sleep_cut = is_cut(waiting.handled(), record.arg);
                     }
-                    if !beside {
-                        return waiting.index;
-                    }
-                }
-                Meaning::Refused => {
+                    waiting.wait.sleeps += 1;
+                    waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
+                    self.pending.went_on(waiting);
+                } else if record.kind == Kind::SHM_LOCK
+                    && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
+                {
+                    let (refused, granted) = &mut waiting.wait.recovery;
+                    *(if record.rc.is_ok() { granted } else { refused }) += 1;
+                    waiting.header = record.rc.is_ok() && !waiting.wait.is_recovery();
+                } else if record.kind == Kind::LOCK && record.rc.is_busy() {
+                    // It has to begin anew for its lock, and did not get so far.
                     waiting.again(end, number);
                     self.pending.went_on(waiting);
-                    return waiting.index;
-                }
-                Meaning::Granted => {
-                    waiting.wait.until = end;
-                    waiting.wait.next = Some(number);
-                    // SQLite calls no busy handler for a reader's slot, except while another connection rebuilds the wal-index.
-                    let (refused, free) = waiting.wait.recovery;
-                    let handler = matches!(waiting.wait.request, Request::File(_)) || refused > 0;
-                    // Where it was not seen to ask for RECOVER, this is not known.
-                    let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
-                    (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
-                    self.end_wait(tables, commits, index, WaitEnd::Acquired);
-                    return 0;
-                }
-                Meaning::Reads => {
-                    if let Some((at, number)) = waiting.shared {
-                        (waiting.wait.until, waiting.wait.next) = (at, Some(number));
-                        (conn.granted, conn.granted_to_any) = (Some(number), false);
+                } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
+                    waiting.shared = Some((end, number));
+                } else {
+                    // A reader's slot that SQLite carries on without is a wait of its own.
+                    let beside =
+                        record.kind == Kind::SHM_LOCK && record.rc.is_busy() && Request::of(record) != Some(waiting.wait.request);
+                    if beside {
+                        return Joined::Beside;
                     }
-                    self.end_wait(tables, commits, index, WaitEnd::Acquired);
                 }
-                Meaning::Over => {
-                    // It could not play a journal back, and the same statement reads now. It tried again, by itself or in its own busy
-                    // handler.
-                    let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
-                    if let Some((_, shared)) = waiting.shared.filter(|_| tried) {
-                        let known = waiting.wait.before.reading.is_some_and(|reading| reading.sql != 0);
-                        (conn.granted, conn.granted_to_any) = (Some(shared), !known);
-                    }
-                    let sure = !tables.logs.gaps[log.0 as usize].between(waiting.wait.numbers.1, number);
-                    waiting.wait.over = Some(number);
-                    let goes_on = waiting.goes_on(record) && sure;
-                    self.end_wait(tables, commits, index, if goes_on { WaitEnd::WentOn } else { WaitEnd::GaveUp });
+                return Joined::Wait(waiting.index);
+            }
+            Meaning::Refused => {
+                waiting.again(end, number);
+                self.pending.went_on(waiting);
+                return Joined::Wait(waiting.index);
+            }
+            Meaning::Granted => {
+                waiting.wait.until = end;
+                waiting.wait.next = Some(number);
+                // SQLite calls no busy handler for a reader's slot, except while another connection rebuilds the wal-index.
+                let (refused, free) = waiting.wait.recovery;
+                let handler = matches!(waiting.wait.request, Request::File(_)) || refused > 0;
+                // Where it was not seen to ask for RECOVER, this is not known.
+                let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
+                (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
+                self.end_wait(tables, commits, index, WaitEnd::Acquired);
+                return Joined::Wait(0);
+            }
+            Meaning::Reads => {
+                if let Some((at, number)) = waiting.shared {
+                    (waiting.wait.until, waiting.wait.next) = (at, Some(number));
+                    (conn.granted, conn.granted_to_any) = (Some(number), false);
                 }
+                self.end_wait(tables, commits, index, WaitEnd::Acquired);
+            }
+            Meaning::Over => {
+                // It could not play a journal back, and the same statement reads now. It tried again, by itself or in its own busy
+                // handler.
+                let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
+                if let Some((_, shared)) = waiting.shared.filter(|_| tried) {
+                    let known = waiting.wait.before.reading.is_some_and(|reading| reading.sql != 0);
+                    (conn.granted, conn.granted_to_any) = (Some(shared), !known);
+                }
+                let sure = !tables.logs.gaps[log.0 as usize].between(waiting.wait.numbers.1, number);
+                waiting.wait.over = Some(number);
+                let goes_on = waiting.goes_on(record) && sure;
+                self.end_wait(tables, commits, index, if goes_on { WaitEnd::WentOn } else { WaitEnd::GaveUp });
             }
         }
+        Joined::None
+    }
+
+    /// Begins a wait, where this record is a refused attempt. `beside`: its connection waits for something else. Returns the wait.
+    fn begin(
+        &mut self,
+        tables: &mut Tables<'t>,
+        commits: &Commits,
+        index: Index,
+        call: &Call<'_>,
+        before: Earlier,
+        beside: bool,
+    ) -> u32 {
+        let Event { log, number, ref record } = *call.event;
+        let end = call.end;
         let (Some(request), Some(conn)) = (Request::of(record).filter(|_| record.rc.is_busy()), tables.conns.get(index)) else {
             return 0;
         };
@@ -242,6 +274,7 @@ impl<'t> Refusals<'t> {
         place
     }
 
+    /// The connection's wait is over.
     pub(super) fn end_wait(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, end: WaitEnd) {
         let Some(waiting) = tables.conns.get(index).and_then(|conn| conn.open_wait.take()) else { return };
         let mut wait = Wait { end, ..waiting.wait };
