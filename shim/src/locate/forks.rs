@@ -4,9 +4,12 @@
 //! wait for ever in its next `dlopen`. The three functions, registered with `pthread_atfork`, rule that out for `fork`: it waits until no
 //! search is going on, about 20 µs, and no search begins meanwhile. `_Fork` and a bare `clone` run no handlers.
 //!
-//! Neither side waits without bound: a thread that a fork has left behind in a child, or a handler that never ran, costs some
-//! milliseconds once.
+//! A thread that is put aside on a busy machine can search for long, and the fork of a large process takes long, too. So each side waits for up to
+//! [`PATIENCE`]. It does not wait without bound: in a child of `_Fork`, threads that are not there may seem to search or to fork. Who waited in vain
+//! forgets them, so that this happens once.
 
+use crate::clock::monotonic_ns;
+use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Threads that search, or are about to.
@@ -14,8 +17,8 @@ static SEARCHING: AtomicU32 = AtomicU32::new(0);
 /// Threads that fork.
 static FORKING: AtomicU32 = AtomicU32::new(0);
 
-/// How often a thread lets others run before it goes on all the same.
-const PATIENCE: u32 = 20_000;
+/// How long a thread waits for the others, in nanoseconds.
+const PATIENCE: u64 = 3_000_000_000;
 
 // Each side first says what it is about to do and then looks at the other: in sequentially consistent order at least one sees the other.
 
@@ -25,39 +28,37 @@ pub struct Search;
 impl Search {
     /// Begins when no thread forks.
     pub fn begin() -> Search {
-        for _ in 0..PATIENCE {
-            SEARCHING.fetch_add(1, Ordering::SeqCst);
-            if FORKING.load(Ordering::SeqCst) == 0 {
-                return Search;
-            }
-            SEARCHING.fetch_sub(1, Ordering::SeqCst);
-            others_run();
-        }
         SEARCHING.fetch_add(1, Ordering::SeqCst);
+        if FORKING.load(Ordering::SeqCst) != 0 {
+            let none_forks = || {
+                one_less(&SEARCHING);
+                pause();
+                SEARCHING.fetch_add(1, Ordering::SeqCst);
+                FORKING.load(Ordering::SeqCst) == 0
+            };
+            wait(none_forks, &FORKING);
+        }
         Search
     }
 }
 
 impl Drop for Search {
     fn drop(&mut self) {
-        SEARCHING.fetch_sub(1, Ordering::SeqCst);
+        one_less(&SEARCHING);
     }
 }
 
 /// For `pthread_atfork`, before the fork.
 pub extern "C" fn before_fork() {
     FORKING.fetch_add(1, Ordering::SeqCst);
-    for _ in 0..PATIENCE {
-        if SEARCHING.load(Ordering::SeqCst) == 0 {
-            break;
-        }
-        others_run();
+    if SEARCHING.load(Ordering::SeqCst) != 0 {
+        wait(|| SEARCHING.load(Ordering::SeqCst) == 0, &SEARCHING);
     }
 }
 
 /// For `pthread_atfork`, after the fork, in the parent.
 pub extern "C" fn after_fork_in_parent() {
-    FORKING.fetch_sub(1, Ordering::SeqCst);
+    one_less(&FORKING);
 }
 
 /// For `pthread_atfork`, after the fork, in the child, which has this thread alone.
@@ -66,7 +67,24 @@ pub extern "C" fn after_fork_in_child() {
     SEARCHING.store(0, Ordering::SeqCst);
 }
 
-fn others_run() {
-    // SAFETY: it takes nothing, and on Linux never fails.
-    unsafe { libc::sched_yield() };
+/// Waits until this is so. If it takes too long, the others that are counted here are forgotten.
+fn wait(mut is_so: impl FnMut() -> bool, others: &AtomicU32) {
+    let begun = monotonic_ns();
+    while !is_so() {
+        if monotonic_ns().saturating_sub(begun) > PATIENCE {
+            others.store(0, Ordering::SeqCst);
+            return;
+        }
+        pause();
+    }
+}
+
+/// Lets others run for a moment. A sleep, since that is what SQLite does; as a plain system call it is no cancellation point.
+fn pause() {
+    let _ = clock_nanosleep_relative(ClockId::Realtime, &Timespec { tv_sec: 0, tv_nsec: 20_000 });
+}
+
+/// Counts one thread less. They may have been forgotten meanwhile.
+fn one_less(count: &AtomicU32) {
+    let _ = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
 }
