@@ -1,6 +1,6 @@
 //! The vocabulary of a trace: what can happen, to which lock, with what outcome.
 //!
-//! In come the numbers SQLite uses at its VFS boundary; out go typed names for them. Pure: no I/O, no clock, no pointers.
+//! Input: the numbers SQLite uses at its VFS boundary. Output: typed names for them. Pure: no I/O, no clock, no pointers.
 //! The recorder writes these, the reader decodes them, and neither knows the other. Decoding is total: a number this version
 //! does not know stays a number.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! Where a verb writes: standard output, or a file that has its name only once it is whole (or a dataset, whose files have).
 //!
-//! In comes the path a user gave; out go a stream ([`Destination::stream`]) or the path to write at ([`Destination::place`]). Until [`Destination::done`]
+//! Input: the path a user gave. Output: a stream ([`Destination::stream`]) or the path to write at ([`Destination::place`]). Until [`Destination::done`]
 //! a file is `NAME.partial`; dropped before that, or with Ctrl-C, it is removed, and what had the name is as it was; a dataset's files likewise. A pipe or a
 //! device is written as it is.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! `locktrace export`: a trace in a format of other tools.
 //!
-//! In come a trace, a [`Format`] and where to write ([`Destination`]); out goes a file (or a directory) that is whole or not there, and one line on stderr
+//! Input: a trace, a [`Format`] and where to write ([`Destination`]). Output: a file (or a directory) that is whole or not there, and one line on stderr
 //! about what is in it. Each format is in [`crate::export`]; a new one is named here, in `Format` and its three functions.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! `locktrace follow`: every record as it is written, for people or as JSON lines.
 //!
-//! In comes a trace directory, which need not be there yet; out go lines until an interrupt, until nobody reads them any more, or until
+//! Input: a trace directory, which need not be there yet. Output: lines until an interrupt, until nobody reads them any more, or until
 //! the time that was asked for. What reads the logs is [`crate::trace::follow`].
 #![forbid(unsafe_code)]
 

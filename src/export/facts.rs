@@ -1,6 +1,6 @@
 //! What a pass over a trace finds, as the values that tables have: wall-clock times, lengths, names of calls.
 //!
-//! In come records and holds; out go integers and texts, nothing where it is not known. Called by the formats that are tables.
+//! Input: records and holds. Output: integers and texts, nothing where it is not known. Called by the formats that are tables.
 #![forbid(unsafe_code)]
 
 use crate::analysis::observer::ObservedHold;

@@ -1,6 +1,6 @@
 //! Which of several rows a slice is drawn on, so that on each row slices lie beside or inside one another: the viewers of timelines ask for that.
 //!
-//! In come slices in about the order of their ends; out goes the number of a row. Memory does not grow with their number.
+//! Input: slices in about the order of their ends. Output: the number of a row. Memory does not grow with their number.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

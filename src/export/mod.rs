@@ -1,6 +1,6 @@
 //! A trace for other tools: one file for each format, behind one trait.
 //!
-//! In come a [`Trace`] and where to write; out goes a file (or a directory) of that format. An [`Export`] is an [`Observer`]: it is told of every record, hold and
+//! Input: a [`Trace`] and where to write. Output: a file (or a directory) of that format. An [`Export`] is an [`Observer`]: it is told of every record, hold and
 //! stretch of work as one pass over the trace finds them, writes what it can at once, and the rest (incidents, names, the account of losses) when it is given the
 //! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
 #![forbid(unsafe_code)]

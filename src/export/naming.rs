@@ -1,6 +1,6 @@
 //! What processes, threads, databases and statements are called in other tools.
 //!
-//! In come ids of a trace; out goes text as the trace has it, not yet escaped for any format.
+//! Input: ids of a trace. Output: text as the trace has it, not yet escaped for any format.
 #![forbid(unsafe_code)]
 
 use crate::analysis::{ConnId, LockId};

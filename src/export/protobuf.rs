@@ -1,6 +1,6 @@
 //! Protocol buffers, as far as writing them goes: varints, 64-bit numbers, bytes and messages in messages.
 //!
-//! In come fields; out go bytes, as <https://protobuf.dev/programming-guides/encoding/> has them. Called by the Perfetto export.
+//! Input: fields. Output: bytes, as <https://protobuf.dev/programming-guides/encoding/> has them. Called by the Perfetto export.
 #![forbid(unsafe_code)]
 
 /// A message that is being written.

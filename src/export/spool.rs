@@ -1,6 +1,6 @@
 //! Many streams of bytes at once, in little memory: what a format wants by row comes by time.
 //!
-//! In come records for numbered rows; out come, when all are there, those of one row after the other, as often as wanted. What does not fit into the buffers is
+//! Input: records for numbered rows. Output: once all are there, the records of one row after the other, as often as wanted. What does not fit into the buffers is
 //! in one temporary file without a name. Called by the Firefox export.
 #![forbid(unsafe_code)]
 

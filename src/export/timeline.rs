@@ -1,6 +1,6 @@
 //! What the viewers of timelines are shown, whatever their format: rows for connections, slices for holds, work and waits, counters for databases.
 //!
-//! In comes what the pass over the records finds; out go calls of a [`Painter`]. Each process has for each of its connections these rows:
+//! Input: what the pass over the records finds. Output: calls of a [`Painter`]. Each process has for each of its connections these rows:
 //!
 //! | row | slices |
 //! | --- | --- |

@@ -1,6 +1,6 @@
 //! Files that have no name yet: made while an export goes on, named when all are whole, removed where they will never be.
 //!
-//! In come paths; out go files, each with a lock on it, so that no two exports write the same. Whoever ends the process before its time (Ctrl-C) takes them all
+//! Input: paths. Output: files, each with a lock on it, so that no two exports write the same. Whoever ends the process before its time (Ctrl-C) takes them all
 //! away: [`Unfinished::abandon`]. Called by the dataset, and by the command line for every other file.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! The incidents on a timeline: each as a slice of the victim's, each hold in the way as a slice of its connection's, and an arrow from that to this.
 //!
-//! In comes the finished analysis; out go slices. An arrow goes from the beginning of the hold to the beginning of the wait, or, where the hold began later, to
+//! Input: the finished analysis. Output: slices. An arrow goes from the beginning of the hold to the beginning of the wait, or, where the hold began later, to
 //! the point of the wait at which it began: so every arrow goes forward in time, as the viewers draw them. Called by the timeline when the pass is over.
 #![forbid(unsafe_code)]
 

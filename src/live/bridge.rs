@@ -1,6 +1,6 @@
 //! The `tracing` bridge: what happens to locks, as events under the application's current span.
 //!
-//! In come events on the locking thread, where the span is that the application is in; out go `tracing` events with the target
+//! Input: events on the locking thread, where the span is that the application is in. Output: `tracing` events with the target
 //! `locktrace`:
 //!
 //! | level | what | when |

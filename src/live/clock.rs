@@ -1,6 +1,6 @@
 //! This process's ticks in nanoseconds and wall-clock time, while it runs.
 //!
-//! In come ticks of its log; out come nanoseconds. One reading of all clocks is kept from the start, and another is taken for each
+//! Input: ticks of its log. Output: nanoseconds. One reading of all clocks is kept from the start, and another is taken for each
 //! question: their distance gives the length of a tick, and the new one the time of day, however often that was set since.
 #![forbid(unsafe_code)]
 

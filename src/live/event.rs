@@ -1,6 +1,6 @@
 //! One call, as its subscribers get it: what the record says at once, and what its numbers mean when asked.
 //!
-//! In comes what the observer saw, on the locking thread, where every nanosecond counts: it is only copied. Times, paths, names and SQL are
+//! Input: what the observer saw, on the locking thread, where every nanosecond counts: it is only copied. Times, paths, names and SQL are
 //! worked out by the one who asks, on the thread that asks.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Who in this process stood in the way of a refused attempt.
 //!
-//! In come the event of the refusal and the shim's live rows; out go words for the `tracing` bridge, or nothing: a holder is named only
+//! Input: the event of the refusal and the shim's live rows. Output: words for the `tracing` bridge, or nothing: a holder is named only
 //! if it surely was one.
 #![forbid(unsafe_code)]
 

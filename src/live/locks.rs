@@ -1,6 +1,6 @@
 //! Who holds what in this process, now.
 //!
-//! In come the shim's live rows, copied without touching a lock of SQLite's; out go [`LiveLock`]s.
+//! Input: the shim's live rows, copied without touching a lock of SQLite's. Output: [`LiveLock`]s.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, Request};

@@ -1,6 +1,6 @@
 //! What a running program hears of its own locks, while they are taken.
 //!
-//! In come records from the shim's observer, on the thread that SQLite called; out go [`Event`]s through bounded channels
+//! Input: records from the shim's observer, on the thread that SQLite called. Output: [`Event`]s through bounded channels
 //! ([`subscribe`]), and, with the feature `tracing`, events under the application's current span (the `bridge`).
 //!
 //! On the locking thread nothing waits for a receiver: a channel that is full loses the event and counts it. The lists and names in

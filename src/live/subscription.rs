@@ -1,6 +1,6 @@
 //! Subscriptions: bounded channels of events.
 //!
-//! In come events from the hub, on the locking thread; out they go through a crossbeam channel, or are counted as dropped.
+//! Input: events from the hub, on the locking thread. Output: the same events through a crossbeam channel, or a count of those that were dropped.
 #![forbid(unsafe_code)]
 
 use super::{Event, HUB, Hub, hub};

@@ -1,6 +1,6 @@
 //! The names that all reports give to things, and what they say of who was in the way where no traced holder is certain.
 //!
-//! In come an [`Analysis`] and parts of it; out go texts.
+//! Input: an [`Analysis`] and parts of it. Output: texts.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::sql::is_end;

@@ -1,6 +1,6 @@
 //! One incident, told so that a person can follow it: who, why, and the records that prove it, in the order in which they happened.
 //!
-//! In come an [`Analysis`], the number of an incident, and a second pass over the events of the same trace; out goes text. Called by
+//! Input: an [`Analysis`], the number of an incident, and a second pass over the events of the same trace. Output: text. Called by
 //! `locktrace explain`.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! What removes a cause, in one or two sentences, with its limits; in the words of the host where the trace proves which one it is.
 //!
-//! In comes an incident; out goes text. Called by the reports.
+//! Input: an incident. Output: text. Called by the reports.
 #![forbid(unsafe_code)]
 
 use super::host::Hosts;

@@ -1,6 +1,6 @@
 //! What the incidents of a trace amount to: the causes in order of harm, and which statement is in the way of which.
 //!
-//! In comes an [`Analysis`]; out go short lists, on which every report is built.
+//! Input: an [`Analysis`]. Output: short lists, on which every report is built.
 #![forbid(unsafe_code)]
 
 use super::host::Hosts;

@@ -1,6 +1,6 @@
 //! Which framework or driver a process uses, where its trace proves it.
 //!
-//! In come the names of a log: the program, its command line, the modules it has loaded, and the shape of its statements; out goes a [`Host`], or
+//! Input: the names of a log: the program, its command line, the modules it has loaded, and the shape of its statements. Output: a [`Host`], or
 //! nothing. A guess would name the wrong setting: where several hosts are possible, the one that is named covers all of them ([`Host::Python`],
 //! [`Host::Rust`]), and the fix says so.
 #![forbid(unsafe_code)]

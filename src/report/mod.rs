@@ -1,6 +1,6 @@
 //! Renderers: what the analysis found, for people ([`text`], `html`) and for programs ([`json`]); and single records ([`record`]).
 //!
-//! In come an analysis (or a record) and a writer; out goes text. Units appear here and nowhere before.
+//! Input: an analysis (or a record) and a writer. Output: text. Units appear here and nowhere before.
 #![forbid(unsafe_code)]
 
 pub mod essence;

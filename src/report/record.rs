@@ -1,6 +1,6 @@
 //! One record as one line for people.
 //!
-//! In comes an [`Event`]; out goes when, who, what with which result, the state afterwards, how long, and the SQL last, cut to what is
+//! Input: an [`Event`]. Output: when, who, what with which result, the state afterwards, how long, and the SQL last, cut to what is
 //! left of the width. Called by `locktrace cat`.
 #![forbid(unsafe_code)]
 

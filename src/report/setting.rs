@@ -1,6 +1,6 @@
 //! What removes a cause in the words of a framework or driver: the very setting, and what it does not do.
 //!
-//! In come a [`Host`] and what is to be changed; out goes a sentence, or nothing where the host has no words of its own for it. Called by [`super::fix`].
+//! Input: a [`Host`] and what is to be changed. Output: a sentence, or nothing where the host has no words of its own for it. Called by [`super::fix`].
 #![forbid(unsafe_code)]
 
 use super::host::Host;

@@ -1,6 +1,6 @@
 //! The report for people: the verdict first, then the essence, then each database, then every refused attempt, then what was lost.
 //!
-//! In come an [`Analysis`], a writer and a [`Style`]. No line is wider than the style says, and nothing that a traced program named
+//! Input: an [`Analysis`], a writer and a [`Style`]. No line is wider than the style says, and nothing that a traced program named
 //! reaches the terminal unescaped.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Who, what and when in words, as every report for people says it.
 //!
-//! In come ids of an analysis; out goes text, not yet cut to a width.
+//! Input: ids of an analysis. Output: text, not yet cut to a width.
 #![forbid(unsafe_code)]
 
 use super::essence;

@@ -1,6 +1,6 @@
 //! Whether the process behind a log still lives.
 //!
-//! In comes the number in its header; out goes an answer only where it is proven: a number can be another process's by now, or one of
+//! Input: the number in its header. Output: an answer only where it is proven: a number can be another process's by now, or one of
 //! another host or container. The proof is that the process has this very ring mapped. Called by [`super::follow`].
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! What a log's ticks mean: which logs compare, and how long a tick is.
 //!
-//! In come the headers' clock kinds, boot ids and anchors; out come [`Clock`]s, one for each (clock kind, boot). Ticks of one clock
+//! Input: the headers' clock kinds, boot ids and anchors. Output: [`Clock`]s, one for each (clock kind, boot). Ticks of one clock
 //! compare directly, and that raw order is the authority; nanoseconds are for display, and unknown where no anchors tell.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! A trace directory: which logs it holds, and what they are called.
 //!
-//! In comes a path; out come [`Log`]s (headers and names, no records yet) and the problems met on the way. One bad file never hides
+//! Input: a path. Output: [`Log`]s (headers and names, no records yet) and the problems met on the way. One bad file never hides
 //! the others: only a directory in which nothing at all can be read is an error. Called by [`super::Trace::open`].
 #![forbid(unsafe_code)]
 

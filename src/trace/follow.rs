@@ -1,6 +1,6 @@
 //! A trace directory while programs write to it: new records as they come, merged by time with a bounded delay.
 //!
-//! In comes a directory, which need not be there yet; each [`Follow::poll`] gives a [`Batch`]: records of all logs in time order, and
+//! Input: a directory, which need not be there yet. Each [`Follow::poll`] gives a [`Batch`]: records of all logs in time order, and
 //! what else happened (a process began to record or ended, names became known, something is wrong). Every number of every log comes once or
 //! is counted in [`Follow::tally`]. Called by `locktrace follow` and `locktrace top`.
 //!

@@ -1,6 +1,6 @@
 //! Records held back for a moment, so that those of several logs come out in time order.
 //!
-//! In come records with the keys that place them, poll by poll; out they go once nothing is expected any more that belongs before them. Called by
+//! Input: records with the keys that place them, poll by poll. Output: the same records, each once nothing is expected any more that belongs before it. Called by
 //! [`super::follow`], whose documentation says what that order is worth.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Where in a log records are missing: which numbers, and between which instants.
 //!
-//! In come the events of a trace, a second time; out go [`Loss`]es. Whoever judges a trace asks, and only where a [`Tally`] says that something is missing
+//! Input: the events of a trace, a second time. Output: [`Loss`]es. Whoever judges a trace asks, and only where a [`Tally`] says that something is missing
 //! ([`super::Summary`] counts, and counting is enough for a report).
 #![forbid(unsafe_code)]
 

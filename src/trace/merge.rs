@@ -1,6 +1,6 @@
 //! Many logs, one stream: records of all of them in time order.
 //!
-//! In come the rings of a [`Trace`]; out go records with the instants that order them. Within one log records are in the order of
+//! Input: the rings of a [`Trace`]. Output: records with the instants that order them. Within one log records are in the order of
 //! their claims, which is *nearly* that of time: a thread can be preempted between the end of a call and its claim. So each log is
 //! sorted through a window of [`WINDOW`] records, and the logs are merged through a heap. Memory is one window and one block a log,
 //! whatever the length, small enough to stay near the processor; a log that has not begun yet at the time the merge has reached costs nothing.

@@ -1,6 +1,6 @@
 //! Reading: a trace directory, or its export as JSON lines, as one stream of records in time order.
 //!
-//! In comes a path ([`Trace::open`]) or a reader of JSON lines ([`Trace::from_lines`]); out go the [`Log`]s (one for each process
+//! Input: a path ([`Trace::open`]) or a reader of JSON lines ([`Trace::from_lines`]). Output: the [`Log`]s (one for each process
 //! that wrote), the [`Problem`]s met, and [`Trace::events`]: every record of every log, merged by time, at a memory cost that does not depend on
 //! the length of the trace. `analysis`, `cat` and the exports read this and nothing else.
 //!

@@ -1,6 +1,6 @@
 //! What the numbers in a log's records mean: the lines of a names file, kept by number.
 //!
-//! In come JSON objects (from a `.names` file, or from an export, where each also says which log it belongs to); out go look-ups.
+//! Input: JSON objects (from a `.names` file, or from an export, where each also says which log it belongs to). Output: look-ups.
 //! Unknown line types and keys are no error; a line that lacks what it must have is, and says what. [`Names::lines`] gives every
 //! line back for the export.
 #![forbid(unsafe_code)]

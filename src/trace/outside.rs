@@ -1,6 +1,6 @@
 //! What `/proc/locks` said to a traced process about a lock it was refused: the `outside` lines of the names.
 //!
-//! In come JSON objects; out go [`Outside`]s, and the same objects again for an export. Called by the names.
+//! Input: JSON objects. Output: [`Outside`]s, and the same objects again for an export. Called by the names.
 #![forbid(unsafe_code)]
 
 use super::names::{Object, object};

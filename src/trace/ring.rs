@@ -1,6 +1,6 @@
 //! One ring file: its header, and its records in blocks, with every number between them accounted for.
 //!
-//! In come a path and the bytes behind it; out go records in the order in which they were claimed, and a [`Tally`]. Called by
+//! Input: a path and the bytes behind it. Output: records in the order in which they were claimed, and a [`Tally`]. Called by
 //! [`super::merge`] and, for the header, by [`super::directory`]. Reading is by `pread` and not by a mapping, so that a file that
 //! is cut while we read it is an error and not a signal. The log may be written to while it is read.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! The bundled SQLite as a shared library, for programs that do not bring their own.
 //!
-//! In comes the source that cargo has; out goes a directory with `libsqlite3.so.0` and `sqlite3.o`, compiled once. Called by
+//! Input: the source that cargo has. Output: a directory with `libsqlite3.so.0` and `sqlite3.o`, compiled once. Called by
 //! `tests/ecosystem` and by `tests/scenarios.rs`.
 
 use crate::packages::{once, skipped, succeed};

@@ -1,6 +1,6 @@
 //! Python and Node packages for these tests, installed once under cargo's target directory and used from then on.
 //!
-//! In come `requirements.txt` and `package.json` of tests/ecosystem (pinned); out go an interpreter and a module directory. A file lock keeps two test
+//! Input: `requirements.txt` and `package.json` of tests/ecosystem (pinned). Output: an interpreter and a module directory. A file lock keeps two test
 //! binaries from installing at once, and a stamp beside the packages tells which list they were made from.
 
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! What a trace says, through the JSON that `locktrace report` and `locktrace cat` print.
 //!
-//! In comes a place whose `locktrace-trace` holds a trace; out go the report and the records. Called by every test.
+//! Input: a place whose `locktrace-trace` holds a trace. Output: the report and the records. Called by every test.
 
 use crate::place::{Place, parts};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! A web server under `locktrace run`, on a Unix socket in a place of its own, and requests to it.
 //!
-//! In comes a command; out go answers, and at the end its exit code and stderr. Called by `web`. Whatever happens, nothing of it outlives
+//! Input: a command. Output: answers, and at the end its exit code and stderr. Called by `web`. Whatever happens, nothing of it outlives
 //! the test: `timeout` ends the server when nobody else does.
 
 use crate::place::Place;

@@ -1,6 +1,6 @@
 //! Traces as several hosts would have written them: fights over one database, on both sides of a midnight.
 //!
-//! In come a host's name and how much went on; out go trace directories. Called by the tests of the exports.
+//! Input: a host's name and how much went on. Output: trace directories. Called by the tests of the exports.
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use crate::common::Process;

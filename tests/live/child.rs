@@ -1,6 +1,6 @@
 //! What this test binary does when it is started again as a child: a program on rusqlite's bundled SQLite.
 //!
-//! In comes a role in the environment, and for the role `host` commands on standard input, one JSON object a line; out go answers
+//! Input: a role in the environment, and for the role `host` commands on standard input, one JSON object a line. Output: answers
 //! behind a mark. The Python twin of the host is `tests/programs/host.py`.
 //!
 //! | `do` | keys | answer |

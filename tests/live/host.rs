@@ -1,6 +1,6 @@
 //! A child process that does what it is told: one JSON object a line in, one line out.
 //!
-//! In come commands (see [`super::child`], and `tests/programs/host.py`, which understand the same ones); out come their answers.
+//! Input: commands (see [`super::child`], and `tests/programs/host.py`, which understand the same ones). Output: their answers.
 //! Called by [`super::stage`]. Every answer has a deadline, after which the child is killed and the test fails.
 
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Many threads and processes on one database: the children, and how a test starts them.
 //!
-//! In come numbers in the environment ([`Load`]); out go rows `(pid, thread, n)` in the table `t` of the database, and lines on
+//! Input: numbers in the environment ([`Load`]). Output: rows `(pid, thread, n)` in the table `t` of the database, and lines on
 //! standard output. Threads begin when all of them, in all processes, have their connection open: the parent says `go`.
 
 use super::child::say;

@@ -1,6 +1,6 @@
 //! Runs real SQLite programs under the recorder, and reads what the trace says of each of their calls.
 //!
-//! In comes a test that reads like a page of SQLite's lock protocol: "connection A does this, the trace says that". [`stage`] gives
+//! Input: a test that reads like a page of SQLite's lock protocol: "connection A does this, the trace says that". [`stage`] gives
 //! it a database, a trace directory and connections; [`host`] is the process behind them, either `/usr/bin/python3` with the
 //! system's SQLite and the loadable extension, or [`child`] (this test binary again) with the bundled SQLite and
 //! `Builder::install`; [`render`] turns records into words; [`replay`] holds every record against a lock state kept from the calls

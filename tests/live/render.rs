@@ -1,6 +1,6 @@
 //! One record as the word or two that stand for it in SQLite's lock sequences.
 //!
-//! In comes a record; out goes its name in the tests' expectations. Everything that tells two calls apart is in it except times,
+//! Input: a record. Output: its name in the tests' expectations. Everything that tells two calls apart is in it except times,
 //! ids and amounts:
 //!
 //! | text | call |

@@ -1,6 +1,6 @@
 //! The naive oracle of lock states: it keeps each connection's locks from the calls alone, and holds every record against that.
 //!
-//! In come records in the order of their numbers; out goes a panic at the first that says something else, or the holds with the
+//! Input: records in the order of their numbers. Output: a panic at the first that says something else, or the holds with the
 //! times at which they were certain. Called at the end of every test of a live program.
 
 use super::render::render;

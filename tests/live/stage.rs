@@ -1,6 +1,6 @@
 //! A database, the processes that have it open, and the trace they write: what a test of lock sequences is played on.
 //!
-//! In come steps ("A does this"); each returns what the trace says of it, in the words of [`super::render`], with commas between.
+//! Input: steps ("A does this"); each returns what the trace says of it, in the words of [`super::render`], with commas between.
 //! The connection that was told to do something is not named in its own records; any other that shows up is, as `B: U(NONE)`.
 //! Called by the tests.
 

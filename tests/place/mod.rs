@@ -1,6 +1,6 @@
 //! A directory to run programs in: what the tests of `locktrace run` have in common.
 //!
-//! In comes a command; out go its exit code and what it printed. Called by `tests/run`, `tests/follow.rs`, `tests/top` and `tests/ecosystem`.
+//! Input: a command. Output: its exit code and what it printed. Called by `tests/run`, `tests/follow.rs`, `tests/top` and `tests/ecosystem`.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
 
 pub mod lines;

@@ -1,6 +1,6 @@
 //! What applications do: random programs of transactions on random connections, and what comes of running them.
 //!
-//! In come strategies for proptest; out goes a [`Story`]: the processes with their records, and the world with the truth.
+//! Input: strategies for proptest. Output: a [`Story`]: the processes with their records, and the world with the truth.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::conn::Client;

@@ -1,6 +1,6 @@
 //! What an analysis must say of a story, and what it may not.
 //!
-//! In come a [`Story`] and the [`Analysis`] of its records; out comes the first contradiction, in words. Of whole traces everything is asked for
+//! Input: a [`Story`] and the [`Analysis`] of its records. Output: the first contradiction, in words. Of whole traces everything is asked for
 //! (`agrees`), of damaged ones only that nothing is wrong (`contradicts_nothing`).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -1,6 +1,6 @@
 //! The world of a simulation: a clock, a table of who holds what, and what really happened.
 //!
-//! In come lock attempts at true instants; each is granted or refused by looking through the whole table. Out go the truth (holds, refusals, runs)
+//! Input: lock attempts at true instants; each is granted or refused by looking through the whole table. Out go the truth (holds, refusals, runs)
 //! and the records that a recorder would have written. Slow and obvious on purpose: nothing here knows how the analysis works.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

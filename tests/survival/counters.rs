@@ -1,6 +1,6 @@
 //! Numbers in memory that a program shares with the test that kills it: what it had done when it died, to the last instruction.
 //!
-//! In comes a path; out comes one page of counters, which a SIGKILL cannot take back. Called by [`super::victim`] and the tests.
+//! Input: a path. Output: one page of counters, which a SIGKILL cannot take back. Called by [`super::victim`] and the tests.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;

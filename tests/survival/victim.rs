@@ -1,6 +1,6 @@
 //! A program that takes and drops locks on several threads as fast as it can, and counts what it has done, until it is killed.
 //!
-//! In come a database, a file of [`Counters`] and a number of threads, in the environment; out go rows `(pid, thread, n)` of the table
+//! Input: a database, a file of [`Counters`] and a number of threads, in the environment. Output: rows `(pid, thread, n)` of the table
 //! `t`, and records. Each thread has two connections: one writes rows, and on the other the thread calls the locking methods
 //! itself, as SQLite would, so that the recorder is busy for a good part of the time and every call is counted.
 

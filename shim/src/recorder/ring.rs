@@ -1,7 +1,7 @@
 //! The claim/commit protocol: how many threads of one process share one ring of records without a lock, and how a reader tells a
 //! whole record from half of one.
 //!
-//! In come seven words; out goes a slot that holds them, or does not verify. Nothing here knows what the memory is: the recorder
+//! Input: seven words. Output: a slot that holds them, or does not verify. Nothing here knows what the memory is: the recorder
 //! hands it a mapped file, the model checker and the tests a piece of the heap.
 //!
 //! # The protocol

@@ -1,6 +1,6 @@
 //! The lock of the main database file: `xLock`, `xUnlock`, `xCheckReservedLock`.
 //!
-//! In come SQLite's calls; out go records with the level before, asked for and after. Where a call failed, only the base knows what
+//! Input: SQLite's calls. Output: records with the level before, asked for and after. Where a call failed, only the base knows what
 //! it holds now, and is asked.
 
 use super::file::{Call, File, forward};

@@ -1,6 +1,6 @@
 //! The wal-index: `xShmLock` on its eight slots, and the calls that map and unmap it.
 //!
-//! In come SQLite's calls; out go records with the masks of slots held after each. One call may cover several slots, and
+//! Input: SQLite's calls. Output: records with the masks of slots held after each. One call may cover several slots, and
 //! `xShmUnmap` releases them all.
 
 use super::file::{Call, File, forward};

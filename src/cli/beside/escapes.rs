@@ -1,6 +1,6 @@
 //! Where a program's output stands in the middle of an escape sequence or a character, so that nothing is written in between.
 //!
-//! In come the bytes a program writes to its terminal; out goes whether something else may be written now, and whether the program has just undone
+//! Input: the bytes a program writes to its terminal. Output: whether something else may be written now, and whether the program has just undone
 //! what the panel rests on (the scrolling region). As much of ECMA-48 and UTF-8 as that takes: sequences are told apart, and not understood.
 #![forbid(unsafe_code)]
 

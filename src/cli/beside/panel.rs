@@ -1,6 +1,6 @@
 //! The panel at the bottom of a terminal, and what is written to the terminal to have it there.
 //!
-//! In comes the size of the terminal and lines of text; out go bytes. The program's output scrolls in the region above; its cursor, colours
+//! Input: the size of the terminal and lines of text. Output: bytes. The program's output scrolls in the region above; its cursor, colours
 //! and everything else it set are put aside while the panel is drawn, and fetched again.
 #![forbid(unsafe_code)]
 

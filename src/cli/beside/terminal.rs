@@ -1,6 +1,6 @@
 //! The terminal that we were started on: the program's output passes through it, and the panel is drawn between.
 //!
-//! In come the program's bytes and what there is to tell; out go both, to the terminal, which is left as it was.
+//! Input: the program's bytes and what there is to tell. Output: both, to the terminal, which is left as it was.
 #![forbid(unsafe_code)]
 
 use super::escapes::Escapes;

@@ -1,6 +1,6 @@
 //! What the panel says, worked out on a thread of its own, so that the program's output waits for nothing.
 //!
-//! In comes the trace directory; out go lines, the most important ones that there is room for.
+//! Input: the trace directory. Output: lines, the most important ones that there is room for.
 #![forbid(unsafe_code)]
 
 use super::super::top::lines::{self, Sort};

@@ -1,6 +1,6 @@
 //! What keeps a clean result from being one: places in the trace where a breach of these limits may hide.
 //!
-//! In come the limits, the analysis and the losses; out go sentences: what cannot be told, and from when on a log is judged. A loss that cannot hide a breach is
+//! Input: the limits, the analysis and the losses. Output: sentences: what cannot be told, and from when on a log is judged. A loss that cannot hide a breach is
 //! none of them: one of another database, one that is too short for a length that has a limit, a record that was being written when its process died (its
 //! call never returned to SQLite).
 #![forbid(unsafe_code)]

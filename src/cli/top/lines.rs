@@ -1,6 +1,6 @@
 //! How things stand, as lines of cells: in which order, under whom, in which words.
 //!
-//! In comes a [`Snapshot`] and the names of its numbers; out go [`Line`]s, not yet cut to columns, which the screen and the plain text lay
+//! Input: a [`Snapshot`] and the names of its numbers. Output: [`Line`]s, not yet cut to columns, which the screen and the plain text lay
 //! out. Whatever comes from a traced program is shown without control characters.
 #![forbid(unsafe_code)]
 

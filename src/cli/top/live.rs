@@ -1,6 +1,6 @@
 //! A trace directory whose programs are running: what was read of it so far, and how things stand.
 //!
-//! In comes the path; [`Live::poll`] reads what is new, [`Live::snapshot`] says what it comes to. Called by both ways of showing it, and by
+//! Input: the path. [`Live::poll`] reads what is new, [`Live::snapshot`] says what it comes to. Called by both ways of showing it, and by
 //! `locktrace run --top`.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! `locktrace top`: who holds what and who waits for whom, in programs that are running.
 //!
-//! In comes a trace directory, which need not be there yet; out goes a screen that is drawn anew a few times a second, or, where there is no
+//! Input: a trace directory, which need not be there yet. Output: a screen that is drawn anew a few times a second, or, where there is no
 //! terminal for it, a block of plain text each second. [`live`] reads, [`lines`] puts in order and in words, [`screen`] and [`plain`] lay
 //! out, `terminal` has the keyboard.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! How things stand, as plain text: for pipes, files and terminals that cannot do more.
 //!
-//! In comes a snapshot; out goes one block of lines, each at most as wide as asked. What is left out for want of room is said.
+//! Input: a snapshot. Output: one block of lines, each at most as wide as asked. What is left out for want of room is said.
 #![forbid(unsafe_code)]
 
 use super::lines::{self, Line, Sort};

@@ -1,6 +1,6 @@
 //! The terminal: entered, drawn on, listened to, and left as it was, whatever happens.
 //!
-//! In come keys, changes of size and signals; out go drawings of a [`Screen`]. Called by the verb.
+//! Input: keys, changes of size and signals. Output: drawings of a [`Screen`]. Called by the verb.
 #![forbid(unsafe_code)]
 
 use super::super::Failure;

@@ -1,6 +1,6 @@
 //! Where rows go: `TABLE/host=…/day=…/TRACE.N.parquet`, and which files of an earlier export of the same trace they replace.
 //!
-//! In come rows with their host and day; out go files. They have hidden names until all are whole, so that nobody reads half an export. `TRACE` is the id of
+//! Input: rows with their host and day. Output: files. They have hidden names until all are whole, so that nobody reads half an export. `TRACE` is the id of
 //! the host's first log in the trace, so that exports of several traces into one directory stand side by side, and another export of the same one, grown
 //! or not, takes the place of the first. Few files are open at once: one that was closed and is needed again goes on as the next `N`.
 #![forbid(unsafe_code)]

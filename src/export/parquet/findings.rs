@@ -1,6 +1,6 @@
 //! What the finished analysis adds to a dataset: incidents, hazards, the texts of statements, processes.
 //!
-//! In come an [`Analysis`] and the dataset; out go rows. Called when the pass over the trace has ended.
+//! Input: an [`Analysis`] and the dataset. Output: rows. Called when the pass over the trace has ended.
 #![forbid(unsafe_code)]
 
 use super::dataset::{Dataset, Day, day, place};

@@ -1,6 +1,6 @@
 //! A dataset of Parquet files, partitioned by host and day, to which the traces of many hosts can be added: what a fleet is asked.
 //!
-//! In come a trace and a directory; out go `events`, `holds`, `incidents`, `hazards`, `statements` and `processes`, each a directory of the layout that Hive
+//! Input: a trace and a directory. Output: `events`, `holds`, `incidents`, `hazards`, `statements` and `processes`, each a directory of the layout that Hive
 //! has: `holds/host=web-1/day=2026-11-21/4711-….0.parquet`. What their columns are is said in `tables.rs`, and in each file. Rows are in the order in which the
 //! pass over the trace finds them; row groups have 65,536 rows, snappy, numbers that grow as differences. The day of a hold that lasts past midnight is that on which it
 //! began. Another export of the same trace replaces the first one (`dataset`).

@@ -1,6 +1,6 @@
 //! One file of a table: rows are gathered by column, and written as a row group when there are enough.
 //!
-//! In come rows as [`Cell`]s; out goes a Parquet file. Memory is that of one row group, however many there are.
+//! Input: rows as [`Cell`]s. Output: a Parquet file. Memory is that of one row group, however many there are.
 #![forbid(unsafe_code)]
 
 use super::tables::{Column, Holds, Table};

@@ -1,6 +1,6 @@
 //! What the finished analysis adds: incidents with their blockers and proof, causes, hazards, databases, processes, losses, and the texts of statements.
 //!
-//! In come an [`Analysis`] and the rows made so far; out go rows. Called when the pass over the trace has ended.
+//! Input: an [`Analysis`] and the rows made so far. Output: rows. Called when the pass over the trace has ended.
 #![forbid(unsafe_code)]
 
 use super::rows::{Rows, connection, process};

@@ -1,6 +1,6 @@
 //! A SQLite database with every hold, refusal and incident, indexed, with views for the common questions; readable with plain `sqlite3` from 3.37 on.
 //!
-//! In come a trace and a path; out goes a database whose schema explains itself (`.schema`; the comments of `schema.sql` are kept in it). Rows are written as
+//! Input: a trace and a path. Output: a database whose schema explains itself (`.schema`; the comments of `schema.sql` are kept in it). Rows are written as
 //! the pass over the trace finds them, in one transaction, without a journal: where that fails, the file is of no use. Every record is in it only where that is
 //! asked for: it makes the file two to three times as large. `PRAGMA user_version` is the version of the schema.
 //!

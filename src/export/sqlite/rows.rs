@@ -1,6 +1,6 @@
 //! Numbers of rows: each connection, thread and statement gets its row when it is first seen.
 //!
-//! In come ids of the trace; out go the numbers by which other tables refer to them. Those of connections and threads follow from the ids, so that nothing is
+//! Input: ids of the trace. Output: the numbers by which other tables refer to them. Those of connections and threads follow from the ids, so that nothing is
 //! kept of them but a bit each.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Time in a fixed number of bins, however long it gets: when it outgrows them, each becomes twice as wide and two become one.
 //!
-//! In come stretches of time and values at instants; out go shares and peaks for each bin. All bins of a page lie on one [`Scale`], and each takes on its
+//! Input: stretches of time and values at instants. Output: shares and peaks for each bin. All bins of a page lie on one [`Scale`], and each takes on its
 //! width when it is next used.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! The parts of the page that are drawn without a script: how long locks were held and waited for, and each database over time.
 //!
-//! In come distributions, and the curves of the first pass; out goes SVG. Each picture says in words, too, what it shows.
+//! Input: distributions, and the curves of the first pass. Output: SVG. Each picture says in words, too, what it shows.
 #![forbid(unsafe_code)]
 
 use super::Page;

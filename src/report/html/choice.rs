@@ -1,6 +1,6 @@
 //! What a page shows one by one: which incidents, and the stretches of time round them in which every hold is drawn.
 //!
-//! In come an [`Analysis`] and the rows; out goes a [`Choice`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
+//! Input: an [`Analysis`] and the rows. Output: a [`Choice`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
 //! however little harm it did: whoever reads of a cause wants to see one.
 #![forbid(unsafe_code)]
 

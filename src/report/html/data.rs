@@ -1,6 +1,6 @@
 //! What the page's script draws, as one JSON object; `timeline/model.js` is its reader.
 //!
-//! In come the analysis, the rows and the choice; out goes [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
+//! Input: the analysis, the rows and the choice. Output: [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
 //! what it is, time since the beginning of the piece before, length, flags, thread, statement, record, and the record that ended it plus one (0 = none).
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! The second pass: every hold and stretch of work in the stretches of time that were chosen, as far as there is room.
 //!
-//! In comes the same trace again; out go [`Piece`]s. The room is shared among the stretches by the incidents in them; in one that has more, the longest are kept, and
+//! Input: the same trace again. Output: [`Piece`]s. The room is shared among the stretches by the incidents in them; in one that has more, the longest are kept, and
 //! how many are not is counted.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! Which rows are drawn: those of incidents, then the busiest; all others are folded into one row for their process and database, or for their database.
 //!
-//! In come all rows and the pieces that are shown one by one; out go [`Drawn`] rows with their own pieces.
+//! Input: all rows and the pieces that are shown one by one. Output: [`Drawn`] rows with their own pieces.
 #![forbid(unsafe_code)]
 
 use super::bins::{Scale, Shares};

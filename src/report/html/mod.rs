@@ -1,6 +1,6 @@
 //! The report as one page: a file that needs nothing else, and shows what the text says and a timeline to look at.
 //!
-//! In come a [`Trace`] and a writer; out goes HTML. One pass over the records (`overview`) finds what a page has room for; where there is more, a second one
+//! Input: a [`Trace`] and a writer. Output: HTML. One pass over the records (`overview`) finds what a page has room for; where there is more, a second one
 //! (`detail`) takes every hold round the incidents. The text of the page stands there without any script; `timeline/` is the script, and what it draws is
 //! a JSON object (`data`). Nothing a trace says is markup, and the page's policy allows no script but its own and no network. Called by `locktrace
 //! report --html` and `locktrace open`.

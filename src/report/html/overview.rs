@@ -1,6 +1,6 @@
 //! The first pass: what of a trace of any length fits into a page.
 //!
-//! In comes every hold and stretch of work as the analysis finds it; out go rows, one for each connection, with the share of time each kind of lock was held and
+//! Input: every hold and stretch of work as the analysis finds it. Output: rows, one for each connection, with the share of time each kind of lock was held and
 //! the longest holds; for each database how long its writer's lock was held, how many read, how large its -wal was. As long as there are few
 //! pieces, all are kept, and the page needs no second pass. Memory: bounded by the numbers below, and by the processes of the trace.
 #![forbid(unsafe_code)]

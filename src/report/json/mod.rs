@@ -1,6 +1,6 @@
 //! The report for programs: one JSON object, `"schema": 1`.
 //!
-//! In come an [`Analysis`] and a writer. Every key is described here; a later version may add keys, and raises `schema` when one
+//! Input: an [`Analysis`] and a writer. Every key is described here; a later version may add keys, and raises `schema` when one
 //! changes its meaning. Times are UTC, RFC 3339; lengths end in `_ns`. A value that is not known is null, or its key is left out.
 //!
 //! | key | what |

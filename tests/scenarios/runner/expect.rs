@@ -1,6 +1,6 @@
 //! What a scenario expects, read from its own source.
 //!
-//! In comes a program whose expectations are JSON objects, each on a line that begins with `#:` (Python) or `//:` (Rust); out goes a
+//! Input: a program whose expectations are JSON objects, each on a line that begins with `#:` (Python) or `//:` (Rust). Output: a
 //! [`Scenario`]. The keys are those of [`Line`]; `tests/scenarios/README.md` explains them.
 
 use super::{CAUSES, CONTRIBUTING, HAZARDS};

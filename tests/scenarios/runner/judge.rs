@@ -1,6 +1,6 @@
 //! What a report says, held against what its scenario expects.
 //!
-//! In come a [`Scenario`] and the JSON of `locktrace report --json`; out goes a [`Verdict`]: pairs (expected, found) for the matrix,
+//! Input: a [`Scenario`] and the JSON of `locktrace report --json`. Output: a [`Verdict`]: pairs (expected, found) for the matrix,
 //! and every disagreement in words. Pure; called by `tests/scenarios.rs`.
 
 use super::expect::{Incident, Scenario, version};

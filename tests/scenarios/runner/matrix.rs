@@ -1,6 +1,6 @@
 //! The confusion matrix: what was expected against what was found.
 //!
-//! In come pairs of identifiers; out goes a table with a numbered column for each identifier that was found. Called by
+//! Input: pairs of identifiers. Output: a table with a numbered column for each identifier that was found. Called by
 //! `tests/scenarios.rs`.
 
 use super::judge::NOTHING;

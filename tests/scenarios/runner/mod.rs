@@ -1,6 +1,6 @@
 //! What runs the scenarios and judges what `locktrace report` says about them.
 //!
-//! In come the programs of `tests/scenarios`; out go their disagreements and a confusion matrix. Called by `tests/scenarios.rs`.
+//! Input: the programs of `tests/scenarios`. Output: their disagreements and a confusion matrix. Called by `tests/scenarios.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod expect;

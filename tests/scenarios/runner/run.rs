@@ -1,6 +1,6 @@
 //! Runs one scenario under `locktrace run`, and asks for its report.
 //!
-//! In comes a [`Scenario`]; out goes the report's JSON, or why there is none. Each run has a directory, a trace and processes of its
+//! Input: a [`Scenario`]. Output: the report's JSON, or why there is none. Each run has a directory, a trace and processes of its
 //! own, and at most a minute. Called by `tests/scenarios.rs`.
 
 use super::expect::Scenario;

@@ -1,6 +1,6 @@
 //! All there is to say about one connection, and one line about a process.
 //!
-//! In come a row of a snapshot and the names; out go lines that fit the width. Called by [`super::draw`].
+//! Input: a row of a snapshot and the names. Output: lines that fit the width. Called by [`super::draw`].
 #![forbid(unsafe_code)]
 
 use super::super::lines;

@@ -1,6 +1,6 @@
 //! What is drawn of a [`Screen`]: its title, one of the three lists or what lies over them, and the line of keys.
 //!
-//! In come what it shows and the names; out go lines in a buffer. What is laid out here is remembered for the next key.
+//! Input: what it shows and the names. Output: lines in a buffer. What is laid out here is remembered for the next key.
 #![forbid(unsafe_code)]
 
 use super::super::lines::{self, Look};

@@ -1,6 +1,6 @@
 //! The screen: what is shown of how things stand, and what keys do to it.
 //!
-//! In come a [`Live`] directory, or a snapshot, and keys; out goes a drawing (`draw`). No terminal is touched here, so that tests draw into a
+//! Input: a [`Live`] directory, or a snapshot, and keys. Output: a drawing (`draw`). No terminal is touched here, so that tests draw into a
 //! buffer.
 #![forbid(unsafe_code)]
 
