@@ -50,6 +50,15 @@ fn sqlcipher3() {
     Row::new(&["dbapi.py"]).refused_and_known(&[&python, "dbapi.py", "sqlcipher3.dbapi2"], Sql::Text);
 }
 
+/// A SQLite in an extension of DuckDB, which loads it with `dlopen`.
+#[test]
+fn duckdb_sqlite_scanner() {
+    let imports = "import duckdb, duckdb_extension_sqlite_scanner";
+    let Some(python) = packages::venv("reach-duckdb", "reach/duckdb-requirements.txt", imports) else { return };
+    // Which SQLite that is, `locktrace doctor` does not see: the script loads a file that it has looked for.
+    Row::new(&["with_duckdb.py"]).refused(&[&python, "with_duckdb.py"], Sql::Prepared("INSERT INTO t VALUES (?);"));
+}
+
 /// A fork of SQLite inside a Rust module.
 #[test]
 fn libsql() {

@@ -18,6 +18,8 @@ const DATABASE: [&str; 4] = ["a.db", "a.db-wal", "a.db-shm", "a.db-journal"];
 #[derive(Clone, Copy, PartialEq)]
 pub enum Sql {
     Text,
+    /// A library prepares both statements, with this text.
+    Prepared(&'static str),
     /// The SQLite has neither symbols nor the table of its functions.
     Without,
 }
@@ -108,7 +110,7 @@ impl Row {
         assert!(self.place.path("locktrace-trace").exists(), "there is no trace; locktrace says: {summary}");
         let seen = Seen::of(&self.place);
         one_refusal(&seen, sql, &summary);
-        if sql == Sql::Text {
+        if sql != Sql::Without {
             assert!(summary.contains("the application saw `database is locked` 1 time"), "{summary}");
         } else {
             assert!(summary.contains("without the text of its SQL"), "it says what is missing: {summary}");
@@ -139,7 +141,11 @@ fn one_refusal(seen: &Seen, sql: Sql, summary: &str) {
     let [refusal] = &refusals.collect::<Vec<_>>()[..] else {
         panic!("one refusal: {}\n{}\nlocktrace says: {summary}", seen.report["refusals"], seen.report["logs"])
     };
-    let text = |text: &str| if sql == Sql::Text { json!(text) } else { Value::Null };
+    let text = |text: &str| match sql {
+        Sql::Text => json!(text),
+        Sql::Prepared(text) => json!(text),
+        Sql::Without => Value::Null,
+    };
     let named = [&refusal["slots"], &refusal["result"], &refusal["text"]];
     assert_eq!(named, [&json!(["WRITE"]), &json!("BUSY"), &text("INSERT INTO t VALUES (2)")], "{refusal}");
     let [by] = &refusal["holders"].as_array().unwrap()[..] else { panic!("one holder: {refusal}") };
