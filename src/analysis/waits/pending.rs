@@ -44,6 +44,11 @@ pub(crate) struct PendingWait {
 }
 
 impl PendingWait {
+    /// A wait of which no attempt has a candidate yet.
+    fn new(wait: Wait, live: bool) -> PendingWait {
+        PendingWait { wait, live, refusals: VecDeque::new(), candidates: Vec::new(), more: 0, incomplete: false, outside: None }
+    }
+
     /// An attempt was refused by this hold.
     pub(crate) fn add_candidate(&mut self, by: CandidateHold) {
         let known = self.candidates.len();
@@ -101,15 +106,7 @@ impl PendingWaits {
 
     fn push(&mut self, wait: Wait, live: bool) -> u32 {
         let number = self.base + self.entries.len() as u32;
-        self.entries.push_back(PendingWait {
-            wait,
-            live,
-            refusals: VecDeque::new(),
-            candidates: Vec::new(),
-            more: 0,
-            incomplete: false,
-            outside: None,
-        });
+        self.entries.push_back(PendingWait::new(wait, live));
         number
     }
 
@@ -168,15 +165,7 @@ impl PendingWaits {
             self.first.push(entry.wait);
         }
         let (wait, live) = (entry.wait, entry.live);
-        let gone = PendingWait {
-            wait,
-            live,
-            refusals: VecDeque::new(),
-            candidates: Vec::new(),
-            more: 0,
-            incomplete: false,
-            outside: None,
-        };
+        let gone = PendingWait::new(wait, live);
         self.standing.insert(number, std::mem::replace(entry, gone));
         self.front += 1;
         (!live).then_some(number)
