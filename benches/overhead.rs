@@ -192,7 +192,7 @@ fn record(scale: usize) {
             },
             |ops| {
                 for _ in 0..ops {
-                    black_box((locktrace::clock::now(), file.shm_lock(4, 1, 6), locktrace::clock::now()));
+                    black_box((shim::clock::now(), file.shm_lock(4, 1, 6), shim::clock::now()));
                 }
             },
         );

@@ -2,22 +2,22 @@
 
 use crate::linked;
 use crate::recording::Recording;
-use locktrace::api::{self, ApiError};
-use locktrace::memory;
-use locktrace::recorder::config::{Config, ConfigError, LIMITS, Unusable};
-use locktrace::recorder::configure;
-use locktrace::vfs::{InstallError, Options, UninstallError, install};
+use shim::api::{self, ApiError};
+use shim::memory;
+use shim::recorder::config::{Config, ConfigError, LIMITS, Unusable};
+use shim::recorder::configure;
+use shim::vfs::{InstallError, Options, UninstallError, install};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::path::PathBuf;
 
-pub use locktrace::recorder::config::SqlPolicy;
-pub use locktrace::vfs::Installed;
+pub use shim::recorder::config::SqlPolicy;
+pub use shim::vfs::Installed;
 
 /// What to record, where, and under which VFS name.
 ///
 /// Where nothing is said, the environment decides (`LOCKTRACE_DIR`, `LOCKTRACE_LIMIT`, `LOCKTRACE_SQL`: see
-/// [`locktrace::recorder::config`]), and where that says nothing either, the defaults given with each method.
+/// [`shim::recorder::config`]), and where that says nothing either, the defaults given with each method.
 ///
 /// ```
 /// # use rusqlite as _;

@@ -46,5 +46,5 @@ pub mod trace;
 
 pub use builder::{Builder, Error, Installed, SqlPolicy};
 pub use live::{Event, LiveHold, LiveLock, Subscription, current_locks, subscribe};
-pub use locktrace::event;
 pub use recording::Recording;
+pub use shim::event;

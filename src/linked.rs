@@ -3,9 +3,9 @@
 //! Declared here and defined by whoever links SQLite: rusqlite, sqlx, diesel, libsqlite3-sys of any version, bundled or the
 //! system's. This crate depends on none of them as a library, so it can neither fix their version nor switch their linking mode.
 
-use locktrace::api::Api;
-use locktrace::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
-use locktrace::vfs::{self, UninstallError};
+use shim::api::Api;
+use shim::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
+use shim::vfs::{self, UninstallError};
 use std::ffi::{CStr, c_char, c_int};
 
 unsafe extern "C" {

@@ -7,7 +7,7 @@
 use crate::builder::Error;
 use crate::linked;
 use crate::live::{self, LiveLock, Subscription};
-use locktrace::vfs::Installed;
+use shim::vfs::Installed;
 use std::ffi::CStr;
 
 /// A running recording: the VFS that [`Builder::install`](crate::Builder::install) installed or found. (What was recorded is opened by

@@ -308,7 +308,7 @@ fn a_wrapped_ring_starts_in_the_middle() {
 
 #[test]
 fn a_release_with_one_clock_ends_by_the_next_call() {
-    use locktrace::event::Flags;
+    use shim::event::Flags;
     let mut process = Process::new(7);
     process.run(
         "10 c1 X WRITE
@@ -331,7 +331,7 @@ fn a_release_with_one_clock_ends_by_the_next_call() {
 
 #[test]
 fn a_release_with_one_clock_ends_in_good_time() {
-    use locktrace::event::Flags;
+    use shim::event::Flags;
     let found = |scenario: &str| {
         let mut process = Process::new(7);
         process.run(&format!("10 c1 X WRITE\n100+0 c1 U WRITE\n{scenario}"));

@@ -7,12 +7,12 @@ mod place;
 mod play;
 
 use common::Process;
-use locktrace::event::{Flags, Kind, Level, ResultCode};
-use locktrace::format::record::MAX_DURATION;
 use place::{PYTHON, Place, parts};
 use play::{Played, play, step};
 use proptest::prelude::*;
 use serde_json::Value;
+use shim::event::{Flags, Kind, Level, ResultCode};
+use shim::format::record::MAX_DURATION;
 use sqlite_locktrace::analysis::audit::Audit;
 use sqlite_locktrace::trace::Trace;
 

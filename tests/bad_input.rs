@@ -8,8 +8,8 @@
 mod common;
 
 use common::Process;
-use locktrace::event::Kind;
-use locktrace::format::header::Anchor;
+use shim::event::Kind;
+use shim::format::header::Anchor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

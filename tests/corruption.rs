@@ -117,7 +117,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut process = Process::new(1);
         process.records = words.iter().map(|words| {
-            let mut record = locktrace::format::record::Record::from_words(words);
+            let mut record = shim::format::record::Record::from_words(words);
             if small {
                 // Few connections and files, real kinds and results: so that the analysis has something to do.
                 record.kind.0 %= 16;
@@ -154,7 +154,7 @@ proptest! {
                     6 => random.wrapping_mul(place as u64 + 1),
                     _ => u64::MAX / 2 + random % 3,
                 };
-                *record = locktrace::format::record::Record::from_words(&words);
+                *record = shim::format::record::Record::from_words(&words);
             }
         }
         process.write(dir.path());

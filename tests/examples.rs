@@ -1,5 +1,8 @@
 //! The examples, run as they are, each in a process of its own, and what their traces say.
 
+// As the shim's own tests name it.
+extern crate shim as locktrace;
+
 #[path = "../shim/tests/common/mod.rs"]
 mod common;
 #[path = "../examples/pool.rs"]
@@ -11,7 +14,7 @@ mod threads;
 mod tracing_subscriber_;
 
 use common::alone;
-use locktrace::event::Kind;
+use shim::event::Kind;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 use std::path::Path;

@@ -8,9 +8,9 @@ mod hosts;
 
 use common::Process;
 use hosts::HOSTS;
-use locktrace::format::record::Record;
-use locktrace::format::sql_hash;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use shim::format::record::Record;
+use shim::format::sql_hash;
 use sqlite_locktrace::analysis::Options;
 use sqlite_locktrace::export::{self, parquet::Parquet, unfinished::Unfinished};
 use sqlite_locktrace::trace::Trace;

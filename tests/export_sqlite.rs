@@ -229,7 +229,7 @@ fn hostile_names_stay_what_they_are() {
     }
     for (at, sql) in (0..).zip(sqls) {
         process.run(&format!("{} c1 RESERVED\n{} c1 U(SHARED)", 100 + at * 10, 105 + at * 10));
-        let hash = locktrace::format::sql_hash(sql.as_bytes());
+        let hash = shim::format::sql_hash(sql.as_bytes());
         process.name(serde_json::json!({"t": "sql", "sql": format!("{hash:016x}"), "text": sql, "len": sql.len()}).to_string());
         let last = process.records.len();
         process.records[last - 2..].iter_mut().for_each(|record| (record.sql, record.file) = (hash, 5));
@@ -320,14 +320,10 @@ fn many_statements_and_many_processes() {
     let [shared, unlock] = [process.records[1], process.records[2]];
     for i in 0..STATEMENTS {
         let sql = format!("SELECT {i}");
-        let hash = locktrace::format::sql_hash(sql.as_bytes());
+        let hash = shim::format::sql_hash(sql.as_bytes());
         process.name(format!(r#"{{"t":"sql","sql":"{hash:016x}","text":"{sql}","len":{}}}"#, sql.len()));
         for record in [shared, unlock] {
-            process.records.push(locktrace::format::record::Record {
-                start: record.start + (i + 1) * 100_000,
-                sql: hash,
-                ..record
-            });
+            process.records.push(shim::format::record::Record { start: record.start + (i + 1) * 100_000, sql: hash, ..record });
         }
     }
     process.write(dir.path());

@@ -7,8 +7,8 @@ mod hosts;
 
 use common::Process;
 use hosts::Host;
-use locktrace::event::Flags;
 use rusqlite::Connection;
+use shim::event::Flags;
 use sqlite_locktrace::analysis::Options;
 use sqlite_locktrace::export::{self, sqlite::Sqlite};
 use sqlite_locktrace::trace::Trace;

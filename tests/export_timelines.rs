@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Process, contended};
-use locktrace::format::header::ClockKind;
 use serde_json::Value;
+use shim::format::header::ClockKind;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options};
 use sqlite_locktrace::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@
 mod common;
 
 use common::Process;
-use locktrace::event::{Kind, Level};
+use shim::event::{Kind, Level};
 use sqlite_locktrace::trace::Trace;
 use std::path::PathBuf;
 

@@ -6,8 +6,8 @@
 
 mod place;
 
-use locktrace::event::{FileKind, Kind, Level};
 use place::{PYTHON, Place, parts};
+use shim::event::{FileKind, Kind, Level};
 use sqlite_locktrace::trace::Trace;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -10,9 +10,9 @@ mod common;
 mod play;
 
 use common::Process;
-use locktrace::format::record::Record;
 use play::{Held, Played, Refused, Step, play, step};
 use proptest::prelude::*;
+use shim::format::record::Record;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options};
 use sqlite_locktrace::trace::{LogId, Trace, is_release};
 use std::collections::BTreeSet;

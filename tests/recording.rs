@@ -1,12 +1,15 @@
 //! The handle of an installation: who holds what now, and taking it off again. Each test in a process of its own.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
+// As the shim's own tests name it.
+extern crate shim as locktrace;
+
 #[path = "../shim/tests/common/mod.rs"]
 mod common;
 
 use common::{alone, find, own_trace, probe, quiet};
-use locktrace::event::Kind;
 use rusqlite::{Connection, ffi};
+use shim::event::Kind;
 use sqlite_locktrace::{Builder, Installed, LiveLock, Recording, current_locks};
 use std::ffi::CStr;
 use std::path::Path;

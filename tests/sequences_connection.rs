@@ -6,9 +6,9 @@ mod live;
 
 use live::host::Kind as Host;
 use live::stage::{Stage, locktrace, on_both};
-use locktrace::event::{FileKind, Flags, Kind};
-use locktrace::format::record::Record;
 use serde_json::Value;
+use shim::event::{FileKind, Flags, Kind};
+use shim::format::record::Record;
 use std::collections::BTreeSet;
 
 /// The records of the last step.
@@ -208,7 +208,7 @@ fn bytes_written_are_those_of_the_files() {
         let journal = wrote(s, FileKind::JOURNAL);
         assert!((2 * 4096..3 * 4096).contains(&journal), "{journal}");
         assert_eq!(those(s, |record| record.kind == Kind::WROTE).len(), 2);
-        let exclusive = those(s, |record| record.kind == Kind::WROTE && record.after == locktrace::event::Level::EXCLUSIVE);
+        let exclusive = those(s, |record| record.kind == Kind::WROTE && record.after == shim::event::Level::EXCLUSIVE);
         assert_eq!(exclusive.len(), 2);
     });
 }

@@ -6,7 +6,7 @@ mod live;
 use live::host::{extension, system};
 use live::render::render;
 use live::replay::Replay;
-use locktrace::event::{Kind, Level};
+use shim::event::{Kind, Level};
 use sqlite_locktrace::trace::{Event, Trace};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

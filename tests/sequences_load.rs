@@ -5,8 +5,8 @@ mod live;
 
 use live::load::{Load, prepare, rows, start};
 use live::replay::{Replay, State};
-use locktrace::event::Kind;
 use serde_json::json;
+use shim::event::Kind;
 use sqlite_locktrace::trace::Trace;
 
 const PROCESSES: u32 = 4;

@@ -1,6 +1,9 @@
 //! `subscribe`: what a program hears of its own locks, and that hearing it never stands in their way. Each test in a process of its own.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of fork
 
+// As the shim's own tests name it.
+extern crate shim as locktrace;
+
 #[path = "../shim/tests/common/mod.rs"]
 mod common;
 
@@ -26,13 +29,13 @@ fn open(dir: &Path, sql: &str) -> Connection {
 }
 
 /// The numbers and records that this process's log has from this number on.
-fn logged(dir: &Path, from: u64) -> Vec<(u64, locktrace::format::record::Record)> {
+fn logged(dir: &Path, from: u64) -> Vec<(u64, shim::format::record::Record)> {
     let trace = own_trace(&dir.join("trace"), std::process::id());
     assert_eq!((trace.unreadable, trace.header.head), (0, trace.records.len() as u64), "the ring has not wrapped");
     (0..).zip(trace.records).filter(|(number, _)| *number >= from).collect()
 }
 
-fn heard(events: &Subscription) -> Vec<(u64, locktrace::format::record::Record)> {
+fn heard(events: &Subscription) -> Vec<(u64, shim::format::record::Record)> {
     events.try_iter().map(|event| (event.number(), *event.record())).collect()
 }
 

@@ -5,8 +5,8 @@
 
 mod place;
 
-use locktrace::event::{FileKind, Kind};
 use place::{PYTHON, Place, parts};
+use shim::event::{FileKind, Kind};
 use sqlite_locktrace::trace::Trace;
 use std::collections::BTreeMap;
 use std::path::Path;

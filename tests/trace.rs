@@ -4,8 +4,8 @@
 mod common;
 
 use common::Process;
-use locktrace::event::Kind;
-use locktrace::format::record::Record;
+use shim::event::Kind;
+use shim::format::record::Record;
 use sqlite_locktrace::trace::{Error, Event, Place, Severity, Summary, Tally, Trace, jsonl};
 use std::io::BufReader;
 use std::path::Path;

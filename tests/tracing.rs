@@ -2,6 +2,9 @@
 //! in a process of its own.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of fork
 
+// As the shim's own tests name it.
+extern crate shim as locktrace;
+
 #[path = "../shim/tests/common/mod.rs"]
 mod common;
 

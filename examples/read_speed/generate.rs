@@ -4,9 +4,9 @@
 //! Called by `main`.
 
 use crate::common::{Process, TICKS_PER_US, anchor_at};
-use locktrace::format::header::Header;
-use locktrace::format::record::{Record, SIZE};
-use locktrace::format::sql_hash;
+use shim::format::header::Header;
+use shim::format::record::{Record, SIZE};
+use shim::format::sql_hash;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -152,7 +152,7 @@ pub fn write(dir: &Path, shape: Shape) {
             let mut put = |ring: usize, conn: Option<u32>, calls: &[Record]| {
                 for record in calls {
                     let sql = match record.conn {
-                        _ if record.kind == locktrace::event::Kind::SLEEP => 0,
+                        _ if record.kind == shim::event::Kind::SLEEP => 0,
                         number @ 1..=3 => sql[number as usize - 1],
                         _ => 0,
                     };

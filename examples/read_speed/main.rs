@@ -12,7 +12,7 @@ mod common;
 mod generate;
 
 use generate::Shape;
-use locktrace::format::record::{self, Record};
+use shim::format::record::{self, Record};
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
 use crate::report::essence;
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{Flags, Kind, Level};
+use shim::event::{Flags, Kind, Level};
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -88,7 +88,7 @@ impl<'t, W: Write> Csv<'t, W> {
             Kind::LOCK => (out.put("lock")?, out.put(record.requested)?),
             Kind::UNLOCK => (out.put("unlock")?, out.put(record.requested)?),
             Kind::SHM_LOCK => {
-                let mask = locktrace::event::slot_mask(record.shm_offset, record.shm_n);
+                let mask = shim::event::slot_mask(record.shm_offset, record.shm_n);
                 let request = Request::Shm { mask, exclusive: record.flags.has(Flags::SHM_EXCLUSIVE) };
                 (out.put(if unlock { "unlock" } else { "lock" })?, out.put(request)?)
             }

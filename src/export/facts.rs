@@ -7,8 +7,8 @@ use crate::analysis::observer::ObservedHold;
 use crate::analysis::order::instants::Times;
 use crate::analysis::{HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{Flags, Kind, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{Flags, Kind, Slot, slot_mask};
+use shim::format::record::Record;
 
 /// Turns instants of a trace into what tables have.
 #[derive(Clone, Copy)]

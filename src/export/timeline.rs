@@ -24,7 +24,7 @@ use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, ConnId, HoldEnd, Instant, LockId, Observer};
 use crate::report::human;
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{FileKind, Kind, Level, Slot};
+use shim::event::{FileKind, Kind, Level, Slot};
 use std::collections::HashMap;
 use std::io;
 
@@ -243,7 +243,7 @@ impl<P: Painter> Observer for Timeline<'_, P> {
         }
         let record = &event.record;
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
-            let forked = record.flags.has(locktrace::event::Flags::FORKED);
+            let forked = record.flags.has(shim::event::Flags::FORKED);
             self.closing = Some(ConnId { log: event.log, conn: record.conn, forked });
         }
     }

@@ -22,7 +22,7 @@ use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::wait::Wait;
 use crate::report::human::duration;
 use crate::trace::LogId;
-use locktrace::event::{Flags, Kind, Level as Lock};
+use shim::event::{Flags, Kind, Level as Lock};
 use std::cell::Cell;
 use tracing::field::display;
 use tracing::{Level, debug, enabled, trace, warn};

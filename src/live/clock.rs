@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::trace::clock::{Clock, real_ns};
-use locktrace::clock::{anchor, kind};
-use locktrace::format::header::Anchor;
+use shim::clock::{anchor, kind};
+use shim::format::header::Anchor;
 
 #[derive(Debug)]
 pub(super) struct LiveClock {
@@ -51,7 +51,7 @@ mod tests {
     fn ticks_of_just_now_are_just_now() {
         let clock = LiveClock::start();
         let before = anchor();
-        let (now, after) = (clock.real_ns(locktrace::clock::now()), anchor());
+        let (now, after) = (clock.real_ns(shim::clock::now()), anchor());
         let near = before.real_ns - 1_000_000..=after.real_ns + 1_000_000;
         assert!(near.contains(&now), "{now} is not in {near:?}");
         let (ticks, ns) = (after.ticks - before.ticks, after.monotonic_ns - before.monotonic_ns);

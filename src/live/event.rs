@@ -7,10 +7,10 @@
 use super::hub;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::report::record::call;
-use locktrace::event::{Flags, Kind, ResultCode};
-use locktrace::format::record::Record;
-use locktrace::recorder::config::SqlPolicy;
-use locktrace::recorder::observer::Seen;
+use shim::event::{Flags, Kind, ResultCode};
+use shim::format::record::Record;
+use shim::recorder::config::SqlPolicy;
+use shim::recorder::observer::Seen;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;

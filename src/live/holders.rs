@@ -8,9 +8,9 @@ use super::event::Event;
 use super::hub;
 use crate::analysis::locks::lock::LockId;
 use crate::report::human::duration;
-use locktrace::event::Level;
-use locktrace::recorder::thread_name;
-use locktrace::vfs::live::connections;
+use shim::event::Level;
+use shim::recorder::thread_name;
+use shim::vfs::live::connections;
 use std::fmt::Write as _;
 
 /// The connections of this process that stood in the way of this refused attempt, in words; `None` where none surely did.
@@ -21,7 +21,7 @@ pub(super) fn in_the_way(event: &Event) -> Option<String> {
     let (request, path) = (event.request()?, event.database()?);
     let rows = connections();
     // After the rows: what is older in them than this, had begun before the attempt.
-    let elapsed = hub().clock.ns(locktrace::clock::now().saturating_sub(event.record().start));
+    let elapsed = hub().clock.ns(shim::clock::now().saturating_sub(event.record().start));
     let mut words = String::new();
     for row in rows {
         if Some(row.number) == event.connection() || row.path != path {

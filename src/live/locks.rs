@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, Request};
-use locktrace::event::Level;
-use locktrace::recorder::{texts, thread_name};
-use locktrace::vfs::live::{Connection, Since, connections};
+use shim::event::Level;
+use shim::recorder::{texts, thread_name};
+use shim::vfs::live::{Connection, Since, connections};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

@@ -22,9 +22,9 @@ pub use locks::{LiveHold, LiveLock, current_locks};
 pub use subscription::{Subscription, subscribe};
 
 use clock::LiveClock;
-use locktrace::recorder::observer::{Observer, Seen, observe};
-use locktrace::recorder::own::Own;
 use names::LiveNames;
+use shim::recorder::observer::{Observer, Seen, observe};
+use shim::recorder::own::Own;
 use std::fmt;
 #[cfg(feature = "tracing")]
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,7 +6,7 @@
 
 use crate::trace::Names;
 use crate::trace::tail::lines::Lines;
-use locktrace::recorder::Log;
+use shim::recorder::Log;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

@@ -7,7 +7,7 @@ use super::host::Hosts;
 use super::setting::{self, Remedy};
 use super::words;
 use crate::analysis::{Analysis, Cause, Contributing, HazardKind, Incident, IncidentEnd, Request, Role, State};
-use locktrace::event::Level;
+use shim::event::Level;
 use std::borrow::Cow;
 
 /// What to change.

@@ -7,8 +7,8 @@
 use super::human::{cut, duration, pad_left};
 use crate::trace::text::Clean;
 use crate::trace::{Event, Trace};
-use locktrace::event::{FileKind, Flags, Kind, Level, Slot};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, Slot};
+use shim::format::record::Record;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;

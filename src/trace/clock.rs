@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::Log;
-use locktrace::format::header::{Anchor, ClockKind};
+use shim::format::header::{Anchor, ClockKind};
 
 /// An index into a trace's clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

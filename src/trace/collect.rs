@@ -1,13 +1,13 @@
 //! Files of a trace that lie in memory, brought into the trace directory.
 //!
 //! Where the directory's file system cannot hold mapped files safely, the recorder keeps them in `/dev/shm` and leaves links
-//! (`locktrace::format`). Memory is gone after a restart; so when a process has ended, its files are copied and the links replaced.
+//! (`shim::format`). Memory is gone after a restart; so when a process has ended, its files are copied and the links replaced.
 #![forbid(unsafe_code)]
 
 use super::alive::Process;
 use super::ring;
-use locktrace::format::{NAMES_EXTENSION, RING_EXTENSION};
-use locktrace::recorder::MEMORY_DIR;
+use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
+use shim::recorder::MEMORY_DIR;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -87,7 +87,7 @@ fn copy(mut from: File, mut into: File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktrace::format::header::{Anchor, ClockKind, Header};
+    use shim::format::header::{Anchor, ClockKind, Header};
 
     #[test]
     fn what_lies_in_memory_is_brought_and_other_links_stay() {

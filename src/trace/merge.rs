@@ -8,7 +8,7 @@
 
 use super::ring::{BLOCK, Cursor, Room, Tally};
 use super::{Event, LogId, Problem, Summary, Trace, instant, is_release};
-use locktrace::format::record::Record;
+use shim::format::record::Record;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
@@ -314,9 +314,9 @@ impl<'t> Merge<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktrace::event::Kind;
-    use locktrace::format::header::{Anchor, ClockKind, Header};
     use proptest::prelude::*;
+    use shim::event::Kind;
+    use shim::format::header::{Anchor, ClockKind, Header};
 
     proptest! {
         #[test]

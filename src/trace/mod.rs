@@ -33,9 +33,9 @@ pub use outside::{Outside, OutsideHolder};
 pub use ring::Tally;
 pub(crate) use ring::total;
 
-use locktrace::event::{Flags, Kind};
-use locktrace::format::header::{Anchor, ClockKind, Header, MAGIC};
-use locktrace::format::record::Record;
+use shim::event::{Flags, Kind};
+use shim::format::header::{Anchor, ClockKind, Header, MAGIC};
+use shim::format::record::Record;
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -85,7 +85,7 @@ impl Outside {
 impl OutsideHolder {
     /// What it held, as reports name locks: `RESERVED`, `X WRITE`, `S READ1+READ2`.
     pub fn lock(&self) -> String {
-        let level = self.locks.iter().all(|lock| (1..=4).any(|level| locktrace::event::Level(level).name() == Some(lock)));
+        let level = self.locks.iter().all(|lock| (1..=4).any(|level| shim::event::Level(level).name() == Some(lock)));
         let mode = match (level, self.mode.as_str()) {
             (true, _) => "",
             (_, "write") => "X ",

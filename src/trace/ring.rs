@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Error, Place, Problem};
-use locktrace::event::Kind;
-use locktrace::format::header::{self, Header};
-use locktrace::format::record::{self, Record, Slot};
+use shim::event::Kind;
+use shim::format::header::{self, Header};
+use shim::format::record::{self, Record, Slot};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -296,7 +296,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktrace::format::header::{Anchor, ClockKind};
+    use shim::format::header::{Anchor, ClockKind};
     use std::io::Write as _;
 
     /// A ring of `capacity` records whose writer has claimed `head`.

@@ -14,10 +14,10 @@
 //! The builder keeps each connection's lock state, as the recorder does, and writes it into each record.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use locktrace::event::{FileKind, Flags, Kind, Level, ResultCode, Slot, slot_mask};
-use locktrace::format::header::{Anchor, ClockKind, Header};
-use locktrace::format::record::Record;
-use locktrace::format::sql_hash;
+use shim::event::{FileKind, Flags, Kind, Level, ResultCode, Slot, slot_mask};
+use shim::format::header::{Anchor, ClockKind, Header};
+use shim::format::record::Record;
+use shim::format::sql_hash;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;

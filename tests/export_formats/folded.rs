@@ -107,7 +107,7 @@ fn hostile_names_break_nothing() {
             "{at} c1 SHARED\n{} c1 RESERVED\n{} c2 SHARED\n{} c2 RESERVED=BUSY\n{} c2 sleep 300\n{} c2 RESERVED=BUSY\n{} c2 U(NONE)\n{} c1 U(NONE)",
             at + 10, at + 20, at + 30, at + 40, at + 400, at + 410, at + 420
         ));
-        let hash = locktrace::format::sql_hash(sql.as_bytes());
+        let hash = shim::format::sql_hash(sql.as_bytes());
         let bytes = if *sql == "b\u{fffd}" { Value::from("62ff") } else { Value::Null };
         process.name(
             serde_json::json!({"t": "sql", "sql": format!("{hash:016x}"), "text": sql, "text_bytes": bytes, "len": sql.len()})

@@ -6,10 +6,10 @@
 use crate::common::Process;
 use crate::perfetto;
 use inferno::flamegraph;
-use locktrace::format::record::Record;
-use locktrace::format::sql_hash;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
+use shim::format::record::Record;
+use shim::format::sql_hash;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use crate::bundled;
 use crate::harness::{Host, Ran, With, equal};
-use locktrace::event::{FileKind, Kind};
+use shim::event::{FileKind, Kind};
 use sqlite_locktrace::trace::{Event, Trace};
 
 const BOTH: [With; 2] = [With::Run, With::Extension];

@@ -3,7 +3,7 @@
 
 use crate::common::Process;
 use crate::judge::{START, WAL, attempts, judged, judged_in};
-use locktrace::event::Flags;
+use shim::event::Flags;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
 

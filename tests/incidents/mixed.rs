@@ -3,8 +3,8 @@
 
 use crate::common::{EPOCH, Process, TICKS_PER_US};
 use crate::judge::{START, attempts, judged};
-use locktrace::event::Flags;
-use locktrace::format::header::ClockKind;
+use shim::event::Flags;
+use shim::format::header::ClockKind;
 use sqlite_locktrace::analysis::causes::hazards::Hazard;
 use sqlite_locktrace::analysis::{Analysis, Options};
 use sqlite_locktrace::trace::Trace;
@@ -41,7 +41,7 @@ fn another_host_is_no_culprit() {
         record.start = EPOCH.monotonic_ns + since * 1_000 / TICKS_PER_US;
         record.duration = record.duration * 1_000 / TICKS_PER_US;
     }
-    let in_ns = |anchor: &mut locktrace::format::header::Anchor| anchor.ticks = anchor.monotonic_ns;
+    let in_ns = |anchor: &mut shim::format::header::Anchor| anchor.ticks = anchor.monotonic_ns;
     in_ns(&mut holder.header.first);
     holder.header.last.iter_mut().for_each(in_ns);
     let dir = tempfile::tempdir().unwrap();

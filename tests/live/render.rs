@@ -15,8 +15,8 @@
 //! | `ckpt start`, `ckpt done` | around the copying of a checkpoint |
 //! | `sleep 1000` | `xSleep`, in microseconds |
 
-use locktrace::event::{FileKind, Flags, Kind, Slot};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Slot};
+use shim::format::record::Record;
 
 /// See the module.
 pub fn render(record: &Record) -> String {

@@ -4,8 +4,8 @@
 //! times at which they were certain. Called at the end of every test of a live program.
 
 use super::render::render;
-use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::format::record::Record;
 use sqlite_locktrace::trace::{Event, LogId, Tally, Trace};
 use std::collections::HashMap;
 

@@ -7,8 +7,8 @@
 use super::host::{Kind as Host, Process};
 use super::render::render;
 use super::replay::Replay;
-use locktrace::event::{FileKind, Kind};
 use serde_json::{Value, json};
+use shim::event::{FileKind, Kind};
 use sqlite_locktrace::trace::{Event, Trace};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

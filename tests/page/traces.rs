@@ -1,10 +1,10 @@
 //! Traces that pages are made of: each is written into a directory that is there.
 
 use crate::common::{Process, TICKS_PER_US, anchor_at};
-use locktrace::event::Kind;
-use locktrace::format::record::Record;
-use locktrace::format::sql_hash;
 use serde_json::Value;
+use shim::event::Kind;
+use shim::format::record::Record;
+use shim::format::sql_hash;
 use std::path::Path;
 
 /// Names that are everything but names.

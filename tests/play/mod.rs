@@ -3,9 +3,9 @@
 //! Called by `tests/oracle.rs` and `tests/audit.rs`.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
 
-use locktrace::event::{Flags, Kind, Level, ResultCode};
-use locktrace::format::record::Record;
 use proptest::prelude::*;
+use shim::event::{Flags, Kind, Level, ResultCode};
+use shim::format::record::Record;
 use sqlite_locktrace::analysis::{LockId, Request};
 use std::collections::BTreeSet;
 
@@ -133,7 +133,7 @@ pub fn play(steps: &[Step], wal: bool) -> Played {
             match record.kind {
                 Kind::UNLOCK => state.level = record.requested.0,
                 _ => {
-                    let mask = locktrace::event::slot_mask(record.shm_offset, record.shm_n);
+                    let mask = shim::event::slot_mask(record.shm_offset, record.shm_n);
                     (state.shared, state.exclusive) = (state.shared & !mask, state.exclusive & !mask);
                 }
             }
@@ -176,7 +176,7 @@ fn choose(choice: u8, wal: bool, state: &State, record: &mut Record) -> Option<R
         let exclusive = slot < 3 || choice & 64 != 0;
         (record.shm_offset, record.shm_n) = (slot, 1 + u8::from(two));
         record.flags = if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) };
-        return Some(Request::Shm { mask: locktrace::event::slot_mask(slot, record.shm_n), exclusive });
+        return Some(Request::Shm { mask: shim::event::slot_mask(slot, record.shm_n), exclusive });
     }
     let up = match state.level {
         0 => Some(1),

@@ -11,8 +11,8 @@ mod place;
 mod reach;
 mod said;
 
-use locktrace::event::{Kind, Level};
 use place::Place;
+use shim::event::{Kind, Level};
 use sqlite_locktrace::trace::Trace;
 use std::path::Path;
 

@@ -72,7 +72,7 @@ fn a_program_that_was_refused_nothing_gets_one_line() {
 
 #[test]
 fn a_huge_trace_does_not_keep_a_program_from_ending() {
-    use locktrace::format::header::{Anchor, ClockKind, Header};
+    use shim::format::header::{Anchor, ClockKind, Header};
     let place = Place::new();
     let dir = place.path("huge");
     std::fs::create_dir(&dir).unwrap();

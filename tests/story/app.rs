@@ -8,7 +8,7 @@ use super::plan::{After, Program, Step, What};
 use super::rollback::Shared;
 use super::wal::{Mode, Snapshot};
 use super::world::{Ask, Lock, Nature, Outcome, US, Why, Work};
-use locktrace::event::FileKind;
+use shim::event::FileKind;
 
 impl Client {
     /// The application's whole life with this connection.

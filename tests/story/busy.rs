@@ -4,8 +4,8 @@
 
 use super::conn::Client;
 use super::world::US;
-use locktrace::event::{FileKind, Kind};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Kind};
+use shim::format::record::Record;
 
 /// What SQLite's busy handler sleeps, in milliseconds.
 const DELAYS: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];

@@ -7,9 +7,9 @@
 use super::plan::Program;
 use super::world::{Conn, Nature, Outcome, Shared, US, Work, World};
 use crate::common::EPOCH;
-use locktrace::event::{FileKind, Flags, Kind, Level};
-use locktrace::format::record::Record;
-use locktrace::format::sql_hash;
+use shim::event::{FileKind, Flags, Kind, Level};
+use shim::format::record::Record;
+use shim::format::sql_hash;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 

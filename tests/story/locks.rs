@@ -7,8 +7,8 @@ use super::busy::Handler;
 use super::conn::Client;
 use super::truth::PATIENCE;
 use super::world::{Ask, Hold, Lock, Outcome, Refusal, Wait, Why};
-use locktrace::event::{FileKind, Flags, Kind, Level, ResultCode};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, ResultCode};
+use shim::format::record::Record;
 
 /// A read lock that was held for longer tells its statement when it is given up.
 const LONG: u64 = 1 << 20;

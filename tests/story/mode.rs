@@ -8,7 +8,7 @@ use super::busy::Handler;
 use super::conn::Client;
 use super::rollback::Shared;
 use super::world::{Ask, Lock, Nature, Outcome, US, Wal, Why, Work};
-use locktrace::event::FileKind;
+use shim::event::FileKind;
 
 impl Client {
     /// `PRAGMA journal_mode=WAL`.

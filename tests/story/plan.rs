@@ -7,8 +7,8 @@ use super::conn::Client;
 use super::wal::Mode;
 use super::world::{Shared, US, World};
 use crate::common::{Process, anchor_at};
-use locktrace::event::Slot;
 use proptest::prelude::*;
+use shim::event::Slot;
 
 /// A transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@
 use super::busy::Handler;
 use super::conn::Client;
 use super::world::{Ask, Lock, Nature, Outcome, US, Why, Work};
-use locktrace::event::FileKind;
+use shim::event::FileKind;
 
 /// What came of asking for SHARED.
 #[derive(Clone, Copy, PartialEq, Eq)]

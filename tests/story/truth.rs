@@ -7,7 +7,7 @@
 use super::plan::Story;
 use super::world::{Ask, Hold, Lock, Nature, Outcome, Refusal, US, Wait, Why, Work, World};
 use crate::common::EPOCH;
-use locktrace::event::{FileKind, Flags, Kind};
+use shim::event::{FileKind, Flags, Kind};
 use sqlite_locktrace::analysis::incidents::incident::chain;
 use sqlite_locktrace::analysis::{Analysis, Blocker, ConnId, Incident, Instant};
 

@@ -7,7 +7,7 @@ use super::busy::Handler;
 use super::conn::Client;
 use super::rollback::Shared;
 use super::world::{Ask, Lock, Nature, Outcome, Stale, US, Why, Work};
-use locktrace::event::FileKind;
+use shim::event::FileKind;
 
 const WRITE: Ask = Ask::Slots(0, 0, true);
 const CKPT: Ask = Ask::Slots(1, 1, true);

@@ -6,8 +6,8 @@
 use super::truth::Truth;
 use super::world::{Ask, Hold, Nature, Outcome, US, Wait, Why};
 use crate::common::EPOCH;
-use locktrace::event::Kind;
-use locktrace::format::record::Record;
+use shim::event::Kind;
+use shim::format::record::Record;
 
 impl Truth<'_> {
     /// The causes that a run can have; none where it is nothing that an application sees.

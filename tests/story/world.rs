@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use crate::common::TICKS_PER_US;
-use locktrace::format::record::Record;
+use shim::format::record::Record;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::fmt;

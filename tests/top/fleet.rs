@@ -6,7 +6,7 @@
 use crate::common::Process;
 use crate::place::lines::Lines;
 use crate::place::{PYTHON, Place, text};
-use locktrace::format::sql_hash;
+use shim::format::sql_hash;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! A program that writes more than is read: what is shown is the latest state, and how much was not seen.
 
 use crate::common::{Process, within};
-use locktrace::format::header::word;
-use locktrace::format::record::Record;
+use shim::format::header::word;
+use shim::format::record::Record;
 use sqlite_locktrace::analysis::current::Snapshot;
 use sqlite_locktrace::cli::top::live::Live;
 use std::fs::File;

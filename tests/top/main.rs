@@ -17,7 +17,7 @@ mod terminal;
 mod tmux;
 
 use common::{Process, anchor_at};
-use locktrace::format::header::{Anchor, ClockKind};
+use shim::format::header::{Anchor, ClockKind};
 use sqlite_locktrace::analysis::current::{Current, Snapshot, When};
 use sqlite_locktrace::trace::Trace;
 

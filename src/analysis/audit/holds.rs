@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;
-use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
-use locktrace::format::record::{MAX_DURATION, Record};
+use shim::event::{FileKind, Flags, Kind, Level, slot_mask};
+use shim::format::record::{MAX_DURATION, Record};
 
 /// What a record did to a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

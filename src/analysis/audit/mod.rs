@@ -26,9 +26,9 @@ mod ranges;
 use crate::analysis::locks::lock::LockId;
 use crate::trace::{Error, Event, LogId, Summary, Trace};
 use holds::{Connection, Step};
-use locktrace::event::{Flags, Level};
-use locktrace::format::record::Record;
 use ranges::Ranges;
+use shim::event::{Flags, Level};
+use shim::format::record::Record;
 use std::collections::{BTreeSet, HashMap};
 
 /// A shorter overlap proves nothing: counters of two cores, and the order in which a core reads its own, are that far from exact.

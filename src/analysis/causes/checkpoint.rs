@@ -7,7 +7,7 @@
 use super::case::{Case, Verdict};
 use super::cause::Cause;
 use crate::analysis::locks::lock::Request;
-use locktrace::event::Slot;
+use shim::event::Slot;
 
 const CKPT: u8 = 1 << Slot::CKPT.0;
 

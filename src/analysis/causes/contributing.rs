@@ -9,7 +9,7 @@ use crate::analysis::locks::blocking_holds::BlockingHold;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::waits::wait::WaitEnd;
 use crate::trace::total;
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 
 /// Shorter holds are not worth a remark.
 const SHORT_NS: u64 = 5_000_000;

@@ -10,7 +10,7 @@ use crate::analysis::locks::activity::Work;
 use crate::analysis::locks::blocking_holds::BlockingHold;
 use crate::analysis::locks::state::HoldEnd;
 use crate::trace::total;
-use locktrace::event::Level;
+use shim::event::Level;
 
 /// What a connection that locks all others out is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use crate::analysis::audit::{Audit, Violation};
 use crate::analysis::locks::databases::Database;
 use crate::analysis::locks::state::{ConnId, Hold};
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{Flags, Kind, Level};
+use shim::event::{Flags, Kind, Level};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What can go wrong; the names are those of the reports.

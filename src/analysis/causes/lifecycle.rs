@@ -6,7 +6,7 @@ use super::cause::Cause;
 use super::exclusive_holder::{Nature, nature};
 use super::sql;
 use crate::analysis::locks::lock::Request;
-use locktrace::event::Level;
+use shim::event::Level;
 
 fn refused_by(case: &Case<'_>, what: Nature) -> bool {
     case.wait.request == Request::File(Level::SHARED) && case.proven().any(|candidate| nature(case, candidate.hold) == what)

@@ -5,7 +5,7 @@ use super::case::{Case, Verdict};
 use super::cause::Cause;
 use super::exclusive_holder::{Nature, nature};
 use crate::analysis::locks::lock::{LockId, Request};
-use locktrace::event::Level;
+use shim::event::Level;
 
 /// A writer that has RESERVED wants EXCLUSIVE: only readers can refuse it.
 pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {

@@ -10,7 +10,7 @@ use super::sql;
 use super::upgrade::wants_to_write;
 use crate::analysis::locks::lock::Request;
 use crate::analysis::waits::wait::WaitEnd;
-use locktrace::event::{Kind, Level};
+use shim::event::{Kind, Level};
 
 /// Whether the refusals came at the start of a transaction. The same statement took the read lock, or released it; or it is a checkpoint
 /// without one.

@@ -7,7 +7,7 @@
 use super::case::{Case, Verdict};
 use super::cause::{Cause, Role};
 use crate::analysis::locks::lock::Request;
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
 

@@ -11,9 +11,9 @@ use crate::analysis::locks::wal_sizes::WalSizes;
 use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::wait::Wait;
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{FileKind, Kind, Level, Slot};
-use locktrace::format::header::{Anchor, ClockKind};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Kind, Level, Slot};
+use shim::format::header::{Anchor, ClockKind};
+use shim::format::record::Record;
 use std::collections::{HashMap, VecDeque};
 
 /// How many of a connection's latest records are kept.

@@ -8,8 +8,8 @@ use super::meter::Meter;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::locks::state::{ConnId, Hold, NEVER};
 use crate::trace::{LogId, total};
-use locktrace::event::Level;
-use locktrace::format::record::Record;
+use shim::event::Level;
+use shim::format::record::Record;
 use std::collections::HashMap;
 
 /// A connection that was refused and has been quiet for this long waits no more, as far as the trace shows. SQLite's own handler sleeps 100

@@ -19,7 +19,7 @@ use crate::analysis::waits::busy_handler::{PATIENCE_NS, RETRIES, RETRY_PATIENCE_
 use crate::analysis::waits::pending::{CandidateHold, PendingWait, PendingWaits};
 use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 
 /// What the pass knows so far.
 pub(crate) struct Known<'a> {

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};
-use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::format::record::Record;
 
 /// Sums since a connection was first seen; times in the units of [`crate::analysis::Instant`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -8,8 +8,8 @@ use crate::analysis::locks::commits::Commit;
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::locks::state::{ConnId, Hold, HoldEnd};
 use crate::analysis::order::instants::Instant;
-use locktrace::event::{Flags, Kind, Level, Slot};
-use locktrace::format::record::Record;
+use shim::event::{Flags, Kind, Level, Slot};
+use shim::format::record::Record;
 use std::collections::HashMap;
 
 /// What is remembered of a hold that has ended, for an attempt that overlaps its end.

@@ -11,8 +11,8 @@
 use crate::analysis::locks::reading::Reading;
 use crate::analysis::locks::state::{ConnId, NEVER};
 use crate::analysis::order::instants::{Instant, Times};
-use locktrace::event::{Flags, Kind, Slot};
-use locktrace::format::record::Record;
+use shim::event::{Flags, Kind, Slot};
+use shim::format::record::Record;
 
 /// A WRITE hold that put something into the WAL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,8 @@
 //! the wal-index.
 #![forbid(unsafe_code)]
 
-use locktrace::event::{FileKind, Kind, Level};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Kind, Level};
+use shim::format::record::Record;
 
 /// The journal mode of a connection.
 #[derive(Clone, Copy, Debug, Default)]

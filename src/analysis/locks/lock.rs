@@ -3,8 +3,8 @@
 //! [`LockId`] names one lock in one mode. [`Request`] is what a call asked for.
 #![forbid(unsafe_code)]
 
-use locktrace::event::{Flags, Kind, Level, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{Flags, Kind, Level, Slot, slot_mask};
+use shim::format::record::Record;
 use std::fmt;
 
 /// A lock in a mode: `SHARED`, `RESERVED`, `PENDING` or `EXCLUSIVE` on the database file, or a wal-index slot shared or exclusive.

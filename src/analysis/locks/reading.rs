@@ -4,8 +4,8 @@
 use super::lock::LockId;
 use super::state::{Hold, Locks};
 use crate::analysis::order::instants::Instant;
-use locktrace::event::{Level, Slot};
-use locktrace::format::record::Record;
+use shim::event::{Level, Slot};
+use shim::format::record::Record;
 
 /// The read lock under which a connection asked for more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

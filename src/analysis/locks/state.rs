@@ -10,8 +10,8 @@
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::order::instants::Instant;
 use crate::trace::LogId;
-use locktrace::event::{FileKind, Flags, Kind, Level, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, slot_mask};
+use shim::format::record::Record;
 
 /// A connection of a trace.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

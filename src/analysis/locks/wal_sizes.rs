@@ -1,8 +1,8 @@
 //! The size of each database's -wal: the bytes written to it since its log began anew.
 #![forbid(unsafe_code)]
 
-use locktrace::event::{FileKind, Flags, Kind, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Slot, slot_mask};
+use shim::format::record::Record;
 
 /// The bytes written to each database's -wal since it began anew.
 #[derive(Default)]

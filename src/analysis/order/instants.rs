@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::trace::{Clock, Event, LogId, Trace};
-use locktrace::format::record::Record;
+use shim::format::record::Record;
 
 /// An instant. It is not a number of anything until [`crate::analysis::Analysis::ns`] or [`crate::analysis::Analysis::real_ns`] says so.
 pub type Instant = u64;

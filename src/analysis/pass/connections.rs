@@ -9,7 +9,7 @@ use crate::analysis::locks::journal_mode::Mode;
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::locks::state::{ConnId, Hold, Index, Locks, OpenLocks};
 use crate::analysis::waits::follow::OpenWait;
-use locktrace::event::Level;
+use shim::event::Level;
 use std::collections::HashMap;
 
 /// Connections with a number below this are found by index.

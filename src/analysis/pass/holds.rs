@@ -14,7 +14,7 @@ use crate::analysis::locks::reading::Reading;
 use crate::analysis::locks::state::{Change, Hold, Index, NEVER, Release};
 use crate::analysis::order::instants::Call;
 use crate::trace::Event;
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 
 /// What the pass keeps of holds.
 #[derive(Default)]

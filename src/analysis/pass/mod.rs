@@ -24,9 +24,9 @@ use crate::trace::{Event, Summary, Trace};
 use connections::{Earlier, Lookup, NO_DATABASE};
 use finalize::{Finalizer, Missing, number_anew};
 use holds::Holds;
-use locktrace::event::{FileKind, Flags, Kind, Level};
 use observed::Observed;
 use refusals::Refusals;
+use shim::event::{FileKind, Flags, Kind, Level};
 use tables::Tables;
 
 /// A pass over the records of a trace.

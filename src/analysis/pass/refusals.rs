@@ -17,7 +17,7 @@ use crate::analysis::waits::pending::PendingWaits;
 use crate::analysis::waits::refusal::{Asked, Refusal};
 use crate::analysis::waits::wait::{Before, Wait, WaitEnd};
 use crate::trace::Event;
-use locktrace::event::{Kind, Level, REFUSED_HERE, Slot};
+use shim::event::{Kind, Level, REFUSED_HERE, Slot};
 
 /// Refused attempts and waits during the pass.
 pub(super) struct Refusals<'t> {

@@ -16,7 +16,7 @@ use crate::analysis::locks::state::{ConnId, Hold, Index, NEVER, OpenLocks, Relea
 use crate::analysis::order::instants::{Instant, Times};
 use crate::analysis::order::window::Window;
 use crate::analysis::waits::refusal::{Candidate, Refusal};
-use locktrace::event::Level;
+use shim::event::Level;
 use std::collections::VecDeque;
 
 /// Ended holds that are kept for each database.

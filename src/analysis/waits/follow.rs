@@ -11,8 +11,8 @@ use crate::analysis::locks::lock::{Request, only_readers};
 use crate::analysis::order::instants::Instant;
 use crate::analysis::waits::busy_handler::PATIENCE_NS;
 use crate::analysis::waits::wait::Wait;
-use locktrace::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
-use locktrace::format::record::Record;
+use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::format::record::Record;
 
 /// A statement begins to write.
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::analysis::locks::state::ConnId;
     use crate::trace::LogId;
-    use locktrace::event::ResultCode;
+    use shim::event::ResultCode;
 
     fn waiting(request: Request) -> OpenWait {
         let record = Record { tid: 7, sql: 1, ..Record::new(Kind::LOCK) };

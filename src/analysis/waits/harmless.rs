@@ -3,7 +3,7 @@
 
 use crate::analysis::locks::lock::{Request, only_readers};
 use crate::analysis::waits::wait::{Wait, WaitEnd};
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 
 /// Why a wait is no incident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

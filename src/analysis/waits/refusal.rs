@@ -4,7 +4,7 @@
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;
-use locktrace::event::ResultCode;
+use shim::event::ResultCode;
 
 /// A refused attempt to take a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

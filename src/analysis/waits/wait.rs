@@ -8,8 +8,8 @@ use crate::analysis::locks::lock::Request;
 use crate::analysis::locks::reading::Reading;
 use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;
-use locktrace::event::{Kind, Level};
-use locktrace::format::record::Record;
+use shim::event::{Kind, Level};
+use shim::format::record::Record;
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,8 +6,8 @@
 
 use super::finding::{Finding, Level};
 use super::sqlite::wal_reset_exposed;
-use locktrace::recorder::file_system;
 use rustix::fs::Access;
+use shim::recorder::file_system;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;

@@ -4,9 +4,9 @@
 use super::database::is_network;
 use super::finding::{Finding, Level};
 use crate::cli::{quote, run};
-use locktrace::recorder::config::Config;
-use locktrace::recorder::file_system;
 use rustix::fs::Access;
+use shim::recorder::config::Config;
+use shim::recorder::file_system;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use super::child::ask;
 use crate::cli::notes::{self, Notes};
 use crate::cli::reasons;
 use crate::trace::Trace;
-use locktrace::event::{Kind, Level};
+use shim::event::{Kind, Level};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ pub mod terminal;
 use super::follow::wait_while_read;
 use super::{Failure, output, width};
 use live::Live;
-use locktrace::recorder::config::Config;
+use shim::recorder::config::Config;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};

@@ -245,7 +245,7 @@ fn escaped(name: &str) -> String {
     for (at, c) in name.char_indices() {
         if out.len() > LONGEST {
             // Names that differ only behind that stay apart.
-            let _ = write!(out, "~{:016x}", locktrace::format::sql_hash(name.as_bytes()));
+            let _ = write!(out, "~{:016x}", shim::format::sql_hash(name.as_bytes()));
             break;
         }
         let plain = !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '~') || (c == '_' && at > 0);

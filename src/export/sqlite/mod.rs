@@ -26,9 +26,9 @@ use crate::analysis::locks::activity::Work;
 use crate::analysis::observer::{ObservedHold, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::Flags;
 use rows::Rows;
 use rusqlite::{Connection, Result, params};
+use shim::event::Flags;
 use std::io;
 use std::path::Path;
 

@@ -79,7 +79,7 @@ mod tests {
     use super::super::overview::What;
     use super::*;
     use crate::trace::{LogId, Trace};
-    use locktrace::format::header::{Anchor, ClockKind, Header};
+    use shim::format::header::{Anchor, ClockKind, Header};
 
     const WHO: ConnId = ConnId { log: LogId(0), conn: 1, forked: false };
 

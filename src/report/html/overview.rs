@@ -11,7 +11,7 @@ use crate::analysis::locks::activity::Work;
 use crate::analysis::observer::{ObservedHold, Observer, Worked};
 use crate::analysis::{ConnId, HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{Level, Slot};
+use shim::event::{Level, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 

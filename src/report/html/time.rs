@@ -4,7 +4,7 @@
 use crate::analysis::Instant;
 use crate::analysis::order::instants::Times;
 use crate::trace::{LogId, Trace};
-use locktrace::format::record::Record;
+use shim::format::record::Record;
 
 /// What the axis counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,7 +27,7 @@
 //! | `problems` | array: `severity`, `text` |
 //!
 //! `outside` is what `/proc/locks` said: `asked_here` (or at an earlier attempt of the run), `after_ns` (from that attempt's start to the answer),
-//! and as in the names (`locktrace::format`) `readings`, `failed`, `holders`, `more`. `outside_holder` beside `worst_holder` is the holder outside the
+//! and as in the names (`shim::format`) `readings`, `failed`, `holders`, `more`. `outside_holder` beside `worst_holder` is the holder outside the
 //! trace that was named for the most attempts without a certain traced one, with its `attempts`.
 //!
 //! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out when false), `sql` (hash), `text`.

@@ -8,7 +8,7 @@
 //! | `t` | keys |
 //! | --- | --- |
 //! | `log` | `log` (its id), `version` (of the format on disk), `pid`, `clock` (`tsc`, `cntvct`, `monotonic`, or `clock#N`), `boot_id` (32 hex digits), `capacity` (records), `first` and `last` (anchors: `ticks`, `monotonic_ns`, `real_ns`, decimal strings; `last` may be null), `head`, `lost_space`, `lost_names` (counts when the trace was opened) |
-//! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `recording`, `cap` | as in the names file (see `locktrace::format`), and `log` |
+//! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `recording`, `cap` | as in the names file (see `shim::format`), and `log` |
 //! | `record` | [below](#records) |
 //! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]); from `locktrace follow` also + `skipped`, those from before it began |
 //! | `problem` | `severity` (`notice`, `problem`), `path`, `byte` or `line`, `what` |
@@ -26,7 +26,7 @@
 //! | `pid`*, `tid`, `thread`* | process, OS thread id, the thread's name |
 //! | `conn` | the connection, counted from 1 in the process that opened it; left out where it is not known |
 //! | `file`, `path`* | the database: its number in the names, and its path |
-//! | `kind` | the call: `xLock`, `xShmLock`, … ([`locktrace::event::Kind`]) |
+//! | `kind` | the call: `xLock`, `xShmLock`, … ([`shim::event::Kind`]) |
 //! | `lock` | the level that `xLock` or `xUnlock` asks for |
 //! | `slots` | the wal-index locks that `xShmLock` asks for, an array of names |
 //! | `op`, `mode` | of `xShmLock`: `lock` or `unlock`; `SHARED` or `EXCLUSIVE` |
@@ -34,7 +34,7 @@
 //! | `shm_shared`, `shm_exclusive` | the wal-index locks the connection holds after the call, arrays of names |
 //! | `file_kind` | which of the connection's files: `database`, `journal`, `wal`, `shm` |
 //! | `rc`, `result`* | SQLite's result code, and its name |
-//! | `flags` | array of `redundant`, `one_clock`, `sql_unknown`, `forked`, `shared_cache`, `assumed` ([`locktrace::event::Flags`]) |
+//! | `flags` | array of `redundant`, `one_clock`, `sql_unknown`, `forked`, `shared_cache`, `assumed` ([`shim::event::Flags`]) |
 //! | `sql`, `text`* | hash of the running statement (16 hex digits), and its text |
 //! | `arg` | by kind: open flags, bytes written, microseconds slept, … |
 //!
@@ -53,8 +53,8 @@ pub use write::{write, write_end, write_head, write_log, write_name, write_probl
 use super::directory::{BadLines, Line, next_line, parse};
 use super::names::{Names, Object, Taken};
 use super::{ClockId, Error, Event, Log, LogId, Place, Problem, Severity, Summary, Tally, Trace};
-use locktrace::format::header::{Anchor, ClockKind};
 use serde_json::Value;
+use shim::format::header::{Anchor, ClockKind};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::BufRead;
@@ -314,8 +314,8 @@ fn anchor(value: &Value, key: &str) -> Result<Anchor, String> {
 
 fn log(object: &Object, name: &Path) -> Result<Log, String> {
     let version = number(object, "version")?;
-    if version != u64::from(locktrace::format::VERSION) {
-        return Err(format!("format version {version}; this locktrace reads version {}", locktrace::format::VERSION));
+    if version != u64::from(shim::format::VERSION) {
+        return Err(format!("format version {version}; this locktrace reads version {}", shim::format::VERSION));
     }
     let boot_id = super::text::from_hex(string(object, "boot_id")?).and_then(|bytes| bytes.try_into().ok());
     let clock_kind = match string(object, "clock")? {

@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 
 use crate::trace::{Event, LogId, Trace};
-use locktrace::event::{FileKind, Flags, Kind, Level, ResultCode, Slot};
-use locktrace::format::record::{MAX_DURATION, Record};
 use serde::{Deserialize, Serialize, Serializer};
+use shim::event::{FileKind, Flags, Kind, Level, ResultCode, Slot};
+use shim::format::record::{MAX_DURATION, Record};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -122,7 +122,7 @@ impl Display for Hash {
 /// The mask of an offset and a count, when these two follow from it.
 fn plain_mask(offset: u8, n: u8) -> Option<u8> {
     let fits = n >= 1 && u32::from(offset) + u32::from(n) <= u32::from(Slot::COUNT);
-    fits.then(|| locktrace::event::slot_mask(offset, n))
+    fits.then(|| shim::event::slot_mask(offset, n))
 }
 
 /// Writes one line.
@@ -260,7 +260,7 @@ pub(super) fn read(line: &[u8], logs: &HashMap<String, LogId>) -> Result<Event, 
     let asked = mask(&line.slots)?;
     let (shm_offset, shm_n) =
         if asked == 0 { (line.shm_offset, line.shm_n) } else { (asked.trailing_zeros() as u8, asked.count_ones() as u8) };
-    if asked != 0 && locktrace::event::slot_mask(shm_offset, shm_n) != asked {
+    if asked != 0 && shim::event::slot_mask(shm_offset, shm_n) != asked {
         return Err("\"slots\" must be neighbours: one call covers a run of them".to_owned());
     }
     let record = Record {

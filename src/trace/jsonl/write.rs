@@ -5,8 +5,8 @@ use super::record;
 use crate::trace::names::{Object, object};
 use crate::trace::text::to_hex;
 use crate::trace::{Events, Log, Place, Problem, Severity, Summary, Tally, Trace};
-use locktrace::format::header::{Anchor, ClockKind};
 use serde_json::{Value, json};
+use shim::format::header::{Anchor, ClockKind};
 use std::io::{self, Write};
 
 /// Writes logs, names, records, ends and problems.
@@ -116,7 +116,7 @@ fn about(log: &Log) -> Object {
         ClockKind::Unknown(number) => format!("clock#{number}"),
     };
     object(json!({
-        "version": locktrace::format::VERSION,
+        "version": shim::format::VERSION,
         "pid": log.pid,
         "clock": clock,
         "boot_id": to_hex(&log.boot_id),

@@ -1,6 +1,6 @@
 //! The lines of a names file that grows: each once, and none that is half written.
 //!
-//! A writer claims a place for its line, and writes the line's first byte last (`locktrace::format`). So a place that begins with a NUL is a gap:
+//! A writer claims a place for its line, and writes the line's first byte last (`shim::format`). So a place that begins with a NUL is a gap:
 //! its line is not there yet, or its writer died. Lines behind a gap are handed out at once; the gap is looked at again until its line is
 //! there, or [`PATIENCE`] has passed.
 #![forbid(unsafe_code)]

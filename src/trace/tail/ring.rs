@@ -4,8 +4,8 @@
 //! looked at again until it does, or until [`PATIENCE`] has passed or the ring has gone over it.
 use crate::trace::error::{Error, Place};
 use crate::trace::ring::{self, Tally, read_up_to};
-use locktrace::format::header::{self, Header};
-use locktrace::format::record::{self, Record, Slot};
+use shim::format::header::{self, Header};
+use shim::format::record::{self, Record, Slot};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -200,8 +200,8 @@ fn give_up(tally: &mut Tally, slot: Slot) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktrace::event::Kind;
-    use locktrace::format::header::{Anchor, ClockKind};
+    use shim::event::Kind;
+    use shim::format::header::{Anchor, ClockKind};
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering};
 
