@@ -59,13 +59,17 @@
 //! | | | `pending` | waits until each is decided |
 //! | 3 | `audit` | `mod`, `holds`, `ranges` | the lock audit: two processes with locks that exclude each other |
 //! | 3 | `observer` | | what a pass reports to an observer |
-//! | 4 | `causes` | `mod` | the rules, in their order |
-//! | | | `cause` | identifiers of causes, and evidence |
+//! | 4 | `causes` | `mod` | the order in which causes are tried |
+//! | | | `cause` | the table of causes |
+//! | | | `entry` | what an entry of that table is |
 //! | | | `case` | what a rule looks at |
-//! | | | `checkpoint`, `lifecycle`, `recovery`, `rollback`, `timeout`, `untraced`, `upgrade` | the rules, by family |
+//! | | | `evidence` | the records that prove a conclusion |
+//! | | | `checkpoint`, `lifecycle`, `recovery`, `rollback`, `timeout`, `unproven`, `untraced`, `upgrade` | the entries, by family |
+//! | | | `remedy` | changes that every framework has a setting for |
 //! | | | `exclusive_holder` | what a connection that locks all others out is doing |
-//! | | | `contributing` | what made it worse |
-//! | | | `hazards` | hazards |
+//! | | | `contributing` | what made it worse: the table and its rules |
+//! | | | `hazards` | hazards: the table and what finds them |
+//! | | | `identifiers` | enumerations with a table |
 //! | | | `sql` | what kind of statement a SQL text is |
 //! | 4 | `current` | `live_state`, `snapshot`, `meter` | the state of running programs |
 //! | 5 | `incidents` | `incident` | an incident, and its blockers |
@@ -94,7 +98,9 @@ pub(crate) mod order;
 mod pass;
 pub mod waits;
 
-pub use causes::cause::{Cause, Contributing, Evidence, Role};
+pub use causes::cause::Cause;
+pub use causes::contributing::Contributing;
+pub use causes::evidence::{Evidence, Role};
 pub use causes::hazards::{Hazard, HazardKind};
 pub use findings::{Analysis, Options};
 pub use incidents::incident::{Blocker, Incident, IncidentEnd, State};

@@ -3,7 +3,7 @@
 
 use super::{Again, Failure, output, width};
 use crate::analysis::{Analysis, Options};
-use crate::report::{explain, harm};
+use crate::report::{explain, ranking};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -80,7 +80,7 @@ impl Explain {
                 return Ok(out.flush()?);
             }
             None if self.all => (0..there).collect(),
-            None => harm::worst(&analysis).into_iter().collect(),
+            None => ranking::worst(&analysis).into_iter().collect(),
         };
         let again = given.open()?;
         let proofs = explain::proofs(&analysis, &told, again.events()?);

@@ -9,7 +9,7 @@ use super::{Export, incidents, naming};
 use crate::analysis::observer::ObservedHold;
 use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
-use crate::report::essence;
+use crate::report::words;
 use crate::trace::{Event, LogId, Trace};
 use shim::event::{Flags, Kind, Level};
 use std::fmt::Display;
@@ -157,7 +157,7 @@ impl<'t, W: Write> Csv<'t, W> {
             Some(blocker) => self.blocker(analysis, blocker)?,
             None => {
                 // Outside the trace, where the kernel named somebody: a process and no more.
-                let stranger = essence::strangers(analysis, incident).next();
+                let stranger = words::untraced_holders(analysis, incident).next();
                 out.put("")?;
                 out.maybe(stranger.map(|holder| holder.pid))?;
                 (0..5).try_for_each(|_| out.put(""))?;
@@ -251,13 +251,13 @@ impl<W: Write> Rows<W> {
     /// Number and name.
     fn thread(&mut self, trace: &Trace, who: ConnId, tid: u32) -> io::Result<()> {
         self.maybe((tid != 0).then_some(tid))?;
-        self.maybe(essence::thread(trace, who, tid))
+        self.maybe(words::thread(trace, who, tid))
     }
 
     /// Hash and text.
     fn sql(&mut self, trace: &Trace, who: ConnId, hash: u64) -> io::Result<()> {
         self.maybe((hash != 0).then(|| format!("{hash:016x}")))?;
-        self.maybe(essence::sql(trace, who, hash))
+        self.maybe(words::sql_text(trace, who, hash))
     }
 
     fn end(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@
 
 use super::{Export, incidents, naming};
 use crate::analysis::{Analysis, Blocker, Incident, Observer};
-use crate::report::essence;
+use crate::report::words;
 use crate::trace::text::Clean;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -72,7 +72,7 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
     let known: Vec<(&Blocker, _)> =
         incident.blockers.iter().filter_map(|blocker| Some((blocker, incidents::holding(analysis, blocker)?))).collect();
     if known.is_empty() {
-        let stranger = essence::strangers(analysis, incident).next();
+        let stranger = words::untraced_holders(analysis, incident).next();
         let whose = stranger.map_or_else(|| "nobody in the trace".to_owned(), |holder| format!("outside the trace: {holder}"));
         return vec![(stack([whose, "statement not known".to_owned()]), us)];
     }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::{ConnId, LockId};
-use crate::report::essence;
+use crate::report::words;
 use crate::trace::{Event, Log, LogId, Trace};
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -63,7 +63,7 @@ pub(super) fn process(trace: &Trace, log: LogId) -> String {
 
 /// `web-1 101`, or `thread 101`.
 pub(super) fn thread(trace: &Trace, who: ConnId, tid: u32) -> String {
-    match (essence::thread(trace, who, tid), tid) {
+    match (words::thread(trace, who, tid), tid) {
         (_, 0) => "unknown thread".to_owned(),
         (None, _) => format!("thread {tid}"),
         (Some(name), _) => format!("{name} {tid}"),
@@ -75,7 +75,7 @@ pub(super) fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<String> {
     if hash == 0 {
         return None;
     }
-    Some(essence::sql(trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), cut))
+    Some(words::sql_text(trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), cut))
 }
 
 fn cut(text: &str) -> String {

@@ -8,7 +8,7 @@ use super::paint::{Arrow, Facts, Painter, RowId, Shows, Slice};
 use super::timeline::Timeline;
 use super::{incidents, naming};
 use crate::analysis::{Analysis, Blocker, BlockingHold, HoldEnd, Incident, IncidentEnd, Instant};
-use crate::report::essence;
+use crate::report::words;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -88,8 +88,8 @@ fn wait<P: Painter>(
     let contributing = contributing.join(" ");
     let blockers =
         incident.blockers.iter().filter_map(|blocker| Some(blamed(analysis, blocker, incidents::holding(analysis, blocker)?)));
-    let strangers = essence::strangers(analysis, incident).map(|holder| format!("outside the trace: {holder}"));
-    let blockers: Vec<String> = blockers.chain(strangers).collect();
+    let untraced = words::untraced_holders(analysis, incident).map(|holder| format!("outside the trace: {holder}"));
+    let blockers: Vec<String> = blockers.chain(untraced).collect();
     let blockers = blockers.join("; ");
     let evidence: Vec<String> =
         incident.evidence.iter().map(|evidence| format!("{}:{}", trace.log(evidence.log).id, evidence.number)).collect();

@@ -4,10 +4,10 @@
 //! `locktrace explain`.
 #![forbid(unsafe_code)]
 
-use super::host::Hosts;
+use super::framework::Frameworks;
 use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
-use super::{essence, fix, words};
+use super::{fix, words};
 use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Cause, IncidentEnd};
 use crate::trace::{Event, LogId};
@@ -48,7 +48,7 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
             let holding = &analysis.blocking_holds[blocker.hold as usize];
             statement(holding.who, holding.sql)
         });
-        let blocker = blocker.or_else(|| essence::strangers(analysis, incident).next().map(ToString::to_string));
+        let blocker = blocker.or_else(|| words::untraced_holders(analysis, incident).next().map(ToString::to_string));
         let about = format!(
             "{number:>6}  {:>10}  {}  {:<6}  {}",
             words::at(analysis, incident.who.log, incident.first),
@@ -101,7 +101,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     if let Some(sql) = words::sql(analysis, incident.who, incident.sql) {
         line(&format!("            {sql}"))?;
     }
-    if essence::unslept(analysis, incident) {
+    if words::unslept(analysis, incident) {
         line("            a busy handler of its own called for each; or the application did, and then it")?;
         line("            saw an error each time")?;
     }
@@ -136,7 +136,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
             line(&format!("            then {last}"))?;
         }
     }
-    for stranger in essence::strangers(analysis, incident) {
+    for stranger in words::untraced_holders(analysis, incident) {
         line(&format!("  holder    {stranger}, outside the trace, holding {}", stranger.lock()))?;
     }
     if incident.more_blockers > 0 {
@@ -167,7 +167,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     }
     writeln!(out)?;
     paragraph(out, "Why: ", meaning(incident.cause), width)?;
-    paragraph(out, "Fix: ", &fix::of(analysis, &Hosts::of(analysis), incident), width)
+    paragraph(out, "Fix: ", &fix::of(analysis, &Frameworks::of(analysis), incident), width)
 }
 
 /// Text in lines of this width.
@@ -186,66 +186,5 @@ pub(super) fn paragraph(out: &mut impl Write, head: &str, text: &str, width: usi
 
 /// What a cause means, for somebody who has not read SQLite's source.
 pub fn meaning(cause: Cause) -> &'static str {
-    match cause {
-        Cause::UpgradeRefused => {
-            "The victim's transaction was reading already (it held a read lock) when it wanted to write, and another connection was the writer. In \
-             that state SQLite refuses at once and does not call the busy handler, because the two could wait for each other for ever."
-        }
-        Cause::StaleSnapshot => {
-            "The victim's transaction reads the database as it was when its first SELECT ran. Another connection has committed since, so that writing on \
-             top of the old state would lose that commit: SQLite took the write lock, saw this, and gave it up again."
-        }
-        Cause::HoldExceedsTimeout => {
-            "There is one writer at a time. The victim asked for the write lock at the start of its transaction, was refused, gave its read lock back, \
-             waited and tried again, while the holder kept the lock."
-        }
-        Cause::NoBusyTimeout => {
-            "The victim asked for the write lock at the start of its transaction, was refused, and did not try again: no busy timeout was in effect on its \
-             connection."
-        }
-        Cause::ReaderBlocksCommit => {
-            "Without a WAL, a commit has to write into the database file itself, and can do so only when nobody reads. The victim had prepared its \
-             transaction (RESERVED) and wanted the file to itself (EXCLUSIVE), while the holder was reading (SHARED). So does BEGIN EXCLUSIVE; and a \
-             transaction that outgrows its page cache, which goes on in memory where it is refused."
-        }
-        Cause::CommitBlocksReader => {
-            "Without a WAL, nobody can begin to read while a commit writes into the database file, or waits for the last readers to leave. BEGIN EXCLUSIVE keeps \
-             readers out from its beginning, and a large transaction from the moment at which it outgrows its page cache."
-        }
-        Cause::CheckpointStarved => {
-            "A checkpoint copies the WAL into the database, but never past what somebody still reads. The holder's read transaction stood in its way, and \
-             the WAL could not be reset."
-        }
-        Cause::CheckpointConvoy => {
-            "This checkpoint took the write lock and then waited for a reader: as long as it waited, nobody could write."
-        }
-        Cause::CheckpointContended => "One checkpoint runs at a time. SQLite does not wait for another one: it answers busy.",
-        Cause::WalRecovery => {
-            "The holder was rebuilding the wal-index, as the first connection after a crash does. Nobody can read or write until that is done."
-        }
-        Cause::WalProtocolRetry => {
-            "The wal-index was out of order, and whoever finds it so wants the write lock to rebuild it; but the holder kept that. SQLite tries about a \
-             hundred times and then answers SQLITE_PROTOCOL."
-        }
-        Cause::LastClose => {
-            "The last connection to close copies the WAL into the database and deletes it, with the database to itself (EXCLUSIVE). The victim came in that \
-             moment."
-        }
-        Cause::HotJournal => {
-            "A crash had left a journal behind, and the holder was playing it back, with the database to itself (EXCLUSIVE)."
-        }
-        Cause::ExclusiveMode => {
-            "With locking_mode=EXCLUSIVE a connection keeps its locks when its transaction is over, until it closes. Nobody else gets in."
-        }
-        Cause::JournalModeSwitch => {
-            "To change between WAL and a rollback journal, a connection needs the database to itself. Any other connection is in the way; of some locks \
-             SQLite asks only once."
-        }
-        Cause::UntracedHolder => {
-            "No traced connection held what the victim asked for. A moment later the system's lock table named a process that is not traced."
-        }
-        Cause::Unexplained => {
-            "None of the known causes is proven by these records. The holder may be outside the trace, or a record that tells was lost."
-        }
-    }
+    cause.entry().meaning
 }

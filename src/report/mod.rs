@@ -3,17 +3,17 @@
 //! Input: an analysis (or a record) and a writer. Output: text. Units appear here and nowhere before.
 #![forbid(unsafe_code)]
 
-pub mod essence;
 pub mod explain;
 pub mod fix;
-pub mod harm;
-pub mod host;
+pub mod framework;
+pub mod framework_fixes;
 #[cfg(feature = "cli")]
 pub mod html;
 pub mod human;
 pub mod json;
+pub mod ranking;
 pub mod record;
-pub mod setting;
+pub mod style;
 pub mod summary;
 pub mod text;
 mod verdict;

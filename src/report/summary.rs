@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::human::{count, cut, duration};
-use super::{essence, harm, words};
+use super::{ranking, words};
 use crate::analysis::{Analysis, Incident};
 use crate::trace::total;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         many(analysis.records, "record", "records"),
         many(analysis.trace.logs().len() as u64, "process", "processes")
     );
-    let Some(worst) = harm::causes(analysis).into_iter().next() else {
+    let Some(worst) = ranking::causes(analysis).into_iter().next() else {
         let lost = missing(analysis).map_or_else(String::new, |missing| format!(", {missing}"));
         return writeln!(out, "locktrace: no lock was refused that an application could see: {size}{lost}; the trace is in {dir}");
     };
@@ -34,7 +34,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     if errors > 0 {
         parts.push(format!("the application saw `database is locked` {}", many(errors, "time", "times")));
     } else {
-        let perhaps = open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident));
+        let perhaps = open > 0 || analysis.incidents.iter().any(|incident| words::unslept(analysis, incident));
         parts.push(
             if perhaps {
                 "the application may have seen `database is locked` (see the report)"
@@ -95,7 +95,7 @@ fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
         let who = words::who(analysis, holding.who, blocker.tid);
         return format!("{possibly}{who}, {}, with {}{sql}", blocker.state.id(), holding.lock);
     }
-    match essence::strangers(analysis, incident).next() {
+    match words::untraced_holders(analysis, incident).next() {
         Some(stranger) => format!("{}, outside the trace, with {}", cut(&stranger.to_string(), 80), cut(&stranger.lock(), 40)),
         None => "nobody in the trace".to_owned(),
     }

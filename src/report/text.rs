@@ -4,31 +4,14 @@
 //! reaches the terminal unescaped.
 #![forbid(unsafe_code)]
 
-use super::essence;
 use super::human::{count, cut, duration, known, pad, pad_left};
+use super::style::{BOLD, PLAIN, RED, many};
 use super::{losses, verdict, words};
 use crate::analysis::{Analysis, Candidate, ConnId, Database, Distribution, Instant, LockId, Refusal, WaitEnd};
 use crate::trace::{LogId, Severity};
 use std::io::{self, Write};
 
-/// How to show it.
-#[derive(Clone, Copy, Debug)]
-pub struct Style {
-    /// Columns of a line.
-    pub width: usize,
-    /// How many refused attempts to list.
-    pub refusals: usize,
-}
-
-impl Default for Style {
-    fn default() -> Style {
-        Style { width: 100, refusals: 20 }
-    }
-}
-
-pub(super) const BOLD: &str = "\x1b[1m";
-pub(super) const RED: &str = "\x1b[1;31m";
-pub(super) const PLAIN: &str = "\x1b[0m";
+pub use super::style::Style;
 
 /// Writes the report. It has colours; a writer like `anstream`'s takes them out where they are not wanted.
 ///
@@ -239,9 +222,9 @@ impl<W: Write> Text<'_, '_, W> {
         });
         let request = refusal.request;
         self.with_sql(&format!("  {at}  {request} refused to {who}{}", ended.unwrap_or_default()), 4, sql)?;
-        let outside = essence::outside(self.analysis, refusal);
+        let outside = words::outside(self.analysis, refusal);
         if refusal.candidates.is_empty() && outside.is_empty() {
-            let why = essence::no_holder(self.analysis, refusal);
+            let why = words::no_holder(self.analysis, refusal);
             return self.line(&format!("      {why}"));
         }
         for holder in &refusal.candidates {
@@ -307,8 +290,4 @@ fn quantiles(distribution: &Distribution) -> [String; 4] {
     let show = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
     let max = (distribution.count > 0).then_some(distribution.max_ns);
     [show(distribution.quantile(0.5)), show(distribution.quantile(0.95)), show(distribution.quantile(0.99)), show(max)]
-}
-
-pub(super) fn many(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }

@@ -2,10 +2,10 @@
 //! which, and hazards.
 #![forbid(unsafe_code)]
 
-use super::harm::{self, Harm};
 use super::human::{count, cut, duration, pad_left};
-use super::text::{BOLD, PLAIN, RED, many};
-use super::{essence, fix, words};
+use super::ranking::{self, Harm};
+use super::style::{BOLD, PLAIN, RED, many};
+use super::{fix, words};
 use crate::analysis::{Analysis, Cause};
 use crate::trace::text::Clean;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     if let Some(text) = unslept(analysis) {
         super::explain::paragraph(out, "  ", &text, width)?;
     }
-    for harm in harm::causes(analysis) {
+    for harm in ranking::causes(analysis) {
         cause(analysis, &harm, width, out)?;
     }
     let more = analysis.not_listed()[0];
@@ -61,7 +61,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     }
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
-        0 if open > 0 || analysis.incidents.iter().any(|incident| essence::unslept(analysis, incident)) => {
+        0 if open > 0 || analysis.incidents.iter().any(|incident| words::unslept(analysis, incident)) => {
             format!("The application may have seen `database is locked`{rest}")
         }
         0 => format!("The application did not see `database is locked`{rest}"),
@@ -72,7 +72,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
 
 /// Waits in which the application may have seen errors.
 pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
-    let all = || analysis.incidents.iter().filter(|incident| essence::unslept(analysis, incident));
+    let all = || analysis.incidents.iter().filter(|incident| words::unslept(analysis, incident));
     let attempts: u64 = all().map(|incident| u64::from(incident.attempts)).sum();
     let which = match all().count() {
         0 => return None,
@@ -112,7 +112,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         };
         line(format!("               {who}, {did}"))?;
     }
-    for stranger in essence::strangers(analysis, incident) {
+    for stranger in words::untraced_holders(analysis, incident) {
         line(format!("    blocked by {stranger}, outside the trace, holding {}", stranger.lock()))?;
     }
     super::explain::paragraph(out, "    fix        ", &harm.fix, width)?;
@@ -121,7 +121,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
 
 /// Which statement blocks which.
 pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
-    let pairs = harm::statements(analysis);
+    let pairs = ranking::statements(analysis);
     if pairs.is_empty() {
         return Ok(());
     }

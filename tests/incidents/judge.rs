@@ -3,7 +3,7 @@
 
 use crate::common::Process;
 use sqlite_locktrace::analysis::{Analysis, Options};
-use sqlite_locktrace::report::essence;
+use sqlite_locktrace::report::words;
 use sqlite_locktrace::trace::Trace;
 
 /// What is found in the logs of these processes.
@@ -21,7 +21,7 @@ pub fn judged_in(dir: &std::path::Path) -> Vec<String> {
         let contributing: String = incident.contributing.iter().map(|item| format!(" +{}", item.id())).collect();
         let culprit = incident.blockers.first().map_or("nobody".to_owned(), |blocker| {
             let holding = &analysis.blocking_holds[blocker.hold as usize];
-            let sql = essence::sql(&trace, holding.who, holding.sql).unwrap_or("?");
+            let sql = words::sql_text(&trace, holding.who, holding.sql).unwrap_or("?");
             format!("{sql} ({})", blocker.state.id())
         });
         format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.end.id())

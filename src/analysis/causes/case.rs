@@ -1,7 +1,7 @@
 //! A case, as a rule looks at it: one wait, and the holds that may have been in its way.
 #![forbid(unsafe_code)]
 
-use super::cause::{Cause, Evidence, Role};
+use super::evidence::{Evidence, Role};
 use crate::analysis::locks::activity::Work;
 use crate::analysis::locks::blocking_holds::BlockingHold;
 use crate::analysis::locks::state::HoldEnd;
@@ -45,12 +45,6 @@ pub(crate) struct Case<'a> {
     pub alive: &'a [Instant],
     /// The database never had a WAL in this trace.
     pub rollback: bool,
-}
-
-/// A proven cause and the records that prove it, beside the attempts and the holds themselves.
-pub(crate) struct Verdict {
-    pub cause: Cause,
-    pub evidence: Vec<Evidence>,
 }
 
 impl Case<'_> {
@@ -128,10 +122,6 @@ impl Case<'_> {
     /// A record of the victim.
     pub(crate) fn own(&self, number: u64, role: Role) -> Evidence {
         Evidence { log: self.wait.who.log, number, role }
-    }
-
-    pub(crate) fn verdict(&self, cause: Cause) -> Option<Verdict> {
-        Some(Verdict { cause, evidence: Vec::new() })
     }
 }
 

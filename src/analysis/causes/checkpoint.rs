@@ -1,27 +1,89 @@
 //! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
 //!
 //! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. A PASSIVE checkpoint carries on without what it was refused.
-//! That becomes an incident only when the same reader stands in the way again and the WAL grows (`incidents/starved_checkpoints`).
+//! That becomes an incident only when the same reader blocks it again and the WAL grows (`incidents/starved_checkpoints`).
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout};
 use crate::analysis::locks::lock::Request;
 use shim::event::Slot;
 
 const CKPT: u8 = 1 << Slot::CKPT.0;
 
-/// CKPT was refused: another checkpoint runs. SQLite calls no busy handler for CKPT unless the checkpoint asks for one.
-pub(super) fn contended(case: &Case<'_>) -> Option<Verdict> {
-    let asks = case.wait.request == Request::Shm { mask: CKPT, exclusive: true };
-    let recovering = case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
-    (asks && !recovering).then_some(())?;
-    case.verdict(Cause::CheckpointContended)
+fn asks_for_checkpoint(case: &Case<'_>) -> bool {
+    case.wait.request == Request::Shm { mask: CKPT, exclusive: true }
 }
 
-/// With CKPT and WRITE, a reader's slot was refused: again and again, it is a convoy. A reader's slot that is refused to others is no
-/// incident.
-pub(super) fn refused_by_reader(case: &Case<'_>) -> Option<Verdict> {
-    case.wait.request.is_optional().then_some(())?;
-    case.verdict(if case.wait.attempts > 1 { Cause::CheckpointConvoy } else { Cause::CheckpointStarved })
+fn nobody_recovers(case: &Case<'_>) -> bool {
+    !case.proven().any(|candidate| candidate.hold.did.recoveries > 0)
 }
+
+/// With CKPT, and perhaps WRITE, in its hands. A reader's slot that is refused to others is no incident.
+fn asks_for_readers_slot(case: &Case<'_>) -> bool {
+    case.wait.request.is_optional()
+}
+
+fn asked_again(case: &Case<'_>) -> bool {
+    case.wait.attempts > 1
+}
+
+/// SQLite calls no busy handler for CKPT unless the checkpoint asks for one.
+pub(super) static CHECKPOINT_CONTENDED: Entry = Entry {
+    id: "checkpoint-contended",
+    conditions: &[
+        Condition { what: "The victim asked for CKPT: it wanted to checkpoint.", holds: asks_for_checkpoint },
+        Condition { what: "No proven holder was rebuilding the wal-index.", holds: nobody_recovers },
+    ],
+    meaning: "One checkpoint runs at a time. SQLite does not wait for another one: it answers busy.",
+    change: "Let one connection alone checkpoint; what the other one copies need not be copied again.",
+    timeout: Timeout::NotNeeded,
+    example: "\
+A: PRAGMA wal_checkpoint(TRUNCATE);
+B: PRAGMA wal_checkpoint;        -- returns busy=1: A's is running",
+    scenario: "checkpoint_contended.py",
+    ..COMMON
+};
+
+pub(super) static CHECKPOINT_CONVOY: Entry = Entry {
+    id: "checkpoint-convoy",
+    conditions: &[
+        Condition {
+            what: "The victim is a checkpoint that asked for the slot of a reader (READ0 to READ4).",
+            holds: asks_for_readers_slot,
+        },
+        Condition { what: "It asked more than once: it waited, and kept writers out.", holds: asked_again },
+    ],
+    meaning: "This checkpoint took the write lock and then waited for a reader: as long as it waited, nobody could write.",
+    change: "Checkpoint with PASSIVE while readers are at work: FULL, RESTART and TRUNCATE keep writers out while they wait for \
+              readers.",
+    why: "Shorten the readers that are named.",
+    timeout: Timeout::NotNeeded,
+    example: "\
+A: BEGIN; SELECT * FROM t;       -- and stays open
+B: PRAGMA wal_checkpoint(TRUNCATE);   -- holds WRITE and waits for A
+C: INSERT INTO t VALUES(1);      -- waits for B",
+    scenario: "checkpoint_convoy.py",
+    ..COMMON
+};
+
+pub(super) static CHECKPOINT_STARVED: Entry = Entry {
+    id: "checkpoint-starved",
+    conditions: &[Condition {
+        what: "The victim is a checkpoint that asked for the slot of a reader (READ0 to READ4) and was refused. A PASSIVE one counts where the same reader \
+               refused several and the WAL grew meanwhile.",
+        holds: asks_for_readers_slot,
+    }],
+    meaning: "A checkpoint copies the WAL into the database, but never past what somebody still reads. The holder's read \
+              transaction stood in its way, and the WAL could not be reset.",
+    change: "End the read transaction that is named, and leave moments in which nobody reads from the WAL, so that it can be \
+              copied and begun anew.",
+    why: "No statement fails by this, but the WAL grows without limit. More checkpoints cannot help: none passes what somebody \
+              still reads.",
+    timeout: Timeout::NotNeeded,
+    example: "\
+A: BEGIN; SELECT * FROM t;       -- and stays open
+B: INSERT INTO t VALUES(1);      -- again and again: no checkpoint gets past A, the WAL grows",
+    scenario: "checkpoint_starved.py",
+    ..COMMON
+};

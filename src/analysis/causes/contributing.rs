@@ -1,8 +1,9 @@
-//! Contributing causes: what made an incident worse, found on the holds that are proven to be in the way.
+//! Contributing causes: what made an incident worse, found on the holds that are proven to have blocked it. Each is one entry of a table.
 #![forbid(unsafe_code)]
 
 use super::case::{Case, CaseCandidate};
-use super::cause::{Cause, Contributing};
+use super::cause::Cause;
+use super::identifiers::identifiers;
 use super::sql;
 use super::upgrade::wants_to_write;
 use crate::analysis::locks::blocking_holds::BlockingHold;
@@ -20,27 +21,137 @@ const PAGE_NS: u64 = 1_000_000;
 /// What SQLite's pages are at least.
 const PAGE: u64 = 4096;
 
-/// All that apply, in the order of their identifiers' table.
+/// An entry of the table.
+pub(crate) struct ContributingEntry {
+    /// Its identifier, by which reports, tests and exit gates know it.
+    pub id: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it; nothing where the cause's own words say it. `{holder}` and `{hold}` stand for the holder and its hold.
+    pub advice: Option<&'static str>,
+    /// Whether it applies to a case with this cause; the candidates are the proven ones.
+    rule: fn(&Case<'_>, Cause, &[CaseCandidate<'_>]) -> bool,
+    /// The program of `tests/scenarios` that has it.
+    pub scenario: &'static str,
+}
+
+identifiers! {
+    /// What made it worse.
+    Contributing: ContributingEntry {
+        /// The holder had a transaction open and mostly made no call.
+        IdleInTransaction = IDLE_IN_TRANSACTION,
+        /// A statement that is not stepped any more kept the lock.
+        UnfinishedStatement = UNFINISHED_STATEMENT,
+        /// Most of the hold went into `xSync`.
+        SlowSync = SLOW_SYNC,
+        /// One statement filled the hold.
+        SlowStatement = SLOW_STATEMENT,
+        /// Readers and writers exclude each other, for want of a WAL.
+        RollbackJournal = ROLLBACK_JOURNAL,
+        /// Holder and victim are the same thread: waiting can never help.
+        SameThreadHolder = SAME_THREAD_HOLDER,
+        /// The writer changed at least twice during one wait.
+        WriterConvoy = WRITER_CONVOY,
+        /// An automatic checkpoint ran in the hold.
+        CheckpointInCommit = CHECKPOINT_IN_COMMIT,
+        /// The holder was a checkpoint that waited for readers.
+        CheckpointConvoy = CHECKPOINT_CONVOY,
+    }
+}
+
+static IDLE_IN_TRANSACTION: ContributingEntry = ContributingEntry {
+    id: "idle-in-transaction",
+    meaning: "The holder had a transaction open and mostly made no call.",
+    advice: Some(
+        "{holder}'s transaction stood open while nothing was done in it: commit or roll back right after its last statement, also when an exception ends \
+         it, and wait for nothing else (network, user, await) in between.",
+    ),
+    rule: |case, _, proven| {
+        proven.iter().any(|candidate| writes(candidate.hold) && !candidate.waits && is_idle(case, candidate.hold))
+    },
+    scenario: "async_flush_then_await.py",
+};
+
+static UNFINISHED_STATEMENT: ContributingEntry = ContributingEntry {
+    id: "unfinished-statement",
+    meaning: "The holder's statement was not at its end, and was not being stepped: a cursor was left open.",
+    advice: Some("{holder}'s statement was begun and not ended: read all its rows, or reset, finalize or close it."),
+    rule: |case, _, proven| proven.iter().any(|candidate| is_unfinished(case, candidate)),
+    scenario: "returning_not_exhausted.py",
+};
+
+static SLOW_SYNC: ContributingEntry = ContributingEntry {
+    id: "slow-sync",
+    meaning: "At least half of the hold was waiting for the disk (`xSync`, fsync).",
+    advice: Some(
+        "Most of {hold} was waiting for the disk (fsync): write more rows in one transaction, on a local disk; in WAL mode PRAGMA synchronous=NORMAL spares \
+         the sync of each commit (the latest ones can be lost when the power fails).",
+    ),
+    rule: |case, _, proven| proven.iter().any(|candidate| is_slow_sync(case, candidate.hold)),
+    scenario: "slow_sync_wal.py",
+};
+
+static SLOW_STATEMENT: ContributingEntry = ContributingEntry {
+    id: "slow-statement",
+    meaning: "One statement of the holder ran from the taking of the lock to its release.",
+    advice: Some(
+        "One statement filled {hold}: make it faster (an index for what it looks for), or have it change fewer rows at a time.",
+    ),
+    rule: |case, _, proven| proven.iter().any(|candidate| !candidate.waits && is_slow_statement(case, candidate.hold)),
+    scenario: "slow_statement.py",
+};
+
+static ROLLBACK_JOURNAL: ContributingEntry = ContributingEntry {
+    id: "rollback-journal",
+    meaning: "The database has no WAL, so readers and a commit exclude each other.",
+    advice: None,
+    rule: |case, cause, _| matches!(cause, Cause::ReaderBlocksCommit | Cause::CommitBlocksReader) && case.rollback,
+    scenario: "open_cursor_blocks_commit.py",
+};
+
+static SAME_THREAD_HOLDER: ContributingEntry = ContributingEntry {
+    id: "same-thread-holder",
+    meaning: "Holder and victim are the same thread: while the victim waits, the holder cannot release the lock.",
+    advice: Some(
+        "Holder and victim are the same thread: while it waits it cannot let go, so that no timeout can help. Use one connection for one unit of \
+         work, await nothing inside a transaction, and open no second connection in it.",
+    ),
+    rule: |case, _, proven| !leaves_wal(case) && proven.iter().any(|candidate| candidate.same_thread),
+    scenario: "second_connection_in_transaction.py",
+};
+
+static WRITER_CONVOY: ContributingEntry = ContributingEntry {
+    id: "writer-convoy",
+    meaning: "The write lock went to another connection at least twice while the victim waited.",
+    advice: Some("Several writers took turns while it waited: let one connection, with a queue, do the writing."),
+    rule: |case, _, _| is_writer_convoy(case),
+    scenario: "writer_convoy.py",
+};
+
+static CHECKPOINT_IN_COMMIT: ContributingEntry = ContributingEntry {
+    id: "checkpoint-in-commit",
+    meaning: "The holder's commit made an automatic checkpoint (`PRAGMA wal_autocheckpoint`).",
+    advice: Some(
+        "An automatic checkpoint ran in {hold}: raise PRAGMA wal_autocheckpoint, and checkpoint where nobody waits for it.",
+    ),
+    rule: |_, _, proven| proven.iter().any(|candidate| candidate.hold.did.automatic > 0),
+    scenario: "checkpoint_in_commit.py",
+};
+
+static CHECKPOINT_CONVOY: ContributingEntry = ContributingEntry {
+    id: "checkpoint-convoy",
+    meaning: "The holder was a checkpoint that waited for a reader and held the write lock meanwhile.",
+    advice: Some(
+        "{holder} was a checkpoint that waited for a reader and kept writers out meanwhile: checkpoint with PASSIVE, or shorten that reader.",
+    ),
+    rule: |_, _, proven| proven.iter().any(|candidate| candidate.convoy),
+    scenario: "checkpoint_convoy.py",
+};
+
+/// All that apply, in the order of the table.
 pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
     let proven: Vec<_> = case.proven().copied().filter(|candidate| !is_open(case, candidate.hold)).collect();
-    let any = |test: &dyn Fn(&CaseCandidate<'_>) -> bool| proven.iter().any(test);
-    let excludes = matches!(cause, Cause::ReaderBlocksCommit | Cause::CommitBlocksReader) && case.rollback;
-    let leaves_wal = leaves_wal(case);
-    let found = [
-        (
-            Contributing::IdleInTransaction,
-            any(&|candidate| writes(candidate.hold) && !candidate.waits && is_idle(case, candidate.hold)),
-        ),
-        (Contributing::UnfinishedStatement, any(&|candidate| is_unfinished(case, candidate))),
-        (Contributing::SlowSync, any(&|candidate| is_slow_sync(case, candidate.hold))),
-        (Contributing::SlowStatement, any(&|candidate| !candidate.waits && is_slow_statement(case, candidate.hold))),
-        (Contributing::RollbackJournal, excludes),
-        (Contributing::SameThreadHolder, !leaves_wal && any(&|candidate| candidate.same_thread)),
-        (Contributing::WriterConvoy, is_writer_convoy(case)),
-        (Contributing::CheckpointInCommit, any(&|candidate| candidate.hold.did.automatic > 0)),
-        (Contributing::CheckpointConvoy, any(&|candidate| candidate.convoy)),
-    ];
-    found.into_iter().filter(|found| found.1).map(|found| found.0).collect()
+    Contributing::ALL.iter().copied().filter(|item| (item.entry().rule)(case, cause, &proven)).collect()
 }
 
 /// Whether the victim leaves WAL mode. Then any open connection is in its way.

@@ -1,8 +1,9 @@
 //! Hazards: what can go wrong, found without any refusal.
 //!
-//! There is one [`Hazard`] for each kind and database, with the records it rests on.
+//! Each kind is one entry of a table. There is one [`Hazard`] for each kind and database, with the records it rests on.
 #![forbid(unsafe_code)]
 
+use super::identifiers::identifiers;
 use crate::analysis::audit::{Audit, Violation};
 use crate::analysis::locks::databases::Database;
 use crate::analysis::locks::state::{ConnId, Hold};
@@ -10,39 +11,86 @@ use crate::trace::{Event, LogId, Trace};
 use shim::event::{Flags, Kind, Level};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What can go wrong; the names are those of the reports.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum HazardKind {
-    /// Two connections use one file handle.
-    SharedCache,
-    /// A live hold is gone; found by the lock audit.
-    PosixLockLost,
-    /// Two SQLite libraries in one process have the same file open.
-    TwoSqliteLibraries,
-    /// A connection is used by a process that did not open it.
-    ForkedConnection,
-    /// The database is on a file system whose locks are not to be relied on.
-    NetworkFilesystem,
-    /// Several writers in WAL mode on a SQLite with the WAL-reset bug.
-    WalResetExposure,
-    /// A read transaction that kept the WAL from being reset while it grew.
-    LongReadTransaction,
+/// An entry of the table.
+pub(crate) struct HazardEntry {
+    /// Its identifier, by which reports, tests and exit gates know it.
+    pub id: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What removes it.
+    pub fix: &'static str,
+    /// The program of `tests/scenarios` that has it.
+    pub scenario: &'static str,
 }
 
-impl HazardKind {
-    /// Its identifier.
-    pub fn id(self) -> &'static str {
-        match self {
-            HazardKind::SharedCache => "shared-cache",
-            HazardKind::PosixLockLost => "posix-lock-lost",
-            HazardKind::TwoSqliteLibraries => "two-sqlite-libraries",
-            HazardKind::ForkedConnection => "forked-connection",
-            HazardKind::NetworkFilesystem => "network-filesystem",
-            HazardKind::WalResetExposure => "wal-reset-exposure",
-            HazardKind::LongReadTransaction => "long-read-transaction",
-        }
+identifiers! {
+    /// What can go wrong; the names are those of the reports.
+    HazardKind: HazardEntry {
+        /// Two connections use one file handle.
+        SharedCache = SHARED_CACHE,
+        /// A live hold is gone; found by the lock audit.
+        PosixLockLost = POSIX_LOCK_LOST,
+        /// Two SQLite libraries in one process have the same file open.
+        TwoSqliteLibraries = TWO_SQLITE_LIBRARIES,
+        /// A connection is used by a process that did not open it.
+        ForkedConnection = FORKED_CONNECTION,
+        /// The database is on a file system whose locks are not to be relied on.
+        NetworkFilesystem = NETWORK_FILESYSTEM,
+        /// Several writers in WAL mode on a SQLite with the WAL-reset bug.
+        WalResetExposure = WAL_RESET_EXPOSURE,
+        /// A read transaction that kept the WAL from being reset while it grew.
+        LongReadTransaction = LONG_READ_TRANSACTION,
     }
 }
+
+static SHARED_CACHE: HazardEntry = HazardEntry {
+    id: "shared-cache",
+    meaning: "Two connections of one process use one file handle (cache=shared). Among them SQLite locks tables, not the file.",
+    fix: "Open without cache=shared: its table locks answer SQLITE_LOCKED, for which no busy timeout applies.",
+    scenario: "hazard_shared_cache.py",
+};
+
+static POSIX_LOCK_LOST: HazardEntry = HazardEntry {
+    id: "posix-lock-lost",
+    meaning: "Two processes held locks that exclude each other: one of them had lost its lock without knowing. The database may be corrupt.",
+    fix: "Never open and close the database file beside SQLite (a copy, a checksum, another SQLite in the same process): closing it drops every lock the process has.",
+    scenario: "hazard_posix_lock_lost.py",
+};
+
+static TWO_SQLITE_LIBRARIES: HazardEntry = HazardEntry {
+    id: "two-sqlite-libraries",
+    meaning: "Two copies of SQLite in one process have the same database open. When one closes the file, the other loses its locks.",
+    fix: "Link one SQLite only, or open this database with one of them.",
+    scenario: "hazard_two_libraries.py",
+};
+
+static FORKED_CONNECTION: HazardEntry = HazardEntry {
+    id: "forked-connection",
+    meaning: "A process uses a connection that its parent opened before the fork. Locks do not pass to a child: both believe that they hold them.",
+    fix: "Open connections after the fork, in each process its own (gunicorn: post_fork, or no preload; multiprocessing: the spawn method, or in the initializer).",
+    scenario: "hazard_forked_connection.py",
+};
+
+static NETWORK_FILESYSTEM: HazardEntry = HazardEntry {
+    id: "network-filesystem",
+    meaning: "The database is on a network file system, or a lock call failed with an I/O error. SQLite relies on locks that such file systems may not keep.",
+    fix: "Put the database on a local disk.",
+    scenario: "hazard_network_filesystem.py",
+};
+
+static WAL_RESET_EXPOSURE: HazardEntry = HazardEntry {
+    id: "wal-reset-exposure",
+    meaning: "Several connections write in WAL mode, and this SQLite can lose content of the WAL when a reset and a commit meet.",
+    fix: "Use SQLite 3.51.3 or later; until then set no mmap_size, which makes it worse.",
+    scenario: "hazard_wal_reset_exposure.py",
+};
+
+static LONG_READ_TRANSACTION: HazardEntry = HazardEntry {
+    id: "long-read-transaction",
+    meaning: "A read transaction lasted a second or more while the WAL grew. SQLite cannot begin the WAL again while a connection reads from it.",
+    fix: "End read transactions soon, and leave moments without any: the WAL cannot be begun anew while one reads from it.",
+    scenario: "hazard_long_read_transaction.py",
+};
 
 /// One hazard of one database.
 #[derive(Clone, PartialEq, Eq, Debug)]

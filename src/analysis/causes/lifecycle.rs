@@ -1,11 +1,13 @@
 //! `last-close`, `hot-journal`, `exclusive-mode` and `journal-mode-switch`: opening, closing and changing a database.
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
 use super::exclusive_holder::{Nature, nature};
+use super::remedy::Remedy;
 use super::sql;
 use crate::analysis::locks::lock::Request;
+use crate::analysis::waits::wait::Wait;
 use shim::event::Level;
 
 fn refused_by(case: &Case<'_>, what: Nature) -> bool {
@@ -17,9 +19,9 @@ fn from_shared(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::EXCLUSIVE) && case.wait.before.level == Level::SHARED
 }
 
-/// `PRAGMA journal_mode` was refused, or was in the way. To leave WAL mode, a connection asks for EXCLUSIVE straight from SHARED, with no
+/// `PRAGMA journal_mode` was refused, or blocked the victim. To leave WAL mode, a connection asks for EXCLUSIVE straight from SHARED, with no
 /// reader's slot held. A closing connection does the same, and unmaps the wal-index next.
-pub(super) fn journal_mode_switch(case: &Case<'_>) -> Option<Verdict> {
+fn mode_changes(case: &Case<'_>) -> bool {
     let wait = case.wait;
     let asks =
         matches!(wait.request, Request::File(level) if level >= Level::RESERVED) && case.sql.is_some_and(sql::is_journal_mode);
@@ -27,29 +29,112 @@ pub(super) fn journal_mode_switch(case: &Case<'_>) -> Option<Verdict> {
     let leaves = from_shared(case) && wait.before.reading.is_none() && wait.before.exclusive == 0;
     // The refusal of a connection that closes next is no incident.
     let leaves = leaves && wait.next.is_some() && !case.gap_from(wait.numbers.0);
-    (asks || leaves || refused_by(case, Nature::ModeSwitch)).then_some(())?;
-    case.verdict(Cause::JournalModeSwitch)
+    asks || leaves || refused_by(case, Nature::ModeSwitch)
 }
 
-/// A connection in exclusive locking mode was in the way, or the victim wanted to enter that mode. In WAL mode it asks for EXCLUSIVE under
+/// SQLite asks once for RESERVED, on the way to WAL (the transaction is open by then: vdbe.c, `OP_JournalMode`), and for EXCLUSIVE, to have the
+/// WAL to itself. Another attempt is another statement.
+fn asks_for_mode_once(wait: &Wait) -> bool {
+    let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
+    leaves || wait.request == Request::File(Level::RESERVED)
+}
+
+/// A connection in exclusive locking mode blocked the victim, or the victim wanted to enter that mode. In WAL mode it asks for EXCLUSIVE under
 /// its reader's slot then.
-pub(super) fn exclusive_mode(case: &Case<'_>) -> Option<Verdict> {
+fn mode_is_exclusive(case: &Case<'_>) -> bool {
     // PENDING may have stayed from an earlier attempt.
     let asks = case.wait.request == Request::File(Level::EXCLUSIVE);
     let enters = asks && case.wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
-    (enters || refused_by(case, Nature::ExclusiveMode)).then_some(())?;
-    case.verdict(Cause::ExclusiveMode)
+    enters || refused_by(case, Nature::ExclusiveMode)
 }
 
 /// Another connection plays a journal back; or the victim wanted to, and others were reading or doing the same.
-pub(super) fn hot_journal(case: &Case<'_>) -> Option<Verdict> {
+fn journal_is_played_back(case: &Case<'_>) -> bool {
     let wants = from_shared(case) && !case.wait.before.wal && case.wait.before.checked;
-    (wants || refused_by(case, Nature::HotJournal)).then_some(())?;
-    case.verdict(Cause::HotJournal)
+    wants || refused_by(case, Nature::HotJournal)
 }
 
 /// Another connection closes and has, or wants, the database to itself.
-pub(super) fn last_close(case: &Case<'_>) -> Option<Verdict> {
-    refused_by(case, Nature::LastClose).then_some(())?;
-    case.verdict(Cause::LastClose)
+fn last_one_closes(case: &Case<'_>) -> bool {
+    refused_by(case, Nature::LastClose)
 }
+
+pub(super) static JOURNAL_MODE_SWITCH: Entry = Entry {
+    id: "journal-mode-switch",
+    conditions: &[Condition {
+        what: "The victim's `PRAGMA journal_mode` was refused, or it wanted to leave WAL mode; or a proven holder was changing the journal mode.",
+        holds: mode_changes,
+    }],
+    fails_at_once: asks_for_mode_once,
+    meaning: "To change between WAL and a rollback journal, a connection needs the database to itself. Any other connection is in \
+              the way; of some locks SQLite asks only once.",
+    change: "Set the journal mode once, at deployment, while nobody else has the database open: WAL is kept in the file.",
+    why: "A timeout does not always apply to the change.",
+    timeout: Timeout::CannotHelp,
+    example: "\
+A: SELECT * FROM t;              -- any other open connection
+B: PRAGMA journal_mode=DELETE;   -- database is locked: the database is in WAL mode, and A has it open",
+    scenario: "journal_mode_from_wal.py",
+    ..COMMON
+};
+
+pub(super) static EXCLUSIVE_MODE: Entry = Entry {
+    id: "exclusive-mode",
+    conditions: &[Condition {
+        what: "The victim asked for SHARED, and a proven holder kept EXCLUSIVE after its transaction had ended; or the victim wanted to enter exclusive \
+               locking mode.",
+        holds: mode_is_exclusive,
+    }],
+    meaning: "With locking_mode=EXCLUSIVE a connection keeps its locks when its transaction is over, until it closes. Nobody else \
+              gets in.",
+    change: "Set PRAGMA locking_mode=NORMAL on the connection that is named, and read once, so that it lets go; or use one \
+              connection only.",
+    why: "A connection that was in exclusive mode before it first read a WAL cannot leave it in WAL mode: close that one.",
+    timeout: Timeout::CannotHelp,
+    unslept: Unslept::PerhapsErrors,
+    example: "\
+A: PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES(1);   -- commits, and keeps the lock
+B: SELECT * FROM t;              -- waits for A, then: database is locked",
+    scenario: "exclusive_mode.py",
+    ..COMMON
+};
+
+pub(super) static HOT_JOURNAL: Entry = Entry {
+    id: "hot-journal",
+    conditions: &[Condition {
+        what: "A proven holder was playing back the journal of a writer that had died; or the victim wanted to, and others were reading.",
+        holds: journal_is_played_back,
+    }],
+    meaning: "A crash had left a journal behind, and the holder was playing it back, with the database to itself (EXCLUSIVE).",
+    change: "A writer died while it was writing, and its journal is played back: set a busy timeout for that moment, and find out \
+              why it died.",
+    remedy: Some(Remedy::Timeout),
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrors,
+    example: "\
+A:                               -- was killed in a commit; app.db-journal is left
+B: SELECT * FROM t;              -- plays the journal back
+C: SELECT * FROM t;              -- waits for B; without a busy timeout: database is locked",
+    scenario: "hot_journal.py",
+    ..COMMON
+};
+
+pub(super) static LAST_CLOSE: Entry = Entry {
+    id: "last-close",
+    conditions: &[Condition {
+        what: "The victim asked for SHARED, and a proven holder was closing the last connection to a WAL database.",
+        holds: last_one_closes,
+    }],
+    meaning: "The last connection to close copies the WAL into the database and deletes it, with the database to itself \
+              (EXCLUSIVE). The victim came in that moment.",
+    change: "Keep one connection open for as long as the program runs: the last one to close copies the WAL and deletes it, alone.",
+    why: "A busy timeout covers the moment otherwise.",
+    remedy: Some(Remedy::Timeout),
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrors,
+    example: "\
+A: close()                       -- the last connection: checkpoints, deletes the WAL
+B: SELECT * FROM t;              -- opens meanwhile; without a busy timeout: database is locked",
+    scenario: "last_close.py",
+    ..COMMON
+};

@@ -1,53 +1,78 @@
 //! The rules that find the cause of a wait, in their order.
 //!
-//! A rule is a function that proves one cause or says nothing; each family of causes has a file. Causes that the victim's own calls prove come before those
-//! that rest on what the holder did. Where no rule proves its cause, it is `Cause::Unexplained`.
+//! A cause is one [`entry`], in the file of its family. Causes that the victim's own calls prove come before those that rest on what the holder did. Where no
+//! rule proves its cause, it is `Cause::Unexplained`.
 #![forbid(unsafe_code)]
 
 pub(crate) mod case;
 pub mod cause;
 mod checkpoint;
 pub(crate) mod contributing;
+pub(crate) mod entry;
+pub(crate) mod evidence;
 mod exclusive_holder;
 pub mod hazards;
+mod identifiers;
 mod lifecycle;
 mod recovery;
+pub(crate) mod remedy;
 mod rollback;
 pub mod sql;
 mod timeout;
+mod unproven;
 mod untraced;
 mod upgrade;
 
-use case::{Case, Verdict};
+use case::Case;
 use cause::Cause;
-
-type Rule = fn(&Case<'_>) -> Option<Verdict>;
+use evidence::Evidence;
 
 /// The order in which causes are tried.
-const RULES: &[Rule] = &[
+const ORDER: &[Cause] = &[
     // What the victim asked for proves these.
-    checkpoint::contended,
-    checkpoint::refused_by_reader,
-    recovery::wal_recovery,
-    recovery::wal_protocol_retry,
-    lifecycle::journal_mode_switch,
-    lifecycle::exclusive_mode,
+    Cause::CheckpointContended,
+    Cause::CheckpointConvoy,
+    Cause::CheckpointStarved,
+    Cause::WalRecovery,
+    Cause::WalProtocolRetry,
+    Cause::JournalModeSwitch,
+    Cause::ExclusiveMode,
     // What it held and kept proves this.
-    upgrade::upgrade_refused,
-    // The kernel's answer proves this, where no connection in the trace was in the way.
-    untraced::untraced_holder,
+    Cause::UpgradeRefused,
+    // The kernel's answer proves this, where no connection in the trace blocked it.
+    Cause::UntracedHolder,
     // What the holder did proves these.
-    lifecycle::hot_journal,
-    lifecycle::last_close,
-    rollback::reader_blocks_commit,
-    rollback::commit_blocks_reader,
+    Cause::HotJournal,
+    Cause::LastClose,
+    Cause::ReaderBlocksCommit,
+    Cause::CommitBlocksReader,
     // How long it waited proves these.
-    timeout::no_busy_timeout,
-    timeout::hold_exceeds_timeout,
+    Cause::NoBusyTimeout,
+    Cause::HoldExceedsTimeout,
 ];
 
-/// The first rule that proves its cause.
+/// A cause and the records that prove it, beside the attempts and the holds themselves.
+pub(crate) struct Verdict {
+    pub cause: Cause,
+    pub evidence: Vec<Evidence>,
+}
+
+/// The first cause whose conditions all hold.
 pub(crate) fn decide(case: &Case<'_>) -> Verdict {
-    let unexplained = || Verdict { cause: Cause::Unexplained, evidence: Vec::new() };
-    RULES.iter().find_map(|rule| rule(case)).unwrap_or_else(unexplained)
+    let holds = |cause: &Cause| cause.entry().conditions.iter().all(|condition| (condition.holds)(case));
+    let cause = ORDER.iter().copied().find(holds).unwrap_or(Cause::Unexplained);
+    Verdict { cause, evidence: (cause.entry().evidence)(case) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_with_a_rule_is_tried_once() {
+        for cause in Cause::ALL {
+            let tried = ORDER.iter().filter(|tried| *tried == cause).count();
+            assert_eq!(tried, usize::from(!cause.entry().conditions.is_empty()), "{}", cause.id());
+        }
+    }
 }

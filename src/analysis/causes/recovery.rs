@@ -5,19 +5,68 @@
 //! (wal.c: `walTryBeginRead`).
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout};
+use super::remedy::Remedy;
 
-/// RECOVER was refused; or the holder of WRITE was recovering.
-pub(super) fn wal_recovery(case: &Case<'_>) -> Option<Verdict> {
+fn wants_to_rebuild(case: &Case<'_>) -> bool {
+    case.wait.is_recovery()
+}
+
+fn another_rebuilds(case: &Case<'_>) -> bool {
     let recovering = || case.proven().any(|candidate| candidate.hold.did.recoveries > 0);
-    (case.wait.is_recovery() && (case.wait.recovery.0 > 0 || recovering())).then_some(())?;
-    case.verdict(Cause::WalRecovery)
+    case.wait.recovery.0 > 0 || recovering()
 }
 
-/// RECOVER was granted: no connection is recovering, and another one has WRITE.
-pub(super) fn wal_protocol_retry(case: &Case<'_>) -> Option<Verdict> {
-    // With a record missing, it may have come to read.
-    (case.wait.is_recovery() && case.wait.recovery.1 > 0 && !case.gap_in_wait(case.wait.numbers.0)).then_some(())?;
-    case.verdict(Cause::WalProtocolRetry)
+/// With a record missing, it may have come to read.
+fn nobody_rebuilds(case: &Case<'_>) -> bool {
+    case.wait.recovery.1 > 0 && !case.gap_in_wait(case.wait.numbers.0)
 }
+
+const REBUILDS: Condition =
+    Condition { what: "The victim found the wal-index out of order and asked for WRITE to rebuild it.", holds: wants_to_rebuild };
+
+pub(super) static WAL_RECOVERY: Entry = Entry {
+    id: "wal-recovery",
+    conditions: &[
+        REBUILDS,
+        Condition {
+            what: "RECOVER was refused, or a proven holder of WRITE was rebuilding the wal-index.",
+            holds: another_rebuilds,
+        },
+    ],
+    meaning: "The holder was rebuilding the wal-index, as the first connection after a crash does. Nobody can read or write until \
+              that is done.",
+    change: "Set the busy timeout before the first statement of every connection: recovery of the wal-index after a crash takes a \
+              moment.",
+    why: "It does not happen again until the next crash.",
+    remedy: Some(Remedy::Timeout),
+    timeout: Timeout::Helps,
+    example: "\
+A:                               -- was killed; a large WAL is left
+B: SELECT * FROM t;              -- the first after the crash: rebuilds the wal-index
+C: SELECT * FROM t;              -- waits for B; without a busy timeout: database is locked",
+    scenario: "wal_recovery.py",
+    ..COMMON
+};
+
+pub(super) static WAL_PROTOCOL_RETRY: Entry = Entry {
+    id: "wal-protocol-retry",
+    conditions: &[
+        REBUILDS,
+        Condition {
+            what: "RECOVER was granted: no connection was rebuilding it, and another one kept WRITE.",
+            holds: nobody_rebuilds,
+        },
+    ],
+    meaning: "The wal-index was out of order, and whoever finds it so wants the write lock to rebuild it; but the holder kept that. \
+              SQLite tries about a hundred times and then answers SQLITE_PROTOCOL.",
+    change: "Find who holds WRITE while the wal-index is out of order: a writer that was stopped, or a process that died.",
+    why: "No timeout applies here.",
+    timeout: Timeout::CannotHelp,
+    example: "\
+A:                               -- holds WRITE and is stopped (SIGSTOP, a debugger) in its commit
+B: SELECT * FROM t;              -- locking protocol (SQLITE_PROTOCOL), after some seconds",
+    scenario: "wal_protocol_retry.py",
+    ..COMMON
+};

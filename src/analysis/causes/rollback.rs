@@ -1,24 +1,82 @@
 //! `reader-blocks-commit` and `commit-blocks-reader`: without a WAL, readers and a commit exclude each other.
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
 use super::exclusive_holder::{Nature, nature};
+use super::remedy::Remedy;
 use crate::analysis::locks::lock::{LockId, Request};
 use shim::event::Level;
 
-/// A writer that has RESERVED wants EXCLUSIVE: only readers can refuse it.
-pub(super) fn reader_blocks_commit(case: &Case<'_>) -> Option<Verdict> {
-    let commits = case.wait.before.level >= Level::RESERVED && !case.wait.before.wal;
-    // Nothing but EXCLUSIVE is refused by SHARED.
-    let readers = case.candidates.iter().any(|candidate| candidate.hold.lock == LockId::file(Level::SHARED));
-    (commits && readers).then_some(())?;
-    case.verdict(Cause::ReaderBlocksCommit)
+fn commits_without_wal(case: &Case<'_>) -> bool {
+    case.wait.before.level >= Level::RESERVED && !case.wait.before.wal
 }
 
-/// A reader is refused by a commit, or by one that waits for other readers.
-pub(super) fn commit_blocks_reader(case: &Case<'_>) -> Option<Verdict> {
-    let reads = case.wait.request == Request::File(Level::SHARED);
-    (reads && case.proven().any(|candidate| nature(case, candidate.hold) == Nature::Commit)).then_some(())?;
-    case.verdict(Cause::CommitBlocksReader)
+/// A writer that has RESERVED wants EXCLUSIVE. SHARED refuses nothing else.
+fn readers_may_block(case: &Case<'_>) -> bool {
+    case.candidates.iter().any(|candidate| candidate.hold.lock == LockId::file(Level::SHARED))
+}
+
+fn wants_to_read(case: &Case<'_>) -> bool {
+    case.wait.request == Request::File(Level::SHARED)
+}
+
+/// By a commit, or by one that waits for other readers.
+fn commit_blocks(case: &Case<'_>) -> bool {
+    case.proven().any(|candidate| nature(case, candidate.hold) == Nature::Commit)
+}
+
+pub(super) static READER_BLOCKS_COMMIT: Entry = Entry {
+    id: "reader-blocks-commit",
+    conditions: &[
+        Condition {
+            what: "The database has no WAL, and the victim held RESERVED: it had a transaction to write into the database file.",
+            holds: commits_without_wal,
+        },
+        Condition { what: "At least one traced connection may have held SHARED.", holds: readers_may_block },
+    ],
+    meaning: "Without a WAL, a commit has to write into the database file itself, and can do so only when nobody reads. The victim \
+              had prepared its transaction (RESERVED) and wanted the file to itself (EXCLUSIVE), while the holder was \
+              reading (SHARED). So does BEGIN EXCLUSIVE; and a transaction that outgrows its page cache, which goes on \
+              in memory where it is refused.",
+    change: "Finish or reset the reader's statements and end its transaction; or switch to WAL, where readers and the writer do \
+              not keep each other out.",
+    remedy: Some(Remedy::Wal),
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrorsAtCommit,
+    example: "\
+A: SELECT * FROM t;              -- fetches one row and keeps the cursor open
+B: INSERT INTO t VALUES(1);      -- waits for A, then: database is locked",
+    scenario: "open_cursor_blocks_commit.py",
+    ..COMMON
+};
+
+pub(super) static COMMIT_BLOCKS_READER: Entry = Entry {
+    id: "commit-blocks-reader",
+    conditions: &[
+        Condition { what: "The victim asked for SHARED: it wanted to read.", holds: wants_to_read },
+        Condition { what: "A proven holder was committing, or waited for other readers to commit.", holds: commit_blocks },
+    ],
+    meaning: "Without a WAL, nobody can begin to read while a commit writes into the database file, or waits for the last readers \
+              to leave. BEGIN EXCLUSIVE keeps readers out from its beginning, and a large transaction from the moment \
+              at which it outgrows its page cache.",
+    change: "Switch to WAL, where a commit does not keep readers out; otherwise make commits shorter and set a busy timeout for \
+              readers.",
+    remedy: Some(Remedy::Wal),
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrors,
+    holder_advice: |sql| is_begin_exclusive(sql).then_some(BEGIN_EXCLUSIVE),
+    example: "\
+A: BEGIN EXCLUSIVE; INSERT INTO t VALUES(1);
+B: SELECT * FROM t;              -- waits for A, then: database is locked
+A: COMMIT;",
+    scenario: "exclusive_transaction_blocks_reader.py",
+    ..COMMON
+};
+
+const BEGIN_EXCLUSIVE: &str = "The holder began with BEGIN EXCLUSIVE, which keeps readers out from its beginning: BEGIN IMMEDIATE lets them in until the commit.";
+
+fn is_begin_exclusive(sql: &str) -> bool {
+    let mut words = sql.split([' ', ';', '\n', '\t']).filter(|word| !word.is_empty());
+    ["begin", "exclusive"].iter().all(|wanted| words.next().is_some_and(|word| word.eq_ignore_ascii_case(wanted)))
 }

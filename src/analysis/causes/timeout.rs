@@ -4,8 +4,9 @@
 //! `xSleep`. An application's own busy handler looks like an application that tries again; either has been waiting.
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
+use super::remedy::Remedy;
 use super::sql;
 use super::upgrade::wants_to_write;
 use crate::analysis::locks::lock::Request;
@@ -27,32 +28,99 @@ fn may_change_mode(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode)
 }
 
-/// One attempt, no sleep, the read lock released, and that was all.
-pub(super) fn no_busy_timeout(case: &Case<'_>) -> Option<Verdict> {
-    let wait = case.wait;
-    let once = wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.wait_end == WaitEnd::GaveUp;
-    // A sleep before it makes it the last of several attempts, a sleep after it the first. So the trace has to show that there was none.
-    let awake = wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_wait(number));
-    if !wants_to_write(case) || !once || !at_start(case) || !awake || wait.before.in_vain {
-        return None;
-    }
-    if may_change_mode(case) {
-        return None;
-    }
-    // Its next call releases the read lock; without one it is a checkpoint. That call shows that it did not wait.
-    wait.next?;
-    case.verdict(Cause::NoBusyTimeout)
+fn changes_no_mode(case: &Case<'_>) -> bool {
+    !may_change_mode(case)
 }
 
-/// More than one attempt, with the read lock released in between; or one, when its statement had waited for the read lock before.
-pub(super) fn hold_exceeds_timeout(case: &Case<'_>) -> Option<Verdict> {
+/// One attempt, which failed.
+fn tried_once(case: &Case<'_>) -> bool {
+    let wait = case.wait;
+    wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.wait_end == WaitEnd::GaveUp && !wait.before.in_vain
+}
+
+/// A sleep before the attempt makes it the last of several, a sleep after it the first. The trace has to show that there was none.
+fn was_awake(case: &Case<'_>) -> bool {
+    case.wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_wait(number))
+}
+
+/// Its next call releases the read lock; without one it is a checkpoint. That call shows that it did not wait.
+fn went_on(case: &Case<'_>) -> bool {
+    case.wait.next.is_some()
+}
+
+/// More than one attempt; or one, where its statement had waited for the read lock before.
+fn waited(case: &Case<'_>) -> bool {
     let wait = case.wait;
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.end == WaitEnd::Acquired;
-    // Without a sleep, and where it is not known for which statement it had read, a transaction may have been rolled back and tried again.
-    let told = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
-    let given_back = told && wait.kept == 0 && wait.released > 0 && !case.gap_in_wait(wait.numbers.0);
-    let start = at_start(case) || given_back;
-    let waited = waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.end != WaitEnd::Acquired && may_change_mode(case));
-    (wants_to_write(case) && waited && start && !case.candidates.is_empty()).then_some(())?;
-    case.verdict(Cause::HoldExceedsTimeout)
+    waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.end != WaitEnd::Acquired && may_change_mode(case))
 }
+
+/// At the start of a transaction, or the read lock was released between the attempts.
+fn released_between(case: &Case<'_>) -> bool {
+    let wait = case.wait;
+    // Without a sleep, and where it is not known for which statement it had read, a transaction may have been rolled back and tried again.
+    let known = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
+    let released = known && wait.kept == 0 && wait.released > 0 && !case.gap_in_wait(wait.numbers.0);
+    at_start(case) || released
+}
+
+fn has_candidates(case: &Case<'_>) -> bool {
+    !case.candidates.is_empty()
+}
+
+pub(super) static NO_BUSY_TIMEOUT: Entry = Entry {
+    id: "no-busy-timeout",
+    conditions: &[
+        Condition { what: "The victim asked for the write lock (WRITE in WAL mode, RESERVED otherwise).", holds: wants_to_write },
+        Condition { what: "It asked once, was refused and gave up.", holds: tried_once },
+        Condition { what: "It asked at the start of its transaction, where SQLite calls the busy handler.", holds: at_start },
+        Condition {
+            what: "SQLite slept neither before nor after the attempt, and the trace has every record of that time.",
+            holds: was_awake,
+        },
+        Condition { what: "The statement is no change of the journal mode.", holds: changes_no_mode },
+        Condition { what: "Its next call is in the trace: it released the read lock.", holds: went_on },
+    ],
+    meaning: "The victim asked for the write lock at the start of its transaction, was refused, and did not try again: no busy \
+              timeout was in effect on its connection.",
+    change: "Set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) on every connection of every pool, before its \
+              first statement.",
+    why: "It helps where the hold that is named is shorter than it.",
+    remedy: Some(Remedy::Timeout),
+    timeout: Timeout::Helps,
+    waits_for_writer: true,
+    example: "\
+A: BEGIN IMMEDIATE; INSERT INTO t VALUES(1);
+B: INSERT INTO t VALUES(2);      -- database is locked, at once: no busy timeout
+A: COMMIT;",
+    scenario: "no_busy_timeout.py",
+    ..COMMON
+};
+
+pub(super) static HOLD_EXCEEDS_TIMEOUT: Entry = Entry {
+    id: "hold-exceeds-timeout",
+    conditions: &[
+        Condition { what: "The victim asked for the write lock (WRITE in WAL mode, RESERVED otherwise).", holds: wants_to_write },
+        Condition { what: "It waited: it asked more than once, or SQLite slept, or it got the lock later.", holds: waited },
+        Condition {
+            what: "It asked at the start of its transaction, or released its read lock between the attempts.",
+            holds: released_between,
+        },
+        Condition { what: "At least one traced connection may have held the lock.", holds: has_candidates },
+    ],
+    meaning: "There is one writer at a time. The victim asked for the write lock at the start of its transaction, was refused, gave \
+              its read lock back, waited and tried again, while the holder kept the lock.",
+    change: "Shorten the hold that is named first; then raise the busy timeout above what is left.",
+    why: "There is one writer at a time in every journal mode: WAL does not help writers against writers.",
+    remedy: Some(Remedy::Timeout),
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrors,
+    waits_for_writer: true,
+    example: "\
+A: BEGIN IMMEDIATE; INSERT INTO t VALUES(1);
+B: INSERT INTO t VALUES(2);      -- waits as long as its busy timeout
+A:                               -- calls a web service, and commits only then
+B:                               -- database is locked",
+    scenario: "second_connection_in_transaction.py",
+    ..COMMON
+};

@@ -1,11 +1,23 @@
 //! `untraced-holder`: the holder is outside the trace.
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::Cause;
+use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
 
-/// No traced connection held what was asked for, and the kernel named a process outside the trace that did.
-pub(super) fn untraced_holder(case: &Case<'_>) -> Option<Verdict> {
-    case.outside.then_some(())?;
-    case.verdict(Cause::UntracedHolder)
-}
+pub(super) static UNTRACED_HOLDER: Entry = Entry {
+    id: "untraced-holder",
+    conditions: &[Condition {
+        what: "No traced connection held what the victim asked for, and the kernel's lock table (/proc/locks) named a process outside the trace that did.",
+        holds: |case| case.outside,
+    }],
+    meaning: "No traced connection held what the victim asked for. A moment later the system's lock table named a process that is \
+              not traced.",
+    change: "The holder is not traced: trace that process, too, or end it.",
+    timeout: Timeout::Helps,
+    unslept: Unslept::PerhapsErrors,
+    example: "\
+$ sqlite3 app.db                 -- in a second terminal
+sqlite> BEGIN IMMEDIATE;         -- and the terminal stays open
+A: INSERT INTO t VALUES(1);      -- in the traced program: database is locked",
+    scenario: "untraced_shell.py",
+    ..COMMON
+};

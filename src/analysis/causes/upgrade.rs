@@ -1,11 +1,13 @@
-//! `upgrade-refused`: a transaction that was reading wants to write.
+//! `upgrade-refused` and `stale-snapshot`: a transaction that has read wants to write.
 //!
-//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). So a connection that holds a read lock already is refused at
+//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). A connection that already holds a read lock is refused at
 //! once, and keeps that lock. At the start of a transaction the same statement takes the read lock, and releases it after a refusal.
 #![forbid(unsafe_code)]
 
-use super::case::{Case, Verdict};
-use super::cause::{Cause, Role};
+use super::case::Case;
+use super::entry::{COMMON, Condition, Entry, Timeout};
+use super::evidence::Role;
+use super::remedy::Remedy;
 use crate::analysis::locks::lock::Request;
 use shim::event::{Level, Slot};
 
@@ -16,15 +18,72 @@ pub(super) fn wants_to_write(case: &Case<'_>) -> bool {
     matches!(case.wait.request, WRITE | Request::File(Level::RESERVED))
 }
 
-/// The read lock was kept after a refusal; or another statement had taken it before, and no sleep was made.
-pub(super) fn upgrade_refused(case: &Case<'_>) -> Option<Verdict> {
+/// SQLite sleeps only in the busy handler.
+fn did_not_sleep(case: &Case<'_>) -> bool {
+    case.wait.sleeps == 0
+}
+
+/// The victim kept the read lock after a refusal, or another statement had taken that lock before.
+fn had_read(case: &Case<'_>) -> bool {
     let wait = case.wait;
-    let reading = wait.before.reading.filter(|_| wants_to_write(case))?;
+    let Some(reading) = wait.before.reading else { return false };
     // In exclusive mode the read lock outlives its transactions: the same statement keeps it, and the busy handler is called.
     let kept = wait.kept > 0 && !reading.is_of(wait.sql) && !case.gap_from(wait.numbers.0);
     let earlier = reading.is_of_another(wait.tid, wait.sql) && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
-    // In exclusive mode a change of journal mode is refused like this: without the text it cannot be excluded.
-    let switch = wait.request == Request::File(Level::RESERVED) && wait.sql != 0 && case.sql.is_none();
-    (wait.sleeps == 0 && (kept || earlier) && !switch)
-        .then(|| Verdict { cause: Cause::UpgradeRefused, evidence: vec![case.own(reading.number, Role::Reading)] })
+    kept || earlier
 }
+
+/// In exclusive mode a change of journal mode is refused like this: without the text it cannot be excluded.
+fn changes_no_mode(case: &Case<'_>) -> bool {
+    !(case.wait.request == Request::File(Level::RESERVED) && case.wait.sql != 0 && case.sql.is_none())
+}
+
+pub(super) static UPGRADE_REFUSED: Entry = Entry {
+    id: "upgrade-refused",
+    conditions: &[
+        Condition { what: "The victim asked for the write lock (WRITE in WAL mode, RESERVED otherwise).", holds: wants_to_write },
+        Condition {
+            what: "It held a read lock that an earlier statement of the transaction had taken, and kept it after the refusal.",
+            holds: had_read,
+        },
+        Condition { what: "SQLite did not sleep: it called no busy handler.", holds: did_not_sleep },
+        Condition { what: "The statement is no change of the journal mode.", holds: changes_no_mode },
+    ],
+    evidence: |case| case.wait.before.reading.iter().map(|reading| case.own(reading.number, Role::Reading)).collect(),
+    fails_at_once: |_| true,
+    meaning: "The victim's transaction was reading already (it held a read lock) when it wanted to write, and another connection \
+              was the writer. In that state SQLite refuses at once and does not call the busy handler, because the two \
+              could wait for each other for ever.",
+    change: "Begin transactions that will write with BEGIN IMMEDIATE: the busy timeout applies there.",
+    why: "A longer timeout alone cannot help: SQLite does not wait for the write lock once the transaction reads. Whoever meets \
+              SQLITE_BUSY inside a transaction has to roll back and try all of it again.",
+    remedy: Some(Remedy::Immediate),
+    timeout: Timeout::CannotHelp,
+    waits_for_writer: true,
+    example: "\
+A: BEGIN; SELECT * FROM t;
+B: BEGIN IMMEDIATE; INSERT INTO t VALUES(1);
+A: INSERT INTO t VALUES(2);      -- database is locked, at once
+B: COMMIT;",
+    scenario: "upgrade_wal.py",
+    ..COMMON
+};
+
+/// No wait proves it: SQLite grants WRITE, finds the snapshot old and releases WRITE again (`analysis/locks/commits`).
+pub(super) static STALE_SNAPSHOT: Entry = Entry {
+    id: "stale-snapshot",
+    meaning: "The victim's transaction reads the database as it was when its first SELECT ran. Another connection has committed \
+              since, so that writing on top of the old state would lose that commit: SQLite took the write lock, saw \
+              this, and gave it up again.",
+    change: "Begin transactions that will write with BEGIN IMMEDIATE, so that they read what is newest; on SQLITE_BUSY_SNAPSHOT \
+              roll back and try the whole transaction again.",
+    why: "A longer timeout cannot help: what was read stays old.",
+    remedy: Some(Remedy::Immediate),
+    timeout: Timeout::CannotHelp,
+    example: "\
+A: BEGIN; SELECT * FROM t;
+B: INSERT INTO t VALUES(1);      -- commits
+A: INSERT INTO t VALUES(2);      -- database is locked (SQLITE_BUSY_SNAPSHOT), at once",
+    scenario: "stale_snapshot.py",
+    ..COMMON
+};

@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::case::{Case, CaseCandidate};
-use crate::analysis::causes::cause::{Cause, Evidence, Role};
+use crate::analysis::causes::cause::Cause;
+use crate::analysis::causes::evidence::{Evidence, Role};
 use crate::analysis::causes::sql;
 use crate::analysis::causes::{self, contributing};
 use crate::analysis::incidents::incident::{Blocker, Incident, IncidentEnd, KEPT, State};
@@ -19,7 +20,7 @@ use crate::analysis::waits::busy_handler::{PATIENCE_NS, RETRIES, RETRY_PATIENCE_
 use crate::analysis::waits::pending::{CandidateHold, PendingWait, PendingWaits};
 use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
-use shim::event::{Level, Slot};
+use shim::event::Slot;
 
 /// What the pass knows so far.
 pub(crate) struct Known<'a> {
@@ -117,7 +118,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
     }
     let ended = match case.wait_end {
         // Refused inside a transaction, or where no busy handler is called: the application saw it at once, however it went on.
-        _ if verdict.cause == Cause::UpgradeRefused || switches_at_once(wait, verdict.cause) => IncidentEnd::GaveUp,
+        _ if (verdict.cause.entry().fails_at_once)(wait) => IncidentEnd::GaveUp,
         WaitEnd::Acquired | WaitEnd::WentOn => IncidentEnd::SucceededAfterWait,
         WaitEnd::GaveUp => IncidentEnd::GaveUp,
         WaitEnd::TraceEnd => IncidentEnd::Open,
@@ -176,13 +177,6 @@ fn wait_end(known: &Known<'_>, wait: &Wait) -> WaitEnd {
         WaitEnd::TraceEnd if !retries && !slept && (wait.last_sleep_cut || lived(PATIENCE_NS)) => WaitEnd::GaveUp,
         end => end,
     }
-}
-
-/// It changes the journal mode and was refused what SQLite asks for once. That is RESERVED, on the way to WAL (the transaction is open by
-/// then: vdbe.c, `OP_JournalMode`), or EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
-fn switches_at_once(wait: &Wait, cause: Cause) -> bool {
-    let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
-    cause == Cause::JournalModeSwitch && (leaves || wait.request == Request::File(Level::RESERVED))
 }
 
 /// The records of the holds, and all records in one order.

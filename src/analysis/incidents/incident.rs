@@ -3,7 +3,9 @@
 //! A wait that no application notices is no incident ([`crate::analysis::waits::harmless`]). An upgrade from a stale snapshot is one, though no call failed.
 #![forbid(unsafe_code)]
 
-use crate::analysis::causes::cause::{Cause, Contributing, Evidence};
+use crate::analysis::causes::cause::Cause;
+use crate::analysis::causes::contributing::Contributing;
+use crate::analysis::causes::evidence::Evidence;
 use crate::analysis::locks::lock::Request;
 use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;

@@ -4,7 +4,8 @@
 //! statement fails by it: the WAL grows, and reading it takes longer.
 #![forbid(unsafe_code)]
 
-use crate::analysis::causes::cause::{Cause, Evidence, Role};
+use crate::analysis::causes::cause::Cause;
+use crate::analysis::causes::evidence::{Evidence, Role};
 use crate::analysis::incidents::build::{Known, add_holds, blockers};
 use crate::analysis::incidents::incident::{Incident, IncidentEnd};
 use crate::analysis::locks::blocking_holds::BlockingHolds;

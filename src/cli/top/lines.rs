@@ -6,8 +6,8 @@
 
 use crate::analysis::current::{LAG_NS, ProcessRow, Row, Snapshot};
 use crate::analysis::{ConnId, LockId};
-use crate::report::essence;
 use crate::report::human::{count, cut, duration};
+use crate::report::words;
 use crate::trace::{LogId, Trace};
 use std::cmp::Reverse;
 
@@ -221,7 +221,7 @@ pub fn lock(row: &Row) -> String {
 /// `4711 python3 c2`: process, the name of the thread, connection.
 pub fn who(trace: &Trace, who: ConnId, tid: u32) -> String {
     let log = trace.log(who.log);
-    let name = essence::thread(trace, who, tid).map(str::to_owned).or_else(|| program(trace, who.log));
+    let name = words::thread(trace, who, tid).map(str::to_owned).or_else(|| program(trace, who.log));
     let name = name.map_or_else(String::new, |name| format!(" {}", cut(&name, 15)));
     format!("{}{name} c{}{}", log.pid, who.conn, if who.forked { " (forked)" } else { "" })
 }
@@ -265,7 +265,7 @@ pub fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<String> {
     if hash == 0 {
         return None;
     }
-    Some(essence::sql(trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), str::to_owned))
+    Some(words::sql_text(trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), str::to_owned))
 }
 
 /// A database's path.

@@ -8,8 +8,8 @@ use super::part::Cell;
 use super::{micros, some, tables};
 use crate::analysis::{Analysis, ConnId, Hazard, Incident, State};
 use crate::export::facts::{self, Facts, integer};
-use crate::report::host::Hosts;
-use crate::report::{essence, fix, harm};
+use crate::report::framework::Frameworks;
+use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{LogId, Trace};
 use std::collections::{HashMap, HashSet};
@@ -20,13 +20,13 @@ const SHOWN: usize = 1000;
 
 pub(super) fn write(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>) -> io::Result<()> {
     // Where very many incidents are listed in part, their files say so.
-    let all: u64 = harm::causes(analysis).iter().map(|cause| cause.count).sum();
+    let all: u64 = ranking::causes(analysis).iter().map(|cause| cause.count).sum();
     let listed = analysis.incidents.len() as u64;
     to.about.push(("locktrace.incidents_not_listed", all.saturating_sub(listed).to_string()));
-    let hosts = Hosts::of(analysis);
+    let frameworks = Frameworks::of(analysis);
     let commands: Vec<Option<String>> = analysis.trace.logs().iter().map(|log| command(log.names.argv()?)).collect();
     for (number, incident) in (1..).zip(&analysis.incidents) {
-        self::incident(to, facts, analysis, (&hosts, &commands), number, incident)?;
+        self::incident(to, facts, analysis, (&frameworks, &commands), number, incident)?;
     }
     for hazard in &analysis.hazards {
         self::hazard(to, facts, analysis, hazard)?;
@@ -46,7 +46,7 @@ fn began(trace: &Trace, log: LogId) -> Day {
 
 /// The beginning of a statement's text.
 fn shown(trace: &Trace, who: ConnId, hash: u64) -> Option<&str> {
-    let text = essence::sql(trace, who, hash)?;
+    let text = words::sql_text(trace, who, hash)?;
     Some(text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]))
 }
 
@@ -59,7 +59,7 @@ fn incident(
     to: &mut Dataset,
     facts: &Facts<'_>,
     analysis: &Analysis<'_>,
-    (hosts, commands): (&Hosts, &[Option<String>]),
+    (frameworks, commands): (&Frameworks, &[Option<String>]),
     number: u64,
     incident: &Incident,
 ) -> io::Result<()> {
@@ -67,7 +67,7 @@ fn incident(
     let log = trace.log(who.log);
     let first = facts.at(who.log, incident.first);
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
-    let (contributing, fix) = (contributing.join(" "), fix::of(analysis, hosts, incident));
+    let (contributing, fix) = (contributing.join(" "), fix::of(analysis, frameworks, incident));
     let command = |log: LogId| commands.get(log.0 as usize).and_then(Option::as_deref);
     let lock = incident.request.lock();
     let database = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());
@@ -86,7 +86,7 @@ fn incident(
         Cell::Int(log.pid.into()),
         text(command(who.log)),
         Cell::int(some(incident.tid)),
-        text(essence::thread(trace, who, incident.tid)),
+        text(words::thread(trace, who, incident.tid)),
         Cell::Int(who.conn.into()),
         text(database.map(String::as_str)),
         Cell::Text(lock.name()),
@@ -94,10 +94,10 @@ fn incident(
         Cell::Hash(incident.sql),
         text(shown(trace, who, incident.sql)),
     ];
-    let strangers: Vec<_> = essence::strangers(analysis, incident).collect();
-    let blockers = incident.blockers.len() as u64 + u64::from(incident.more_blockers) + strangers.len() as u64;
+    let untraced: Vec<_> = words::untraced_holders(analysis, incident).collect();
+    let blockers = incident.blockers.len() as u64 + u64::from(incident.more_blockers) + untraced.len() as u64;
     row.push(Cell::count(blockers));
-    let stranger = strangers.first().map(|holder| (holder.pid, holder.command(), holder.lock()));
+    let stranger = untraced.first().map(|holder| (holder.pid, holder.command(), holder.lock()));
     match (incident.blockers.first(), &stranger) {
         (Some(blocker), _) => {
             let holding = &analysis.blocking_holds[blocker.hold as usize];
@@ -107,7 +107,7 @@ fn incident(
                 Cell::Int(trace.log(of.log).pid.into()),
                 text(command(of.log)),
                 Cell::int(some(blocker.tid)),
-                text(essence::thread(trace, of, blocker.tid)),
+                text(words::thread(trace, of, blocker.tid)),
                 Cell::Int(of.conn.into()),
                 Cell::Text(holding.lock.name()),
                 Cell::Text(facts::mode(holding.lock)),

@@ -7,8 +7,8 @@ use super::rows::{Rows, connection, process};
 use super::{VERSION, logs};
 use crate::analysis::{Analysis, Blocker, ConnId, Distribution, LockId};
 use crate::export::facts::{self, integer, mode};
-use crate::report::host::Hosts;
-use crate::report::{essence, fix, harm};
+use crate::report::framework::Frameworks;
+use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{Log, OutsideHolder, Severity, Tally, total};
 use rusqlite::types::Value;
@@ -24,7 +24,7 @@ pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, e
     processes(to, analysis)?;
     databases(to, analysis)?;
     incidents(to, analysis, rows)?;
-    for cause in harm::causes(analysis) {
+    for cause in ranking::causes(analysis) {
         let counts = (length(cause.count), length(cause.gave_up), length(cause.waited_ns));
         to.prepare_cached("INSERT INTO causes VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
             cause.cause.id(),
@@ -34,7 +34,7 @@ pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, e
             cause.fix
         ])?;
     }
-    for pair in harm::statements(analysis) {
+    for pair in ranking::statements(analysis) {
         let counts = (length(pair.count), length(pair.gave_up), length(pair.waited_ns));
         to.prepare_cached("INSERT INTO statement_pairs VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?.execute(params![
             pair.victim,
@@ -53,7 +53,7 @@ pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, e
 fn about(to: &Connection, analysis: &Analysis<'_>, events: bool) -> Result<()> {
     let (from, to_) = analysis.span.unzip();
     let listed = analysis.incidents.len() as u64;
-    let all: u64 = harm::causes(analysis).iter().map(|cause| cause.count).sum();
+    let all: u64 = ranking::causes(analysis).iter().map(|cause| cause.count).sum();
     let number = |value: Option<u64>| value.and_then(integer).map_or(Value::Null, Value::Integer);
     let text = |value: &str| Value::Text(value.to_owned());
     let pairs = [
@@ -178,7 +178,7 @@ fn distribution(of: &Distribution) -> [Option<i64>; 5] {
 }
 
 fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Result<()> {
-    let hosts = Hosts::of(analysis);
+    let frameworks = Frameworks::of(analysis);
     for (id, incident) in (1i64..).zip(&analysis.incidents) {
         let (log, lock) = (incident.who.log, incident.request.lock());
         let thread = thread(to, analysis, rows, incident.who, incident.tid)?;
@@ -198,7 +198,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
                 length(incident.slept_us),
                 incident.end.id(),
                 incident.cause.id(),
-                fix::of(analysis, &hosts, incident),
+                fix::of(analysis, &frameworks, incident),
                 incident.more_blockers
             ])?;
         for contributing in &incident.contributing {
@@ -208,7 +208,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
             traced(to, analysis, rows, (id, position), blocker)?;
         }
         let traced = incident.blockers.len() as i64;
-        for (position, holder) in (traced + 1..).zip(essence::strangers(analysis, incident)) {
+        for (position, holder) in (traced + 1..).zip(words::untraced_holders(analysis, incident)) {
             stranger(to, (id, position), holder)?;
         }
         for (position, evidence) in (1i64..).zip(&incident.evidence) {
@@ -226,7 +226,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
 
 /// The row of a thread.
 fn thread(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, who: ConnId, tid: u32) -> Result<Option<i64>> {
-    rows.thread(to, who.log, tid, essence::thread(analysis.trace, who, tid))
+    rows.thread(to, who.log, tid, words::thread(analysis.trace, who, tid))
 }
 
 fn traced(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, id: (i64, i64), blocker: &Blocker) -> Result<()> {

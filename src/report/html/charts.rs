@@ -5,13 +5,13 @@
 
 use super::Page;
 use super::bins::{BINS, Scale, Shares};
-use super::choice::Choice;
 use super::data;
 use super::overview::{Overview, kind};
+use super::selection::Selection;
 use super::verdict::none;
 use crate::analysis::{Analysis, Database, Distribution, LockId};
 use crate::report::human::{self, count, duration};
-use crate::report::text::many;
+use crate::report::style::many;
 use maud::{Markup, html};
 use std::fmt::Write as _;
 
@@ -33,13 +33,13 @@ pub(super) struct Chart {
 }
 
 /// The curves of each database, the most written ones first.
-pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, choice: &Choice) -> Vec<Chart> {
+pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, selection: &Selection) -> Vec<Chart> {
     let Some(scale) = overview.scale else { return Vec::new() };
     let length = overview.until.saturating_sub(scale.origin);
     let bins = (length.div_ceil(scale.width) as usize).clamp(1, BINS);
     let mut charts: Vec<Chart> = Vec::new();
     for (db, curves) in overview.curves.iter_mut().enumerate() {
-        let waiting = waiting(analysis, choice, db as u32, &scale);
+        let waiting = waiting(analysis, selection, db as u32, &scale);
         let (writing, reading) = (curves.writing.shares(&scale), curves.reading.shares(&scale));
         let wal = curves.has_wal.then(|| curves.wal.peaks(&scale, bins));
         if !writing.is_empty() || !reading.is_empty() || wal.is_some() {
@@ -52,9 +52,9 @@ pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, c
 }
 
 /// How many waited in each bin, of the incidents that are listed.
-fn waiting(analysis: &Analysis<'_>, choice: &Choice, db: u32, scale: &Scale) -> Vec<f64> {
+fn waiting(analysis: &Analysis<'_>, selection: &Selection, db: u32, scale: &Scale) -> Vec<f64> {
     let mut shares = Shares::default();
-    for listed in &choice.incidents {
+    for listed in &selection.incidents {
         let incident = &analysis.incidents[listed.index as usize];
         if let (Some(from), Some(until)) = (listed.from, listed.until)
             && incident.db == Some(db)

@@ -1,18 +1,18 @@
 //! What the page's script draws, as one JSON object; `timeline/model.js` is its reader.
 //!
-//! Input: the analysis, the rows and the choice. Output: [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
+//! Input: the analysis, the rows and the selection. Output: [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
 //! what it is, time since the beginning of the piece before, length, flags, thread, statement, record, and the record that ended it plus one (0 = none).
 #![forbid(unsafe_code)]
 
 use super::bins::{Scale, letters};
-use super::choice::{Choice, Listed};
+use super::escape;
 use super::fold::Drawn;
-use super::inert;
 use super::overview::Overview;
+use super::selection::{Listed, Selection};
 use super::sqls::{Sqls, Statement};
 use super::time::Unit;
 use crate::analysis::{Analysis, Cause, LockId};
-use crate::report::{essence, explain, fix, harm, words};
+use crate::report::{explain, fix, ranking, words};
 use crate::trace::LogId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -106,12 +106,12 @@ pub(super) struct Counts {
 pub(super) fn of(
     analysis: &Analysis<'_>,
     overview: &mut Overview<'_, '_>,
-    choice: &Choice,
+    selection: &Selection,
     (drawn, place): (Vec<Drawn>, Vec<u32>),
 ) -> (Data, Counts) {
     let scale = overview.scale.unwrap_or(Scale::new(0));
     let firsts = drawn.iter().filter_map(|row| row.pieces.first()).map(|piece| piece.since);
-    let incidents = choice.incidents.iter().filter_map(|listed| listed.from);
+    let incidents = selection.incidents.iter().filter_map(|listed| listed.from);
     // What is drawn need not be the first thing that happened.
     let begins = analysis.span.filter(|_| overview.time.unit == Unit::Nanoseconds).map(|(from, _)| from);
     let origin = firsts.chain(incidents).chain(begins).min().map_or(scale.origin, |first| first.min(scale.origin));
@@ -124,7 +124,7 @@ pub(super) fn of(
         by_log: HashMap::new(),
         threads: BTreeMap::new(),
     };
-    let incidents: Vec<IncidentData> = choice.incidents.iter().map(|listed| make.incident(listed)).collect();
+    let incidents: Vec<IncidentData> = selection.incidents.iter().map(|listed| make.incident(listed)).collect();
     let mut counts = Counts { holds: overview.holds, shown: 0, complete: overview.all.is_some(), cut_statements: 0, folded: 0 };
     let mut rows = Vec::with_capacity(drawn.len());
     for mut row in drawn {
@@ -135,7 +135,7 @@ pub(super) fn of(
         rows.push(make.row(&mut row, &scale, overview.all.is_some()));
     }
     counts.cut_statements = make.sqls.cut;
-    let until = overview.until.max(choice.incidents.iter().filter_map(|listed| listed.until).max().unwrap_or(0));
+    let until = overview.until.max(selection.incidents.iter().filter_map(|listed| listed.until).max().unwrap_or(0));
     let data = Data {
         ticks: overview.time.unit == Unit::Ticks,
         origin_ms: (overview.time.unit == Unit::Nanoseconds && analysis.records > 0).then_some(origin as f64 / 1e6),
@@ -145,10 +145,10 @@ pub(super) fn of(
         processes: make.processes,
         threads: make.threads,
         sql: make.sqls.all,
-        refused: if choice.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
+        refused: if selection.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
         bins: (scale.origin.wrapping_sub(origin) as i64, scale.width),
         complete: counts.complete,
-        windows: choice
+        windows: selection
             .windows
             .iter()
             .map(|window| (window.from.wrapping_sub(origin) as i64, window.until - window.from))
@@ -156,7 +156,7 @@ pub(super) fn of(
         rows,
         incidents,
         causes: causes(analysis),
-        worst: harm::causes(analysis).first().map(|harm| harm.worst + 1),
+        worst: ranking::causes(analysis).first().map(|harm| harm.worst + 1),
     };
     (data, counts)
 }
@@ -170,13 +170,13 @@ impl Data {
 
 /// The path of a database, for display.
 pub(super) fn database(db: &crate::analysis::Database) -> String {
-    db.paths.first().map_or_else(|| "(a database whose name was not recorded)".to_owned(), |path| inert::line(path, 300))
+    db.paths.first().map_or_else(|| "(a database whose name was not recorded)".to_owned(), |path| escape::line(path, 300))
 }
 
 /// What each cause means, and what removes it.
 fn causes(analysis: &Analysis<'_>) -> BTreeMap<&'static str, [String; 2]> {
     let meaning = |cause: Cause| explain::meaning(cause).to_owned();
-    harm::causes(analysis).into_iter().map(|harm| (harm.cause.id(), [meaning(harm.cause), harm.fix])).collect()
+    ranking::causes(analysis).into_iter().map(|harm| (harm.cause.id(), [meaning(harm.cause), harm.fix])).collect()
 }
 
 struct Make<'a, 't> {
@@ -205,7 +205,7 @@ impl Make<'_, '_> {
         }
         let process = self.process(log);
         if let Some(name) = self.analysis.trace.log(log).names.thread(tid) {
-            self.threads.entry(format!("{process}:{tid}")).or_insert_with(|| inert::line(&name.text, 60));
+            self.threads.entry(format!("{process}:{tid}")).or_insert_with(|| escape::line(&name.text, 60));
         }
     }
 
@@ -214,7 +214,7 @@ impl Make<'_, '_> {
         let name = match row.who {
             Some(who) => format!("c{}{}", who.conn, if who.forked { " (forked)" } else { "" }),
             None if row.connections == 0 => "other connections".to_owned(),
-            None => crate::report::text::many(row.connections, "more connection"),
+            None => crate::report::style::many(row.connections, "more connection"),
         };
         if let Some(log) = row.log {
             self.thread(log, row.tid);
@@ -264,7 +264,7 @@ impl Make<'_, '_> {
             let holding = &analysis.blocking_holds[blocker.hold as usize];
             blockers.push(BlockerData {
                 row: self.place[way.row as usize],
-                who: inert::line(&words::who(analysis, holding.who, blocker.tid), 120),
+                who: escape::line(&words::who(analysis, holding.who, blocker.tid), 120),
                 lock: holding.lock.to_string(),
                 what: holding.lock.index(),
                 from: self.since(way.since),
@@ -288,11 +288,11 @@ impl Make<'_, '_> {
             cause: incident.cause.id(),
             also: incident.contributing.iter().map(|item| item.id()).collect(),
             lock: incident.request.to_string(),
-            who: inert::line(&words::who(analysis, incident.who, incident.tid), 120),
+            who: escape::line(&words::who(analysis, incident.who, incident.tid), 120),
             sql: self.sqls.number(incident.who.log, incident.sql),
             attempts: incident.attempts,
             blockers,
-            outside: essence::strangers(analysis, incident).map(|stranger| inert::line(&stranger.to_string(), 200)).collect(),
+            outside: words::untraced_holders(analysis, incident).map(|stranger| escape::line(&stranger.to_string(), 200)).collect(),
             proof: proof.map(|item| (analysis.trace.log(item.log).pid, item.number, fix::shows(item.role))).collect(),
             more_proof: incident.evidence.len().saturating_sub(EVIDENCE),
         }
@@ -311,5 +311,5 @@ pub(super) fn process(analysis: &Analysis<'_>, log: LogId) -> String {
         }
         _ => log.names.exe().map(base).unwrap_or_default(),
     };
-    inert::line(format!("pid {} {command}", log.pid).trim_end(), 80)
+    escape::line(format!("pid {} {command}", log.pid).trim_end(), 80)
 }

@@ -4,8 +4,8 @@
 //! how many are not is counted.
 #![forbid(unsafe_code)]
 
-use super::choice::Window;
 use super::overview::{Overview, PIECES, Piece, held, worked};
+use super::selection::Window;
 use crate::analysis::ConnId;
 use crate::analysis::observer::{ObservedHold, Observer, Worked};
 use crate::trace::Event;

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::bins::{Scale, Shares};
-use super::choice::Choice;
 use super::overview::{KINDS, Overview, Piece, Whose};
+use super::selection::Selection;
 use crate::analysis::ConnId;
 use crate::trace::LogId;
 use std::cmp::Reverse;
@@ -34,9 +34,9 @@ pub(super) struct Drawn {
 }
 
 /// The rows, and for each row of the overview its place among them.
-pub(super) fn rows(overview: &mut Overview<'_, '_>, choice: &Choice, pieces: Vec<Piece>) -> (Vec<Drawn>, Vec<u32>) {
+pub(super) fn rows(overview: &mut Overview<'_, '_>, selection: &Selection, pieces: Vec<Piece>) -> (Vec<Drawn>, Vec<u32>) {
     let scale = overview.scale.unwrap_or(Scale::new(0));
-    let own = own_rows(overview, choice);
+    let own = own_rows(overview, selection);
     let folded = folded(overview, &own);
     let mut drawn: Vec<Drawn> = Vec::new();
     let mut place = vec![0; overview.rows.len()];
@@ -86,9 +86,9 @@ pub(super) fn rows(overview: &mut Overview<'_, '_>, choice: &Choice, pieces: Vec
 }
 
 /// Rows that are drawn for themselves.
-fn own_rows(overview: &Overview<'_, '_>, choice: &Choice) -> HashSet<u32> {
+fn own_rows(overview: &Overview<'_, '_>, selection: &Selection) -> HashSet<u32> {
     let mut own: HashSet<u32> = HashSet::new();
-    for listed in &choice.incidents {
+    for listed in &selection.incidents {
         own.insert(listed.row);
         own.extend(listed.blockers.iter().map(|blocker| blocker.row));
     }

@@ -8,13 +8,13 @@
 
 mod bins;
 mod charts;
-mod choice;
 mod data;
 mod detail;
+mod escape;
 mod fold;
-mod inert;
 mod overview;
 mod page;
+mod selection;
 mod sqls;
 mod tables;
 mod time;
@@ -22,10 +22,10 @@ mod verdict;
 
 use crate::analysis::{Analysis, Options};
 use crate::trace::{Error, Trace};
-use choice::Choice;
 use data::{Counts, Data};
 use detail::Detail;
 use overview::Overview;
+use selection::Selection;
 use std::io::{self, Write};
 
 /// A trace as a page shows it, read to its end.
@@ -34,7 +34,7 @@ pub struct Page<'t> {
     pub analysis: Analysis<'t>,
     data: Data,
     counts: Counts,
-    choice: Choice,
+    selection: Selection,
     curves: Vec<charts::Chart>,
     placeless: u64,
     unit: time::Unit,
@@ -53,7 +53,7 @@ impl<'t> Page<'t> {
     ) -> Result<Page<'t>, E> {
         let mut overview = Overview::new(trace, progress);
         let analysis = Analysis::observed(trace, options, &mut overview)?;
-        let choice = Choice::of(&analysis, &mut overview);
+        let selection = Selection::of(&analysis, &mut overview);
         let pieces = match overview.all.take() {
             Some(all) => {
                 overview.all = Some(Vec::new());
@@ -61,19 +61,19 @@ impl<'t> Page<'t> {
             }
             None => {
                 let mut pieces: Vec<_> = (0..overview.rows.len() as u32).flat_map(|row| overview.longest(row)).collect();
-                if !choice.windows.is_empty() {
-                    let mut detail = Detail::new(&overview, &choice.windows);
+                if !selection.windows.is_empty() {
+                    let mut detail = Detail::new(&overview, &selection.windows);
                     Analysis::observed(&again()?, Options { longest: 0, listed: 0, ..Options::default() }, &mut detail)?;
                     pieces.extend(detail.finish());
                 }
                 pieces
             }
         };
-        let curves = charts::curves(&analysis, &mut overview, &choice);
-        let rows = fold::rows(&mut overview, &choice, pieces);
-        let (data, counts) = data::of(&analysis, &mut overview, &choice, rows);
+        let curves = charts::curves(&analysis, &mut overview, &selection);
+        let rows = fold::rows(&mut overview, &selection, pieces);
+        let (data, counts) = data::of(&analysis, &mut overview, &selection, rows);
         let (placeless, unit) = (overview.placeless, overview.time.unit);
-        Ok(Page { analysis, data, counts, choice, curves, placeless, unit })
+        Ok(Page { analysis, data, counts, selection, curves, placeless, unit })
     }
 
     /// Writes the page.

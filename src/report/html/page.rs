@@ -1,9 +1,9 @@
 //! The page around its parts: head, policy, sections, data and script.
 #![forbid(unsafe_code)]
 
-use super::{Page, charts, inert, tables, verdict};
+use super::{Page, charts, escape, tables, verdict};
 use crate::report::human::count;
-use crate::report::text::many;
+use crate::report::style::many;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
@@ -27,7 +27,7 @@ const SCRIPT: &str = concat!(
 
 pub(super) fn write(page: &Page<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut data = Vec::new();
-    inert::json(&page.data, &mut data)?;
+    escape::json(&page.data, &mut data)?;
     let data = String::from_utf8(data).map_err(io::Error::other)?;
     out.write_all(whole(page, &data).into_string().as_bytes())?;
     out.write_all(b"\n")
@@ -121,11 +121,11 @@ fn timeline(page: &Page<'_>) -> Markup {
             h2 #timeline-head { "Timeline" }
             @if page.data.is_empty() { (verdict::none(&page.analysis, "No lock was held, and none was refused")) }
             noscript { p.note { "The timeline needs JavaScript. The incidents below say the same in words." } }
-            @let unlisted = page.choice.unlisted;
+            @let unlisted = page.selection.unlisted;
             @if !page.counts.complete || unlisted > 0 {
                 p.note {
                     @if unlisted > 0 {
-                        "Of " (many(page.choice.incidents.len() as u64 + unlisted, "incident")) " the " (count(page.choice.incidents.len() as u64)) " worst are drawn. "
+                        "Of " (many(page.selection.incidents.len() as u64 + unlisted, "incident")) " the " (count(page.selection.incidents.len() as u64)) " worst are drawn. "
                     }
                     @if !page.counts.complete { "Not every hold is drawn one by one: " a href="#about" { "what this page shows" } "." }
                 }
@@ -155,7 +155,7 @@ fn timeline(page: &Page<'_>) -> Markup {
             div #legend hidden {}
             p #keys.dim hidden {
                 "Wheel (after a click, or with Ctrl) or pinch zooms, dragging moves. Keys: + and − zoom, ← → move, Home shows the whole trace"
-                @if page.choice.incidents.is_empty() { ", Escape lets go." }
+                @if page.selection.incidents.is_empty() { ", Escape lets go." }
                 @else { ", ↑ ↓ go from incident to incident, Enter goes to the incident in the list, Escape lets go." }
             }
             div #details hidden tabindex="-1" role="region" aria-label="What is selected" {}

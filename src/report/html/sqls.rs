@@ -1,9 +1,9 @@
 //! The statements of a page, each once: what the script looks up by number.
 #![forbid(unsafe_code)]
 
-use super::inert;
+use super::escape;
 use crate::analysis::ConnId;
-use crate::report::essence;
+use crate::report::words;
 use crate::trace::{LogId, Trace};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -42,11 +42,11 @@ impl<'t> Sqls<'t> {
         }
         let who = ConnId { log, conn: 0, forked: false };
         let length = self.trace.log(log).names.sql(hash).map_or(0, |sql| sql.len);
-        let text = essence::sql(self.trace, who, hash).map_or_else(String::new, |text| match self.bytes {
-            ..BYTES => inert::lines(text, LONG),
+        let text = words::sql_text(self.trace, who, hash).map_or_else(String::new, |text| match self.bytes {
+            ..BYTES => escape::lines(text, LONG),
             BYTES..TWICE => {
                 self.cut += u64::from(text.len() > SHORT);
-                inert::line(text, SHORT)
+                escape::line(text, SHORT)
             }
             _ => {
                 self.cut += 1;

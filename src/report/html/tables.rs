@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 use super::Page;
-use super::choice::Listed;
 use super::data;
-use super::inert::{line, lines};
+use super::escape::{line, lines};
+use super::selection::Listed;
 use super::time::Unit;
 use super::verdict::none;
 use crate::analysis::{Database, Distribution, LockId};
-use crate::report::harm::{self, Pair};
 use crate::report::human::{count, duration, known};
-use crate::report::text::many;
-use crate::report::{essence, losses, words};
+use crate::report::ranking::{self, Pair};
+use crate::report::style::many;
+use crate::report::{losses, words};
 use maud::{Markup, html};
 
 /// Incidents that are laid out before the timeline is drawn.
@@ -36,17 +36,17 @@ pub(super) fn sql(text: Option<String>, most: usize) -> Markup {
 
 /// Every incident that is listed: the timeline in words.
 pub(super) fn incidents(page: &Page<'_>) -> Markup {
-    let choice = &page.choice;
+    let selection = &page.selection;
     html! {
         section #incidents aria-labelledby="incidents-head" {
             h2 #incidents-head { "Incidents" }
-            @if choice.unlisted > 0 {
+            @if selection.unlisted > 0 {
                 p.note {
-                    "The " (count(choice.incidents.len() as u64)) " worst are listed, some of each cause among them: errors first, then the longest waits. "
-                    (count(choice.unlisted)) " more are in the sums above and in " code { "locktrace report --json --all" } "."
+                    "The " (count(selection.incidents.len() as u64)) " worst are listed, some of each cause among them: errors first, then the longest waits. "
+                    (count(selection.unlisted)) " more are in the sums above and in " code { "locktrace report --json --all" } "."
                 }
             }
-            @if choice.incidents.is_empty() {
+            @if selection.incidents.is_empty() {
                 (none(&page.analysis, "No refusal that an application could see"))
             } @else {
                 p.note #incidents-shown aria-live="polite" {}
@@ -57,7 +57,7 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
                             th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "blocked by" }
                         } }
                         // What nobody sees at first is laid out after the timeline (timeline/model.js).
-                        @let (first, later) = choice.incidents.split_at(choice.incidents.len().min(AT_ONCE));
+                        @let (first, later) = selection.incidents.split_at(selection.incidents.len().min(AT_ONCE));
                         tbody { @for listed in first { (incident(page, listed)) } }
                         @if !later.is_empty() { tbody.later { @for listed in later { (incident(page, listed)) } } }
                     }
@@ -98,7 +98,7 @@ fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
                         div.dim { "and " (incident.blockers.len() as u64 - 1 + u64::from(incident.more_blockers)) " more" }
                     }
                 }
-                @for stranger in essence::strangers(analysis, incident) { div { bdi { (line(&stranger.to_string(), 200)) } ", outside the trace" } }
+                @for stranger in words::untraced_holders(analysis, incident) { div { bdi { (line(&stranger.to_string(), 200)) } ", outside the trace" } }
                 @if incident.blockers.is_empty() && incident.outside.is_none() { span.dim { "nobody is known" } }
             }
         }
@@ -107,7 +107,7 @@ fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
 
 /// Which statement blocks which.
 pub(super) fn matrix(page: &Page<'_>) -> Markup {
-    let pairs = harm::statements(&page.analysis);
+    let pairs = ranking::statements(&page.analysis);
     let (mut victims, mut blockers): (Vec<&Option<String>>, Vec<&Option<String>>) = (Vec::new(), Vec::new());
     for pair in &pairs {
         if victims.len() < MATRIX && !victims.contains(&&pair.victim) {

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::Page;
-use super::inert::{line, lines};
+use super::escape::{line, lines};
 use super::tables::sql;
 use crate::analysis::Analysis;
-use crate::report::harm::{self, Harm};
 use crate::report::human::{count, duration};
-use crate::report::text::many;
-use crate::report::{essence, fix, verdict, words};
+use crate::report::ranking::{self, Harm};
+use crate::report::style::many;
+use crate::report::{fix, verdict, words};
 use maud::{Markup, html};
 
 /// Characters of a statement in the verdict.
@@ -42,7 +42,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                 p.note { "A program leaves records once it opens a database. Whether yours can be traced, and how: " code { "locktrace doctor -- COMMAND" } "." }
             }
             @if let Some(text) = verdict::unslept(analysis) { p.note { (text) } }
-            div.causes { @for harm in harm::causes(analysis) { (cause(page, &harm)) } }
+            div.causes { @for harm in ranking::causes(analysis) { (cause(page, &harm)) } }
             @if !analysis.hazards.is_empty() {
                 h3 { "Hazards, without any refusal" }
                 ul.hazards {
@@ -63,7 +63,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
     let analysis = &page.analysis;
     let incident = &analysis.incidents[harm.worst as usize];
     let also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
-    let listed = page.choice.incidents.iter().any(|listed| listed.index == harm.worst);
+    let listed = page.selection.incidents.iter().any(|listed| listed.index == harm.worst);
     html! {
         article.cause {
             h3 {
@@ -88,7 +88,7 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                         }
                     }
                 }
-                @for stranger in essence::strangers(analysis, incident) {
+                @for stranger in words::untraced_holders(analysis, incident) {
                     dt { "blocked by" }
                     dd { bdi { (line(&stranger.to_string(), 300)) } ", outside the trace, holding " (line(&stranger.lock(), 60)) }
                 }

@@ -4,22 +4,22 @@
 use super::{array, put_lock, rfc3339};
 use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
-use crate::report::essence;
 use crate::report::fix;
-use crate::report::harm;
-use crate::report::host::Hosts;
+use crate::report::framework::Frameworks;
+use crate::report::ranking;
+use crate::report::words;
 use crate::trace::{Log, OutsideHolder, Tally, total};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let hosts = Hosts::of(analysis);
-    array(out, "incidents", (0..).zip(&analysis.incidents).map(|(index, item)| incident(analysis, &hosts, index, item)))?;
+    let frameworks = Frameworks::of(analysis);
+    array(out, "incidents", (0..).zip(&analysis.incidents).map(|(index, item)| incident(analysis, &frameworks, index, item)))?;
     array(
         out,
         "causes",
-        harm::causes(analysis).into_iter().map(|cause| {
+        ranking::causes(analysis).into_iter().map(|cause| {
             json!({
                 "id": cause.cause.id(), "count": cause.count, "gave_up": cause.gave_up,
                 "waited_ns": cause.waited_ns, "fix": cause.fix,
@@ -29,7 +29,7 @@ pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result
     array(
         out,
         "statements",
-        harm::statements(analysis).into_iter().map(|pair| {
+        ranking::statements(analysis).into_iter().map(|pair| {
             json!({
                 "victim": pair.victim, "blocker": pair.blocker, "count": pair.count, "gave_up": pair.gave_up,
                 "waited_ns": pair.waited_ns,
@@ -58,12 +58,12 @@ fn party(analysis: &Analysis<'_>, who: ConnId, tid: u32, sql: u64) -> Map<String
     value.insert("log".into(), log.id.as_str().into());
     value.insert("pid".into(), log.pid.into());
     value.insert("tid".into(), json!((tid != 0).then_some(tid)));
-    value.insert("thread".into(), json!(essence::thread(analysis.trace, who, tid)));
+    value.insert("thread".into(), json!(words::thread(analysis.trace, who, tid)));
     value.insert("connection".into(), who.conn.into());
     if who.forked {
         value.insert("forked".into(), true.into());
     }
-    value.insert("sql".into(), json!(essence::sql(analysis.trace, who, sql)));
+    value.insert("sql".into(), json!(words::sql_text(analysis.trace, who, sql)));
     value.insert("sql_hash".into(), json!((sql != 0).then(|| format!("{sql:016x}"))));
     value
 }
@@ -72,7 +72,7 @@ fn blocker(analysis: &Analysis<'_>, blocker: &Blocker) -> Value {
     let holding = &analysis.blocking_holds[blocker.hold as usize];
     let mut value = party(analysis, holding.who, blocker.tid, holding.sql);
     put_lock(&mut value, holding.lock);
-    value.insert("last_sql".into(), json!(essence::sql(analysis.trace, holding.who, holding.last_sql)));
+    value.insert("last_sql".into(), json!(words::sql_text(analysis.trace, holding.who, holding.last_sql)));
     value.insert("state".into(), blocker.state.id().into());
     value.insert("certain".into(), blocker.certain.into());
     value.insert("same_thread".into(), blocker.same_thread.into());
@@ -85,7 +85,7 @@ fn blocker(analysis: &Analysis<'_>, blocker: &Blocker) -> Value {
 
 fn blockers(analysis: &Analysis<'_>, incident: &Incident) -> Vec<Value> {
     let traced = incident.blockers.iter().map(|item| blocker(analysis, item));
-    traced.chain(essence::strangers(analysis, incident).map(stranger)).collect()
+    traced.chain(words::untraced_holders(analysis, incident).map(stranger)).collect()
 }
 
 /// A process outside the trace: what the kernel says of it is all that is known.
@@ -97,7 +97,7 @@ fn stranger(holder: &OutsideHolder) -> Value {
     })
 }
 
-fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incident) -> Value {
+fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incident: &Incident) -> Value {
     let log = incident.who.log;
     let mut value = Map::new();
     value.insert("id".into(), (index + 1).into());
@@ -124,7 +124,7 @@ fn incident(analysis: &Analysis<'_>, hosts: &Hosts, index: u32, incident: &Incid
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     value.insert("contributing".into(), contributing.into());
-    value.insert("fix".into(), fix::of(analysis, hosts, incident).into());
+    value.insert("fix".into(), fix::of(analysis, frameworks, incident).into());
     let evidence = incident.evidence.iter().map(|evidence| {
         let log = analysis.trace.log(evidence.log);
         json!({"log": log.id, "n": evidence.number, "shows": fix::shows(evidence.role)})

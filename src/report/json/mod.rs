@@ -63,7 +63,7 @@
 
 mod incident;
 
-use super::essence;
+use super::words;
 use crate::analysis::{
     Analysis, Candidate, ConnId, Database, Distribution, Instant, LockId, Refusal, RefusalStats, Request, Wait, WaitEnd,
 };
@@ -175,13 +175,13 @@ fn who(analysis: &Analysis<'_>, who: ConnId, tid: u32, sql: u64) -> Map<String, 
     if tid != 0 {
         value.insert("tid".into(), tid.into());
     }
-    if let Some(name) = essence::thread(analysis.trace, who, tid) {
+    if let Some(name) = words::thread(analysis.trace, who, tid) {
         value.insert("thread".into(), name.into());
     }
     if sql != 0 {
         value.insert("sql".into(), format!("{sql:016x}").into());
     }
-    if let Some(text) = essence::sql(analysis.trace, who, sql) {
+    if let Some(text) = words::sql_text(analysis.trace, who, sql) {
         value.insert("text".into(), text.into());
     }
     value
@@ -219,7 +219,7 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     let holders: Vec<Value> =
         refusal.candidates.iter().map(|item| Value::Object(holder(analysis, item, Some(refusal.start)))).collect();
     if holders.is_empty() {
-        value.insert("no_holder".into(), essence::no_holder(analysis, refusal).into());
+        value.insert("no_holder".into(), words::no_holder(analysis, refusal).into());
     }
     value.insert("holders".into(), holders.into());
     value.insert("more_holders".into(), refusal.more_candidates.into());

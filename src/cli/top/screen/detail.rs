@@ -6,7 +6,7 @@
 use super::super::lines;
 use crate::analysis::current::{HeldLock, ProcessRow, Row, Snapshot};
 use crate::report::human::{count, pad, pad_left};
-use crate::report::{essence, record};
+use crate::report::{record, words};
 use crate::trace::Trace;
 use crate::trace::text::Clean;
 use unicode_width::UnicodeWidthChar;
@@ -24,7 +24,7 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
     };
     say(&mut out, "connection", &lines::who(trace, row.who, row.tid));
     say(&mut out, "process", &lines::command(trace, row.who.log));
-    let thread = essence::thread(trace, row.who, row.tid).map_or_else(String::new, |name| format!(" {name}"));
+    let thread = words::thread(trace, row.who, row.tid).map_or_else(String::new, |name| format!(" {name}"));
     say(&mut out, "thread", &format!("{}{thread}, last call {} ago", row.tid, lines::ago(row.silent_ns)));
     let database = row.db.and_then(|db| snapshot.databases.get(db as usize));
     say(&mut out, "database", &lines::path(database.and_then(|database| database.path.as_deref())));

@@ -1,8 +1,8 @@
 //! Which framework or driver a process uses, where its trace proves it.
 //!
-//! Input: the names of a log: the program, its command line, the modules it has loaded, and the shape of its statements. Output: a [`Host`], or
-//! nothing. A guess would name the wrong setting: where several hosts are possible, the one that is named covers all of them ([`Host::Python`],
-//! [`Host::Rust`]), and the fix says so.
+//! Input: the names of a log: the program, its command line, the modules it has loaded, and the shape of its statements. Output: a [`Framework`], or
+//! nothing. A guess would name the wrong setting: where several frameworks are possible, the one that is named covers all of them ([`Framework::Python`],
+//! [`Framework::Rust`]), and the fix says so.
 #![forbid(unsafe_code)]
 
 use crate::analysis::{Analysis, ConnId};
@@ -10,7 +10,7 @@ use crate::trace::{Log, Names};
 
 /// A framework, driver or program whose settings have names of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Host {
+pub enum Framework {
     /// Django.
     Django,
     /// SQLAlchemy is loaded in this process.
@@ -41,53 +41,55 @@ pub enum Host {
     DbBrowser,
 }
 
-impl Host {
+impl Framework {
     /// Whether programs have a way to set a busy handler of their own there, beside SQLite's, which a timeout sets.
     pub fn takes_busy_handlers(self) -> bool {
         match self {
-            Host::Django
-            | Host::SqlAlchemy
-            | Host::Python
-            | Host::BetterSqlite3
-            | Host::NodeSqlite3
-            | Host::NodeSqlite
-            | Host::Shell
-            | Host::DbBrowser => false,
-            Host::Rails | Host::Ruby | Host::Sqlx | Host::Diesel | Host::Rusqlite | Host::Rust => true,
+            Framework::Django
+            | Framework::SqlAlchemy
+            | Framework::Python
+            | Framework::BetterSqlite3
+            | Framework::NodeSqlite3
+            | Framework::NodeSqlite
+            | Framework::Shell
+            | Framework::DbBrowser => false,
+            Framework::Rails | Framework::Ruby | Framework::Sqlx | Framework::Diesel | Framework::Rusqlite | Framework::Rust => {
+                true
+            }
         }
     }
 }
 
 /// The host of each log. Finding it reads every statement of a log, so that it is done once for a report.
-pub struct Hosts(Vec<Option<Host>>);
+pub struct Frameworks(Vec<Option<Framework>>);
 
-impl Hosts {
+impl Frameworks {
     /// Those of a whole trace.
-    pub fn of(analysis: &Analysis<'_>) -> Hosts {
-        Hosts(analysis.trace.logs().iter().map(of_log).collect())
+    pub fn of(analysis: &Analysis<'_>) -> Frameworks {
+        Frameworks(analysis.trace.logs().iter().map(of_log).collect())
     }
 
     /// The host of a connection.
-    pub fn host(&self, who: ConnId) -> Option<Host> {
+    pub fn framework(&self, who: ConnId) -> Option<Framework> {
         self.0.get(who.log.0 as usize).copied().flatten()
     }
 }
 
-fn of_log(log: &Log) -> Option<Host> {
+fn of_log(log: &Log) -> Option<Framework> {
     let names = &log.names;
     let exe = file_name(names.exe().unwrap_or_default());
     match () {
         () if is_python(names, exe) => Some(python(names)),
-        () if module(names, |path| file_name(path) == "better_sqlite3.node") => Some(Host::BetterSqlite3),
-        () if module(names, |path| file_name(path) == "node_sqlite3.node") => Some(Host::NodeSqlite3),
+        () if module(names, |path| file_name(path) == "better_sqlite3.node") => Some(Framework::BetterSqlite3),
+        () if module(names, |path| file_name(path) == "node_sqlite3.node") => Some(Framework::NodeSqlite3),
         // No module of its own, and yet a SQLite: the one that Node brings.
         () if (exe == "node" || exe == "nodejs") && names.modules().is_some() && !module(names, |path| path.ends_with(".node")) => {
-            Some(Host::NodeSqlite)
+            Some(Framework::NodeSqlite)
         }
         () if exe.starts_with("ruby") || module(names, |path| is_rubys(file_name(path))) => Some(ruby(names)),
         () if names.is_linked() => Some(rust(names)),
-        () if exe == "sqlite3" => Some(Host::Shell),
-        () if exe == "sqlitebrowser" || exe.starts_with("DB Browser for SQLite") => Some(Host::DbBrowser),
+        () if exe == "sqlite3" => Some(Framework::Shell),
+        () if exe == "sqlitebrowser" || exe.starts_with("DB Browser for SQLite") => Some(Framework::DbBrowser),
         () => None,
     }
 }
@@ -113,7 +115,7 @@ fn is_python(names: &Names, exe: &str) -> bool {
         || module(names, |path| file_name(path).starts_with("libpython") || file_name(path).contains(".cpython-"))
 }
 
-fn python(names: &Names) -> Host {
+fn python(names: &Names) -> Framework {
     let command = names.argv().unwrap_or_default();
     let runs = |what: &str| command.iter().any(|part| file_name(part) == what);
     let as_module = command.windows(2).any(|pair| pair == ["-m", "django"]);
@@ -122,32 +124,32 @@ fn python(names: &Names) -> Host {
     let functions = ["django_date_", "django_datetime_", "django_time_"];
     let speaks = |sql: &str| tables.iter().chain(&functions).any(|word| sql.contains(word)) || is_django_savepoint(sql);
     if runs("manage.py") || runs("django-admin") || as_module || any_sql(names, speaks) {
-        return Host::Django;
+        return Framework::Django;
     }
     // Its compiled parts; or the savepoints that only it names so.
     if module(names, |path| path.contains("/sqlalchemy/")) || any_sql(names, |sql| sql.starts_with("SAVEPOINT sa_savepoint_")) {
-        return Host::SqlAlchemy;
+        return Framework::SqlAlchemy;
     }
-    Host::Python
+    Framework::Python
 }
 
-fn ruby(names: &Names) -> Host {
+fn ruby(names: &Names) -> Framework {
     let command = names.argv().unwrap_or_default();
     let runs = command.iter().any(|part| file_name(part) == "rails");
     let speaks = |sql: &str| sql.contains("\"ar_internal_metadata\"") || sql.contains("SAVEPOINT active_record_");
-    if runs || any_sql(names, speaks) { Host::Rails } else { Host::Ruby }
+    if runs || any_sql(names, speaks) { Framework::Rails } else { Framework::Ruby }
 }
 
-fn rust(names: &Names) -> Host {
+fn rust(names: &Names) -> Framework {
     let marks = [
-        ("_sqlx_", Host::Sqlx),
-        ("diesel_savepoint_", Host::Diesel),
-        ("__diesel_schema_migrations", Host::Diesel),
-        ("_rusqlite_sp", Host::Rusqlite),
-        ("refinery_schema_history", Host::Rusqlite),
+        ("_sqlx_", Framework::Sqlx),
+        ("diesel_savepoint_", Framework::Diesel),
+        ("__diesel_schema_migrations", Framework::Diesel),
+        ("_rusqlite_sp", Framework::Rusqlite),
+        ("refinery_schema_history", Framework::Rusqlite),
     ];
     let found = marks.iter().find(|(mark, _)| any_sql(names, |sql| sql.contains(mark)));
-    found.map_or(Host::Rust, |&(_, host)| host)
+    found.map_or(Framework::Rust, |&(_, host)| host)
 }
 
 /// `SAVEPOINT "s140234_x1"`: a thread's number and a counter.
@@ -164,7 +166,7 @@ mod tests {
     use serde_json::json;
 
     /// The host of a process with this program, command line, these modules and statements.
-    fn of(exe: &str, argv: &[&str], modules: &[&str], sql: &[&str]) -> Option<Host> {
+    fn of(exe: &str, argv: &[&str], modules: &[&str], sql: &[&str]) -> Option<Framework> {
         let process = json!({"t": "process", "exe": exe, "argv": argv, "modules": modules});
         let mut lines = vec![process, json!({"t": "library", "lib": 1, "linked": argv == ["linked"]})];
         lines.extend((1..).zip(sql).map(|(hash, text): (u64, _)| json!({"t": "sql", "sql": format!("{hash:016x}"), "text": text})));
@@ -176,28 +178,28 @@ mod tests {
         let python = "/usr/bin/python3.11";
         let native = "/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so";
         for (host, exe, argv, modules, sql) in [
-            (Host::Django, python, &["python3", "manage.py", "runserver"][..], &[native][..], &[][..]),
-            (Host::Django, python, &["python3", "-m", "django", "migrate"], &[native], &[]),
-            (Host::Django, python, &["/venv/bin/gunicorn"], &[native], &["SELECT \"django_session\".\"session_key\" FROM"]),
-            (Host::Django, python, &[], &[], &["SELECT django_datetime_trunc('day', \"a\".\"b\")"]),
-            (Host::Django, "/usr/bin/uwsgi", &["uwsgi"], &["/usr/lib/libpython3.11.so.1.0"], &["SAVEPOINT \"s140234_x1\""]),
-            (Host::SqlAlchemy, python, &["uvicorn"], &[native, "/v/sqlalchemy/cyextension/util.cpython-311.so"], &[]),
-            (Host::SqlAlchemy, python, &[], &[], &["SAVEPOINT sa_savepoint_1"]),
-            (Host::Python, python, &["python3", "app.py"], &[native], &["INSERT INTO \"django_shop\" VALUES (1)"]),
-            (Host::Python, "/usr/sbin/uwsgi", &[], &[native], &[]),
-            (Host::BetterSqlite3, "/usr/bin/node", &[], &["/a/build/Release/better_sqlite3.node"], &[]),
-            (Host::NodeSqlite3, "/usr/bin/node", &[], &["/a/build/Release/node_sqlite3.node"], &[]),
-            (Host::NodeSqlite, "/usr/bin/node", &[], &["/usr/lib/libsqlite3.so.0"], &[]),
-            (Host::Rails, "/usr/bin/ruby3.1", &["ruby", "bin/rails", "server"], &[], &[]),
-            (Host::Rails, "/usr/bin/ruby3.1", &["puma"], &[], &["SELECT * FROM \"ar_internal_metadata\""]),
-            (Host::Rails, "/opt/app/puma", &[], &["/usr/lib/libruby-3.1.so.3.1"], &["SAVEPOINT active_record_1"]),
-            (Host::Ruby, "/usr/bin/ruby3.1", &["ruby", "worker.rb"], &[], &["SELECT * FROM schema_migrations"]),
-            (Host::Sqlx, "/srv/app", &["linked"], &[], &["SELECT version FROM _sqlx_migrations"]),
-            (Host::Diesel, "/srv/app", &["linked"], &[], &["SAVEPOINT diesel_savepoint_1"]),
-            (Host::Rusqlite, "/srv/app", &["linked"], &[], &["SAVEPOINT _rusqlite_sp"]),
-            (Host::Rust, "/srv/app", &["linked"], &[], &["SELECT 1"]),
-            (Host::Shell, "/usr/bin/sqlite3", &["sqlite3", "app.db"], &[], &[]),
-            (Host::DbBrowser, "/usr/bin/sqlitebrowser", &[], &[], &[]),
+            (Framework::Django, python, &["python3", "manage.py", "runserver"][..], &[native][..], &[][..]),
+            (Framework::Django, python, &["python3", "-m", "django", "migrate"], &[native], &[]),
+            (Framework::Django, python, &["/venv/bin/gunicorn"], &[native], &["SELECT \"django_session\".\"session_key\" FROM"]),
+            (Framework::Django, python, &[], &[], &["SELECT django_datetime_trunc('day', \"a\".\"b\")"]),
+            (Framework::Django, "/usr/bin/uwsgi", &["uwsgi"], &["/usr/lib/libpython3.11.so.1.0"], &["SAVEPOINT \"s140234_x1\""]),
+            (Framework::SqlAlchemy, python, &["uvicorn"], &[native, "/v/sqlalchemy/cyextension/util.cpython-311.so"], &[]),
+            (Framework::SqlAlchemy, python, &[], &[], &["SAVEPOINT sa_savepoint_1"]),
+            (Framework::Python, python, &["python3", "app.py"], &[native], &["INSERT INTO \"django_shop\" VALUES (1)"]),
+            (Framework::Python, "/usr/sbin/uwsgi", &[], &[native], &[]),
+            (Framework::BetterSqlite3, "/usr/bin/node", &[], &["/a/build/Release/better_sqlite3.node"], &[]),
+            (Framework::NodeSqlite3, "/usr/bin/node", &[], &["/a/build/Release/node_sqlite3.node"], &[]),
+            (Framework::NodeSqlite, "/usr/bin/node", &[], &["/usr/lib/libsqlite3.so.0"], &[]),
+            (Framework::Rails, "/usr/bin/ruby3.1", &["ruby", "bin/rails", "server"], &[], &[]),
+            (Framework::Rails, "/usr/bin/ruby3.1", &["puma"], &[], &["SELECT * FROM \"ar_internal_metadata\""]),
+            (Framework::Rails, "/opt/app/puma", &[], &["/usr/lib/libruby-3.1.so.3.1"], &["SAVEPOINT active_record_1"]),
+            (Framework::Ruby, "/usr/bin/ruby3.1", &["ruby", "worker.rb"], &[], &["SELECT * FROM schema_migrations"]),
+            (Framework::Sqlx, "/srv/app", &["linked"], &[], &["SELECT version FROM _sqlx_migrations"]),
+            (Framework::Diesel, "/srv/app", &["linked"], &[], &["SAVEPOINT diesel_savepoint_1"]),
+            (Framework::Rusqlite, "/srv/app", &["linked"], &[], &["SAVEPOINT _rusqlite_sp"]),
+            (Framework::Rust, "/srv/app", &["linked"], &[], &["SELECT 1"]),
+            (Framework::Shell, "/usr/bin/sqlite3", &["sqlite3", "app.db"], &[], &[]),
+            (Framework::DbBrowser, "/usr/bin/sqlitebrowser", &[], &[], &[]),
         ] {
             assert_eq!(of(exe, argv, modules, sql), Some(host), "{exe} {argv:?} {modules:?} {sql:?}");
         }

@@ -3,8 +3,8 @@
 //! Input: an [`Analysis`]. Output: short lists, on which every report is built.
 #![forbid(unsafe_code)]
 
-use super::host::Hosts;
-use super::{essence, fix};
+use super::framework::Frameworks;
+use super::{fix, words};
 use crate::analysis::incidents::totals::{self, Count};
 use crate::analysis::{Analysis, Cause, Incident, IncidentEnd};
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub fn worst(analysis: &Analysis<'_>) -> Option<u32> {
 
 /// The causes, most harm first: errors the application saw, then time waited.
 pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
-    let hosts = Hosts::of(analysis);
+    let frameworks = Frameworks::of(analysis);
     let mut worst: BTreeMap<Cause, u32> = BTreeMap::new();
     for (index, incident) in (0..).zip(&analysis.incidents) {
         let known = worst.entry(incident.cause).or_insert(index);
@@ -55,7 +55,7 @@ pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
     // The worst incident of each cause is always listed.
     let harm = |(cause, count): (&Cause, &Count)| {
         let worst = *worst.get(cause)?;
-        let fix = fix::of(analysis, &hosts, &analysis.incidents[worst as usize]);
+        let fix = fix::of(analysis, &frameworks, &analysis.incidents[worst as usize]);
         Some(Harm {
             cause: *cause,
             count: count.count,
@@ -90,7 +90,7 @@ pub struct Pair {
 
 /// Who blocks whom, most harm first ([`crate::analysis::Totals::pairs`]).
 pub fn statements(analysis: &Analysis<'_>) -> Vec<Pair> {
-    let text = |(who, hash)| essence::sql(analysis.trace, who, hash).map(str::to_owned);
+    let text = |(who, hash)| words::sql_text(analysis.trace, who, hash).map(str::to_owned);
     let pair = |pair: &totals::Pair| {
         let Count { count, gave_up, waited_ns, .. } = pair.harm;
         let errors = pair.harm.errors();

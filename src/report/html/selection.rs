@@ -1,12 +1,12 @@
 //! What a page shows one by one: which incidents, and the stretches of time round them in which every hold is drawn.
 //!
-//! Input: an [`Analysis`] and the rows. Output: a [`Choice`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
+//! Input: an [`Analysis`] and the rows. Output: a [`Selection`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
 //! however little harm it did: whoever reads of a cause wants to see one.
 #![forbid(unsafe_code)]
 
 use super::overview::Overview;
 use crate::analysis::{Analysis, BlockingHold, Cause, HoldEnd, Incident};
-use crate::report::harm;
+use crate::report::ranking;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub(super) struct Listed {
 }
 
 /// See the module.
-pub(super) struct Choice {
+pub(super) struct Selection {
     /// In time order.
     pub(super) incidents: Vec<Listed>,
     /// How many there are that are not in it.
@@ -54,11 +54,11 @@ pub(super) struct Choice {
     pub(super) windows: Vec<Window>,
 }
 
-impl Choice {
+impl Selection {
     /// Chooses, and makes sure that everybody named has a row.
-    pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Choice {
+    pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Selection {
         let mut worst: Vec<u32> = (0..analysis.incidents.len() as u32).collect();
-        worst.sort_by_key(|&index| (Reverse(harm::weight(analysis, &analysis.incidents[index as usize])), index));
+        worst.sort_by_key(|&index| (Reverse(ranking::weight(analysis, &analysis.incidents[index as usize])), index));
         let mut seen: BTreeMap<Cause, usize> = BTreeMap::new();
         let (mut worst, rest): (Vec<u32>, Vec<u32>) = worst.into_iter().partition(|&index| {
             let seen = seen.entry(analysis.incidents[index as usize].cause).or_default();
@@ -72,7 +72,7 @@ impl Choice {
             worst.iter().map(|&index| listed(analysis, overview, index, &analysis.incidents[index as usize])).collect();
         let windows = windows(&incidents);
         incidents.sort_by_key(|listed| listed.index);
-        Choice { incidents, unlisted, windows }
+        Selection { incidents, unlisted, windows }
     }
 }
 

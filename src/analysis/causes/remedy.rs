@@ -1,0 +1,38 @@
+//! Changes that every framework and driver has a setting or a call for.
+#![forbid(unsafe_code)]
+
+/// What the refused program changes. `report/framework_fixes` says how each framework spells it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Remedy {
+    /// Begin with BEGIN IMMEDIATE.
+    Immediate,
+    /// Set or raise the busy timeout.
+    Timeout,
+    /// Switch to WAL.
+    Wal,
+}
+
+impl Remedy {
+    /// All of them.
+    pub const ALL: [Remedy; 3] = [Remedy::Immediate, Remedy::Timeout, Remedy::Wal];
+
+    /// The change, in SQLite's words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Remedy::Immediate => "begin with BEGIN IMMEDIATE",
+            Remedy::Timeout => "set the busy timeout",
+            Remedy::Wal => "switch to WAL",
+        }
+    }
+
+    /// What the change requires, and what it does not do.
+    pub fn limits(self) -> Option<&'static str> {
+        match self {
+            Remedy::Wal => Some(
+                "(WAL is kept in the file, so that it is set once. All processes must then be on one host, not on a network file system; writers \
+                 still take turns; and before SQLite 3.51.3 it is safer without mmap_size.)",
+            ),
+            Remedy::Immediate | Remedy::Timeout => None,
+        }
+    }
+}
