@@ -99,7 +99,7 @@ impl Truth<'_> {
     }
 
     pub fn text(&self, who: ConnId, sql: u64) -> Option<&str> {
-        sqlite_locktrace::report::essence::sql(self.analysis.trace, who, sql)
+        sqlite_locktrace::report::words::sql_text(self.analysis.trace, who, sql)
     }
 
     /// The hold that the analysis means.
