@@ -248,13 +248,6 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
-fn an_export_as_json_lines_is_what_cat_writes() {
-    let export = run(&["export", &golden(), "--format", "jsonl"]);
-    assert!(export.status.success());
-    assert_eq!(stdout(&export), stdout(&run(&["cat", &golden(), "--json"])));
-}
-
-#[test]
 fn incidents_that_are_not_kept_are_counted_and_their_numbers_explained() {
     let dir = tempfile::tempdir().unwrap();
     let (mut a, mut b) = (Process::new(100), Process::new(200));
