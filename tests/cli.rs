@@ -75,7 +75,7 @@ fn explain_says_what_there_is() {
     assert!(list.contains("got it  hold-exceeds-timeout  INSERT INTO orders") && list.contains(" <- BEGIN IMMEDIATE"), "{list}");
     assert!(
         stdout(&run(&["explain", path]))
-            .ends_with("This is the worst of 3; 2 more incidents: --list lists them, --all tells them all.\n")
+            .ends_with("This is the worst of 3; 2 more incidents: --list lists them, --all explains them all.\n")
     );
     for (arguments, says) in [
         (&["explain", path, "--incident", "4"][..], "the trace has 3; --list lists them"),
