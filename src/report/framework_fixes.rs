@@ -41,10 +41,16 @@ pub fn of(framework: Framework, remedy: Remedy) -> Option<Setting> {
             "Python: sqlite3.connect(..., isolation_level=None), then execute(\"BEGIN IMMEDIATE\").",
             "isolation_level=\"IMMEDIATE\" is enough for a transaction that reads nothing first: it begins before the first INSERT, UPDATE, \
              DELETE or REPLACE. From Python 3.12 on, autocommit=True does the same as isolation_level=None, and with autocommit=False isolation_level \
-             does nothing.",
+             does nothing. With Django: \"OPTIONS\": {\"transaction_mode\": \"IMMEDIATE\"} in DATABASES (5.1 or later).",
         ),
-        (Framework::Python, Timeout) => ("Python: sqlite3.connect(..., timeout=20) (seconds; default 5).", ""),
-        (Framework::Python, Wal) => ("Python: execute(\"PRAGMA journal_mode=WAL\") once.", ""),
+        (Framework::Python, Timeout) => (
+            "Python: sqlite3.connect(..., timeout=20) (seconds; default 5).",
+            "With Django: \"OPTIONS\": {\"timeout\": 20} in DATABASES.",
+        ),
+        (Framework::Python, Wal) => (
+            "Python: execute(\"PRAGMA journal_mode=WAL\") once.",
+            "With Django: \"OPTIONS\": {\"init_command\": \"PRAGMA journal_mode=WAL;\"} in DATABASES (5.1 or later).",
+        ),
         (Framework::BetterSqlite3, Immediate) => {
             ("better-sqlite3: db.transaction(fn).immediate(...) in place of db.transaction(fn)(...).", "")
         }
