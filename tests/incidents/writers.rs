@@ -162,9 +162,16 @@ fn a_snapshot_gets_stale() {
         commit.replace(" c1 ", " c2 ").replace("S READ1 -- INSERT a\n", "S READ2 -- INSERT a\n").replace("U READ1", "U READ2");
     assert!(wal(&format!("{reads}{own}{upgrade}")).is_empty());
     assert!(wal(&format!("{}{commit}{upgrade}", reads.replace("SELECT b", "UPDATE b"))).is_empty());
-    // Where one of the two statements was not seen, it may be one; but not where another thread began to read.
+    // Where one of the two statements was not seen, it may be one; but not where another thread began to read, or another statement released
+    // the read lock, or the connection kept that lock.
     let unseen = reads.replace(" -- SELECT b", "");
-    assert!(wal(&format!("{unseen}{commit}{upgrade}")).is_empty());
+    assert_eq!(wal(&format!("{unseen}{commit}{upgrade}")), ["stale-snapshot gave-up <- INSERT a (running)"]);
+    let kept = upgrade.replace("400", "350 c2 X WRITE -- UPDATE b\n360 c2 U WRITE\n400");
+    assert_eq!(wal(&format!("{unseen}{commit}{kept}"))[0], "stale-snapshot gave-up <- INSERT a (running)");
+    for by in ["", " -- UPDATE b"] {
+        let unclear = upgrade.replace(" -- ROLLBACK", by);
+        assert!(wal(&format!("{unseen}{commit}{unclear}500 c2 S READ1 -- UPDATE b\n")).is_empty());
+    }
     assert!(wal(&format!("{reads}{commit}{}", upgrade.replace(" -- UPDATE b", ""))).is_empty());
     let thread = unseen.replace("c2", "c2@104");
     assert_eq!(wal(&format!("{thread}{commit}{upgrade}")), ["stale-snapshot gave-up <- INSERT a (running)"]);

@@ -78,6 +78,8 @@ impl Holds {
                 numbers: (event.number, event.number),
                 span: (call.start, call.start),
                 peer,
+                by_another: reading.is_of_another(event.record.tid, event.record.sql),
+                released: None,
             }));
         }
     }
