@@ -116,9 +116,7 @@ fn judge(seed: u64, sums: &mut Sums) -> Vec<String> {
         let span = (first, first + incident["waited_ns"].as_u64().unwrap_or(0));
         if errors(&incident)
             && let Some(calls) = connection(&incident["victim"]).and_then(|name| log.get(name))
-            && !calls.iter().any(|call| {
-                call.is_locked() && call.span.0 <= span.1 + SLACK_NS && span.0 <= call.span.1 + SLACK_NS
-            })
+            && !calls.iter().any(|call| call.is_locked() && call.span.0 <= span.1 + SLACK_NS && span.0 <= call.span.1 + SLACK_NS)
         {
             wrong.push(format!("no call failed then: {incident}"));
         }
