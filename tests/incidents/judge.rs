@@ -54,6 +54,17 @@ pub fn wal(scenario: &str) -> Vec<String> {
     alone(&format!("{WAL}{scenario}"))
 }
 
+/// The same in a Python process, which can have no busy handler but SQLite's.
+pub fn wal_of_python(scenario: &str) -> Vec<String> {
+    let mut process = Process::new(7);
+    let module =
+        r#""exe":"/usr/bin/python3.11","modules":["/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so"]"#;
+    process.names[0] = process.names[0].replace(r#""exe":"/usr/bin/app""#, module);
+    process.names[1] = process.names[1].replace(r#""options":null"#, r#""options":["THREADSAFE=1"]"#);
+    process.run(&format!("{WAL}{scenario}"));
+    judged(&[&process])
+}
+
 /// Refused `n` times with the sleeps of SQLite's busy handler in between, and once more.
 pub fn attempts(from: u64, conn: &str, lines: &[&str], sleeps: &[u64]) -> String {
     let (mut at, mut out) = (from, String::new());

@@ -1,7 +1,7 @@
 //! Writers that meet writers: upgrades, waits, stale snapshots, and who the holder is.
 
 use crate::common::Process;
-use crate::judge::{START, WAL, alone, attempts, judged, wal, with_attempts, without};
+use crate::judge::{START, WAL, alone, attempts, judged, wal, wal_of_python, with_attempts, without};
 
 #[test]
 fn an_upgrade_is_refused_at_once() {
@@ -172,6 +172,14 @@ fn a_snapshot_gets_stale() {
         let unclear = upgrade.replace(" -- ROLLBACK", by);
         assert!(wal(&format!("{unseen}{commit}{unclear}500 c2 S READ1 -- UPDATE b\n")).is_empty());
     }
+    // A statement that began to read itself: SQLite calls the busy handler. Without one it fails, which only a program that can have no other
+    // handler proves.
+    let own = reads.replace("SELECT", "UPDATE");
+    let next = "500 c2 S READ1 -- SELECT b\n";
+    let fails = format!("{own}{commit}{}{next}", upgrade.replace("ROLLBACK", "UPDATE b"));
+    assert!(wal(&fails).is_empty());
+    assert_eq!(wal_of_python(&fails), ["no-busy-timeout gave-up <- INSERT a (running)"]);
+    assert!(wal_of_python(&fails.replace("500", "450+10 c2 sleep 1000\n500")).is_empty());
     assert!(wal(&format!("{reads}{commit}{}", upgrade.replace(" -- UPDATE b", ""))).is_empty());
     let thread = unseen.replace("c2", "c2@104");
     assert_eq!(wal(&format!("{thread}{commit}{upgrade}")), ["stale-snapshot gave-up <- INSERT a (running)"]);
@@ -295,4 +303,20 @@ fn who_waits_later_did_not_wait_then() {
     let then = attempts(4_000, "c1", &["S READ1 -- INSERT d", "X WRITE=BUSY -- INSERT d", "U READ1"], &[1_000]);
     let found = wal(&format!("{first}{third}{tries}{then}"));
     assert_eq!(found[0], "hold-exceeds-timeout gave-up <- INSERT a (running)");
+}
+
+#[test]
+fn each_failed_statement_is_an_error_where_no_busy_handler_can_be_between() {
+    let held = "100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n";
+    let refused =
+        |at: u64| format!("{at} c2 S READ1 -- INSERT b\n{} c2 X WRITE=BUSY -- INSERT b\n{} c2 U READ1\n", at + 10, at + 20);
+    let again = format!("{held}{}{}{}900 c1 U WRITE\n910 c1 U READ1\n", refused(200), refused(300), refused(400));
+    let granted = "950 c2 S READ1 -- INSERT b\n960 c2 X WRITE -- INSERT b\n970 c2 wrote wal 4120\n980 c2 U WRITE\n990 c2 U READ1\n";
+    // A program with a busy handler of its own may have waited.
+    assert_eq!(wal(&format!("{again}{granted}")).len(), 1);
+    let each = wal_of_python(&format!("{again}{granted}"));
+    assert_eq!(each, ["no-busy-timeout gave-up <- INSERT a (running)"; 3]);
+    // After a sleep it is the same statement.
+    let slept = again.replace("320 c2 U READ1", "320 c2 U READ1\n330+60 c2 sleep 50").replace("400", "395");
+    assert_eq!(wal_of_python(&format!("{slept}{granted}")).len(), 2);
 }

@@ -56,6 +56,10 @@ pub struct Stale {
     pub by_another: bool,
     /// The record that released the lock it read under.
     pub released: Option<u64>,
+    /// The statement that wanted to write also began to read: SQLite answers `SQLITE_BUSY`, and a busy timeout helps.
+    pub own: bool,
+    /// The connection's record before it began to read, and its kind.
+    pub earlier: Option<(u64, Kind)>,
 }
 
 /// What is known of an upgrade under a stale snapshot.
@@ -122,7 +126,7 @@ impl Commits {
 
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
     pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
-        if !reading.seen || reading.is_of(record.sql) || reading.from == NEVER {
+        if !reading.seen || reading.from == NEVER {
             return None;
         }
         // A connection's own commit does not make its snapshot stale.
@@ -140,7 +144,9 @@ impl Stale {
     /// (btree.c: `sqlite3BtreeBeginTrans`). Without a sleep then, it failed all the same.
     pub(crate) fn follow(&mut self, record: &Record, number: u64, at: Instant, slept: Option<bool>) -> Upgrade {
         if self.numbers.0 == self.numbers.1 {
-            if !gives_write_up(record) || record.tid != self.tid {
+            // A later statement that ends the transaction: it had taken WRITE, and changed nothing.
+            let later = record.sql != 0 && self.sql != 0 && record.sql != self.sql;
+            if !gives_write_up(record) || record.tid != self.tid || later {
                 return Upgrade::None;
             }
             (self.numbers.1, self.span.1) = (number, at);
@@ -149,9 +155,16 @@ impl Stale {
         let Some(bit) = self.reading.lock.slot().map(|slot| 1u8 << slot.0) else { return Upgrade::None };
         let another = record.sql != 0 && self.sql != 0 && record.sql != self.sql;
         match self.released {
-            None if record.shm_shared & bit != 0 || another => Upgrade::Failed,
+            None if record.shm_shared & bit != 0 || another => {
+                if self.own {
+                    Upgrade::None
+                } else {
+                    Upgrade::Failed
+                }
+            }
             None => {
                 self.released = Some(number);
+                self.own |= record.sql != 0 && record.sql == self.sql;
                 Upgrade::Open
             }
             Some(_) if slept == Some(false) && record.kind != Kind::SLEEP => Upgrade::Failed,

@@ -80,6 +80,8 @@ impl Holds {
                 peer,
                 by_another: reading.is_of_another(event.record.tid, event.record.sql),
                 released: None,
+                own: reading.is_of(event.record.sql),
+                earlier: conn.activity.before_reading,
             }));
         }
     }

@@ -175,7 +175,9 @@ impl<'t, 'w> Pass<'t, 'w> {
             self.closed(index, db);
         }
         if let Some(stale) = stale.filter(|_| upgrade == Upgrade::Failed) {
-            self.finalizer.upgrade_failed(&mut self.tables, &mut self.refusals, &mut self.holds, &stale);
+            let slept = |(number, kind)| kind == Kind::SLEEP || self.refusals.unowned.since(event.log, stale.tid, number);
+            let waited = stale.earlier.is_some_and(slept);
+            self.finalizer.upgrade_failed(&mut self.tables, &mut self.refusals, &mut self.holds, &stale, waited);
         }
     }
 
