@@ -125,7 +125,7 @@ impl Commits {
     }
 
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
-    pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
+    pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, times: &Times<'_>) -> Option<Commit> {
         if !reading.seen || reading.from == NEVER {
             return None;
         }

@@ -68,7 +68,7 @@ impl Holds {
         let Some(conn) = tables.conns.get(index) else { return };
         let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
         let event = call.event;
-        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &tables.times) {
+        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &tables.times) {
             conn.stale = Some(Box::new(Stale {
                 who: conn.id,
                 db,
