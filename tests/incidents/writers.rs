@@ -320,3 +320,15 @@ fn each_failed_statement_is_an_error_where_no_busy_handler_can_be_between() {
     let slept = again.replace("320 c2 U READ1", "320 c2 U READ1\n330+60 c2 sleep 50").replace("400", "395");
     assert_eq!(wal_of_python(&format!("{slept}{granted}")).len(), 2);
 }
+
+#[test]
+fn a_checkpoint_that_restarts_the_log_makes_snapshots_stale() {
+    let reads = "100 c2 S READ0 -- SELECT b\n";
+    let restart = "200 c1 X CKPT -- PRAGMA wal_checkpoint(TRUNCATE)\n210 c1 X WRITE -- PRAGMA wal_checkpoint(TRUNCATE)\n\
+                   220 c1 X READ1..READ4 -- PRAGMA wal_checkpoint(TRUNCATE)\n230 c1 U READ1..READ4\n240 c1 U WRITE\n250 c1 U CKPT\n";
+    let upgrade = "300 c2 X WRITE -- UPDATE b\n310 c2 U WRITE\n400 c2 U READ0 -- ROLLBACK\n";
+    let found = wal(&format!("{reads}{restart}{upgrade}"));
+    assert_eq!(found, ["stale-snapshot gave-up <- PRAGMA wal_checkpoint(TRUNCATE) (running)"]);
+    let without = restart.replace("220 c1 X READ1..READ4 -- PRAGMA wal_checkpoint(TRUNCATE)\n230 c1 U READ1..READ4\n", "");
+    assert!(wal(&format!("{reads}{without}{upgrade}")).is_empty());
+}

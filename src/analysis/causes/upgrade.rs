@@ -72,9 +72,9 @@ B: COMMIT;",
 /// No wait proves it: SQLite grants WRITE, finds the snapshot old and releases WRITE again (`analysis/locks/commits`).
 pub(super) static STALE_SNAPSHOT: Entry = Entry {
     id: "stale-snapshot",
-    meaning: "The victim's transaction reads the database as it was at its first SELECT. Another connection has committed since. A \
-              write on top of the old state would lose that commit, so SQLite took the write lock, saw this and \
-              released the lock.",
+    meaning: "The victim's transaction reads the database as it was at its first SELECT. Another connection has committed since, or a \
+              checkpoint has restarted the WAL. SQLite took the write lock, saw this and released the lock: a write on top of the old state \
+              could lose a commit.",
     change: "Start transactions that will write with BEGIN IMMEDIATE.",
     why: "Such a transaction reads the newest state, because nobody else can commit before it ends. After SQLITE_BUSY_SNAPSHOT, \
               roll back and retry the whole transaction.",

@@ -46,6 +46,8 @@ pub(crate) struct Conn {
     pub released: Option<u32>,
     /// It took WRITE with its last record while its snapshot was stale.
     pub stale: Option<Box<Stale>>,
+    /// It restarted the log under the WRITE that it holds.
+    pub restarted: bool,
     /// The statement of its last WRITE, where nothing was put into the WAL under it; 0 = none, or not known.
     pub in_vain: u64,
     /// Bytes that had gone into the WAL when it began to read.
@@ -117,6 +119,7 @@ impl Connections {
             blocking: 0,
             released: None,
             stale: None,
+            restarted: false,
             in_vain: 0,
             wal_at_read: 0,
         };

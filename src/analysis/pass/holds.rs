@@ -14,7 +14,8 @@ use crate::analysis::locks::reading::Reading;
 use crate::analysis::locks::state::{Change, Hold, Index, NEVER, Release};
 use crate::analysis::order::instants::Call;
 use crate::trace::Event;
-use shim::event::{Level, Slot};
+use shim::event::{Flags, Level, Slot, slot_mask};
+use shim::format::record::Record;
 
 /// What the pass keeps of holds.
 #[derive(Default)]
@@ -129,8 +130,13 @@ impl Holds {
         if lock.slot() == Some(Slot::CKPT) && hold.seen {
             self.signs.wrote(db, who, event);
         }
+        if lock == LockId::shm(Slot::READ0.0 + 1, true) && restarts_log(&event.record) {
+            conn.restarted = true;
+        }
         if lock.slot() == Some(Slot::WRITE) && lock.is_exclusive_slot() {
-            let wrote = conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
+            // A checkpoint that restarts the log changes the header of the wal-index, as a commit does.
+            let restarted = std::mem::take(&mut conn.restarted);
+            let wrote = restarted || conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
             // Without a reader's slot, WRITE was for the wal-index's header.
             conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { hold.sql };
             if let Release::Seen(at, _) = end
@@ -161,4 +167,10 @@ impl Holds {
             }
         }
     }
+}
+
+/// Whether this record releases all readers' slots but the first together: the log was restarted under them (wal.c: `walRestartHdr`).
+fn restarts_log(record: &Record) -> bool {
+    const ALL_BUT_FIRST: u8 = slot_mask(Slot::READ0.0 + 1, 4);
+    record.flags.has(Flags::SHM_UNLOCK) && slot_mask(record.shm_offset, record.shm_n) == ALL_BUT_FIRST
 }

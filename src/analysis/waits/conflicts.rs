@@ -166,7 +166,7 @@ impl<'t> Conflicts<'t> {
         holds.counts[lock.index()] += 1;
         let contradiction = hold.seen && hold.from != NEVER && holds.conflicts(lock);
         let settle = holds.pending.is_empty();
-        if contradiction {
+        if contradiction && !self.is_shared_in_process(conns, db, me, who, lock) {
             self.contradiction = true;
             self.contradicted(conns, db, me, who, lock, hold);
         }
@@ -176,6 +176,22 @@ impl<'t> Conflicts<'t> {
             };
             self.arrived_late(db, who, lock, hold, held)
         }
+    }
+
+    /// Whether SQLite granted SHARED without asking the kernel, because another connection of the process has it already: then PENDING of
+    /// another process does not refuse it (os_unix.c: `unixLock`).
+    #[cold]
+    fn is_shared_in_process(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId) -> bool {
+        let holds = self.database(db);
+        if lock != LockId::file(Level::SHARED) || holds.counts[LockId::file(Level::EXCLUSIVE).index()] > 0 {
+            return false;
+        }
+        holds.conns.iter().any(|&index| {
+            index != me
+                && conns
+                    .locks(index)
+                    .is_some_and(|(id, locks)| id.log == who.log && matches!(locks.level.0, Level::SHARED | Level::RESERVED))
+        })
     }
 
     /// An acquisition that overlaps attempts which have no certain holder.
