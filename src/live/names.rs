@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::trace::Names;
-use crate::trace::tail::lines::Lines;
+use crate::trace::growing_lines::GrowingLines;
 use shim::recorder::Log;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ pub(super) struct LiveNames {
 #[derive(Debug, Default)]
 struct Known {
     names: Names,
-    lines: Lines,
+    lines: GrowingLines,
 }
 
 impl LiveNames {

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Error, Place, Problem};
+use super::growing_lines::{Piece, piece};
 use super::names::{Names, Taken};
-use super::tail::lines::{Piece, piece};
 use super::{Log, ring};
 use shim::format::header::MAGIC;
 use shim::format::{NAMES_EXTENSION, RING_EXTENSION};

@@ -13,14 +13,13 @@ mod collect;
 mod directory;
 mod error;
 pub mod follow;
-mod holdback;
+pub(crate) mod growing_lines;
 pub mod jsonl;
 pub mod losses;
 mod merge;
 mod names;
 mod outside;
 mod ring;
-pub(crate) mod tail;
 pub mod text;
 
 pub use clock::{Clock, ClockId};

@@ -1,7 +1,7 @@
 //! The lines of a names file that grows: each once, and none that is half written.
 //!
 //! A writer claims a place for its line, and writes the line's first byte last (`shim::format`). So a place that begins with a NUL is a gap:
-//! its line is not there yet, or its writer died. Lines behind a gap are handed out at once; the gap is looked at again until its line is
+//! its line is not there yet, or its writer died. GrowingLines behind a gap are handed out at once; the gap is looked at again until its line is
 //! there, or [`PATIENCE`] has passed.
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ struct Gap {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct GrowingLines {
     offset: u64,
     gaps: Vec<Gap>,
 }
@@ -49,7 +49,7 @@ pub(crate) fn piece(bytes: &[u8]) -> Piece<'_> {
     }
 }
 
-impl Lines {
+impl GrowingLines {
     /// Whether nothing was read so far, or something is to be looked at again.
     pub(crate) fn is_waiting(&self) -> bool {
         self.offset == 0 || !self.gaps.is_empty()
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     /// What is new in this file, at this time.
-    fn new(lines: &mut Lines, now: Instant, file: &[u8]) -> Vec<String> {
+    fn new(lines: &mut GrowingLines, now: Instant, file: &[u8]) -> Vec<String> {
         let mut said = Vec::new();
         let mut read = |from: u64, len: usize| Some(file.iter().skip(from as usize).take(len).copied().collect());
         lines.read(now, &mut read, &mut |line| said.push(String::from_utf8_lossy(line).into_owned()));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_looked_at_again_and_hides_nothing() {
-        let (mut lines, now) = (Lines::default(), Instant::now());
+        let (mut lines, now) = (GrowingLines::default(), Instant::now());
         let zeros = [0; 40_000];
         let with = |text: &[u8]| [text, &zeros].concat();
         assert!(lines.is_waiting());
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn many_and_long_lines_come_in_one_reading() {
-        let (mut lines, now) = (Lines::default(), Instant::now());
+        let (mut lines, now) = (GrowingLines::default(), Instant::now());
         let long = format!("{{{}}}\n", "x".repeat(100_000));
         let text = [long.as_bytes(), &b"{2}\n".repeat(20_000), &[0; 1 << 20]].concat();
         assert_eq!(new(&mut lines, now, &text).len(), 20_001);

@@ -13,19 +13,23 @@
 //! takes longer than the delay (such a call counts from its start).
 #![forbid(unsafe_code)]
 
+mod hold_back;
+mod names_tail;
+mod ring_tail;
+
+pub use hold_back::DELAY;
+
 use super::alive::Process;
-use super::holdback::HoldBack;
 use super::names::{Names, Taken};
-use super::tail::{NamesTail, RingTail};
 use super::{Error, Event, Log, LogId, Place, Problem, Source, Tally, Trace, ring};
+use hold_back::HoldBack;
+use names_tail::NamesTail;
+use ring_tail::RingTail;
 use shim::format::header::{Anchor, ClockKind};
 use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-
-/// How long records are held back to be sorted.
-pub const DELAY: Duration = Duration::from_millis(100);
 
 /// How often a process is looked for, and a log that has been quiet is read.
 const SELDOM: Duration = Duration::from_secs(1);
@@ -41,6 +45,14 @@ const MOST_LOOKS: usize = 32;
 
 /// Records of a log that [`Follow::catch_up`] reads at most, the latest ones.
 const MOST_BACK: u64 = 1 << 20;
+
+/// This host's boot, as it is in the headers of logs.
+pub(crate) fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+    Some(number.to_be_bytes())
+}
 
 /// Something other than a record.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,10 +4,12 @@
 //! [`super::follow`], whose documentation says what that order is worth.
 #![forbid(unsafe_code)]
 
-use super::follow::DELAY;
-use super::{Event, LogId};
+use crate::trace::{Event, LogId};
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long records are held back to be sorted.
+pub const DELAY: Duration = Duration::from_millis(100);
 
 /// Records held back at most: then they go out sooner.
 const MOST_HELD: usize = 1 << 19;

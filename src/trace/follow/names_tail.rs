@@ -1,8 +1,8 @@
 //! The end of a names file that grows: whole lines, each once.
 
-use super::lines::Lines;
 use crate::trace::directory::parse;
 use crate::trace::error::{Place, Problem};
+use crate::trace::growing_lines::GrowingLines;
 use crate::trace::names::Object;
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use std::time::Instant;
 /// The end of a names file that grows.
 pub(crate) struct NamesTail {
     path: PathBuf,
-    lines: Lines,
+    lines: GrowingLines,
     line: u64,
 }
 
 impl NamesTail {
     pub(crate) fn new(path: PathBuf) -> NamesTail {
-        NamesTail { path, lines: Lines::default(), line: 0 }
+        NamesTail { path, lines: GrowingLines::default(), line: 0 }
     }
 
     /// Whether it should be read even if its log has nothing new.
