@@ -1,7 +1,7 @@
 //! `locktrace audit`: whether two processes were ever let in where SQLite's rules let in one.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, width};
+use super::io::{Failure, open, output, width};
 use crate::analysis::audit::{Audit, AuditedHold, LEAST_NS, Violation};
 use crate::report::human::{count, cut, duration};
 use crate::report::losses;

@@ -1,7 +1,7 @@
 //! `locktrace cat`: every record, one line each, for people or as JSON lines.
 #![forbid(unsafe_code)]
 
-use super::{Failure, open, output, plain, width};
+use super::io::{Failure, open, output, plain, width};
 use crate::report::record::Lines;
 use crate::trace::{Severity, jsonl};
 use std::io::Write;

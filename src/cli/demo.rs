@@ -5,7 +5,7 @@
 //! other is not scripted, so every run differs a little. Each is this program again, with a hidden `--role`.
 #![forbid(unsafe_code)]
 
-use super::{Failure, output, width};
+use super::io::{Failure, output, width};
 use crate::Builder;
 use crate::analysis::{Analysis, Options};
 use crate::report::text;

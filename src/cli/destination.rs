@@ -5,7 +5,7 @@
 //! device is written as it is.
 #![forbid(unsafe_code)]
 
-use super::Failure;
+use super::io::Failure;
 use crate::export::unfinished::Unfinished;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

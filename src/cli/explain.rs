@@ -1,7 +1,7 @@
 //! `locktrace explain`: one incident, and its proof.
 #![forbid(unsafe_code)]
 
-use super::{Again, Failure, output, width};
+use super::io::{Failure, Reopenable, output, width};
 use crate::analysis::{Analysis, Options};
 use crate::report::{causes, explain, ranking};
 use std::io::Write;
@@ -63,7 +63,7 @@ impl Explain {
             }
             return Ok(out.flush()?);
         }
-        let given = Again::new(self.trace.as_deref())?;
+        let given = Reopenable::new(self.trace.as_deref())?;
         let trace = given.open()?;
         let analysis = Analysis::of(&trace, Options { listed: self.incidents, ..Options::default() })?;
         let there = analysis.incidents.len() as u32;

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::destination::{Destination, Shape};
+use super::io::{Failure, open};
 use super::progress::Progress;
-use super::{Failure, open};
 use crate::analysis::Options;
 use crate::export::csv::{Csv, Table};
 use crate::export::{self, Export, Stopped, firefox, folded::Folded, parquet::Parquet, perfetto, sqlite::Sqlite};

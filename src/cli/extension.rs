@@ -1,7 +1,8 @@
 //! `locktrace extension`: where the loadable extension is.
 #![forbid(unsafe_code)]
 
-use super::{Failure, library};
+use super::io::Failure;
+use super::program::library;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 

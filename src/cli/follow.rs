@@ -4,12 +4,11 @@
 //! the time that was asked for. What reads the logs is [`crate::trace::follow`].
 #![forbid(unsafe_code)]
 
-use super::{Failure, output, plain, width};
+use super::io::{Failure, output, plain, say, wait_while_read, width};
 use crate::report::losses;
 use crate::report::record::Lines;
-use crate::trace::follow::{Batch, Follow, News};
+use crate::trace::follow::{Batch, Follow, News, boot_id};
 use crate::trace::{LogId, Problem, Severity, Tally, jsonl};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim::clock;
 use shim::recorder::config::Config;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -89,7 +88,7 @@ impl FollowVerb {
             out.flush()?;
             if !follow.found() && !told {
                 told = true;
-                say(&format!("waiting for {}", dir.display()));
+                note(&format!("waiting for {}", dir.display()));
             }
             let over = until.is_some_and(|until| Instant::now() >= until) || (self.until_end && follow.all_ended());
             if over || stop.load(Ordering::Relaxed) {
@@ -113,28 +112,9 @@ impl FollowVerb {
     }
 }
 
-/// Waits; `false` as soon as standard output is a pipe that nobody reads any more. A signal ends the wait.
-pub(super) fn wait_while_read(time: Duration) -> bool {
-    let out = io::stdout();
-    let mut fds = [PollFd::new(&out, PollFlags::empty())];
-    let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
-    match poll(&mut fds, Some(&time)) {
-        Ok(0) | Err(_) => true,
-        Ok(_) => !fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
-    }
-}
-
-/// This host's boot, as it is in the headers of logs.
-pub(super) fn boot_id() -> Option<[u8; 16]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
-    Some(number.to_be_bytes())
-}
-
-/// One line of ours on standard error.
-fn say(text: &str) {
-    let _ = writeln!(anstream::stderr(), "locktrace: {}", crate::trace::text::Clean(text));
+/// Writes one line of ours to standard error, without the control characters of a traced program.
+fn note(text: &str) {
+    say(&crate::trace::text::Clean(text).to_string());
 }
 
 /// Shows what one poll brought.
@@ -160,7 +140,7 @@ impl People {
             )
         };
         match news {
-            News::Began(id) => say(&format!("{} records", who(*id))),
+            News::Began(id) => note(&format!("{} records", who(*id))),
             News::Named(..) => {}
             News::Ended(id) => {
                 let (tally, skipped) = follow.tally(*id);
@@ -169,10 +149,10 @@ impl People {
                 } else {
                     String::new()
                 };
-                say(&format!("{} is no longer followed{lost}", who(*id)));
+                note(&format!("{} is no longer followed{lost}", who(*id)));
             }
-            News::Problem(problem) if problem.severity == Severity::Notice => say(&format!("notice: {problem}")),
-            News::Problem(problem) => say(&format!("problem: {problem}")),
+            News::Problem(problem) if problem.severity == Severity::Notice => note(&format!("notice: {problem}")),
+            News::Problem(problem) => note(&format!("problem: {problem}")),
         }
     }
 }
@@ -194,7 +174,7 @@ impl Show for People {
     }
 
     fn note(&mut self, what: &str, _: &mut dyn Write) -> io::Result<()> {
-        say(what);
+        note(what);
         Ok(())
     }
 }

@@ -5,36 +5,27 @@
 
 // One file for each verb; a new one is named here, in `Verb` and in `main`.
 mod audit;
-mod beside;
 mod cat;
 mod check;
 mod demo;
 mod destination;
 mod doctor;
-mod elf;
 mod explain;
 mod export;
 mod extension;
 mod follow;
-mod go;
-mod library;
-mod notes;
+mod io;
 mod open;
 mod page;
 mod program;
 mod progress;
-mod quote;
-mod reasons;
 mod report;
 mod run;
 pub mod top;
 
-use crate::trace::{self, Trace};
 use clap::{Parser, Subcommand};
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use io::{Failure, say};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Names the connection, thread and statement behind every `database is locked`.
@@ -83,30 +74,8 @@ enum Verb {
     Report(report::Report),
     Run(run::Run),
     #[command(hide = true)]
-    RunSeated(beside::Seat),
+    RunSeated(run::split_screen::Seat),
     Top(top::Top),
-}
-
-/// Why a verb stopped.
-enum Failure {
-    /// The trace cannot be read.
-    Trace(trace::Error),
-    /// The output cannot be written.
-    Output(io::Error),
-    /// Something else, in words.
-    Other(String),
-}
-
-impl From<trace::Error> for Failure {
-    fn from(error: trace::Error) -> Failure {
-        Failure::Trace(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Output(error)
-    }
 }
 
 /// Runs the command line of this process.
@@ -154,89 +123,15 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output had enough of it.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             let text = match failure {
                 Failure::Trace(error) => error.to_string(),
                 Failure::Output(error) => format!("cannot write the output: {error}"),
                 Failure::Other(text) => text,
             };
-            let _ = writeln!(anstream::stderr(), "locktrace: {text}");
+            say(&text);
             ExitCode::from(2)
         }
     }
-}
-
-/// The trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
-fn place(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(
-        || {
-            let dir = std::env::var_os("LOCKTRACE_DIR").filter(|dir| !dir.is_empty());
-            dir.map_or_else(|| PathBuf::from("locktrace-trace"), PathBuf::from)
-        },
-        Path::to_path_buf,
-    )
-}
-
-/// Opens the trace a verb was given, to read it once.
-fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
-    let path = place(given);
-    if path == Path::new("-") {
-        return Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::new(io::stdin())));
-    }
-    Trace::open(&path)
-}
-
-/// What errors call standard input.
-const STDIN: &str = "standard input";
-
-/// A trace that is opened more than once. What comes on standard input is kept in a temporary file, which has no name and so goes with us.
-struct Again {
-    path: PathBuf,
-    kept: Option<File>,
-}
-
-impl Again {
-    fn new(given: Option<&Path>) -> Result<Again, Failure> {
-        let path = place(given);
-        let kept = if path == Path::new("-") { Some(keep(&mut io::stdin().lock())?) } else { None };
-        Ok(Again { path, kept })
-    }
-
-    fn open(&self) -> Result<Trace, Failure> {
-        let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
-        // Not a duplicate of the descriptor, which would share its place in the file.
-        let lines = || {
-            let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
-            lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))
-        };
-        Ok(Trace::from_reader(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines()?)), Some(lines()?))?)
-    }
-}
-
-fn keep(stream: &mut impl io::Read) -> Result<File, Failure> {
-    let dir = std::env::temp_dir();
-    let kept = tempfile::tempfile_in(&dir).and_then(|mut file| io::copy(stream, &mut file).map(|_| file));
-    kept.map_err(|error| {
-        let why = format!("cannot be kept in {} to be read twice: {error}; give a file or a directory instead", dir.display());
-        Failure::Other(format!("{STDIN}: {why}"))
-    })
-}
-
-/// How many columns a line may take: those of the terminal, 100 elsewhere.
-fn width() -> usize {
-    if !io::stdout().is_terminal() {
-        return 100;
-    }
-    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(60))
-}
-
-/// Standard output, buffered, with colours only where they are wanted.
-fn output() -> impl Write {
-    io::BufWriter::with_capacity(1 << 16, anstream::stdout())
-}
-
-/// Standard output, buffered, for what has no colours in it: nobody need look for them.
-fn plain() -> impl Write {
-    io::BufWriter::with_capacity(1 << 16, io::stdout())
 }

@@ -1,7 +1,8 @@
 //! `locktrace open`: the page, in the user's browser.
 #![forbid(unsafe_code)]
 
-use super::{Again, Failure, output, page};
+use super::io::{Failure, Reopenable, output};
+use super::page;
 use crate::analysis::Options;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -39,7 +40,7 @@ pub(super) struct OpenVerb {
 
 impl OpenVerb {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let given = Again::new(self.trace.as_deref())?;
+        let given = Reopenable::new(self.trace.as_deref())?;
         let trace = given.open()?;
         let page = page::read(&trace, &given, Options::default())?;
         let (path, file) = match self.output {

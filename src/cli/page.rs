@@ -1,14 +1,14 @@
 //! The page of `report --html` and `open`: read with a line of progress.
 #![forbid(unsafe_code)]
 
+use super::io::{Failure, Reopenable};
 use super::progress::Meter;
-use super::{Again, Failure};
 use crate::analysis::Options;
 use crate::report::html::Page;
 use crate::trace::Trace;
 
 /// Reads the page of this trace, which `given` opens a second time where that is needed.
-pub(super) fn read<'t>(trace: &'t Trace, given: &Again, options: Options) -> Result<Page<'t>, Failure> {
+pub(super) fn read<'t>(trace: &'t Trace, given: &Reopenable, options: Options) -> Result<Page<'t>, Failure> {
     let meter = Meter::over(trace);
     let again = || {
         meter.again();

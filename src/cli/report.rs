@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::destination::{Destination, Shape};
-use super::{Again, Failure, open, output, page, plain, width};
+use super::io::{Failure, Reopenable, open, output, plain, width};
+use super::page;
 use crate::analysis::{Analysis, Options};
 use crate::report::html::Page;
 use crate::report::human::bytes;
@@ -57,7 +58,7 @@ impl Report {
         let listed = if self.all { usize::MAX } else { self.incidents };
         let options = Options { longest: self.longest, listed, ..Options::default() };
         if let Some(to) = &self.html {
-            let given = Again::new(self.trace.as_deref())?;
+            let given = Reopenable::new(self.trace.as_deref())?;
             let trace = given.open()?;
             return html(&page::read(&trace, &given, options)?, to);
         }

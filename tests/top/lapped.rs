@@ -4,7 +4,7 @@ use crate::common::{Process, within};
 use shim::format::header::word;
 use shim::format::record::Record;
 use sqlite_locktrace::analysis::current::Snapshot;
-use sqlite_locktrace::cli::top::live::Live;
+use sqlite_locktrace::cli::top::view::live::Live;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 

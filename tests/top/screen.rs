@@ -5,8 +5,8 @@ use crate::{after, trace_of};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
-use sqlite_locktrace::cli::top::plain;
 use sqlite_locktrace::cli::top::screen::{Screen, Wish};
+use sqlite_locktrace::cli::top::view::plain;
 use sqlite_locktrace::trace::Trace;
 use std::path::Path;
 
@@ -145,7 +145,7 @@ fn frozen_is_what_it_was() {
     let [a, b] = contended();
     let (_dir, trace) = trace_of(&[&a, &b]);
     let dir = tempfile::tempdir().unwrap();
-    let live = sqlite_locktrace::cli::top::live::Live::new(dir.path());
+    let live = sqlite_locktrace::cli::top::view::live::Live::new(dir.path());
     let mut terminal = Terminal::new(TestBackend::new(100, 12)).unwrap();
     let mut screen = Screen::new(Path::new("trace"), false);
     screen.take(after(&trace, 100_000).1, true, None);
@@ -162,7 +162,7 @@ fn frozen_is_what_it_was() {
 /// A lock that is taken and given up all the time: what is known of it is a moment old, and says nothing about how long it is held.
 #[test]
 fn what_began_a_moment_ago_has_no_age() {
-    use sqlite_locktrace::cli::top::lines::lasting;
+    use sqlite_locktrace::cli::top::view::lines::lasting;
     let mut a = Process::new(100);
     a.run("100 c1 open\n 1000 c1 SHARED -- hot\n 1010 c1 RESERVED -- hot");
     let (_dir, trace) = trace_of(&[&a]);

@@ -3,8 +3,8 @@
 
 mod doubt;
 
-use super::{Again, Failure, output};
 use crate::analysis::{Analysis, Cause, Incident, IncidentEnd, Options};
+use crate::cli::io::{Failure, Reopenable, output};
 use crate::report::human::{cut, duration};
 use crate::report::words;
 use crate::trace::losses::{self, Loss};
@@ -89,7 +89,7 @@ impl Check {
     pub(super) fn run(mut self) -> Result<ExitCode, Failure> {
         let limited = self.max_hold.is_some() || self.max_wait.is_some() || self.no_refusals || self.no_hazards;
         self.no_gave_up |= !limited;
-        let given = Again::new(self.trace.as_deref())?;
+        let given = Reopenable::new(self.trace.as_deref())?;
         let trace = given.open()?;
         self.know(&trace)?;
         let analysis = Analysis::of(&trace, Options { longest: LISTED, ..Options::default() })?;

@@ -18,13 +18,13 @@ const MOST: u64 = 1 << 20;
 
 /// What a child printed, and whether it ended well.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct ChildOutput {
     pub well: bool,
     pub out: String,
     pub err: String,
 }
 
-impl Said {
+impl ChildOutput {
     /// The last line it complained with.
     pub(super) fn complaint(&self) -> String {
         let line = self.err.lines().rev().find(|line| !line.trim().is_empty());
@@ -33,7 +33,7 @@ impl Said {
 }
 
 /// Runs a command to its end. An error says in words why there is no answer.
-pub(super) fn ask(command: &mut Command) -> Result<Said, String> {
+pub(super) fn ask(command: &mut Command) -> Result<ChildOutput, String> {
     for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL", "LOCKTRACE_NOT"] {
         command.env_remove(variable);
     }
@@ -54,7 +54,7 @@ pub(super) fn ask(command: &mut Command) -> Result<Said, String> {
     };
     // What it left running may hold the pipes open: their text is not waited for longer than this.
     let text = |from: Receiver<String>| from.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-    Ok(Said { well: status.success(), out: text(out), err: text(err) })
+    Ok(ChildOutput { well: status.success(), out: text(out), err: text(err) })
 }
 
 /// Ends the child and everything of its process group. It was not waited for yet, so its number is still its own.

@@ -1,10 +1,10 @@
-//! How a database is opened with each driver of a [`Host`], and how it loads an extension.
+//! How a database is opened with each driver of a [`Interpreter`], and how it loads an extension.
 //!
 //! A driver is named as a program imports it: `apsw`, `node:sqlite`, `@libsql/client`. Where a language has but one, its name is empty.
 //! Called by [`super::ways`], which tries both.
 #![forbid(unsafe_code)]
 
-use super::host::Host;
+use super::interpreter::Interpreter;
 use super::script::Script;
 use serde_json::Value;
 use std::path::Path;
@@ -70,23 +70,23 @@ fn javascript_load(driver: &str, extension: &Path) -> String {
     }
 }
 
-impl Host {
+impl Interpreter {
     /// A command that makes a table in this database.
     pub(super) fn writes(self, program: &Path, driver: &str, script: &Script, database: &Path) -> Command {
         let code = match self {
-            Host::Python => script.python(driver, &format!("{}execute(opened(sys.argv[1]))", python(driver))),
-            Host::Ruby => "require 'sqlite3'; SQLite3::Database.new(ARGV[0]).execute('CREATE TABLE t(x)')".to_owned(),
-            Host::Php => "$p = class_exists('PDO') && in_array('sqlite', PDO::getAvailableDrivers());\n\
+            Interpreter::Python => script.python(driver, &format!("{}execute(opened(sys.argv[1]))", python(driver))),
+            Interpreter::Ruby => "require 'sqlite3'; SQLite3::Database.new(ARGV[0]).execute('CREATE TABLE t(x)')".to_owned(),
+            Interpreter::Php => "$p = class_exists('PDO') && in_array('sqlite', PDO::getAvailableDrivers());\n\
                           $d = $p ? new PDO('sqlite:' . $argv[1]) : new SQLite3($argv[1]); $d->exec('CREATE TABLE t(x)');"
                 .to_owned(),
-            Host::Node | Host::Bun | Host::Deno => script.javascript(&javascript_write(driver, database)),
-            Host::Shell => String::new(),
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => script.javascript(&javascript_write(driver, database)),
+            Interpreter::Shell => String::new(),
         };
         let mut command = self.says(program, &code, script);
         match self {
             // It stands in the code: what a program's arguments are called differs.
-            Host::Node | Host::Bun | Host::Deno => &mut command,
-            Host::Shell => command.arg(database).arg("CREATE TABLE t(x)"),
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => &mut command,
+            Interpreter::Shell => command.arg(database).arg("CREATE TABLE t(x)"),
             _ => command.arg(database),
         };
         command
@@ -102,20 +102,20 @@ impl Host {
             _ => "d = opened(':memory:'); d.enable_load_extension(True); d.load_extension(sys.argv[1])\n",
         };
         let code = match self {
-            Host::Python => script.python(driver, &format!("{}{load}execute(opened(sys.argv[2]))", python(driver))),
-            Host::Ruby => "require 'sqlite3'; d = SQLite3::Database.new(':memory:'); d.enable_load_extension(true)\n\
+            Interpreter::Python => script.python(driver, &format!("{}{load}execute(opened(sys.argv[2]))", python(driver))),
+            Interpreter::Ruby => "require 'sqlite3'; d = SQLite3::Database.new(':memory:'); d.enable_load_extension(true)\n\
                            d.load_extension(ARGV[0]); SQLite3::Database.new(ARGV[1]).execute('CREATE TABLE t(x)')"
                 .to_owned(),
-            Host::Node | Host::Bun | Host::Deno => {
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => {
                 script.javascript(&format!("{}\n{}", javascript_load(driver, extension), javascript_write(driver, database)))
             }
             // PHP is not asked to: its answer says that it cannot.
-            Host::Shell | Host::Php => String::new(),
+            Interpreter::Shell | Interpreter::Php => String::new(),
         };
         let mut command = self.says(program, &code, script);
         match self {
-            Host::Node | Host::Bun | Host::Deno => &mut command,
-            Host::Shell => {
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => &mut command,
+            Interpreter::Shell => {
                 let dot = |verb: &str, path: &Path| format!(".{verb} '{}'", path.display());
                 command.args(["-cmd", &dot("load", extension), "-cmd", &dot("open", database), ":memory:", "CREATE TABLE t(x)"])
             }
@@ -128,7 +128,7 @@ impl Host {
     pub(super) fn load_line(self, driver: &str, extension: &Path) -> String {
         let path = extension.display();
         match self {
-            Host::Python => match driver {
+            Interpreter::Python => match driver {
                 "ctypes" => format!(
                     "sqlite.sqlite3_enable_load_extension(db, 1); sqlite.sqlite3_load_extension(db, b\"{path}\", None, None)  # before the first real one"
                 ),
@@ -140,10 +140,10 @@ impl Host {
                     if driver.is_empty() { "sqlite3" } else { driver }
                 ),
             },
-            Host::Ruby => format!(
+            Interpreter::Ruby => format!(
                 "d = SQLite3::Database.new(\":memory:\"); d.enable_load_extension(true); d.load_extension(\"{path}\")  # before the first real one"
             ),
-            Host::Node | Host::Bun | Host::Deno => match driver {
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => match driver {
                 "node:sqlite" => {
                     format!(
                         "new DatabaseSync(\":memory:\", {{ allowExtension: true }}).loadExtension(\"{path}\")  // before the first real one"
@@ -152,8 +152,8 @@ impl Host {
                 "sqlite3" => format!("new sqlite3.Database(\":memory:\").loadExtension(\"{path}\")  // before the first real one"),
                 _ => format!("new Database(\":memory:\").loadExtension(\"{path}\")  // before the first real one"),
             },
-            Host::Shell => format!("sqlite3 -cmd \".load {path}\" -cmd \".open app.db\""),
-            Host::Php => String::new(),
+            Interpreter::Shell => format!("sqlite3 -cmd \".load {path}\" -cmd \".open app.db\""),
+            Interpreter::Php => String::new(),
         }
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     fn the_line_that_loads_is_the_one_that_was_tried() {
         let path = Path::new("/x/\"y.so");
         for driver in ["node:sqlite", "bun:sqlite", "better-sqlite3", "libsql", "sqlite3"] {
-            let (line, code) = (Host::Node.load_line(driver, path), javascript_load(driver, path));
+            let (line, code) = (Interpreter::Node.load_line(driver, path), javascript_load(driver, path));
             assert!(line.contains(".loadExtension(\"/x/"), "{line}");
             assert!(code.contains(r#".loadExtension("/x/\"y.so""#), "quoted: {code}");
             let allowed = |text: &str| text.contains("(\":memory:\", { allowExtension: true })");
@@ -177,7 +177,7 @@ mod tests {
         for (driver, says) in
             [("apsw", "import apsw"), ("ctypes", "ctypes.CDLL"), ("pysqlite3", "MODULE, LIBRARY = \"pysqlite3\", None")]
         {
-            let command = Host::Python.writes(Path::new("python3"), driver, &script, Path::new("a.db"));
+            let command = Interpreter::Python.writes(Path::new("python3"), driver, &script, Path::new("a.db"));
             let code = command.get_args().nth(1).map(|code| code.to_string_lossy().into_owned()).unwrap_or_default();
             assert!(code.contains(says), "{code}");
         }

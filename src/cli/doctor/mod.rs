@@ -1,25 +1,26 @@
 //! `locktrace doctor`: which way in works for a program, and why.
 //!
 //! For a command line and perhaps a database it gives the ways in, each with its verdict, and findings, each with the line to type.
-//! [`subject`] finds out what the program is, [`ways`] judges, [`database`] and [`surroundings`] look around, [`machine`] is what there
+//! [`subject`] finds out what the program is, [`ways`] judges, [`database`] and [`environment`] look around, [`installation`] is what there
 //! is to say without a program, [`show`] prints. Nothing of the user's is run but an interpreter, to ask it what it has.
 #![forbid(unsafe_code)]
 
 mod child;
 mod database;
 mod driver;
+mod environment;
 mod finding;
-mod host;
-mod machine;
+mod installation;
+mod interpreter;
 mod script;
 mod show;
 mod sqlite;
 mod subject;
-mod surroundings;
 mod trial;
 mod ways;
 
-use super::{Failure, library, output, width};
+use crate::cli::io::{Failure, output, width};
+use crate::cli::program::library;
 use finding::{Diagnosis, Finding, Level, Verdict, Way};
 use std::ffi::OsString;
 use std::io::Write;
@@ -61,14 +62,14 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         if let Some(database) = &self.self_test {
-            return machine::self_test(database).map(|()| ExitCode::SUCCESS).map_err(Failure::Other);
+            return installation::self_test(database).map(|()| ExitCode::SUCCESS).map_err(Failure::Other);
         }
         let library = library::unpack().map_err(|failure| match failure {
             Failure::Other(text) => text,
             _ => "the library cannot be unpacked".to_owned(),
         });
         let mut diagnosis =
-            if self.command.is_empty() { machine::examine(&library) } else { program(&self.command, library.as_deref().ok()) };
+            if self.command.is_empty() { installation::examine(&library) } else { program(&self.command, library.as_deref().ok()) };
         let unpacked = match &library {
             Ok(path) => Finding::new(
                 "library",
@@ -89,11 +90,11 @@ impl Doctor {
         if let Some(path) = &self.db {
             let versions: Vec<String> = diagnosis.libraries.iter().filter_map(|library| library.version.clone()).collect();
             let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
-            // Said of the database where it is in WAL mode, and of the library alone where that is not known.
+            // ChildOutput of the database where it is in WAL mode, and of the library alone where that is not known.
             diagnosis.findings.retain(|finding| finding.id != "wal-reset-exposure");
             diagnosis.findings.extend(database::examine(path, &versions));
         }
-        diagnosis.findings.extend(surroundings::examine());
+        diagnosis.findings.extend(environment::examine());
         diagnosis.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level as u8));
         let mut out = output();
         if self.json {
@@ -143,14 +144,14 @@ fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
     for script in &subject.scripts {
         diagnosis.subject.push(("script", script.display().to_string()));
     }
-    let kind = match (&subject.elf, subject.closed) {
+    let kind = match (&subject.elf, subject.untraceable) {
         (None, _) => "not an ELF program".to_owned(),
         (Some(elf), _) if !elf.native => "ELF, for another architecture".to_owned(),
         (Some(elf), _) => elf.loader.as_ref().map_or_else(|| "ELF, static".to_owned(), |loader| format!("ELF, dynamic, {loader}")),
     };
     diagnosis.subject.push(("program", format!("{} ({kind})", subject.program.display())));
     let mut say = |id, level, what: String| diagnosis.findings.push(Finding::new(id, level, what));
-    if let Some(asked) = &subject.host {
+    if let Some(asked) = &subject.interpreter {
         let file = asked.program.display();
         for (driver, answer) in &asked.answers {
             let about = if driver.is_empty() { String::new() } else { format!(" about {driver}") };
@@ -168,8 +169,8 @@ fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
             }
         }
     }
-    if let Some(closed) = subject.closed {
-        say(closed.id(), Level::Problem, closed.why().to_owned());
+    if let Some(reason) = subject.untraceable {
+        say(reason.id(), Level::Problem, reason.why().to_owned());
     }
     for name in &subject.missing {
         say("library-missing", Level::Problem, format!("it needs {name}, which the loader does not find: it will not start"));

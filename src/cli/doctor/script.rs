@@ -5,7 +5,7 @@
 //! [`super::subject`].
 #![forbid(unsafe_code)]
 
-use super::host::Host;
+use super::interpreter::Interpreter;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -39,9 +39,9 @@ pub(super) struct Script {
 
 impl Script {
     /// Looks for it in the words of a command line, and in the scripts that led to the interpreter.
-    pub(super) fn of(host: Host, words: &[OsString], scripts: &[PathBuf]) -> Script {
+    pub(super) fn of(interpreter: Interpreter, words: &[OsString], scripts: &[PathBuf]) -> Script {
         let mut script = Script::default();
-        if !matches!(host, Host::Python | Host::Node | Host::Bun | Host::Deno) {
+        if !matches!(interpreter, Interpreter::Python | Interpreter::Node | Interpreter::Bun | Interpreter::Deno) {
             return script;
         }
         let mut texts = Reader::default();
@@ -49,26 +49,28 @@ impl Script {
         // What a link leads to is what an interpreter sees. A tool such as npm is not the program that is asked about.
         let tool = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "node_modules");
         let real = |file: &PathBuf| file.canonicalize().ok().filter(|file| !tool(file));
-        script.file = scripts.iter().chain(&paths(words)).filter(|file| is_script(file, host)).find_map(real);
-        match (&script.file, code(words, host)) {
+        script.file = scripts.iter().chain(&paths(words)).filter(|file| is_script(file, interpreter)).find_map(real);
+        match (&script.file, code(words, interpreter)) {
             (_, Some(code)) => texts.add(Path::new("."), code),
             (Some(file), None) => texts.read(file),
             // `python3 -m app`, `gunicorn app:main`
-            (None, None) if host == Host::Python => modules(words).iter().for_each(|module| texts.module(Path::new("."), module)),
+            (None, None) if interpreter == Interpreter::Python => {
+                modules(words).iter().for_each(|module| texts.module(Path::new("."), module))
+            }
             _ => {}
         }
         // `gunicorn app:main`, whose script is not the application.
-        if host == Host::Python && scripts.iter().any(|named| named.canonicalize().ok() == script.file) {
+        if interpreter == Interpreter::Python && scripts.iter().any(|named| named.canonicalize().ok() == script.file) {
             modules(words).iter().for_each(|module| texts.module(Path::new("."), module));
         }
         while let Some((dir, text)) = texts.waiting.pop() {
-            if host == Host::Python {
+            if interpreter == Interpreter::Python {
                 script.python_text(&dir, &text, &mut texts);
             } else {
                 script.javascript_text(&dir, &text, &mut texts);
             }
         }
-        if host != Host::Python && script.drivers.is_empty() {
+        if interpreter != Interpreter::Python && script.drivers.is_empty() {
             let dir = script.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
             script.drivers = package(dir).unwrap_or_default();
         }
@@ -204,9 +206,9 @@ fn paths(words: &[OsString]) -> Vec<PathBuf> {
 }
 
 /// A file of this language: by its name, or by its first line.
-fn is_script(file: &Path, host: Host) -> bool {
+fn is_script(file: &Path, interpreter: Interpreter) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let python = host == Host::Python;
+    let python = interpreter == Interpreter::Python;
     let named = if python { ["py", "pyw"].contains(&ending) } else { ["js", "mjs", "cjs", "ts", "mts"].contains(&ending) };
     if !file.is_file() {
         return false;
@@ -227,8 +229,9 @@ fn is_script(file: &Path, host: Host) -> bool {
 }
 
 /// Code on the command line.
-fn code(words: &[OsString], host: Host) -> Option<String> {
-    let options: &[&str] = if host == Host::Python { &["-c"] } else { &["-e", "--eval", "-p", "--print", "-pe", "eval"] };
+fn code(words: &[OsString], interpreter: Interpreter) -> Option<String> {
+    let options: &[&str] =
+        if interpreter == Interpreter::Python { &["-c"] } else { &["-e", "--eval", "-p", "--print", "-pe", "eval"] };
     let at = words.iter().position(|word| options.iter().any(|option| word == option))?;
     Some(words.get(at + 1)?.to_string_lossy().into_owned())
 }
@@ -287,13 +290,13 @@ fn package(dir: &Path) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn drivers(host: Host, words: &[&str]) -> Vec<String> {
-        Script::of(host, &words.iter().map(OsString::from).collect::<Vec<_>>(), &[]).drivers
+    fn drivers(interpreter: Interpreter, words: &[&str]) -> Vec<String> {
+        Script::of(interpreter, &words.iter().map(OsString::from).collect::<Vec<_>>(), &[]).drivers
     }
 
     #[test]
     fn imports_of_python() {
-        let code = |text: &str| drivers(Host::Python, &["python3", "-c", text]);
+        let code = |text: &str| drivers(Interpreter::Python, &["python3", "-c", text]);
         assert_eq!(code("import os, apsw as a\nfrom pysqlite3 import dbapi2 as sqlite3"), ["apsw", "pysqlite3"]);
         assert_eq!(code("import sqlite3; import sqlite3.dbapi2"), ["sqlite3"]);
         assert_eq!(code("m = importlib.import_module('libsql')"), ["libsql"]);
@@ -310,20 +313,20 @@ mod tests {
         std::fs::create_dir(path("app")).unwrap();
         std::fs::write(path("main.py"), "from app.models import Thing\nimport main\n").unwrap();
         std::fs::write(path("app/models.py"), "try:\n    import apsw\nexcept ImportError:\n    import sqlite3\n").unwrap();
-        assert_eq!(drivers(Host::Python, &["python3", "-u", path("main.py").to_str().unwrap(), "x"]), ["apsw", "sqlite3"]);
+        assert_eq!(drivers(Interpreter::Python, &["python3", "-u", path("main.py").to_str().unwrap(), "x"]), ["apsw", "sqlite3"]);
         std::fs::write(path("server.mjs"), "import { db } from './lib/db'\nimport fs from 'fs'\n").unwrap();
         std::fs::create_dir(path("lib")).unwrap();
         std::fs::write(path("lib/db.ts"), "import Database from \"better-sqlite3\";\n").unwrap();
-        assert_eq!(drivers(Host::Node, &["node", path("server.mjs").to_str().unwrap()]), ["better-sqlite3"]);
+        assert_eq!(drivers(Interpreter::Node, &["node", path("server.mjs").to_str().unwrap()]), ["better-sqlite3"]);
         // An object-relational mapper imports the driver itself: the package names it.
         std::fs::write(path("plain.js"), "require('knex')\n").unwrap();
         std::fs::write(path("package.json"), r#"{"dependencies": {"knex": "1", "sqlite3": "6"}}"#).unwrap();
-        assert_eq!(drivers(Host::Node, &["node", path("plain.js").to_str().unwrap()]), ["sqlite3"]);
+        assert_eq!(drivers(Interpreter::Node, &["node", path("plain.js").to_str().unwrap()]), ["sqlite3"]);
     }
 
     #[test]
     fn imports_of_javascript() {
-        let code = |text: &str| drivers(Host::Node, &["node", "-e", text]);
+        let code = |text: &str| drivers(Interpreter::Node, &["node", "-e", text]);
         assert_eq!(
             code("const D = require(`libsql/promise`); import x from 'npm:@libsql/client@0.15/node'"),
             ["libsql", "@libsql/client"]

@@ -1,17 +1,17 @@
 //! The program a user asks about: from the words of a command line to the file that runs in the end, and the SQLites it uses.
 //!
-//! A script is followed to its interpreter. One that can be asked is asked ([`super::host`]), about each driver that its script imports
+//! A script is followed to its interpreter. One that can be asked is asked ([`super::interpreter`]), about each driver that its script imports
 //! ([`super::script`]). Of any other program the symbols are read, and those of the libraries that the loader says it would take.
 //! The program itself is never run. Called by [`super::Doctor`].
 #![forbid(unsafe_code)]
 
 use super::child::ask;
 use super::finding::{Library, Symbols};
-use super::host::{Answer, Host};
+use super::interpreter::{Answer, Interpreter};
 use super::script::Script;
 use super::sqlite::{Contents, Embedded, embedded};
-use crate::cli::elf::Elf;
-use crate::cli::program::{self, Closed};
+use crate::cli::program::elf::Elf;
+use crate::cli::program::{self, Untraceable};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ use std::process::Command;
 
 /// An interpreter, and what it answered.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub host: Host,
+pub(super) struct AskedInterpreter {
+    pub interpreter: Interpreter,
     /// How it was called.
     pub program: PathBuf,
     pub script: Script,
@@ -28,18 +28,18 @@ pub(super) struct Asked {
     pub answers: Vec<(String, Result<Answer, String>)>,
 }
 
-impl Asked {
-    fn new(host: Host, program: PathBuf, script: Script) -> Asked {
+impl AskedInterpreter {
+    fn new(interpreter: Interpreter, program: PathBuf, script: Script) -> AskedInterpreter {
         let usual = [String::new()];
         let drivers = if script.drivers.is_empty() { &usual[..] } else { &script.drivers[..] };
         let ask = |driver: &String| {
-            let answer = host.ask(&program, driver, &script);
+            let answer = interpreter.ask(&program, driver, &script);
             // Which one it was, where it had the choice.
             let named = answer.as_ref().ok().and_then(|answer| answer.module.clone()).unwrap_or_else(|| driver.clone());
             (named, answer)
         };
         let answers = drivers.iter().take(MOST_DRIVERS).map(ask).collect();
-        Asked { host, program, script, answers }
+        AskedInterpreter { interpreter, program, script, answers }
     }
 
     /// The drivers that have a SQLite.
@@ -64,9 +64,9 @@ pub(super) struct Subject {
     /// The file that runs in the end.
     pub program: PathBuf,
     pub elf: Option<Elf>,
-    pub closed: Option<Closed>,
+    pub untraceable: Option<Untraceable>,
     /// The interpreter that was asked.
-    pub host: Option<Asked>,
+    pub interpreter: Option<AskedInterpreter>,
     pub libraries: Vec<Library>,
     /// Libraries it needs and the loader does not find.
     pub missing: Vec<String>,
@@ -107,8 +107,8 @@ impl Subject {
     }
 
     fn examine(&mut self) {
-        if let Some((host, file)) = self.can_be_asked() {
-            let asked = Asked::new(host, file, Script::of(host, &self.words, &self.scripts));
+        if let Some((interpreter, file)) = self.can_be_asked() {
+            let asked = AskedInterpreter::new(interpreter, file, Script::of(interpreter, &self.words, &self.scripts));
             let answered = asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok());
             // A wrapper (pyenv's, for one) is a script that ends in another program than its first line says.
             if let Some(executable) = answered.and_then(|answer| answer.executable.clone())
@@ -117,17 +117,17 @@ impl Subject {
             {
                 self.scripts.push(std::mem::replace(&mut self.program, executable));
             }
-            self.host = Some(asked);
+            self.interpreter = Some(asked);
         }
         self.elf = Elf::read(&self.program);
-        self.closed = program::closed(&self.program);
+        self.untraceable = program::untraceable(&self.program);
         let native = self.elf.as_ref().is_some_and(|elf| elf.native);
-        if let Some(asked) = self.host.clone() {
+        if let Some(asked) = self.interpreter.clone() {
             for (_, answer) in asked.working() {
                 self.answered(answer);
             }
         }
-        let linked = if native && self.closed != Some(Closed::Static) { self.loaded() } else { Vec::new() };
+        let linked = if native && self.untraceable != Some(Untraceable::Static) { self.loaded() } else { Vec::new() };
         if self.libraries.is_empty() {
             for path in &linked {
                 if let Some(contents) = Contents::read(path).filter(|contents| contents.exports) {
@@ -166,10 +166,10 @@ impl Subject {
         }
     }
 
-    /// The first file on the way that is a host.
-    fn can_be_asked(&self) -> Option<(Host, PathBuf)> {
+    /// The first file on the way that is a interpreter.
+    fn can_be_asked(&self) -> Option<(Interpreter, PathBuf)> {
         let mut files = self.scripts.iter().chain([&self.program]);
-        files.find_map(|file| Some((Host::of(file)?, file.clone())))
+        files.find_map(|file| Some((Interpreter::of(file)?, file.clone())))
     }
 
     /// A SQLite that is inside and not exported: in the program, or in a library that it is linked with.
@@ -238,7 +238,7 @@ impl Subject {
 
     /// What its interpreter answered.
     pub(super) fn answer(&self) -> Option<&Answer> {
-        self.host.as_ref().and_then(|asked| asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok()))
+        self.interpreter.as_ref().and_then(|asked| asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok()))
     }
 }
 

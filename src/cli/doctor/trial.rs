@@ -1,12 +1,12 @@
 //! The trial of a way in: the user's interpreter opens a database of ours, and its locks were recorded or not.
 //!
 //! The trial succeeds when the trace holds the lock that making a table takes; otherwise it says why. All files are in a directory that
-//! is removed again. Called by [`super::ways`] and [`super::machine`].
+//! is removed again. Called by [`super::ways`] and [`super::installation`].
 #![forbid(unsafe_code)]
 
 use super::child::ask;
-use crate::cli::notes::{self, Notes};
-use crate::cli::reasons;
+use crate::cli::program::notes::{self, Notes};
+use crate::cli::program::reasons;
 use crate::trace::Trace;
 use shim::event::{Kind, Level};
 use std::fs::DirBuilder;

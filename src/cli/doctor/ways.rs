@@ -5,18 +5,19 @@
 #![forbid(unsafe_code)]
 
 use super::finding::{Symbols, Verdict, Way};
-use super::host::Host;
+use super::interpreter::Interpreter;
 use super::subject::Subject;
 use super::trial::Scratch;
-use crate::cli::program::Closed;
-use crate::cli::{library, quote};
+use crate::cli::io::quote;
+use crate::cli::program::Untraceable;
+use crate::cli::program::library;
 use std::ffi::OsStr;
 use std::path::Path;
 
 /// All ways, the best first.
 pub(super) fn of(subject: &Subject, library: &Path) -> Vec<Way> {
     let mut ways = vec![run(subject, library), extension(subject, library)];
-    if subject.host.is_none() && subject.embedded.as_ref().is_some_and(|found| found.rust) {
+    if subject.interpreter.is_none() && subject.embedded.as_ref().is_some_and(|found| found.rust) {
         let why =
             "it is a Rust program: where the source is yours, one line at its start installs the recorder into its own SQLite";
         ways.push(Way::new("crate", Verdict::May, why).typed("cargo add sqlite-locktrace --no-default-features"));
@@ -29,24 +30,24 @@ fn run(subject: &Subject, library: &Path) -> Way {
     let way = |verdict, why: &str| Way::new("run", verdict, why);
     let words = ["locktrace", "run", "--"].map(OsStr::new).into_iter().chain(subject.words.iter().map(|word| word.as_os_str()));
     let line = quote::line(words);
-    if let Some(closed) = subject.closed {
-        return way(Verdict::No, closed.why());
+    if let Some(reason) = subject.untraceable {
+        return way(Verdict::No, reason.why());
     }
-    if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
+    if let Some(asked) = subject.interpreter.as_ref().filter(|asked| asked.working().next().is_some()) {
         // As `run` does it.
         let shared = library::unpack_for_all();
         let library = shared.as_deref().unwrap_or(library);
         let trials = asked.working().map(|(driver, _)| {
             let tried = Scratch::new().and_then(|scratch| {
-                let mut command = asked.host.writes(&asked.program, driver, &asked.script, &scratch.database());
+                let mut command = asked.interpreter.writes(&asked.program, driver, &asked.script, &scratch.database());
                 scratch.records(command.env("LD_PRELOAD", library::preload(library)))
             });
             (driver, tried)
         });
         let words = ["its interpreter", "wrote a database", "was to write a database"];
-        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
+        return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
-    if let Some(asked) = subject.host.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
+    if let Some(asked) = subject.interpreter.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
         let drivers = asked.script.drivers.join(" and ");
         let why = format!(
             "not tried, as its interpreter does not get an answer from {drivers}. A SQLite in a module is covered when it is loaded"
@@ -91,8 +92,8 @@ fn run(subject: &Subject, library: &Path) -> Way {
 }
 
 /// The verdict of trials, one for each driver: the best if all agree, and `may work` if some failed.
-fn judged(way: Way, host: Host, trials: &[(&str, Result<(), String>)], [who, did, was_to]: [&str; 3]) -> Way {
-    let python = host == Host::Python;
+fn judged(way: Way, interpreter: Interpreter, trials: &[(&str, Result<(), String>)], [who, did, was_to]: [&str; 3]) -> Way {
+    let python = interpreter == Interpreter::Python;
     // The language's own goes without saying, where it is the only one.
     let own = |driver: &str| driver.is_empty() || (driver == "sqlite3" && trials.len() == 1 && python);
     let with = |driver: &str| if own(driver) { String::new() } else { format!(" with {driver}") };
@@ -128,49 +129,49 @@ fn checks_calls(program: &Path) -> bool {
 
 fn extension(subject: &Subject, library: &Path) -> Way {
     let way = |verdict, why: &str| Way::new("extension", verdict, why);
-    match subject.closed {
-        Some(Closed::Foreign) => return way(Verdict::No, "the extension is built for another architecture than the program"),
-        Some(Closed::Musl) => return way(Verdict::No, "the extension is built for glibc, and the program runs on musl"),
-        Some(Closed::Go(_)) => return way(Verdict::No, "SQLite translated to Go cannot load an extension in C"),
+    match subject.untraceable {
+        Some(Untraceable::Foreign) => return way(Verdict::No, "the extension is built for another architecture than the program"),
+        Some(Untraceable::Musl) => return way(Verdict::No, "the extension is built for glibc, and the program runs on musl"),
+        Some(Untraceable::Go(_)) => return way(Verdict::No, "SQLite translated to Go cannot load an extension in C"),
         _ => {}
     }
-    if let Some(asked) = subject.host.as_ref().filter(|asked| asked.working().next().is_some()) {
+    if let Some(asked) = subject.interpreter.as_ref().filter(|asked| asked.working().next().is_some()) {
         let able: Vec<&str> = asked.working().filter(|(_, answer)| answer.extensions).map(|(driver, _)| driver).collect();
         let Some(first) = able.first() else {
             let module = asked.working().next().map_or("", |(driver, _)| driver);
-            let why = match asked.host {
-                Host::Python if ["", "sqlite3"].contains(&module) => {
+            let why = match asked.interpreter {
+                Interpreter::Python if ["", "sqlite3"].contains(&module) => {
                     "this Python was built without enable_load_extension (pyenv builds it that way)"
                 }
-                Host::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
+                Interpreter::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
                 _ => "its SQLite, or the module it comes with, was built without the loading of extensions",
             };
             return way(Verdict::No, why);
         };
-        let line = asked.host.load_line(first, library);
-        if subject.closed == Some(Closed::Setuid) {
+        let line = asked.interpreter.load_line(first, library);
+        if subject.untraceable == Some(Untraceable::Setuid) {
             return way(Verdict::May, "it can load extensions; not tried, because it runs with another user's rights").typed(line);
         }
         let trials = able.iter().map(|driver| {
             let tried = Scratch::new().and_then(|scratch| {
-                scratch.records(&mut asked.host.loads(&asked.program, driver, &asked.script, library, &scratch.database()))
+                scratch.records(&mut asked.interpreter.loads(&asked.program, driver, &asked.script, library, &scratch.database()))
             });
             (*driver, tried)
         });
         let words = ["it", "loaded the extension", "was to load the extension"];
-        return judged(way(Verdict::Works, ""), asked.host, &trials.collect::<Vec<_>>(), words).typed(line);
+        return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
         return way(Verdict::No, "its SQLite was built without the loading of extensions");
     }
     if subject.libraries.is_empty() {
-        return if subject.closed.is_none() && !subject.scripts.is_empty() {
+        return if subject.untraceable.is_none() && !subject.scripts.is_empty() {
             way(Verdict::May, "no SQLite was found: it depends on the program that has it, so ask about that one")
         } else {
             way(Verdict::No, "no SQLite was found that could load it")
         };
     }
-    let why = if subject.closed == Some(Closed::Static) {
+    let why = if subject.untraceable == Some(Untraceable::Static) {
         "if the program loads extensions: few static programs can, since that needs the dynamic loader"
     } else {
         "if the program, or its driver, loads extensions (sqlite3_enable_load_extension, sqlite3_load_extension)"

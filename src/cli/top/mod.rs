@@ -5,15 +5,11 @@
 //! out, `terminal` has the keyboard.
 #![forbid(unsafe_code)]
 
-pub mod lines;
-pub mod live;
-pub mod plain;
 pub mod screen;
 pub mod terminal;
+pub mod view;
 
-use super::follow::wait_while_read;
-use super::{Failure, output, width};
-use live::Live;
+use super::io::{Failure, output, wait_while_read, width};
 use shim::recorder::config::Config;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::ffi::OsStr;
@@ -22,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use view::live::Live;
+use view::plain;
 
 /// Show who holds which lock now and who waits for whom, in running programs.
 ///

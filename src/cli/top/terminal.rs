@@ -3,10 +3,10 @@
 //! Input: keys, changes of size and signals. Output: drawings of a [`Screen`]. Called by the verb.
 #![forbid(unsafe_code)]
 
-use super::super::Failure;
 use super::Until;
-use super::live::Live;
 use super::screen::{Screen, Wish};
+use super::view::live::Live;
+use crate::cli::io::Failure;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use std::io;

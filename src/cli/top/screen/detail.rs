@@ -3,7 +3,7 @@
 //! Input: a row of a snapshot and the names. Output: lines that fit the width. Called by [`super::draw`].
 #![forbid(unsafe_code)]
 
-use super::super::lines;
+use super::super::view::lines;
 use crate::analysis::current::{HeldLock, ProcessRow, Row, Snapshot};
 use crate::report::human::{count, pad, pad_left};
 use crate::report::{record, words};

@@ -3,8 +3,8 @@
 //! Input: what it shows and the names. Output: lines in a buffer. What is laid out here is remembered for the next key.
 #![forbid(unsafe_code)]
 
-use super::super::lines::{self, Look};
-use super::super::plain;
+use super::super::view::lines::{self, Look};
+use super::super::view::plain;
 use super::pen::Pen;
 use super::{Over, Screen, Selected, View, detail};
 use crate::analysis::ConnId;

@@ -8,8 +8,8 @@ mod detail;
 mod draw;
 mod pen;
 
-use super::lines::Sort;
-use super::live::Live;
+use super::view::lines::Sort;
+use super::view::live::Live;
 use crate::analysis::ConnId;
 use crate::analysis::current::Snapshot;
 use crate::report::human::cut;

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod escapes;
+mod feed;
 mod panel;
 mod terminal;
-mod told;
 
-use super::run::{Stopped, heard, not_started, pass_on};
-use super::{Failure, program};
+use super::child::{Stopped, forwarded, not_started, pass_on};
+use crate::cli::io::Failure;
+use crate::cli::program;
+use feed::Feed;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCHLD, SIGWINCH};
 use signal_hook::iterator::SignalsInfo;
@@ -27,7 +29,6 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
-use told::Told;
 
 /// How long the output is read on that was there when the program ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ pub(super) const PRELOAD: &str = "LOCKTRACE_SEATED_PRELOAD";
 
 /// Becomes the program on the terminal that it was given. Started by `locktrace run --top`, and by nobody else.
 #[derive(clap::Args)]
-pub(super) struct Seat {
+pub(in crate::cli) struct Seat {
     /// Which of its streams is the terminal
     stream: u8,
     /// The program and its arguments
@@ -49,7 +50,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+    pub(in crate::cli) fn run(self) -> Result<ExitCode, Failure> {
         let fail = |error: rustix::io::Errno| Failure::Other(format!("cannot give the program a terminal: {error}"));
         rustix::process::setsid().map_err(fail)?;
         match self.stream {
@@ -100,11 +101,11 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
     stdin.map(|stream| command.stdin(stream));
     stdout.map(|stream| command.stdout(stream));
     stderr.map(|stream| command.stderr(stream));
-    let mut signals = SignalsInfo::<WithOrigin>::new(heard().chain([SIGCHLD, SIGWINCH])).map_err(Stopped::Wait)?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD, SIGWINCH])).map_err(Stopped::Wait)?;
     let mut child = command.spawn().map_err(Stopped::Start)?;
     // Its ends of the terminal must not be held by us: the last one closed is the end of its output.
     drop(command);
-    let told = Told::start(dir);
+    let feed = Feed::start(dir);
     terminal.enter(keys).map_err(Stopped::Wait)?;
     let done = (|| -> io::Result<ExitStatus> {
         let mut typed: Vec<u8> = Vec::new();
@@ -140,7 +141,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
             if output {
                 terminal.output(&mut master)?;
             }
-            terminal.frame(&told)?;
+            terminal.frame(&feed)?;
         }
     })();
     terminal.leave();

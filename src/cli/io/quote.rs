@@ -4,14 +4,14 @@
 use std::ffi::OsStr;
 
 /// One word.
-pub(super) fn quoted(word: &OsStr) -> String {
+pub(in crate::cli) fn quoted(word: &OsStr) -> String {
     let text = word.display().to_string();
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,@%=:".contains(c));
     if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// A command line.
-pub(super) fn line<'w>(words: impl IntoIterator<Item = &'w OsStr>) -> String {
+pub(in crate::cli) fn line<'w>(words: impl IntoIterator<Item = &'w OsStr>) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 

@@ -1,6 +1,6 @@
 //! Programs that run other people's programs and that can be asked: Python, the sqlite3 shell, Node, Bun, Deno, PHP, Ruby.
 //!
-//! [`Host::ask`] asks one what it has. What it is asked is written in its own language, in `hosts/`. The commands that open a database with
+//! [`Interpreter::ask`] asks one what it has. What it is asked is written in its own language, in `probes/`. The commands that open a database with
 //! it are in [`super::driver`]. Called by [`super::subject`] and [`super::ways`].
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// One that can be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Host {
+pub(super) enum Interpreter {
     Python,
     Shell,
     Node,
@@ -53,19 +53,19 @@ const SHELL: &str = "SELECT char(10)||'@locktrace '||'{\"language\":\"the sqlite
                      \"source_id\":\"'||sqlite_source_id()||'\",\"extensions\":'||\
                      (CASE sqlite_compileoption_used('OMIT_LOAD_EXTENSION') WHEN 1 THEN 'false' ELSE 'true' END)||'}'";
 
-impl Host {
+impl Interpreter {
     /// The one that a program of this name is.
-    pub(super) fn of(program: &Path) -> Option<Host> {
+    pub(super) fn of(program: &Path) -> Option<Interpreter> {
         let name = program.file_name()?.to_str()?;
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         match stem {
-            "python" | "pypy" => Some(Host::Python),
-            "ruby" => Some(Host::Ruby),
-            "node" | "nodejs" => Some(Host::Node),
-            "php" => Some(Host::Php),
-            "bun" => Some(Host::Bun),
-            "deno" => Some(Host::Deno),
-            _ if name == "sqlite3" => Some(Host::Shell),
+            "python" | "pypy" => Some(Interpreter::Python),
+            "ruby" => Some(Interpreter::Ruby),
+            "node" | "nodejs" => Some(Interpreter::Node),
+            "php" => Some(Interpreter::Php),
+            "bun" => Some(Interpreter::Bun),
+            "deno" => Some(Interpreter::Deno),
+            _ if name == "sqlite3" => Some(Interpreter::Shell),
             _ => None,
         }
     }
@@ -75,12 +75,12 @@ impl Host {
         let mut command = Command::new(program);
         command.args(&script.options);
         match self {
-            Host::Python => command.args(["-c", code]).env("PYTHONDONTWRITEBYTECODE", "1"),
-            Host::Node | Host::Bun | Host::Ruby => command.args(["-e", code]),
-            Host::Deno => command.args(["eval", code]),
-            Host::Php => command.args(["-r", code, "--"]),
+            Interpreter::Python => command.args(["-c", code]).env("PYTHONDONTWRITEBYTECODE", "1"),
+            Interpreter::Node | Interpreter::Bun | Interpreter::Ruby => command.args(["-e", code]),
+            Interpreter::Deno => command.args(["eval", code]),
+            Interpreter::Php => command.args(["-r", code, "--"]),
             // Without the user's start-up file.
-            Host::Shell => command.args(["-batch", "-init", "/dev/null"]),
+            Interpreter::Shell => command.args(["-batch", "-init", "/dev/null"]),
         };
         command
     }
@@ -88,22 +88,22 @@ impl Host {
     /// Asks it about a driver; where that is empty, about the first that it has. An error says in words why there is no answer.
     pub(super) fn ask(self, program: &Path, driver: &str, script: &Script) -> Result<Answer, String> {
         let code = match self {
-            Host::Python => script.python(driver, include_str!("hosts/python.py")),
-            Host::Node | Host::Bun | Host::Deno => {
+            Interpreter::Python => script.python(driver, include_str!("probes/python.py")),
+            Interpreter::Node | Interpreter::Bun | Interpreter::Deno => {
                 let usual = match self {
-                    Host::Bun => r#"["bun:sqlite"]"#,
-                    Host::Deno => r#"["node:sqlite"]"#,
+                    Interpreter::Bun => r#"["bun:sqlite"]"#,
+                    Interpreter::Deno => r#"["node:sqlite"]"#,
                     _ => r#"["better-sqlite3", "sqlite3", "libsql", "node:sqlite"]"#,
                 };
                 let wanted = Value::from(driver);
-                script.javascript(&format!("const wanted = {wanted}, usual = {usual};\n{}", include_str!("hosts/javascript.js")))
+                script.javascript(&format!("const wanted = {wanted}, usual = {usual};\n{}", include_str!("probes/javascript.js")))
             }
-            Host::Php => include_str!("hosts/php.php").to_owned(),
-            Host::Ruby => include_str!("hosts/ruby.rb").to_owned(),
-            Host::Shell => String::new(),
+            Interpreter::Php => include_str!("probes/php.php").to_owned(),
+            Interpreter::Ruby => include_str!("probes/ruby.rb").to_owned(),
+            Interpreter::Shell => String::new(),
         };
         let mut command = self.says(program, &code, script);
-        if self == Host::Shell {
+        if self == Interpreter::Shell {
             command.args(["-list", "-noheader", ":memory:", SHELL]);
         }
         let said = ask(&mut command)?;
@@ -138,21 +138,21 @@ mod tests {
 
     #[test]
     fn hosts_are_known_by_name() {
-        for (name, host) in [
-            ("/usr/bin/python3.11", Some(Host::Python)),
-            ("python", Some(Host::Python)),
-            ("ruby3.1", Some(Host::Ruby)),
-            ("nodejs", Some(Host::Node)),
-            ("php8.2", Some(Host::Php)),
-            ("bun", Some(Host::Bun)),
-            ("deno", Some(Host::Deno)),
-            ("sqlite3", Some(Host::Shell)),
+        for (name, interpreter) in [
+            ("/usr/bin/python3.11", Some(Interpreter::Python)),
+            ("python", Some(Interpreter::Python)),
+            ("ruby3.1", Some(Interpreter::Ruby)),
+            ("nodejs", Some(Interpreter::Node)),
+            ("php8.2", Some(Interpreter::Php)),
+            ("bun", Some(Interpreter::Bun)),
+            ("deno", Some(Interpreter::Deno)),
+            ("sqlite3", Some(Interpreter::Shell)),
             ("sqlite", None),
             ("python-config", None),
             ("sh", None),
             ("/", None),
         ] {
-            assert_eq!(Host::of(Path::new(name)), host, "{name}");
+            assert_eq!(Interpreter::of(Path::new(name)), interpreter, "{name}");
         }
     }
 }

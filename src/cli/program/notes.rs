@@ -14,7 +14,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The environment variable that names the file.
-pub(super) const VARIABLE: &str = "LOCKTRACE_NOTES";
+pub(in crate::cli) const VARIABLE: &str = "LOCKTRACE_NOTES";
 
 /// What is read of the file: that many bytes, and of these that many different notes.
 const MOST_BYTES: u64 = 4 << 20;
@@ -22,7 +22,7 @@ const MOST_NOTES: usize = 1000;
 
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// The log of a process could not be made.
     NotRecording,
     /// Records or names are being lost.
@@ -56,7 +56,7 @@ impl Kind {
 
 /// A note, and how often it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Note {
+pub(in crate::cli) struct Note {
     pub kind: Kind,
     /// The first process that wrote it.
     pub pid: u32,
@@ -70,14 +70,14 @@ pub(super) struct Note {
 }
 
 /// The file, removed when dropped.
-pub(super) struct Notes {
+pub(in crate::cli) struct Notes {
     path: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Notes {
     /// Makes the file, in memory where there is room for it: a note often says that a disk is full.
-    pub(super) fn new() -> io::Result<Notes> {
+    pub(in crate::cli) fn new() -> io::Result<Notes> {
         let places = [PathBuf::from("/dev/shm"), std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
         let mut result = Err(io::ErrorKind::NotFound.into());
         for place in places {
@@ -99,12 +99,12 @@ impl Notes {
         Ok(Notes { path, _dir: dir })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cli) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The notes of the kinds that matter, equal ones as one, in the order in which they came first.
-    pub(super) fn read(&self) -> Vec<Note> {
+    pub(in crate::cli) fn read(&self) -> Vec<Note> {
         let mut bytes = Vec::new();
         // What was read before an error counts.
         let _ = File::open(&self.path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));

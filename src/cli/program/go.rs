@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// A translation of SQLite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Translated {
+pub(in crate::cli) enum Translated {
     /// `modernc.org/sqlite`: from C to Go.
     Modernc,
     /// `github.com/ncruces/go-sqlite3`: by way of WebAssembly.
@@ -28,7 +28,7 @@ const INLINE: u8 = 2;
 const LONGEST: usize = 1 << 20;
 
 /// Which translation a Go program has, where it has no SQLite in C beside it.
-pub(super) fn translated(path: &Path) -> Option<Translated> {
+pub(in crate::cli) fn translated(path: &Path) -> Option<Translated> {
     let data = object::ReadCache::new(File::open(path).ok()?);
     let file = object::File::parse(&data).ok()?;
     let section = file.section_by_name_bytes(b".go.buildinfo")?;
@@ -74,7 +74,7 @@ fn in_modules(list: &[u8]) -> Option<Translated> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
 
     /// The bytes of a section, as Go's linker writes them.

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::escapes::Escapes;
+use super::feed::Feed;
 use super::panel::Panel;
-use super::told::Told;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::fs::File;
@@ -126,7 +126,7 @@ impl Terminal {
     }
 
     /// Draws the panel when it is time, and nothing of the program's is torn by it.
-    pub(super) fn frame(&mut self, told: &Told) -> io::Result<()> {
+    pub(super) fn frame(&mut self, feed: &Feed) -> io::Result<()> {
         let now = Instant::now();
         let kept = self.saved.is_some_and(|saved| now.duration_since(saved) < SAVED);
         if now < self.frame {
@@ -141,7 +141,7 @@ impl Terminal {
         if self.escapes.take_region() {
             out.push_str(&self.panel.region());
         }
-        out.push_str(&self.panel.draw(&told.lines(self.panel)));
+        out.push_str(&self.panel.draw(&feed.lines(self.panel)));
         self.tty.write_all(out.as_bytes())
     }
 

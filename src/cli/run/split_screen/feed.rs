@@ -3,28 +3,28 @@
 //! Input: the trace directory. Output: lines, the most important ones that there is room for.
 #![forbid(unsafe_code)]
 
-use super::super::top::lines::{self, Sort};
-use super::super::top::live::Live;
-use super::super::top::plain::{Columns, summary};
 use super::panel::Panel;
+use crate::cli::top::view::lines::{self, Sort};
+use crate::cli::top::view::live::Live;
+use crate::cli::top::view::plain::{Columns, summary};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// See the module.
-pub(super) struct Told {
+pub(super) struct Feed {
     lines: Arc<Mutex<Vec<String>>>,
     /// Columns and lines, in its upper and lower half.
     room: Arc<AtomicU32>,
 }
 
-impl Told {
-    pub(super) fn start(dir: &Path) -> Told {
-        let told = Told { lines: Arc::default(), room: Arc::default() };
-        let (lines, room, dir) = (Arc::clone(&told.lines), Arc::clone(&told.room), dir.to_owned());
-        std::thread::spawn(move || tell(&dir, &lines, &room));
-        told
+impl Feed {
+    pub(super) fn start(dir: &Path) -> Feed {
+        let feed = Feed { lines: Arc::default(), room: Arc::default() };
+        let (lines, room, dir) = (Arc::clone(&feed.lines), Arc::clone(&feed.room), dir.to_owned());
+        std::thread::spawn(move || follow(&dir, &lines, &room));
+        feed
     }
 
     pub(super) fn lines(&self, panel: Panel) -> Vec<String> {
@@ -34,7 +34,7 @@ impl Told {
 }
 
 /// Follows the trace until this process ends.
-fn tell(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
+fn follow(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
     let mut live = Live::new(dir);
     let mut drawn: Option<Instant> = None;
     loop {

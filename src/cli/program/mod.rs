@@ -4,8 +4,14 @@
 //! known. Called by `locktrace run`, before it starts the program, and by `doctor`. Whatever cannot be read is not judged.
 #![forbid(unsafe_code)]
 
-use super::elf::Elf;
-use super::go::{self, Translated};
+pub(super) mod elf;
+mod go;
+pub(super) mod library;
+pub(super) mod notes;
+pub(super) mod reasons;
+
+use elf::Elf;
+use go::Translated;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Why nothing of a program can be traced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Closed {
+pub(in crate::cli) enum Untraceable {
     /// It has no loader.
     Static,
     /// It runs with rights that its user does not have.
@@ -29,53 +35,55 @@ pub(super) enum Closed {
     Go(Translated),
 }
 
-impl Closed {
+impl Untraceable {
     /// Its name in what `doctor` finds.
-    pub(super) fn id(self) -> &'static str {
+    pub(in crate::cli) fn id(self) -> &'static str {
         match self {
-            Closed::Static => "static-program",
-            Closed::Setuid => "setuid",
-            Closed::Capable => "capabilities",
-            Closed::Foreign => "other-architecture",
-            Closed::Musl => "musl",
-            Closed::Go(_) => "pure-go",
+            Untraceable::Static => "static-program",
+            Untraceable::Setuid => "setuid",
+            Untraceable::Capable => "capabilities",
+            Untraceable::Foreign => "other-architecture",
+            Untraceable::Musl => "musl",
+            Untraceable::Go(_) => "pure-go",
         }
     }
 
     /// In words, with what to do.
-    pub(super) fn why(self) -> &'static str {
+    pub(in crate::cli) fn why(self) -> &'static str {
         match self {
-            Closed::Static => {
+            Untraceable::Static => {
                 "it is a static program, into which no library can be preloaded. If it can load SQLite extensions, load the \
                  one that `locktrace extension` prints; a Rust program can use the crate sqlite-locktrace"
             }
-            Closed::Setuid => {
+            Untraceable::Setuid => {
                 "it is setuid or setgid, and the loader ignores preloaded libraries there. Run it as the user it changes to, or a copy \
                  without that bit"
             }
-            Closed::Capable => {
+            Untraceable::Capable => {
                 "its file has capabilities (setcap), and the loader ignores preloaded libraries there. Run a copy of it, which has none"
             }
-            Closed::Musl => {
+            Untraceable::Musl => {
                 "it runs on musl, and this locktrace's library on glibc: preloaded, it would keep the program from starting. Use a build \
                  of the program for glibc, or in a Rust program the crate sqlite-locktrace"
             }
-            Closed::Go(Translated::Modernc) => {
+            Untraceable::Go(Translated::Modernc) => {
                 "this Go program has SQLite translated to Go (modernc.org/sqlite): there is no C library to trace. Built with the driver \
                  github.com/mattn/go-sqlite3 (cgo, dynamically linked) it can be traced"
             }
-            Closed::Go(Translated::Ncruces) => {
+            Untraceable::Go(Translated::Ncruces) => {
                 "this Go program has SQLite translated to Go by way of WebAssembly (github.com/ncruces/go-sqlite3): there is no C \
                  library to trace. Built with the driver github.com/mattn/go-sqlite3 (cgo, dynamically linked) it can be traced"
             }
-            Closed::Foreign => "it is built for another architecture than this locktrace. Use a locktrace built for the same one",
+            Untraceable::Foreign => {
+                "it is built for another architecture than this locktrace. Use a locktrace built for the same one"
+            }
         }
     }
 }
 
 /// The file that is executed under this name, as `execvp` looks for it: a path if there is a slash in it, else the first executable file
 /// of that name on the `PATH`, else one that is not executable.
-pub(super) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+pub(in crate::cli) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Path::new(name).exists().then(|| PathBuf::from(name));
     }
@@ -86,7 +94,7 @@ pub(super) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
 }
 
 /// The file that runs in the end, and before it the scripts that lead to it: a script is its interpreter.
-pub(super) struct Executed {
+pub(in crate::cli) struct Executed {
     /// From the file that was named on; empty where that is a program itself.
     pub scripts: Vec<PathBuf>,
     /// The last file: an ELF program, or whatever else is there or not.
@@ -94,7 +102,7 @@ pub(super) struct Executed {
 }
 
 /// Follows `#!` lines, as Linux does: through at most this many. (`env` is a program like any other here.)
-pub(super) fn executed(file: &Path) -> Executed {
+pub(in crate::cli) fn executed(file: &Path) -> Executed {
     let mut found = Executed { scripts: Vec::new(), file: file.to_owned() };
     for _ in 0..5 {
         let Some((interpreter, _)) = interpreter(&found.file) else { break };
@@ -104,7 +112,7 @@ pub(super) fn executed(file: &Path) -> Executed {
 }
 
 /// What the first line of a script names: the interpreter, and the rest of the line.
-pub(super) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
+pub(in crate::cli) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     if !file.is_file() {
         return None;
     }
@@ -120,28 +128,28 @@ pub(super) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
 }
 
 /// Whether it is known that nothing can be traced in this program.
-pub(super) fn closed(file: &Path) -> Option<Closed> {
+pub(in crate::cli) fn untraceable(file: &Path) -> Option<Untraceable> {
     // A script's own setuid bit has no effect.
     let file = executed(file).file;
     let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid().as_raw());
     if (meta.mode() & 0o4000 != 0 && meta.uid() != user.as_raw()) || (meta.mode() & 0o2010 == 0o2010 && meta.gid() != group) {
-        return Some(Closed::Setuid);
+        return Some(Untraceable::Setuid);
     }
     // Linux does not count them as new rights where the user is root (commoncap.c, cap_bprm_creds_from_file).
     if !user.is_root() && rustix::fs::getxattr(&file, c"security.capability", &mut [0u8; 64][..]).is_ok() {
-        return Some(Closed::Capable);
+        return Some(Untraceable::Capable);
     }
     let elf = Elf::read(&file)?;
     if !elf.native {
-        Some(Closed::Foreign)
+        Some(Untraceable::Foreign)
     } else if elf.is_musl() {
-        Some(Closed::Musl)
+        Some(Untraceable::Musl)
     } else if let Some(translated) = go::translated(&file) {
         // In a static program this is the better reason: with a loader, nothing would be traced either.
-        Some(Closed::Go(translated))
+        Some(Untraceable::Go(translated))
     } else if elf.loader.is_none() {
-        Some(Closed::Static)
+        Some(Untraceable::Static)
     } else {
         None
     }
@@ -177,7 +185,7 @@ mod tests {
         let own = fs::read("/proc/self/exe").unwrap();
         for length in (0..256).chain([own.len()]) {
             fs::write(&file, &own[..length]).unwrap();
-            assert_eq!(closed(&file), None, "cut after {length} bytes");
+            assert_eq!(untraceable(&file), None, "cut after {length} bytes");
         }
         let mut odd = own[..64].to_vec();
         odd[32..64].fill(0xff);
@@ -188,12 +196,12 @@ mod tests {
             (odd, None),
         ] {
             fs::write(&file, bytes).unwrap();
-            assert_eq!(closed(&file), expected);
+            assert_eq!(untraceable(&file), expected);
         }
         let mut foreign = own[..64].to_vec();
         foreign[18] ^= 0x55;
         fs::write(&file, foreign).unwrap();
-        assert_eq!(closed(&file), Some(Closed::Foreign));
-        assert_eq!(closed(dir.path()), None, "a directory");
+        assert_eq!(untraceable(&file), Some(Untraceable::Foreign));
+        assert_eq!(untraceable(dir.path()), None, "a directory");
     }
 }

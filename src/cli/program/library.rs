@@ -9,7 +9,7 @@
 //! else can replace what lies in it. The last two directories and the file belong to this user.
 #![forbid(unsafe_code)]
 
-use super::Failure;
+use crate::cli::io::Failure;
 use rustix::fs::StatVfsMountFlags;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -39,14 +39,14 @@ impl Readers {
 }
 
 /// Unpacks the library into the user's cache and returns its path.
-pub(super) fn unpack() -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn unpack() -> Result<PathBuf, Failure> {
     unpack_into(caches().into_iter().map(|place| (place, Readers::User)))
 }
 
 /// Unpacks the library to where the programs of every user can load it, and returns its path.
 ///
 /// Where there is no such place, the user's cache has to do.
-pub(super) fn unpack_for_all() -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn unpack_for_all() -> Result<PathBuf, Failure> {
     let shared = shared_places().into_iter().map(|place| (place, Readers::All));
     unpack_into(shared.chain(caches().into_iter().map(|place| (place, Readers::User))))
 }
@@ -76,7 +76,7 @@ const MACHINE: &str = if cfg!(target_arch = "aarch64") { "aarch64-linux-gnu" } e
 ///
 /// The path has `$LIB` in it, which glibc's loader replaces and musl's does not: musl's ends a program when a library cannot be relocated,
 /// and goes on when there is none. The directories that `$LIB` can stand for are links to where the library is ([`unpack_below`]).
-pub(super) fn preload(library: &Path) -> OsString {
+pub(in crate::cli) fn preload(library: &Path) -> OsString {
     let linked =
         library.parent().filter(|dir| LINKS.iter().all(|link| fs::read_link(dir.join(link)).is_ok_and(|to| to == Path::new("."))));
     let by_loader = linked.zip(library.file_name()).map(|(dir, name)| dir.join("$LIB").join(name));

@@ -4,9 +4,8 @@
 //! `locktrace run --top`.
 #![forbid(unsafe_code)]
 
-use super::super::follow::boot_id;
 use crate::analysis::current::{Current, Snapshot, When};
-use crate::trace::follow::{Batch, DELAY, Follow, News};
+use crate::trace::follow::{Batch, DELAY, Follow, News, boot_id};
 use crate::trace::{Error, LogId, Severity, Trace};
 use shim::clock;
 use shim::format::header::{Anchor, ClockKind};

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// The header of an ELF file, and its loader's name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Elf {
+pub(in crate::cli) struct Elf {
     /// It has the word size, byte order and processor of this program.
     pub native: bool,
     /// The dynamic loader it asks for (`PT_INTERP`); `None` in a static program, in most libraries, and in what is not native.
@@ -22,7 +22,7 @@ pub(super) struct Elf {
 
 impl Elf {
     /// Reads the header and the program headers.
-    pub(super) fn read(path: &Path) -> Option<Elf> {
+    pub(in crate::cli) fn read(path: &Path) -> Option<Elf> {
         let file = File::open(path).ok()?;
         let (mut start, mut own) = ([0; 20], [0; 20]);
         file.read_exact_at(&mut start, 0).ok()?;
@@ -45,7 +45,7 @@ impl Elf {
     }
 
     /// The loader is that of musl: a library for glibc, such as ours, cannot be loaded beside its libc.
-    pub(super) fn is_musl(&self) -> bool {
+    pub(in crate::cli) fn is_musl(&self) -> bool {
         self.loader.as_deref().is_some_and(|loader| loader.rsplit('/').next().is_some_and(|name| name.starts_with("ld-musl")))
     }
 }

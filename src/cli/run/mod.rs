@@ -5,25 +5,24 @@
 //! comes a summary on standard error, and the exit code is the program's.
 #![forbid(unsafe_code)]
 
-use super::notes::{self, Notes};
-use super::program::Closed;
-use super::quote::quoted;
-use super::{Failure, beside, library, output, program, reasons, width};
+mod child;
+pub(super) mod split_screen;
+
+use super::io::quote::quoted;
+use super::io::{Failure, log_files, output, say, width};
+use super::program::notes::{self, Notes};
+use super::program::{self, Untraceable, library, reasons};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
 use crate::trace::{Trace, collect};
-use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
+use child::{Stopped, not_started, supervise};
 use shim::recorder::config::{Config, parse_limit};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::SignalsInfo;
-use signal_hook::iterator::exfiltrator::origin::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -102,7 +101,7 @@ impl Run {
         let config = Config::from_env().map_err(|error| Failure::Other(error.to_string()))?;
         let dir = self.output.clone().unwrap_or(config.dir);
         let dir = std::path::absolute(&dir).map_err(|error| Failure::Other(format!("{}: {error}", dir.display())))?;
-        let before = logs(&dir)?;
+        let before = log_files(&dir)?;
         if !before.is_empty() && !self.add {
             return Err(Failure::Other(format!(
                 "{} holds a trace already. Nothing was started. Give another directory with -o DIR, add to this one with --add, or \
@@ -114,23 +113,23 @@ impl Run {
             return Err(Failure::Other("there is no command to run".to_owned()));
         };
         let file = program::find(name, std::env::var_os("PATH").as_deref());
-        let closed = file.as_deref().and_then(program::closed);
-        if let Some(closed) = closed {
-            say(&format!("{} runs untraced: {}", name.display(), closed.why()));
+        let untraceable = file.as_deref().and_then(program::untraceable);
+        if let Some(untraceable) = untraceable {
+            say(&format!("{} runs untraced: {}", name.display(), untraceable.why()));
         }
         if self.top {
-            beside::terminal()?;
+            split_screen::terminal()?;
             if file.is_none() {
                 return Ok(not_started(name, None, &io::ErrorKind::NotFound.into()));
             }
         }
-        let mut command = if self.top { beside::seated(name)? } else { Command::new(name) };
+        let mut command = if self.top { split_screen::seated(name)? } else { Command::new(name) };
         command.args(arguments).env("LOCKTRACE_DIR", &dir);
         let library = library::unpack_for_all()?;
         // musl's loader gives up where glibc's goes on without the library.
-        if closed != Some(Closed::Musl) {
+        if untraceable != Some(Untraceable::Musl) {
             // The seat is a program of ours, with a SQLite of its own: it passes the library on, and does not take it.
-            let variable = if self.top { beside::PRELOAD } else { "LD_PRELOAD" };
+            let variable = if self.top { split_screen::PRELOAD } else { "LD_PRELOAD" };
             command.env(variable, library::preload(&library));
         }
         let notes = match Notes::new() {
@@ -154,7 +153,7 @@ impl Run {
                 command.env(variable, value);
             }
         }
-        let status = match if self.top { beside::supervise(command, &dir) } else { supervise(command) } {
+        let status = match if self.top { split_screen::supervise(command, &dir) } else { supervise(command) } {
             Ok(status) => status,
             Err(Stopped::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
             Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
@@ -166,7 +165,7 @@ impl Run {
         }
         let why = || {
             let name = name.display().to_string();
-            let run = reasons::Run { name: &name, status, explained: closed.is_some(), excluded: &self.excluded };
+            let run = reasons::EmptyRun { name: &name, status, explained: untraceable.is_some(), excluded: &self.excluded };
             reasons::nothing(&notes, &run)
         };
         if let Err(failure) = self.conclude(&dir, &before, why) {
@@ -183,7 +182,7 @@ impl Run {
 
     /// What came of it: the report if it was asked for, and the summary.
     fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, why_nothing: impl Fn() -> String) -> Result<(), Failure> {
-        if logs(dir)?.is_subset(before) {
+        if log_files(dir)?.is_subset(before) {
             say(&why_nothing());
             return Ok(());
         }
@@ -233,94 +232,4 @@ fn summed_up(analysis: &Analysis<'_>, dir: &Path, added: bool) -> Result<String,
     let mut text = Vec::new();
     summary::write(analysis, &summary::ReadOn { dir: &dir, word: &word }, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// One line of ours on standard error.
-fn say(text: &str) {
-    let _ = writeln!(anstream::stderr(), "locktrace: {text}");
-}
-
-/// The files of the logs in a directory; none if it is not there.
-pub(super) fn logs(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
-    let fail = |error: io::Error| Failure::Other(format!("{}: {error}", dir.display()));
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(error) => return Err(fail(error)),
-    };
-    let mut found = BTreeSet::new();
-    for entry in entries {
-        let name = entry.map_err(fail)?.file_name();
-        if Path::new(&name).extension().is_some_and(|extension| extension == RING_EXTENSION || extension == NAMES_EXTENSION) {
-            found.insert(name);
-        }
-    }
-    Ok(found)
-}
-
-/// Says why a program was not started; the exit code is the one a shell gives.
-pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
-    let name = name.display();
-    match file {
-        None => {
-            say(&format!("{name}: there is no such program"));
-            ExitCode::from(127)
-        }
-        Some(file) if error.kind() == io::ErrorKind::NotFound => {
-            say(&format!("{name}: {} is there, but not the interpreter or loader it names", file.display()));
-            ExitCode::from(126)
-        }
-        Some(file) => {
-            say(&format!("{name}: {} cannot be executed: {error}", file.display()));
-            ExitCode::from(126)
-        }
-    }
-}
-
-pub(super) enum Stopped {
-    Start(io::Error),
-    Wait(io::Error),
-}
-
-/// Runs a command to its end, passing on the signals that are meant for it.
-///
-/// A key pressed on the terminal sends its signal to every process of the group, the program among them: passing that on would
-/// send it twice. The kernel says who sent a signal, and only those of other processes are passed on. We live on in either case, to say what
-/// was recorded.
-fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
-    // Before the program starts, so that no signal is missed; they wait in a pipe.
-    let mut signals = SignalsInfo::<WithOrigin>::new(heard().chain([SIGCHLD])).map_err(Stopped::Wait)?;
-    let mut child = command.spawn().map_err(Stopped::Start)?;
-    loop {
-        if let Some(status) = child.try_wait().map_err(Stopped::Wait)? {
-            return Ok(status);
-        }
-        for origin in signals.wait() {
-            if origin.signal != SIGCHLD && !matches!(origin.cause, Cause::Kernel) {
-                pass_on(&child, origin.signal);
-            }
-        }
-    }
-}
-
-/// The signals that are passed on. One that we were started to ignore (nohup) stays ignored, here and in the program.
-pub(super) fn heard() -> impl Iterator<Item = i32> {
-    let ignored = ignored_signals();
-    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0)
-}
-
-/// Sends a signal to the program. It was not waited for yet, so its number is still its own.
-pub(super) fn pass_on(child: &Child, signal: i32) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
-        // It may have ended this moment: then there is nobody to tell.
-        let _ = rustix::process::kill_process(pid, signal);
-    }
-}
-
-/// The signals this process ignores, one bit each (signal n is bit n - 1); 0 if that cannot be read.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

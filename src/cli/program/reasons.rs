@@ -14,7 +14,7 @@ const MOST_LINES: usize = 5;
 const LONGEST: usize = 400;
 
 /// What went wrong in a traced process, the worst first.
-pub(super) fn troubles(notes: &[Note]) -> Vec<String> {
+pub(in crate::cli) fn troubles(notes: &[Note]) -> Vec<String> {
     let mut told: Vec<(&Note, String)> = notes.iter().filter_map(|note| Some((note, trouble(note)?))).collect();
     told.sort_by_key(|(note, _)| note.kind);
     let more = told.len().saturating_sub(MOST_LINES);
@@ -77,7 +77,7 @@ fn shown(text: &str) -> String {
 }
 
 /// A run that recorded nothing.
-pub(super) struct Run<'r> {
+pub(in crate::cli) struct EmptyRun<'r> {
     /// The program.
     pub name: &'r str,
     pub status: ExitStatus,
@@ -88,8 +88,8 @@ pub(super) struct Run<'r> {
 }
 
 /// Why nothing was recorded.
-pub(super) fn nothing(notes: &[Note], run: &Run<'_>) -> String {
-    let Run { name, status, explained, excluded } = *run;
+pub(in crate::cli) fn nothing(notes: &[Note], run: &EmptyRun<'_>) -> String {
+    let EmptyRun { name, status, explained, excluded } = *run;
     let first = |kind: Kind| notes.iter().find(|note| note.kind == kind);
     if first(Kind::NotRecording).or(first(Kind::Config)).is_some() {
         return "no trace: recording failed (a line above says why)".to_owned();
@@ -170,8 +170,8 @@ mod tests {
         Note { kind, pid: 7, others: 0, exe: exe.to_owned(), module: module.to_owned(), why: why.to_owned() }
     }
 
-    fn run(status: i32) -> Run<'static> {
-        Run { name: "x", status: ExitStatus::from_raw(status), explained: false, excluded: &[] }
+    fn run(status: i32) -> EmptyRun<'static> {
+        EmptyRun { name: "x", status: ExitStatus::from_raw(status), explained: false, excluded: &[] }
     }
 
     fn why(notes: &[Note]) -> String {
@@ -224,11 +224,11 @@ mod tests {
         }
         let killed = nothing(&[], &run(9));
         assert!(killed.contains("Signal 9 ended the program"), "{killed}");
-        let left_out = nothing(&[], &Run { excluded: &["node".to_owned()], ..run(0) });
+        let left_out = nothing(&[], &EmptyRun { excluded: &["node".to_owned()], ..run(0) });
         assert!(left_out.ends_with(". --not left node out"), "{left_out}");
         // Of the program itself, at its end: no module, no version.
         let ended = why(&[note(Kind::Covered, "/bin/x", "", "no database was opened")]);
         assert_eq!(ended, "no trace: no database was opened. Ready to be traced: /bin/x (pid 7) and its SQLite");
-        assert_eq!(nothing(&[], &Run { explained: true, ..run(0) }), "no trace: no database was recorded while x ran");
+        assert_eq!(nothing(&[], &EmptyRun { explained: true, ..run(0) }), "no trace: no database was recorded while x ran");
     }
 }

@@ -66,7 +66,7 @@ fn more(all: usize, what: &str, line: &mut impl FnMut(&str) -> io::Result<()>) -
 }
 
 /// One database in columns.
-pub(super) fn database(snapshot: &Snapshot, index: usize, width: usize) -> String {
+pub(in crate::cli::top) fn database(snapshot: &Snapshot, index: usize, width: usize) -> String {
     let Some(row) = snapshot.databases.get(index) else { return String::new() };
     let (one, ten) = row.occupied.unzip();
     let cells = [
@@ -82,7 +82,7 @@ pub(super) fn database(snapshot: &Snapshot, index: usize, width: usize) -> Strin
 }
 
 /// In a narrow line the database alone, and how much of the time it had a writer.
-pub(super) fn database_cells(cells: [&str; 7], width: usize) -> String {
+pub(in crate::cli::top) fn database_cells(cells: [&str; 7], width: usize) -> String {
     let [one, ten, refused, waiting, holding, wal, path] = cells;
     let narrow = width < 80;
     let widths: &[(&str, usize)] = if narrow {
@@ -137,7 +137,7 @@ impl Columns {
         Columns { widths: std::array::from_fn(|column| widest[column].min(most[column])), width }
     }
 
-    pub(super) fn header(&self) -> String {
+    pub(in crate::cli::top) fn header(&self) -> String {
         self.line(["for", "lock", "connection", "", "statement"])
     }
 

@@ -3,7 +3,7 @@
 
 use super::database::is_network;
 use super::finding::{Finding, Level};
-use crate::cli::{quote, run};
+use crate::cli::io::{log_files, quote};
 use rustix::fs::Access;
 use shim::recorder::config::Config;
 use shim::recorder::file_system;
@@ -58,7 +58,7 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
             format!("{shown} is on a file system of type {kind}: a local disk or a tmpfs records faster, and never stalls"),
         );
     }
-    match run::logs(dir) {
+    match log_files(dir) {
         Ok(logs) if !logs.is_empty() => found.push(
             Finding::new(
                 "trace-directory",

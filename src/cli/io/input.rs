@@ -1,0 +1,86 @@
+//! The trace a verb reads: a directory, a file of JSON lines, or standard input.
+#![forbid(unsafe_code)]
+
+use super::Failure;
+use crate::trace::{self, Trace};
+use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// The trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
+pub(in crate::cli) fn place(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(
+        || {
+            let dir = std::env::var_os("LOCKTRACE_DIR").filter(|dir| !dir.is_empty());
+            dir.map_or_else(|| PathBuf::from("locktrace-trace"), PathBuf::from)
+        },
+        Path::to_path_buf,
+    )
+}
+
+/// Opens the trace a verb was given, to read it once.
+pub(in crate::cli) fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
+    let path = place(given);
+    if path == Path::new("-") {
+        return Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::new(io::stdin())));
+    }
+    Trace::open(&path)
+}
+
+/// What errors call standard input.
+const STDIN: &str = "standard input";
+
+/// A trace that is opened more than once. What comes on standard input is kept in a temporary file, which has no name and so goes with us.
+pub(in crate::cli) struct Reopenable {
+    path: PathBuf,
+    kept: Option<File>,
+}
+
+impl Reopenable {
+    pub(in crate::cli) fn new(given: Option<&Path>) -> Result<Reopenable, Failure> {
+        let path = place(given);
+        let kept = if path == Path::new("-") { Some(keep(&mut io::stdin().lock())?) } else { None };
+        Ok(Reopenable { path, kept })
+    }
+
+    pub(in crate::cli) fn open(&self) -> Result<Trace, Failure> {
+        let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
+        // Not a duplicate of the descriptor, which would share its place in the file.
+        let lines = || {
+            let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
+            lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))
+        };
+        Ok(Trace::from_reader(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines()?)), Some(lines()?))?)
+    }
+}
+
+fn keep(stream: &mut impl io::Read) -> Result<File, Failure> {
+    let dir = std::env::temp_dir();
+    let kept = tempfile::tempfile_in(&dir).and_then(|mut file| io::copy(stream, &mut file).map(|_| file));
+    kept.map_err(|error| {
+        let why = format!("cannot be kept in {} to be read twice: {error}; give a file or a directory instead", dir.display());
+        Failure::Other(format!("{STDIN}: {why}"))
+    })
+}
+
+/// The files of the logs in a directory; none if it is not there.
+pub(in crate::cli) fn log_files(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
+    let fail = |error: io::Error| Failure::Other(format!("{}: {error}", dir.display()));
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == RING_EXTENSION || extension == NAMES_EXTENSION) {
+            found.insert(name);
+        }
+    }
+    Ok(found)
+}
