@@ -1,14 +1,14 @@
-//! The Rust way in: install the recording VFS into the SQLite this program links.
+//! The Rust entry point: a builder that installs the recording VFS into the SQLite that this program links.
 
+use crate::error::{Error, Reason};
 use crate::linked;
 use crate::recording::Recording;
 use shim::api::{self, ApiError};
 use shim::memory;
-use shim::recorder::config::{Config, ConfigError, LIMITS, Unusable};
+use shim::recorder::config::{Config, LIMITS};
 use shim::recorder::configure;
-use shim::vfs::{InstallError, Options, UninstallError, install};
+use shim::vfs::{InstallError, Options, install};
 use std::ffi::{CStr, CString};
-use std::fmt;
 use std::path::PathBuf;
 
 pub use shim::recorder::config::SqlPolicy;
@@ -16,8 +16,8 @@ pub use shim::vfs::Installed;
 
 /// What to record, where, and under which VFS name.
 ///
-/// Where nothing is said, the environment decides (`LOCKTRACE_DIR`, `LOCKTRACE_LIMIT`, `LOCKTRACE_SQL`: see
-/// [`shim::recorder::config`]), and where that says nothing either, the defaults given with each method.
+/// What is not set here comes from the environment (`LOCKTRACE_DIR`, `LOCKTRACE_LIMIT`, `LOCKTRACE_SQL`: see
+/// [`shim::recorder::config`]), and otherwise from the default of each method.
 ///
 /// ```
 /// # use rusqlite as _;
@@ -43,12 +43,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder that leaves everything to the environment and the defaults.
+    /// A builder that takes everything from the environment and the defaults.
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// The trace directory. Default `./locktrace-trace`; made private (0700) when the first database is opened.
+    /// The trace directory. Default `./locktrace-trace`. It is created with mode 0700 when the first database is opened.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Builder {
         self.dir = Some(dir.into());
         self
@@ -73,38 +73,38 @@ impl Builder {
         self
     }
 
-    /// The VFS to wrap, by its name. Default: the one that is the default now (`unix`, as a rule).
+    /// The VFS to wrap, by its name. Default: the current default VFS, usually `unix`.
     pub fn base(mut self, name: impl Into<String>) -> Builder {
         self.base = Some(name.into());
         self
     }
 
-    /// Whether connections that name no VFS are traced. Default `true`; with `false`, only those that ask for the VFS by name are
+    /// Whether connections that name no VFS are traced. Default `true`. With `false`, only connections that name this VFS are traced
     /// (`file:app.db?vfs=locktrace`, `Connection::open_with_flags_and_vfs`).
     pub fn make_default(mut self, default: bool) -> Builder {
         self.not_default = !default;
         self
     }
 
-    /// Whether what happens to locks becomes events of the `tracing` crate, with the target `locktrace`: each refused lock a WARN (with
-    /// database, lock, SQL and the connection of this process that holds it, where one does), each wait that ended well a DEBUG, every lock
-    /// taken, refused or released a TRACE. They are emitted on the thread that asks for the lock, so that the application's current span is
-    /// their parent. Needs the feature `tracing`. Default: as it was, which is `false` at first.
+    /// Whether lock calls become events of the `tracing` crate, with the target `locktrace`. Each refused lock is a WARN, with the database,
+    /// the lock, the SQL and the connection of this process that holds it, if one does. Each wait that ends with the lock is a DEBUG. Every
+    /// lock taken, refused or released is a TRACE. The thread that asks for the lock emits them, so the application's current span is their
+    /// parent. Needs the feature `tracing`. Default: unchanged, and `false` at first.
     ///
-    /// It is set for the whole process. A layer that writes to SQLite is no problem (of its own calls nothing is emitted), as long as it
-    /// does not use the connection that is asking for the lock. In the child of a `fork` it is off until that installs with `true` again.
+    /// It is set for the whole process. A layer may write to SQLite on any connection except the one that asks for the lock; its own calls
+    /// emit nothing. In the child of a `fork` it is off until the child installs with `true`.
     #[cfg(feature = "tracing")]
     pub fn tracing(mut self, on: bool) -> Builder {
         self.tracing = Some(on);
         self
     }
 
-    /// Installs the VFS. May be called at any time and any number of times; connections that are open already are not traced.
+    /// Installs the VFS. It can be called at any time and any number of times. Connections that are open already stay untraced.
     ///
-    /// The directory, limit and SQL policy belong to the process, and the first installation fixes them: a later one that asks for
-    /// others gets [`Error`].
+    /// The directory, limit and SQL policy belong to the process, and the first installation fixes them. A later call that asks for others
+    /// returns [`Error`].
     ///
-    /// What it returns may be dropped: the VFS stays until [`Recording::uninstall`].
+    /// Dropping the returned handle keeps the VFS installed until [`Recording::uninstall`].
     pub fn install(self) -> Result<Recording, Error> {
         let api = linked::api();
         // SAFETY: it takes nothing and returns a constant.
@@ -146,50 +146,3 @@ impl Builder {
         Ok(Recording::new(options.name, installed))
     }
 }
-
-/// Why [`Builder::install`] did not install, or [`Recording::uninstall`] did not uninstall.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error(Reason);
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Reason {
-    Api(ApiError),
-    Config(ConfigError),
-    Unusable(Unusable),
-    Limit(u64),
-    Nul(String),
-    Fixed(Config),
-    Install(InstallError),
-    Uninstall(UninstallError),
-}
-
-impl From<UninstallError> for Error {
-    fn from(error: UninstallError) -> Error {
-        Error(Reason::Uninstall(error))
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Reason::Api(error) => write!(f, "{error}"),
-            Reason::Config(error) => write!(f, "{error}"),
-            Reason::Unusable(error) => write!(f, "{error}"),
-            Reason::Limit(limit) => {
-                write!(f, "the limit is {limit} bytes; expected {} to {} (256 KiB to 64 GiB)", LIMITS.start(), LIMITS.end())
-            }
-            Reason::Nul(error) => write!(f, "a VFS name cannot hold a NUL: {error}"),
-            Reason::Fixed(config) => write!(
-                f,
-                "this process records already, into {} (limit {} bytes, SQL {}); that is fixed by the first installation",
-                config.dir.display(),
-                config.limit,
-                config.sql.name()
-            ),
-            Reason::Install(error) => write!(f, "{error}"),
-            Reason::Uninstall(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}

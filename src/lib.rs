@@ -2,13 +2,13 @@
 //!
 //! Two halves that meet only in the bytes on disk (the `locktrace` crate's `format` module):
 //!
-//! * **Writing.** [`Builder::install`] wraps the SQLite this program links in a recording VFS, and returns a [`Recording`]. While the program
-//!   runs, [`current_locks`] tells who holds what, [`subscribe()`] hands over every lock call in a bounded channel, and with the feature
-//!   `tracing` (`Builder::tracing`) refused locks are warnings under the application's current span.
-//! * **Reading.** [`trace`] opens what was recorded, [`analysis`] works out who held what and who was refused, [`report`] says so.
+//! * **Writing.** [`Builder::install`] wraps the SQLite that this program links in a recording VFS, and returns a [`Recording`]. While the
+//!   program runs, [`current_locks`] returns who holds what, and [`subscribe()`] sends every lock call into a bounded channel. With the feature
+//!   `tracing` (`Builder::tracing`), refused locks are warnings under the application's current span.
+//! * **Reading.** [`trace`] opens a recording, [`analysis`] finds out who held what and who was refused, and [`report`] puts that into words.
 //!
-//! As a library, depend on it with `default-features = false`: the default feature `cli` brings the `locktrace` command and with
-//! it a bundled SQLite, which Cargo would make your program's SQLite, too.
+//! As a library, depend on it with `default-features = false`. The default feature `cli` brings the `locktrace` command and a bundled SQLite,
+//! and Cargo would make that your program's SQLite, too.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,6 +37,7 @@ mod builder;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod error;
 pub mod export;
 mod linked;
 pub mod live;
@@ -44,7 +45,8 @@ mod recording;
 pub mod report;
 pub mod trace;
 
-pub use builder::{Builder, Error, Installed, SqlPolicy};
+pub use builder::{Builder, Installed, SqlPolicy};
+pub use error::Error;
 pub use live::{Event, LiveHold, LiveLock, Subscription, current_locks, subscribe};
 pub use recording::Recording;
 pub use shim::event;

@@ -1,7 +1,7 @@
-//! The SQLite that the final program links, as a table for the shim.
+//! The table of functions of the SQLite that the final program links.
 //!
-//! Declared here and defined by whoever links SQLite: rusqlite, sqlx, diesel, libsqlite3-sys of any version, bundled or the
-//! system's. This crate depends on none of them as a library, so it can neither fix their version nor switch their linking mode.
+//! The functions are declared here. The crate that links SQLite defines them: rusqlite, sqlx, diesel or libsqlite3-sys of any version, bundled
+//! or the system's. As a library, this crate depends on none of them, so it can neither fix their version nor switch their linking mode.
 
 use shim::api::Api;
 use shim::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
@@ -24,10 +24,10 @@ unsafe extern "C" {
     fn sqlite3_initialize() -> c_int;
 }
 
-/// The linked SQLite's functions, once it is initialised (its VFS list is empty before).
+/// Initialises the linked SQLite, whose VFS list is empty before, and returns its functions.
 pub fn api() -> Api {
-    // SAFETY: sqlite3_initialize may be called at any time, by any thread, any number of times. Its result does not matter here:
-    // if it failed there is no default VFS, and installing says so.
+    // SAFETY: sqlite3_initialize may be called at any time, by any thread, any number of times. Its result is not needed here:
+    // if it failed there is no default VFS, and the installation reports that.
     unsafe { sqlite3_initialize() };
     Api {
         libversion: sqlite3_libversion,
@@ -45,7 +45,7 @@ pub fn api() -> Api {
     }
 }
 
-/// Takes the VFS of this name off the linked SQLite's list.
+/// Removes the VFS of this name from the linked SQLite's list.
 pub fn uninstall(name: &'static CStr) -> Result<(), UninstallError> {
     // SAFETY: both are the linked SQLite's.
     unsafe { vfs::uninstall(&api(), sqlite3_vfs_unregister, name) }

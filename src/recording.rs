@@ -1,19 +1,19 @@
-//! The handle of an installation: what is installed, who holds what in it, and how it is taken off again.
+//! The handle of an installed recording VFS: its name, the locks of its connections, and its uninstallation.
 //!
-//! [`Builder::install`](crate::Builder::install) hands it out. What it asks about the process is there without it, too
-//! ([`subscribe`](crate::subscribe()), [`current_locks`](crate::current_locks())).
+//! [`Builder::install`](crate::Builder::install) returns it. [`subscribe`](crate::subscribe()) and [`current_locks`](crate::current_locks()) work
+//! without it, too.
 #![forbid(unsafe_code)]
 
-use crate::builder::Error;
+use crate::error::Error;
 use crate::linked;
 use crate::live::{self, LiveLock, Subscription};
 use shim::vfs::Installed;
 use std::ffi::CStr;
 
-/// A running recording: the VFS that [`Builder::install`](crate::Builder::install) installed or found. (What was recorded is opened by
-/// [`trace::Trace::open`](crate::trace::Trace::open).)
+/// A running recording: the VFS that [`Builder::install`](crate::Builder::install) installed or found.
+/// [`trace::Trace::open`](crate::trace::Trace::open) opens what it recorded.
 ///
-/// It may be dropped: the VFS stays. Clones are the same handle.
+/// Dropping it keeps the VFS installed. Clones are the same handle.
 #[derive(Clone, Debug)]
 pub struct Recording {
     vfs: &'static CStr,
@@ -25,7 +25,7 @@ impl Recording {
         Recording { vfs, installed }
     }
 
-    /// What the installation did: whether the VFS is new, was there, or is the default again.
+    /// What the installation did: whether the VFS is new, was installed before, or is the default again.
     pub fn installed(&self) -> Installed {
         self.installed
     }
@@ -45,14 +45,14 @@ impl Recording {
         live::current_locks()
     }
 
-    /// Takes the VFS off: connections opened from now on are not traced, and what was the default VFS before is it again. It can be installed
-    /// again at any time, and then goes on in the same log; each installation keeps about a kilobyte for ever.
+    /// Uninstalls the VFS. Connections opened from now on are not traced, and the previous default VFS is the default again. It can be installed
+    /// again at any time and then continues the same log. Each installation keeps about a kilobyte until the process ends.
     ///
-    /// A pool has to be closed first. A VFS of your own that wraps this one keeps it in use, and so on record, as long as you use that.
+    /// Close a connection pool first. If a VFS of your own wraps this one, its connections stay traced as long as you use it.
     ///
     /// # Errors
-    /// While connections are open through it, with their number; [`Recording::current_locks`] tells which. And where this copy of
-    /// locktrace has no VFS of the name: it is uninstalled already, or another copy in this process does the recording.
+    /// While connections are open through it. The error has their number; [`Recording::current_locks`] lists them. Also if this copy of
+    /// locktrace has no VFS of that name: it is uninstalled already, or another copy in this process records.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
