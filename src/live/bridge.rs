@@ -1,17 +1,16 @@
-//! The `tracing` bridge: what happens to locks, as events under the application's current span.
+//! The `tracing` bridge: lock calls as `tracing` events, emitted on the locking thread and so under the application's current span.
 //!
-//! Input: events on the locking thread, where the span is that the application is in. Output: `tracing` events with the target
-//! `locktrace`:
+//! Their target is `locktrace`:
 //!
 //! | level | what | when |
 //! | --- | --- | --- |
-//! | WARN | a lock was refused: database, lock, SQL, and the connection of this process that holds it, if one does | at the first refusal of a run of attempts |
-//! | DEBUG | a wait: the lock was granted after refusals; how long it took and how many | when it is granted |
+//! | WARN | a lock was refused: database, lock, SQL, and the connection of this process that holds it, if one does | at the first refusal of a wait |
+//! | DEBUG | a wait that ended with the lock: its length and the number of refusals | when the lock is granted |
 //! | TRACE | every lock that is taken, refused or released | always |
 //!
-//! A run of attempts is what the analysis calls one ([`crate::analysis::waits::wait`]). Two kinds of refusal are no warning, because no
-//! statement fails by them: those that SQLite can do without ([`Request::is_optional`]), and that of the EXCLUSIVE a closing connection tries
-//! for. The latter is known only by what comes next, so a refused EXCLUSIVE straight from SHARED is told one call later.
+//! A wait is that of the analysis ([`crate::analysis::waits::wait`]). Two kinds of refusal emit no warning, because no statement fails by them:
+//! locks that SQLite requests opportunistically ([`Request::is_optional`]), and the EXCLUSIVE lock that a closing connection requests. Only the
+//! next call shows that a connection is closing. So the warning for an EXCLUSIVE refused straight from SHARED comes one call later.
 #![forbid(unsafe_code)]
 
 use super::event::Event;
@@ -27,24 +26,24 @@ use std::cell::Cell;
 use tracing::field::display;
 use tracing::{Level, debug, enabled, trace, warn};
 
-/// What a filter calls us: `RUST_LOG=locktrace=debug`.
+/// The target for filters, as in `RUST_LOG=locktrace=debug`.
 const TARGET: &str = "locktrace";
 
-/// A run of refused attempts of a connection, on the thread that makes them.
+/// A wait of a connection, on the thread that makes the attempts.
 #[derive(Clone, Copy)]
-struct Run {
-    waiting: OpenWait,
+struct ThreadWait {
+    open: OpenWait,
     /// The log of its records.
     log: u32,
-    /// The refusal that is still to be told, if it turns out to be one.
-    untold: Option<Event>,
+    /// A refusal whose warning depends on the next call.
+    unreported: Option<Event>,
 }
 
 thread_local! {
-    static RUN: Cell<Option<Run>> = const { Cell::new(None) };
+    static WAIT: Cell<Option<ThreadWait>> = const { Cell::new(None) };
 }
 
-/// On the locking thread: what this call means to somebody who reads logs.
+/// Emits the events of this call, on the locking thread.
 pub(super) fn emit(event: &Event) {
     if enabled!(target: TARGET, Level::TRACE) && is_transition(event) {
         let ns = event.duration().map(|duration| duration.as_nanos() as u64);
@@ -52,12 +51,12 @@ pub(super) fn emit(event: &Event) {
         let database = database.as_ref().map(|path| display(path.display()));
         trace!(target: TARGET, database, connection = event.connection(), duration_ns = ns, sql, "{event}");
     }
-    let run = RUN.get();
-    if run.is_none() && !event.result().is_busy() {
+    let wait = WAIT.get();
+    if wait.is_none() && !event.result().is_busy() {
         return;
     }
     if enabled!(target: TARGET, Level::WARN) {
-        RUN.set(after(run, event));
+        WAIT.set(after(wait, event));
     }
 }
 
@@ -67,32 +66,31 @@ fn is_transition(event: &Event) -> bool {
     changed && matches!(event.call(), Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK | Kind::SHM_UNMAP | Kind::CLOSE)
 }
 
-/// The thread's run of attempts after this event. Tells of those that begin and end with it.
-fn after(run: Option<Run>, event: &Event) -> Option<Run> {
+/// The thread's wait after this event. Emits the events of a wait that begins or ends with it.
+fn after(wait: Option<ThreadWait>, event: &Event) -> Option<ThreadWait> {
     let record = event.record();
-    let log = event.seen.log.serial();
-    if let Some(mut run) = run {
-        let wait = &mut run.waiting.wait;
-        if wait.who.conn != record.conn || run.log != log {
-            // Another connection's call, while this one waits: its busy handler, perhaps.
-            return Some(run);
+    let log = event.call.log.serial();
+    if let Some(mut wait) = wait {
+        if wait.open.wait.who.conn != record.conn || wait.log != log {
+            // A call of another connection while this one waits, perhaps from its busy handler.
+            return Some(wait);
         }
-        if let Some(untold) = run.untold.take()
+        if let Some(unreported) = wait.unreported.take()
             && !matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE)
         {
-            refused(&untold);
+            refused(&unreported);
         }
-        match run.waiting.meaning(record) {
+        match wait.open.meaning(record) {
             Meaning::Waits => {
-                run.waiting.wait.sleeps += u32::from(record.kind == Kind::SLEEP);
-                return Some(run);
+                wait.open.wait.sleeps += u32::from(record.kind == Kind::SLEEP);
+                return Some(wait);
             }
             Meaning::Refused => {
-                run.waiting.wait.attempts += 1;
-                return Some(run);
+                wait.open.wait.attempts += 1;
+                return Some(wait);
             }
             Meaning::Granted => {
-                granted(event, &run.waiting.wait);
+                granted(event, &wait.open.wait);
                 return None;
             }
             Meaning::Reads | Meaning::Over => {}
@@ -106,14 +104,14 @@ fn after(run: Option<Run>, event: &Event) -> Option<Run> {
     if !perhaps_closing {
         refused(event);
     }
-    Some(Run { waiting: OpenWait::new(wait, 0), log, untold: perhaps_closing.then_some(*event) })
+    Some(ThreadWait { open: OpenWait::new(wait, 0), log, unreported: perhaps_closing.then_some(*event) })
 }
 
 fn refused(event: &Event) {
     let Some(request) = event.request() else { return };
     if enabled!(target: TARGET, Level::WARN) {
         let (database, sql) = (event.database(), event.sql_text());
-        let holder = holders::in_the_way(event);
+        let holder = holders::blockers(event);
         let database = database.as_ref().map(|path| display(path.display()));
         let (lock, result) = (display(request), display(event.result()));
         warn!(target: TARGET, database, connection = event.connection(), lock, result, sql, holder, "{request} refused");

@@ -1,7 +1,7 @@
-//! This process's ticks in nanoseconds and wall-clock time, while it runs.
+//! The clock of this process while it runs: converts ticks of its log to nanoseconds and to wall-clock time.
 //!
-//! Input: ticks of its log. Output: nanoseconds. One reading of all clocks is kept from the start, and another is taken for each
-//! question: their distance gives the length of a tick, and the new one the time of day, however often that was set since.
+//! It keeps one reading of all clocks from the start and takes another for each conversion. The distance of the two gives the length of a tick.
+//! The new reading gives the time of day, also after somebody has set that.
 #![forbid(unsafe_code)]
 
 use crate::trace::clock::{Clock, real_ns};
@@ -18,9 +18,9 @@ impl LiveClock {
         LiveClock { first: anchor() }
     }
 
-    /// The clock as known now, and now. Asked within 100 µs of the start, it waits for their end: a shorter span tells nothing.
+    /// The clock as known now, and the reading of now. Within 100 µs of the start it waits for their end: the length of a tick needs that span.
     fn now(&self) -> (Clock, Anchor) {
-        // Bounded, should the system's clock stand still.
+        // Bounded, in case the system's clock stands still.
         for _ in 0..100_000 {
             let now = anchor();
             let clock = Clock::between(kind(), &self.first, &now);
@@ -31,7 +31,7 @@ impl LiveClock {
         (Clock::between(kind(), &self.first, &self.first), self.first)
     }
 
-    /// So many ticks in nanoseconds.
+    /// This many ticks in nanoseconds.
     pub(super) fn ns(&self, ticks: u64) -> u64 {
         self.now().0.to_ns(ticks).unwrap_or(0)
     }
@@ -55,7 +55,7 @@ mod tests {
         let near = before.real_ns - 1_000_000..=after.real_ns + 1_000_000;
         assert!(near.contains(&now), "{now} is not in {near:?}");
         let (ticks, ns) = (after.ticks - before.ticks, after.monotonic_ns - before.monotonic_ns);
-        let told = clock.ns(ticks);
-        assert!(told.abs_diff(ns) < ns / 10 + 1000, "{told} for {ns}");
+        let converted = clock.ns(ticks);
+        assert!(converted.abs_diff(ns) < ns / 10 + 1000, "{converted} for {ns}");
     }
 }

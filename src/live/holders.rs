@@ -1,7 +1,6 @@
-//! Who in this process stood in the way of a refused attempt.
+//! The connections of this process that blocked a refused attempt, in words for the `tracing` bridge.
 //!
-//! Input: the event of the refusal and the shim's live rows. Output: words for the `tracing` bridge, or nothing: a holder is named only
-//! if it surely was one.
+//! A connection is named only if it certainly held a conflicting lock.
 #![forbid(unsafe_code)]
 
 use super::event::Event;
@@ -13,14 +12,14 @@ use shim::recorder::thread_name;
 use shim::vfs::live::connections;
 use std::fmt::Write as _;
 
-/// The connections of this process that stood in the way of this refused attempt, in words; `None` where none surely did.
+/// The connections of this process that certainly blocked this refused attempt, in words; `None` if there are none.
 ///
-/// One that holds a conflicting lock *now* did so then if it had it before the attempt began. Of one that holds several slots exclusively
-/// only the first one's beginning is known: it was there, but perhaps not yet with this lock.
-pub(super) fn in_the_way(event: &Event) -> Option<String> {
+/// A connection that holds a conflicting lock *now* held it at the attempt if it took it before the attempt began. If a connection holds several
+/// slots exclusively, only the time of the first is known: the connection was there, but perhaps not yet with this lock.
+pub(super) fn blockers(event: &Event) -> Option<String> {
     let (request, path) = (event.request()?, event.database()?);
     let rows = connections();
-    // After the rows: what is older in them than this, had begun before the attempt.
+    // Measured after the rows are read: a hold that is older than this began before the attempt.
     let elapsed = hub().clock.ns(shim::clock::now().saturating_sub(event.record().start));
     let mut words = String::new();
     for row in rows {
@@ -45,7 +44,7 @@ pub(super) fn in_the_way(event: &Event) -> Option<String> {
             let _ = write!(words, " (thread {} {name})", since.tid);
         }
         let _ = write!(words, ", {lock} for {}", duration(ago));
-        let text = hub().names.find(event.seen.log, |names| Some(names.sql(since.sql)?.text.text.clone()));
+        let text = hub().names.find(event.call.log, |names| Some(names.sql(since.sql)?.text.text.clone()));
         if let Some(text) = text {
             let _ = write!(words, ", {text}");
         }
@@ -53,5 +52,5 @@ pub(super) fn in_the_way(event: &Event) -> Option<String> {
     (!words.is_empty()).then_some(words)
 }
 
-/// What two conversions of ticks to nanoseconds may differ by.
+/// By how much two conversions of ticks to nanoseconds may differ.
 const MARGIN_NS: u64 = 1_000;

@@ -1,6 +1,4 @@
-//! Who holds what in this process, now.
-//!
-//! Input: the shim's live rows, copied without touching a lock of SQLite's. Output: [`LiveLock`]s.
+//! The locks that connections of this process hold now, copied from the shim's live rows without touching a lock of SQLite.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, Request};
@@ -11,48 +9,48 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A lock that a connection of this process holds, or was refused last.
+/// A connection of this process: the locks that it holds, and the one it was refused last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LiveLock {
-    /// The connection, by its number in the trace. A database attached to another one has a number of its own.
+    /// The connection, by its number in the trace. An attached database has a number of its own.
     pub connection: u32,
     /// The path of the database.
     pub database: PathBuf,
-    /// The VFS it was opened with, by the name of [`Builder::vfs_name`](crate::Builder::vfs_name).
+    /// The VFS that it was opened with, under the name of [`Builder::vfs_name`](crate::Builder::vfs_name).
     pub vfs: String,
-    /// What it holds; empty for a connection that is idle. In WAL mode every open connection holds `SHARED`.
+    /// The locks that it holds; empty for an idle connection. In WAL mode every open connection holds `SHARED`.
     pub held: Vec<LockId>,
-    /// Since when it writes: it took RESERVED or more, or a slot of the wal-index exclusively.
+    /// Since when it writes: since it took RESERVED or more, or a slot of the wal-index exclusively.
     pub writing: Option<LiveHold>,
-    /// Since when it reads: SHARED without WAL, or a slot of the wal-index shared.
+    /// Since when it reads: since it took SHARED without WAL, or a slot of the wal-index shared.
     pub reading: Option<LiveHold>,
-    /// What it was refused last, if it has taken nothing since: it waits for this, or gave up.
+    /// The lock that it was refused last, if it has taken none since: it waits for it, or gave up.
     pub refused: Option<(Request, LiveHold)>,
-    /// It was opened by another process, and carried over a `fork`.
+    /// Another process opened it, and a `fork` copied it.
     pub forked: bool,
     /// More than one connection uses this file handle (`cache=shared`).
     pub shared_cache: bool,
 }
 
-/// When something began, and for whom.
+/// When a hold or a refusal began, on which thread, and by which statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LiveHold {
-    /// When, by the system's clock. `None` where it is not known: the lock changed hands while it was looked at.
+    /// When, by the system's clock. `None` if it is unknown: the lock changed while it was read.
     pub since: Option<SystemTime>,
     /// How long ago that was.
     pub ago: Option<Duration>,
-    /// The OS's id of the thread; 0 where it is not known.
+    /// The OS's id of the thread; 0 if it is unknown.
     pub thread: u32,
-    /// That thread's name now; `None` when it has ended.
+    /// That thread's name now; `None` if the thread has ended.
     pub thread_name: Option<String>,
-    /// The statement that ran then, as it was prepared; `None` where none did, or no text is kept.
+    /// The statement that ran then, as it was prepared; `None` if none ran, or no text is kept.
     pub sql: Option<String>,
 }
 
-/// What every traced connection of this process holds now, in the order of their numbers.
+/// The locks that every traced connection of this process holds now, ordered by the connections' numbers.
 ///
-/// It may be called at any time, from any thread, also while all of them are stuck: it waits for no database lock. The rows are copied one
-/// after another, so that two of them may be a few microseconds apart.
+/// It can be called at any time and from any thread, also while all connections are blocked: it waits for no database lock. The rows are copied
+/// one after another, so two of them can be a few microseconds apart.
 pub fn current_locks() -> Vec<LiveLock> {
     let rows = connections();
     let since =

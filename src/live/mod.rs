@@ -1,10 +1,10 @@
-//! What a running program hears of its own locks, while they are taken.
+//! The locks of the running process, reported while they are taken.
 //!
-//! Input: records from the shim's observer, on the thread that SQLite called. Output: [`Event`]s through bounded channels
-//! ([`subscribe`]), and, with the feature `tracing`, events under the application's current span (the `bridge`).
+//! The shim's observer passes each record on the thread that SQLite called. It goes into bounded channels as an [`Event`] ([`subscribe`]). With
+//! the feature `tracing` it also becomes an event under the application's current span (`bridge`).
 //!
-//! On the locking thread nothing waits for a receiver: a channel that is full loses the event and counts it. The lists and names in
-//! here belong to one process: a forked child starts without subscriptions, and may make its own.
+//! The locking thread never waits for a receiver: a full channel loses the event and counts it. The lists and names in here belong to one
+//! process. A forked child starts without subscriptions and can make its own.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "tracing")]
@@ -23,7 +23,7 @@ pub use subscription::{Subscription, subscribe};
 
 use clock::LiveClock;
 use names::LiveNames;
-use shim::recorder::observer::{Observer, Seen, observe};
+use shim::recorder::observer::{Observer, Seen as ObservedCall, observe};
 use shim::recorder::own::Own;
 use std::fmt;
 #[cfg(feature = "tracing")]
@@ -31,11 +31,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use subscription::Subscriber;
 
-/// This process's listeners, and what they need to understand what they hear.
+/// This process's subscribers, with the clock and the names that explain their events.
 struct Hub {
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     observer: OnceLock<&'static Observer>,
-    /// Events go to `tracing`, too.
+    /// Whether events go to `tracing`, too.
     #[cfg(feature = "tracing")]
     bridged: AtomicBool,
     clock: LiveClock,
@@ -62,7 +62,7 @@ fn hub() -> &'static Hub {
     })
 }
 
-/// Sends events to `tracing` from now on, or no more.
+/// Starts or stops sending events to `tracing`.
 #[cfg(feature = "tracing")]
 pub(crate) fn bridge(on: bool) {
     let hub = hub();
@@ -70,27 +70,27 @@ pub(crate) fn bridge(on: bool) {
 }
 
 impl Hub {
-    /// Changes who listens, and has the shim call us only while somebody does.
+    /// Changes the subscribers. The shim calls the hub only while there is one, or the bridge is on.
     fn change(&'static self, change: impl FnOnce(&mut Vec<Arc<Subscriber>>)) {
         let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut subscribers);
         let observer = || {
-            let observer = Observer::new(|seen| self.seen(seen));
+            let observer = Observer::new(|call| self.observed(call));
             &*Box::leak(Box::new(observer))
         };
         let needed = !subscribers.is_empty() || self.is_bridged();
         observe(needed.then(|| *self.observer.get_or_init(observer)));
     }
 
-    /// On the locking thread: hands a record on.
-    fn seen(&self, seen: &Seen) {
-        let event = Event { seen: *seen };
+    /// Passes a record on, on the locking thread.
+    fn observed(&self, call: &ObservedCall) {
+        let event = Event { call: *call };
         for subscriber in self.subscribers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             subscriber.send(event);
         }
-        // With no lock of ours held. An application's layer may use SQLite: what it does there is no news to it.
+        // None of our locks is held here. A layer of the application may use SQLite: its own calls (nested) emit nothing.
         #[cfg(feature = "tracing")]
-        if !seen.nested && self.is_bridged() {
+        if !call.nested && self.is_bridged() {
             bridge::emit(&event);
         }
     }

@@ -1,7 +1,7 @@
-//! What the numbers in events mean: this process's own names file, read as far as somebody asked.
+//! The names for the numbers in events, read from this process's own names file when an event needs them.
 //!
-//! The recorder writes a name before the first record that needs it, so a name that is not known yet is in what was added to the file
-//! since, or nowhere.
+//! The recorder writes a name before the first record that needs it. So a name that is unknown so far is in the part that the file has grown by,
+//! or nowhere.
 #![forbid(unsafe_code)]
 
 use crate::trace::Names;
@@ -11,20 +11,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The names of this process's logs: one, as a rule.
+/// The names of this process's logs. Usually there is one log.
 #[derive(Debug, Default)]
 pub(super) struct LiveNames {
-    logs: Mutex<HashMap<u32, Known>>,
+    logs: Mutex<HashMap<u32, NamesSoFar>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct NamesSoFar {
     names: Names,
     lines: GrowingLines,
 }
 
 impl LiveNames {
-    /// What `find` finds in the names of this log.
+    /// Applies `find` to the names of this log, and again after reading on if it finds nothing.
     pub(super) fn find<R>(&self, log: &Log, find: impl Fn(&Names) -> Option<R>) -> Option<R> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let known = logs.entry(log.serial()).or_default();
@@ -36,7 +36,7 @@ impl LiveNames {
     }
 }
 
-impl Known {
+impl NamesSoFar {
     fn read_on(&mut self, log: &Log) {
         let mut read = |from: u64, len: usize| {
             let mut bytes = vec![0; len];
@@ -47,7 +47,7 @@ impl Known {
         let names = &mut self.names;
         self.lines.read(Instant::now(), &mut read, &mut |line| {
             if let Ok(line) = serde_json::from_slice(line) {
-                // A line that is not understood names nothing.
+                // A line that cannot be parsed is skipped.
                 let _ = names.take(line);
             }
         });

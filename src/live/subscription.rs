@@ -1,6 +1,4 @@
-//! Subscriptions: bounded channels of events.
-//!
-//! Input: events from the hub, on the locking thread. Output: the same events through a crossbeam channel, or a count of those that were dropped.
+//! Subscriptions: bounded channels of events, each with a count of the events that it had no room for.
 #![forbid(unsafe_code)]
 
 use super::{Event, HUB, Hub, hub};
@@ -25,10 +23,10 @@ impl Subscriber {
     }
 }
 
-/// A bounded channel of [`Event`]s: a [`crossbeam_channel::Receiver`], and a count of what it had no room for.
+/// A bounded channel of [`Event`]s: a [`crossbeam_channel::Receiver`], and a count of the events that it had no room for.
 ///
-/// Dropping it ends the subscription; a clone of its receiver then gets what is still in the channel, and the end. In the child of a
-/// `fork` it hears nothing more: subscribe there anew.
+/// Dropping it ends the subscription. A clone of its receiver then still receives what is in the channel, and then the end. In the child of a
+/// `fork` it receives nothing: subscribe again there.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: Receiver<Event>,
@@ -36,17 +34,16 @@ pub struct Subscription {
     hub: &'static Hub,
 }
 
-/// Subscribes to every call that is recorded in this process from now on: lock calls, and all others that `locktrace cat` shows.
+/// Subscribes to every call that this process records from now on: lock calls, and all others that `locktrace cat` shows.
 ///
-/// At most `capacity` events (at least 1; about 120 bytes each, taken at once) wait to be received. Where one more comes, it is
-/// dropped and [counted](Subscription::dropped): the lock path never waits for a receiver. Any number of subscriptions can be open; each
-/// gets every event. Events of one thread come in their order; between threads, [`Event::number`] is the log's order.
+/// The channel holds at most `capacity` events (at least 1; about 120 bytes each, allocated at once). One more is dropped and
+/// [counted](Subscription::dropped): the lock path never waits for a receiver. Any number of subscriptions can be open, and each receives every
+/// event. Events of one thread keep their order. Between threads, [`Event::number`] is the order of the log.
 ///
-/// It can be called before [`Builder::install`](crate::Builder::install); what is not recorded (an untraced connection, a trace directory that
-/// cannot be made) is not heard of, either. Receive on a thread of your own. One that waits in
-/// `recv` costs the locking thread a wake-up (a system call) for each event that finds the channel empty; one that comes by now and then
-/// and takes what is there ([`try_iter`](Receiver::try_iter)) does not. A receiver that writes to a traced database hears of its own calls; give such a
-/// connection another VFS (`file:log.db?vfs=unix`).
+/// It can be called before [`Builder::install`](crate::Builder::install). Calls that are not recorded (of an untraced connection, or without a
+/// usable trace directory) send no events. Receive on a thread of your own. A receiver that waits in `recv` costs the locking thread a wake-up (a
+/// system call) for each event that finds the channel empty. One that polls with [`try_iter`](Receiver::try_iter) costs none. A receiver that
+/// writes to a traced database receives its own calls; give such a connection another VFS (`file:log.db?vfs=unix`).
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,7 +80,7 @@ pub fn subscribe(capacity: usize) -> Subscription {
 }
 
 impl Subscription {
-    /// The receiving end of the channel, for `select!` and to clone.
+    /// The receiving end of the channel, for `select!` or to be cloned.
     pub fn receiver(&self) -> &Receiver<Event> {
         &self.receiver
     }
@@ -107,7 +104,7 @@ impl Drop for Subscription {
         if HUB.get().is_some_and(|hub| std::ptr::eq(hub, self.hub)) {
             self.hub.change(|subscribers| subscribers.retain(|other| !Arc::ptr_eq(other, &self.subscriber)));
         } else {
-            // Inherited by a fork: another thread may have been inside the channel then, and would be there for ever.
+            // A fork copied it while another thread may have been inside the channel; in the child, that thread never leaves it.
             std::mem::forget(std::mem::replace(&mut self.receiver, never()));
             std::mem::forget(Arc::clone(&self.subscriber));
         }
