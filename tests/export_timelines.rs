@@ -109,7 +109,7 @@ fn what_is_drawn_is_what_was_counted() {
     // Firefox has the same.
     let firefox = json(dir.path(), &["-f", "firefox"]);
     let kinds = |kind: &str| markers(&firefox).iter().filter(|marker| marker["type"] == kind).count();
-    for kind in ["hold", "work", "in-the-way"] {
+    for kind in ["hold", "work", "blocking"] {
         assert_eq!(kinds(kind), perfetto.of_category(kind).count(), "{kind}");
     }
     assert_eq!(kinds("wait"), 150 + perfetto.points.len());

@@ -5,7 +5,7 @@
 //! Events and holds are written as the pass finds them, incidents when it is over.
 #![forbid(unsafe_code)]
 
-use super::{Export, incidents, naming};
+use super::{Export, incidents, labels};
 use crate::analysis::observer::ObservedHold;
 use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
@@ -40,7 +40,7 @@ pub struct Csv<'t, W: Write> {
     times: Times<'t>,
     table: Table,
     out: Rows<W>,
-    paths: naming::Paths,
+    paths: labels::Paths,
     failed: Option<io::Error>,
 }
 
@@ -58,16 +58,16 @@ impl<'t, W: Write> Csv<'t, W> {
         };
         header.split(',').try_for_each(|name| out.put(name))?;
         out.end()?;
-        Ok(Csv { trace, times: Times::new(trace), table, out, paths: naming::Paths::default(), failed: None })
+        Ok(Csv { trace, times: Times::new(trace), table, out, paths: labels::Paths::default(), failed: None })
     }
 
     fn time(&self, log: LogId, at: Instant) -> Option<impl Display + use<W>> {
-        self.times.real_ns(log, at).map(naming::rfc3339)
+        self.times.real_ns(log, at).map(labels::rfc3339)
     }
 
     fn event_row(&mut self, event: &Event, db: Option<u32>) -> io::Result<()> {
         let Event { log, number, ref record } = *event;
-        let time = self.trace.real_ns(log, record.start).map(naming::rfc3339);
+        let time = self.trace.real_ns(log, record.start).map(labels::rfc3339);
         let forked = record.flags.has(Flags::FORKED);
         let who = ConnId { log, conn: record.conn, forked };
         let unmeasured = record.flags.has(Flags::ONE_CLOCK);

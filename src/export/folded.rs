@@ -5,7 +5,7 @@
 //! refused. Made from the incidents alone, when the pass is over.
 #![forbid(unsafe_code)]
 
-use super::{Export, incidents, naming};
+use super::{Export, incidents, labels};
 use crate::analysis::{Analysis, Blocker, Incident, Observer};
 use crate::report::words;
 use crate::trace::text::Clean;
@@ -61,10 +61,10 @@ impl<W: Write> Export for Folded<W> {
 /// The stacks of one incident with their shares of these microseconds.
 fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64)> {
     let trace = analysis.trace;
-    let statement = |who, hash| naming::sql(trace, who, hash).unwrap_or_else(|| "statement not known".to_owned());
+    let statement = |who, hash| labels::sql(trace, who, hash).unwrap_or_else(|| "statement not known".to_owned());
     let victim = [
-        naming::process(trace, incident.who.log),
-        naming::thread(trace, incident.who, incident.tid),
+        labels::process(trace, incident.who.log),
+        labels::thread(trace, incident.who, incident.tid),
         statement(incident.who, incident.sql),
         format!("waits for {} ({})", incident.request, incident.cause.id()),
     ];
@@ -84,7 +84,7 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
     let mut stacks = Vec::new();
     for (blocker, holding) in known {
         let us = share(blocker) + std::mem::take(&mut over);
-        stacks.push((stack([naming::process(trace, holding.who.log), statement(holding.who, holding.sql)]), us));
+        stacks.push((stack([labels::process(trace, holding.who.log), statement(holding.who, holding.sql)]), us));
     }
     stacks
 }

@@ -7,27 +7,18 @@
 
 #[cfg(feature = "cli")]
 pub mod csv;
-#[cfg(feature = "cli")]
-mod facts;
-#[cfg(feature = "cli")]
-pub mod firefox;
 pub mod folded;
 mod incidents;
-mod lanes;
-mod naming;
-mod paint;
+mod labels;
 #[cfg(feature = "cli")]
 pub mod parquet;
-pub mod perfetto;
-mod protobuf;
-#[cfg(feature = "cli")]
-mod spool;
 #[cfg(feature = "cli")]
 pub mod sqlite;
-mod timeline;
+#[cfg(feature = "cli")]
+mod table_values;
+pub mod timeline;
 #[cfg(feature = "cli")]
 pub mod unfinished;
-mod waits;
 
 use crate::analysis::{Analysis, Observer, Options};
 use crate::trace::{Error, Trace};

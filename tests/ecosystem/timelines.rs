@@ -79,7 +79,7 @@ fn perfetto_reads_what_report_says() {
     assert!(waits.len() >= 4, "{waits:?}");
     let blockers: usize = incidents.iter().map(|incident| incident["blockers"].as_array().unwrap().len()).sum();
     assert_eq!(perfetto["arrows"].as_u64().unwrap(), blockers as u64);
-    assert!(waits.iter().any(|wait| wait["in the way"].as_str().unwrap().contains("X WRITE by BEGIN IMMEDIATE")), "{waits:?}");
+    assert!(waits.iter().any(|wait| wait["blocked by"].as_str().unwrap().contains("X WRITE by BEGIN IMMEDIATE")), "{waits:?}");
     assert_eq!(perfetto["connections"], 5);
 }
 

@@ -8,7 +8,7 @@ use super::part::Cell;
 use super::{micros, some, tables};
 use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, ConnId, Hazard, Incident, State};
-use crate::export::facts::{self, Facts, integer};
+use crate::export::table_values::{self, TableValues, integer};
 use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{LogId, Trace};
@@ -18,7 +18,7 @@ use std::io;
 /// Characters of a statement in a row that is not its own.
 const SHOWN: usize = 1000;
 
-pub(super) fn write(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>) -> io::Result<()> {
+pub(super) fn write(to: &mut Dataset, values: &TableValues<'_>, analysis: &Analysis<'_>) -> io::Result<()> {
     // Where very many incidents are listed in part, their files say so.
     let all: u64 = ranking::causes(analysis).iter().map(|cause| cause.count).sum();
     let listed = analysis.incidents.len() as u64;
@@ -26,13 +26,13 @@ pub(super) fn write(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>
     let frameworks = Frameworks::of(analysis.trace);
     let commands: Vec<Option<String>> = analysis.trace.logs().iter().map(|log| command(log.names.argv()?)).collect();
     for (number, incident) in (1..).zip(&analysis.incidents) {
-        self::incident(to, facts, analysis, (&frameworks, &commands), number, incident)?;
+        self::incident(to, values, analysis, (&frameworks, &commands), number, incident)?;
     }
     for hazard in &analysis.hazards {
-        self::hazard(to, facts, analysis, hazard)?;
+        self::hazard(to, values, analysis, hazard)?;
     }
-    statements(to, facts, analysis.trace)?;
-    processes(to, facts, analysis, &commands)
+    statements(to, values, analysis.trace)?;
+    processes(to, values, analysis, &commands)
 }
 
 fn command(argv: Vec<&str>) -> Option<String> {
@@ -57,7 +57,7 @@ fn text(text: Option<&str>) -> Cell<'static, '_> {
 
 fn incident(
     to: &mut Dataset,
-    facts: &Facts<'_>,
+    values: &TableValues<'_>,
     analysis: &Analysis<'_>,
     (frameworks, commands): (&Frameworks, &[Option<String>]),
     number: u64,
@@ -65,7 +65,7 @@ fn incident(
 ) -> io::Result<()> {
     let (trace, who) = (analysis.trace, incident.who);
     let log = trace.log(who.log);
-    let first = facts.at(who.log, incident.first);
+    let first = values.at(who.log, incident.first);
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     let (contributing, fix) = (contributing.join(" "), fix::of(analysis, frameworks, incident).text());
     let command = |log: LogId| commands.get(log.0 as usize).and_then(Option::as_deref);
@@ -90,7 +90,7 @@ fn incident(
         Cell::Int(who.conn.into()),
         text(database.map(String::as_str)),
         Cell::Text(lock.name()),
-        Cell::Text(facts::mode(lock)),
+        Cell::Text(table_values::mode(lock)),
         Cell::Hash(incident.sql),
         text(shown(trace, who, incident.sql)),
     ];
@@ -110,7 +110,7 @@ fn incident(
                 text(words::thread(trace, of, blocker.tid)),
                 Cell::Int(of.conn.into()),
                 Cell::Text(holding.lock.name()),
-                Cell::Text(facts::mode(holding.lock)),
+                Cell::Text(table_values::mode(holding.lock)),
                 Cell::Hash(holding.sql),
                 text(shown(trace, of, holding.sql)),
                 Cell::Text(blocker.state.id()),
@@ -130,7 +130,7 @@ fn incident(
                 Cell::Null,
                 Cell::Null,
             ]);
-            let (mode, lock) = facts::outside(lock);
+            let (mode, lock) = table_values::outside(lock);
             row.extend([
                 Cell::Text(lock),
                 Cell::Text(mode),
@@ -146,12 +146,12 @@ fn incident(
     to.push(place(&tables::INCIDENTS), who.log, day(first), &row)
 }
 
-fn hazard(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>, hazard: &Hazard) -> io::Result<()> {
+fn hazard(to: &mut Dataset, values: &TableValues<'_>, analysis: &Analysis<'_>, hazard: &Hazard) -> io::Result<()> {
     let database = analysis.databases.get(hazard.db as usize);
     let evidence = hazard.evidence.first().copied();
     let any = database.and_then(|database| database.logs.first().copied());
     let id = evidence.map(|evidence| evidence.0).or(any).unwrap_or(LogId(0));
-    let log = facts.trace.log(id);
+    let log = values.trace.log(id);
     let versions = log.names.sqlite_versions().join(", ");
     let row = [
         Cell::Text(&log.id),
@@ -162,13 +162,13 @@ fn hazard(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>, hazard: 
         Cell::Text(hazard.kind.id()),
         Cell::Text(&hazard.what),
     ];
-    to.push(place(&tables::HAZARDS), id, began(facts.trace, id), &row)
+    to.push(place(&tables::HAZARDS), id, began(values.trace, id), &row)
 }
 
-fn statements(to: &mut Dataset, facts: &Facts<'_>, trace: &Trace) -> io::Result<()> {
+fn statements(to: &mut Dataset, values: &TableValues<'_>, trace: &Trace) -> io::Result<()> {
     let mut told: HashSet<(usize, u64)> = HashSet::new();
     let mut days: HashMap<usize, Day> = HashMap::new();
-    let logs = || (0..).map(LogId).zip(facts.trace.logs());
+    let logs = || (0..).map(LogId).zip(values.trace.logs());
     for (id, _) in logs() {
         let began = began(trace, id);
         days.entry(to.host(id)).and_modify(|day| *day = began.min(*day)).or_insert(began);
@@ -185,8 +185,8 @@ fn statements(to: &mut Dataset, facts: &Facts<'_>, trace: &Trace) -> io::Result<
     Ok(())
 }
 
-fn processes(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>, commands: &[Option<String>]) -> io::Result<()> {
-    for (id, log) in (0..).map(LogId).zip(facts.trace.logs()) {
+fn processes(to: &mut Dataset, values: &TableValues<'_>, analysis: &Analysis<'_>, commands: &[Option<String>]) -> io::Result<()> {
+    for (id, log) in (0..).map(LogId).zip(values.trace.logs()) {
         let first = integer(log.first.real_ns);
         let tally = analysis.summary.tallies.get(id.0 as usize).copied().unwrap_or_default();
         let versions = log.names.sqlite_versions().join(", ");
@@ -202,7 +202,7 @@ fn processes(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>, comma
             Cell::Text(&versions),
             Cell::lasting(log.names.policy()),
             if log.boot_id == [0; 16] { Cell::Null } else { Cell::Text(&boot) },
-            Cell::Bool(facts.trace.clock(id).ns_per_tick().is_some()),
+            Cell::Bool(values.trace.clock(id).ns_per_tick().is_some()),
             Cell::count(tally.head),
             Cell::count(tally.read),
             Cell::count(tally.overwritten),
@@ -212,7 +212,7 @@ fn processes(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>, comma
             Cell::count(tally.missing),
             Cell::count(log.lost_names),
         ];
-        to.push(place(&tables::PROCESSES), id, began(facts.trace, id), &row)?;
+        to.push(place(&tables::PROCESSES), id, began(values.trace, id), &row)?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ mod part;
 mod tables;
 
 use super::Export;
-use super::facts::{self, Facts};
+use super::table_values::{self, TableValues};
 use super::unfinished::Unfinished;
 use crate::analysis::observer::ObservedHold;
 use crate::analysis::{Analysis, Observer, Request};
@@ -35,7 +35,7 @@ use std::path::Path;
 
 /// See the module.
 pub struct Parquet<'t> {
-    facts: Facts<'t>,
+    values: TableValues<'t>,
     dataset: Dataset,
     /// The path of each database.
     paths: Vec<Option<&'t str>>,
@@ -52,9 +52,9 @@ impl<'t> Parquet<'t> {
     /// Where the directory cannot be written.
     pub fn create(trace: &'t Trace, to: &Path, unfinished: Unfinished) -> io::Result<Parquet<'t>> {
         let dataset = Dataset::new(to, trace, unfinished)?;
-        let slots = (0..=u8::MAX).map(facts::slots).collect();
+        let slots = (0..=u8::MAX).map(table_values::slots).collect();
         let places = [place(&tables::EVENTS), place(&tables::HOLDS)];
-        Ok(Parquet { facts: Facts::new(trace), dataset, paths: Vec::new(), slots, places, failed: None })
+        Ok(Parquet { values: TableValues::new(trace), dataset, paths: Vec::new(), slots, places, failed: None })
     }
 
     fn path(&self, db: Option<u32>) -> Option<&'t str> {
@@ -68,12 +68,12 @@ impl<'t> Parquet<'t> {
             self.paths.resize(db + 1, None);
         }
         if self.paths[db].is_none() {
-            self.paths[db] = self.facts.trace.log(event.log).names.file(event.record.file).map(|name| name.path.text.as_str());
+            self.paths[db] = self.values.trace.log(event.log).names.file(event.record.file).map(|name| name.path.text.as_str());
         }
     }
 
     fn thread(&self, log: LogId, tid: u32) -> Option<&'t str> {
-        self.facts.trace.log(log).names.thread(tid).map(|name| name.text.as_str())
+        self.values.trace.log(log).names.thread(tid).map(|name| name.text.as_str())
     }
 }
 
@@ -111,21 +111,21 @@ impl Observer for Parquet<'_> {
         }
         self.meet(event, db);
         let record = &event.record;
-        let log = self.facts.trace.log(event.log);
-        let began = self.facts.began(event);
+        let log = self.values.trace.log(event.log);
+        let began = self.values.began(event);
         let request = Request::of(record);
-        let asked = facts::asked(record);
+        let asked = table_values::asked(record);
         let (kind, file_kind) = (named(record.kind.name(), record.kind), named(record.file_kind.name(), record.file_kind));
         let result = named(record.rc.name().filter(|_| record.rc.0 == record.rc.primary()), record.rc);
         let (before, after) = (level(record.before), level(record.after));
-        let flags = if record.flags.0 == 0 { String::new() } else { facts::flags(record.flags) };
+        let flags = if record.flags.0 == 0 { String::new() } else { table_values::flags(record.flags) };
         let slots = |mask: u8| Value::Text(&self.slots[usize::from(mask)]);
         let row = [
             Value::Lasting(&log.id),
             Value::count(event.number),
             Value::int(micros(began)),
             Value::int(began),
-            Value::int(self.facts.took(event)),
+            Value::int(self.values.took(event)),
             Value::Int(log.pid.into()),
             Value::int(some(record.tid)),
             Value::lasting(self.thread(event.log, record.tid)),
@@ -135,7 +135,7 @@ impl Observer for Parquet<'_> {
             cell(&file_kind),
             asked.as_deref().map_or(Value::Null, Value::Text),
             Value::lasting(request.map(|request| request.lock().name())),
-            Value::lasting(request.map(|request| facts::mode(request.lock()))),
+            Value::lasting(request.map(|request| table_values::mode(request.lock()))),
             Value::Bool(request.is_some() && record.rc.is_busy()),
             cell(&before),
             cell(&after),
@@ -154,17 +154,17 @@ impl Observer for Parquet<'_> {
             return;
         }
         let who = span.who;
-        let log = self.facts.trace.log(who.log);
-        let since = self.facts.at(who.log, span.since);
+        let log = self.values.trace.log(who.log);
+        let since = self.values.at(who.log, span.since);
         let row = [
             Value::Lasting(&log.id),
             Value::count(span.number),
             span.end.number().map_or(Value::Null, Value::count),
             Value::int(micros(since)),
             Value::int(since),
-            Value::int(self.facts.at(who.log, span.until)),
-            Value::int(self.facts.held(span)),
-            Value::Lasting(facts::ended(span.end)),
+            Value::int(self.values.at(who.log, span.until)),
+            Value::int(self.values.held(span)),
+            Value::Lasting(table_values::ended(span.end)),
             Value::Bool(span.seen),
             Value::Bool(span.lifetime),
             Value::Int(log.pid.into()),
@@ -173,7 +173,7 @@ impl Observer for Parquet<'_> {
             Value::Int(who.conn.into()),
             Value::lasting(self.path(Some(span.db))),
             Value::Lasting(span.lock.name()),
-            Value::Lasting(facts::mode(span.lock)),
+            Value::Lasting(table_values::mode(span.lock)),
             Value::Hash(span.sql),
         ];
         self.failed = self.dataset.push(self.places[1], who.log, day(since), &row).err();
@@ -190,8 +190,8 @@ impl Export for Parquet<'_> {
             return Err(error);
         }
         let first = analysis.trace.logs().iter().map(|log| log.first.real_ns).min();
-        findings::write(&mut self.dataset, &self.facts, analysis)?;
-        self.dataset.finish(day(first.and_then(facts::integer)))?;
+        findings::write(&mut self.dataset, &self.values, analysis)?;
+        self.dataset.finish(day(first.and_then(table_values::integer)))?;
         Ok(Vec::new())
     }
 }

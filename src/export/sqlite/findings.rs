@@ -7,7 +7,7 @@ use super::rows::{Rows, connection, process};
 use super::{VERSION, logs};
 use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, Blocker, ConnId, Distribution, LockId};
-use crate::export::facts::{self, integer, mode};
+use crate::export::table_values::{self, integer, mode};
 use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{Log, OutsideHolder, Severity, Tally, total};
@@ -269,7 +269,7 @@ fn stranger(to: &Connection, id: (i64, i64), holder: &OutsideHolder) -> Result<(
     let pid = (holder.pid > 0).then_some(holder.pid);
     let state = crate::analysis::State::Untraced.id();
     let lock = holder.lock();
-    let (mode, lock) = facts::outside(&lock);
+    let (mode, lock) = table_values::outside(&lock);
     to.prepare_cached(BLOCKER)?.execute(params![
         id.0,
         id.1,

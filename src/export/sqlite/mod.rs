@@ -21,7 +21,7 @@ mod rows;
 pub use file::may_replace;
 
 use super::Export;
-use super::facts::{self, Facts, integer};
+use super::table_values::{self, TableValues, integer};
 use crate::analysis::locks::activity::Work;
 use crate::analysis::observer::{ObservedHold, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Observer, Request};
@@ -41,7 +41,7 @@ const VIEWS: &str = include_str!("views.sql");
 
 /// See the module.
 pub struct Sqlite<'t> {
-    facts: Facts<'t>,
+    values: TableValues<'t>,
     to: Connection,
     rows: Rows,
     events: bool,
@@ -55,14 +55,14 @@ impl<'t> Sqlite<'t> {
     /// Where the file cannot be written.
     pub fn create(trace: &'t Trace, to: &Path, events: bool) -> io::Result<Sqlite<'t>> {
         let to = file::open(to).and_then(|to| begin(&to).map(|()| to)).map_err(io::Error::other)?;
-        Ok(Sqlite { facts: Facts::new(trace), to, rows: Rows::default(), events, failed: None })
+        Ok(Sqlite { values: TableValues::new(trace), to, rows: Rows::default(), events, failed: None })
     }
 
     /// Does what writes, unless something has failed already.
     #[inline]
-    fn write(&mut self, rows: impl FnOnce(&Connection, &mut Rows, &Facts<'t>) -> Result<()>) {
+    fn write(&mut self, rows: impl FnOnce(&Connection, &mut Rows, &TableValues<'t>) -> Result<()>) {
         if self.failed.is_none() {
-            self.failed = rows(&self.to, &mut self.rows, &self.facts).err().map(io::Error::other);
+            self.failed = rows(&self.to, &mut self.rows, &self.values).err().map(io::Error::other);
         }
     }
 
@@ -104,8 +104,15 @@ fn begin(to: &Connection) -> Result<()> {
 
 impl Rows {
     /// The rows of a connection and its thread.
-    fn party(&mut self, to: &Connection, facts: &Facts<'_>, who: ConnId, tid: u32, db: Option<u32>) -> Result<(i64, Option<i64>)> {
-        let name = facts.trace.log(who.log).names.thread(tid).map(|name| name.text.as_str());
+    fn party(
+        &mut self,
+        to: &Connection,
+        values: &TableValues<'_>,
+        who: ConnId,
+        tid: u32,
+        db: Option<u32>,
+    ) -> Result<(i64, Option<i64>)> {
+        let name = values.trace.log(who.log).names.thread(tid).map(|name| name.text.as_str());
         Ok((self.connection(to, who, db)?, self.thread(to, who.log, tid, name)?))
     }
 }
@@ -114,17 +121,17 @@ impl Observer for Sqlite<'_> {
     fn event(&mut self, event: &Event, db: Option<u32>) {
         let refused = if event.record.rc.is_busy() { Request::of(&event.record) } else { None };
         let all = self.events;
-        self.write(|to, rows, facts| {
+        self.write(|to, rows, values| {
             let record = &event.record;
             let who = ConnId { log: event.log, conn: record.conn, forked: record.flags.has(Flags::FORKED) };
             let connection = if record.conn == 0 { None } else { Some(rows.connection(to, who, db)?) };
             if refused.is_none() && !all {
                 return Ok(());
             }
-            let name = facts.trace.log(event.log).names.thread(record.tid).map(|name| name.text.as_str());
+            let name = values.trace.log(event.log).names.thread(record.tid).map(|name| name.text.as_str());
             let thread = rows.thread(to, event.log, record.tid, name)?;
             let statement = rows.statement(record.sql);
-            let (process, number, at) = (rows::process(event.log), integer(event.number), facts.began(event));
+            let (process, number, at) = (rows::process(event.log), integer(event.number), values.began(event));
             if let Some(request) = refused {
                 let (lock, result) = (request.lock(), record.rc.to_string());
                 to.prepare_cached("INSERT INTO refusals VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute(params![
@@ -134,7 +141,7 @@ impl Observer for Sqlite<'_> {
                     thread,
                     statement,
                     lock.name(),
-                    facts::mode(lock),
+                    table_values::mode(lock),
                     result,
                     number,
                     at
@@ -153,16 +160,16 @@ impl Observer for Sqlite<'_> {
                     statement,
                     record.kind.to_string(),
                     record.file_kind.to_string(),
-                    facts::asked(record),
+                    table_values::asked(record),
                     record.before.to_string(),
                     record.after.to_string(),
-                    facts::slots(record.shm_shared),
-                    facts::slots(record.shm_exclusive),
+                    table_values::slots(record.shm_shared),
+                    table_values::slots(record.shm_exclusive),
                     record.rc.to_string(),
-                    facts::flags(record.flags),
+                    table_values::flags(record.flags),
                     record.arg as i64,
                     at,
-                    facts.took(event)
+                    values.took(event)
                 ])?;
             }
             Ok(())
@@ -170,8 +177,8 @@ impl Observer for Sqlite<'_> {
     }
 
     fn hold(&mut self, span: &ObservedHold) {
-        self.write(|to, rows, facts| {
-            let (connection, thread) = rows.party(to, facts, span.who, span.tid, Some(span.db))?;
+        self.write(|to, rows, values| {
+            let (connection, thread) = rows.party(to, values, span.who, span.tid, Some(span.db))?;
             to.prepare_cached("INSERT INTO holds VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
                 .execute(params![
                     span.db,
@@ -179,13 +186,13 @@ impl Observer for Sqlite<'_> {
                     thread,
                     rows.statement(span.sql),
                     span.lock.name(),
-                    facts::mode(span.lock),
+                    table_values::mode(span.lock),
                     integer(span.number),
                     span.end.number().and_then(integer),
-                    facts.at(span.who.log, span.since),
-                    facts.at(span.who.log, span.until),
-                    facts.held(span),
-                    facts::ended(span.end),
+                    values.at(span.who.log, span.since),
+                    values.at(span.who.log, span.until),
+                    values.held(span),
+                    table_values::ended(span.end),
                     span.seen,
                     span.lifetime
                 ])?;
@@ -194,29 +201,29 @@ impl Observer for Sqlite<'_> {
     }
 
     fn work(&mut self, work: &Worked) {
-        self.write(|to, rows, facts| {
-            let (connection, thread) = rows.party(to, facts, work.who, work.tid, work.db)?;
+        self.write(|to, rows, values| {
+            let (connection, thread) = rows.party(to, values, work.who, work.tid, work.db)?;
             to.prepare_cached("INSERT INTO work VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
                 work.db,
                 connection,
                 thread,
                 what(work.work),
                 integer(work.number),
-                facts.at(work.who.log, work.since),
-                facts.at(work.who.log, work.until)
+                values.at(work.who.log, work.since),
+                values.at(work.who.log, work.until)
             ])?;
             Ok(())
         });
     }
 
     fn wal(&mut self, who: ConnId, db: u32, at: Instant, bytes: u64) {
-        self.write(|to, rows, facts| {
+        self.write(|to, rows, values| {
             let connection = rows.connection(to, who, Some(db))?;
             to.prepare_cached("INSERT INTO wal_sizes VALUES (NULL, ?1, ?2, ?3, ?4)")?.execute(params![
                 db,
                 connection,
                 i64::try_from(bytes).unwrap_or(i64::MAX),
-                facts.at(who.log, at)
+                values.at(who.log, at)
             ])?;
             Ok(())
         });

@@ -5,10 +5,10 @@
 //! clock REALTIME, nanoseconds since 1970, which a `ClockSnapshot` at the beginning makes the clock of the trace. Names and statements are interned.
 #![forbid(unsafe_code)]
 
-use super::paint::{Counter, Painter, RowId, Shows, Slice, Value};
+use super::Timeline;
+use super::format::{Counter, RowId, RowKind, Slice, TimelineFormat, Value};
 use super::protobuf::Message;
-use super::timeline::Timeline;
-use super::{Export, naming};
+use crate::export::{Export, labels};
 use crate::trace::{LogId, Trace};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -44,7 +44,7 @@ const COUNTER: u64 = 4;
 /// Those of `out`.
 pub fn begin<'t>(trace: &'t Trace, shortest: u64, out: impl Write + 't) -> io::Result<impl Export + 't> {
     let first = trace.logs().iter().map(|log| log.first.real_ns).min().unwrap_or(0);
-    let mut perfetto = Perfetto { out, packet: Message::default(), interned: Interned::default(), pids: naming::Pids::of(trace) };
+    let mut perfetto = Perfetto { out, packet: Message::default(), interned: Interned::default(), pids: labels::Pids::of(trace) };
     perfetto.clock(first)?;
     Timeline::new(trace, shortest, perfetto)
 }
@@ -53,7 +53,7 @@ struct Perfetto<W> {
     out: W,
     packet: Message,
     interned: Interned,
-    pids: naming::Pids,
+    pids: labels::Pids,
 }
 
 /// What has a number instead of its text, by kind: the numbers are given in the packet that needs them first.
@@ -92,7 +92,7 @@ fn process_track(log: LogId) -> u64 {
 }
 
 fn row_track(row: RowId) -> u64 {
-    let kind = u64::from(row.who.forked) << 16 | (row.shows as u64) << 8 | u64::from(row.lane);
+    let kind = u64::from(row.who.forked) << 16 | (row.kind as u64) << 8 | u64::from(row.lane);
     mixed([2, u64::from(row.who.log.0) << 32 | u64::from(row.who.conn), kind])
 }
 
@@ -162,7 +162,7 @@ impl<W: Write> Perfetto<W> {
 
 /// Writes what is new among what the event uses, and the event with the numbers.
 fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>) {
-    let category = slice.row.shows.category();
+    let category = slice.row.kind.category();
     let next = interned.categories.len() as u64 + 1;
     let (category_number, fresh_category) = number(&mut interned.categories, category, next);
     // Of those, some names and values are new here: (field, number, text).
@@ -170,7 +170,7 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
     if fresh_category {
         fresh.push((1, category_number, category));
     }
-    let name = naming::known_lock(slice.name).map(|name| {
+    let name = labels::known_lock(slice.name).map(|name| {
         let next = interned.names.len() as u64 + 1;
         let (number, new) = number(&mut interned.names, name, next);
         if new {
@@ -178,8 +178,8 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
         }
         number
     });
-    let mut facts: Vec<(u64, Option<u64>)> = Vec::with_capacity(slice.facts.len());
-    for &(key, value) in slice.facts {
+    let mut args: Vec<(u64, Option<u64>)> = Vec::with_capacity(slice.args.len());
+    for &(key, value) in slice.args {
         let next = interned.keys.len() as u64 + 1;
         let (key_number, new) = number(&mut interned.keys, key, next);
         if new {
@@ -200,7 +200,7 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
         if let Some(value) = value.filter(|_| new) {
             fresh.push((29, value, text));
         }
-        facts.push((key_number, value));
+        args.push((key_number, value));
     }
     if !fresh.is_empty() {
         packet.message(field::INTERNED, |data| {
@@ -223,7 +223,7 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
         for arrow in slice.arrows {
             event.fixed64(if arrow.ends { 48 } else { 47 }, arrow.id);
         }
-        for (&(_, value), &(key, interned)) in slice.facts.iter().zip(&facts) {
+        for (&(_, value), &(key, interned)) in slice.args.iter().zip(&args) {
             event.message(4, |annotation| {
                 annotation.number(1, key);
                 match (value, interned) {
@@ -238,10 +238,10 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
     });
 }
 
-impl<W: Write> Painter for Perfetto<W> {
+impl<W: Write> TimelineFormat for Perfetto<W> {
     fn process(&mut self, trace: &Trace, log: LogId) -> io::Result<()> {
         let pid = self.pids.get(log);
-        let name = naming::process(trace, log);
+        let name = labels::process(trace, log);
         let names = &trace.log(log).names;
         self.track(process_track(log), None, &name, |track| {
             track.message(3, |process| {
@@ -259,16 +259,16 @@ impl<W: Write> Painter for Perfetto<W> {
     }
 
     fn row(&mut self, _: &Trace, row: RowId, database: Option<&str>) -> io::Result<()> {
-        let life = row_track(RowId { shows: Shows::Life, lane: 0, ..row });
-        let (parent, name) = match row.shows {
-            Shows::Life => (process_track(row.who.log), naming::row(row.who, database)),
-            shows => (life, naming::lane(shows.name(), row.lane)),
+        let life = row_track(RowId { kind: RowKind::Life, lane: 0, ..row });
+        let (parent, name) = match row.kind {
+            RowKind::Life => (process_track(row.who.log), labels::row(row.who, database)),
+            kind => (life, labels::lane(kind.name(), row.lane)),
         };
         self.track(row_track(row), Some(parent), &name, |track| {
-            if row.shows == Shows::Life {
+            if row.kind == RowKind::Life {
                 track.number(11, 3);
             }
-            track.number(12, row.shows as u64 * 64 + u64::from(row.lane));
+            track.number(12, row.kind as u64 * 64 + u64::from(row.lane));
             track.number(15, 2);
         })
     }

@@ -5,11 +5,11 @@
 //! so they wait in a `spool` until the pass is over. There are no counters and no arrows in it: a wait names who was in the way.
 #![forbid(unsafe_code)]
 
-use super::paint::{Counter, Painter, RowId, Shows, Slice, Value};
-use super::spool::Spool;
-use super::timeline::Timeline;
-use super::{Export, naming};
+use super::Timeline;
+use super::format::{Counter, RowId, RowKind, Slice, TimelineFormat, Value};
+use super::spooled_rows::SpooledRows;
 use crate::analysis::ConnId;
+use crate::export::{Export, labels};
 use crate::trace::{LogId, Trace};
 use serde_json::{Map, json};
 use std::collections::HashMap;
@@ -35,15 +35,15 @@ const KINDS: [(&str, &str, &[&str]); 5] = [
             "outcome",
             "SQL",
             "thread",
-            "in the way",
-            "more in the way",
+            "blocked by",
+            "more blockers",
             "attempts",
             "sleeps",
             "slept us",
             "proof",
         ],
     ),
-    ("in-the-way", "orange", &["SQL", "last SQL", "refused", "record", "beginning not seen", "end"]),
+    ("blocking", "orange", &["SQL", "last SQL", "refused", "record", "beginning not seen", "end"]),
     ("note", "yellow", &[]),
 ];
 
@@ -85,12 +85,12 @@ pub fn begin<'t>(trace: &'t Trace, shortest: u64, mut out: impl Write + 't) -> i
         threads: Vec::new(),
         by_connection: HashMap::new(),
         processes: Vec::new(),
-        spool: Spool::default(),
+        markers: SpooledRows::default(),
         strings: HashMap::new(),
         statements: HashMap::new(),
         texts: Vec::new(),
         scratch: Vec::new(),
-        pids: naming::Pids::of(trace),
+        pids: labels::Pids::of(trace),
     };
     Timeline::new(trace, shortest, firefox)
 }
@@ -103,7 +103,7 @@ fn field(key: &str) -> String {
 fn format(key: &str) -> &'static str {
     match key {
         "SQL" | "last SQL" | "beginning" | "end" | "cause" | "outcome" => "unique-string",
-        "incident" | "record" | "ended by record" | "attempts" | "sleeps" | "slept us" | "refused" | "more in the way" => "integer",
+        "incident" | "record" | "ended by record" | "attempts" | "sleeps" | "slept us" | "refused" | "more blockers" => "integer",
         _ => "string",
     }
 }
@@ -124,13 +124,13 @@ struct Firefox<W> {
     by_connection: HashMap<ConnId, usize>,
     /// The name of each log's process.
     processes: Vec<String>,
-    spool: Spool,
+    markers: SpooledRows,
     strings: HashMap<String, u32>,
     statements: HashMap<u64, u32>,
     /// What these numbers stand for.
     texts: Vec<String>,
     scratch: Vec<u8>,
-    pids: naming::Pids,
+    pids: labels::Pids,
 }
 
 /// Milliseconds with all their nanoseconds.
@@ -198,7 +198,7 @@ impl<W: Write> Firefox<W> {
         self.scratch.clear();
         marker.write(&mut self.scratch);
         self.threads[thread].markers += 1;
-        self.spool.put(thread, &self.scratch)
+        self.markers.put(thread, &self.scratch)
     }
 
     fn since_origin(&self, ns: u64) -> i64 {
@@ -209,7 +209,7 @@ impl<W: Write> Firefox<W> {
     fn column(&mut self, thread: usize, name: &str, cell: impl Fn(&Marker<'_>, &mut W) -> io::Result<()>) -> io::Result<()> {
         write!(self.out, ",\"{name}\":[")?;
         let (out, mut first) = (&mut self.out, true);
-        self.spool.each(thread, |record| {
+        self.markers.each(thread, |record| {
             let marker = Marker::read(record).ok_or(io::ErrorKind::InvalidData)?;
             if !std::mem::take(&mut first) {
                 out.write_all(b",")?;
@@ -222,7 +222,7 @@ impl<W: Write> Firefox<W> {
     fn thread(&mut self, index: usize) -> io::Result<()> {
         let Thread { log, who, ref name, markers } = self.threads[index];
         let pid = self.pids.get(log);
-        let tid = who.map_or_else(|| pid.to_string(), |who| format!("{pid}.{}", naming::connection(who)));
+        let tid = who.map_or_else(|| pid.to_string(), |who| format!("{pid}.{}", labels::connection(who)));
         let empty = |columns: &[&str]| {
             let mut table: Map<_, _> = columns.iter().map(|&column| (column.to_owned(), json!([]))).collect();
             table.insert("length".to_owned(), 0.into());
@@ -266,18 +266,18 @@ impl<W: Write> Firefox<W> {
     }
 }
 
-impl<W: Write> Painter for Firefox<W> {
+impl<W: Write> TimelineFormat for Firefox<W> {
     fn process(&mut self, trace: &Trace, log: LogId) -> io::Result<()> {
-        let name = naming::process(trace, log);
+        let name = labels::process(trace, log);
         self.processes.push(name.clone());
         self.threads.push(Thread { log, who: None, name, markers: 0 });
         Ok(())
     }
 
     fn row(&mut self, _: &Trace, row: RowId, database: Option<&str>) -> io::Result<()> {
-        if row.shows == Shows::Life && !self.by_connection.contains_key(&row.who) {
+        if row.kind == RowKind::Life && !self.by_connection.contains_key(&row.who) {
             self.by_connection.insert(row.who, self.threads.len());
-            let name = naming::row(row.who, database);
+            let name = labels::row(row.who, database);
             self.threads.push(Thread { log: row.who.log, who: Some(row.who), name, markers: 0 });
         }
         Ok(())
@@ -286,10 +286,10 @@ impl<W: Write> Painter for Firefox<W> {
     fn slice(&mut self, slice: &Slice<'_>) -> io::Result<()> {
         // Every row comes after that of its connection's life.
         let Some(&thread) = self.by_connection.get(&slice.row.who) else { return Ok(()) };
-        let category = slice.row.shows.category();
+        let category = slice.row.kind.category();
         let kind = KINDS.iter().position(|(name, ..)| *name == category).unwrap_or_default();
         let mut data = format!("{{\"type\":\"{category}\"");
-        for &(key, value) in slice.facts {
+        for &(key, value) in slice.args {
             let key = field(key);
             // Writing to a string cannot fail.
             let _ = match value {

@@ -4,25 +4,25 @@
 //! the point of the wait at which it began: so every arrow goes forward in time, as the viewers draw them. Called by the timeline when the pass is over.
 #![forbid(unsafe_code)]
 
-use super::paint::{Arrow, Facts, Painter, RowId, Shows, Slice};
-use super::timeline::Timeline;
-use super::{incidents, naming};
+use super::canvas::Canvas;
+use super::format::{Args, Arrow, RowId, RowKind, Slice, TimelineFormat};
 use crate::analysis::{Analysis, Blocker, BlockingHold, HoldEnd, Incident, IncidentEnd, Instant};
+use crate::export::{incidents, labels};
 use crate::report::words;
 use std::collections::BTreeMap;
 use std::io;
 
 /// What a hold in the way leads to.
 #[derive(Default)]
-struct InTheWay {
+struct BlockedWaits {
     arrows: Vec<Arrow>,
     until: Instant,
     db: Option<u32>,
 }
 
 /// Draws all of them: the holds first, so that of two things at one nanosecond the hold comes first, too.
-pub(super) fn draw<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analysis<'_>) -> io::Result<()> {
-    let mut holds: BTreeMap<u32, InTheWay> = BTreeMap::new();
+pub(super) fn draw<F: TimelineFormat>(canvas: &mut Canvas<'_, F>, analysis: &Analysis<'_>) -> io::Result<()> {
+    let mut holds: BTreeMap<u32, BlockedWaits> = BTreeMap::new();
     for (id, incident) in incidents::listed(analysis) {
         if analysis.real_ns(incident.who.log, incident.first).is_none() {
             continue;
@@ -36,11 +36,11 @@ pub(super) fn draw<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analys
     }
     for (index, hold) in holds {
         if let Some(holding) = analysis.blocking_holds.get(index as usize) {
-            in_the_way(timeline, analysis, holding, &hold)?;
+            blocking_hold(canvas, analysis, holding, &hold)?;
         }
     }
     for (id, incident) in incidents::listed(analysis) {
-        victim(timeline, analysis, id, incident)?;
+        victim(canvas, analysis, id, incident)?;
     }
     Ok(())
 }
@@ -51,9 +51,9 @@ fn arrow(incident: u64, blocker: u64) -> u64 {
 }
 
 /// The wait, what came on top of it, and its end.
-fn victim<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analysis<'_>, id: u64, incident: &Incident) -> io::Result<()> {
-    let Some((from, to)) = timeline.real(incident.who.log, incident.first, incident.until) else { return Ok(()) };
-    let Some(row) = timeline.place(incident.who, incident.db, Shows::Waits, (from, to))? else { return Ok(()) };
+fn victim<F: TimelineFormat>(canvas: &mut Canvas<'_, F>, analysis: &Analysis<'_>, id: u64, incident: &Incident) -> io::Result<()> {
+    let Some((from, to)) = canvas.real(incident.who.log, incident.first, incident.until) else { return Ok(()) };
+    let Some(row) = canvas.place(incident.who, incident.db, RowKind::Waits, (from, to))? else { return Ok(()) };
     let mut begin = Vec::new();
     let mut later = Vec::new();
     for (index, blocker) in (0..).zip(&incident.blockers) {
@@ -62,28 +62,28 @@ fn victim<P: Painter>(timeline: &mut Timeline<'_, P>, analysis: &Analysis<'_>, i
         let end = Arrow { id: arrow(id, index), ends: true };
         if since <= from { begin.push(end) } else { later.push((since, end, blocker, holding)) }
     }
-    wait(timeline, analysis, (id, incident), (row, from, to), &begin)?;
+    wait(canvas, analysis, (id, incident), (row, from, to), &begin)?;
     for (at, arrow, blocker, holding) in later {
         let name = format!("now refused by {}", blamed(analysis, blocker, holding));
-        timeline.painter.slice(&Slice { row, from: at, to: at, instant: true, name: &name, facts: &[], arrows: &[arrow] })?;
+        canvas.format.slice(&Slice { row, from: at, to: at, instant: true, name: &name, args: &[], arrows: &[arrow] })?;
     }
     if incident.end == IncidentEnd::GaveUp {
         let name = format!("gave up: {}", incident.cause.id());
-        timeline.painter.slice(&Slice { row, from: to, to, instant: true, name: &name, facts: &[], arrows: &[] })?;
+        canvas.format.slice(&Slice { row, from: to, to, instant: true, name: &name, args: &[], arrows: &[] })?;
     }
     Ok(())
 }
 
-fn wait<P: Painter>(
-    timeline: &mut Timeline<'_, P>,
+fn wait<F: TimelineFormat>(
+    canvas: &mut Canvas<'_, F>,
     analysis: &Analysis<'_>,
     (id, incident): (u64, &Incident),
     (row, from, to): (RowId, u64, u64),
     arrows: &[Arrow],
 ) -> io::Result<()> {
     let trace = analysis.trace;
-    let sql = naming::sql(trace, incident.who, incident.sql);
-    let thread = naming::thread(trace, incident.who, incident.tid);
+    let sql = labels::sql(trace, incident.who, incident.sql);
+    let thread = labels::thread(trace, incident.who, incident.tid);
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     let contributing = contributing.join(" ");
     let blockers =
@@ -94,63 +94,63 @@ fn wait<P: Painter>(
     let evidence: Vec<String> =
         incident.evidence.iter().map(|evidence| format!("{}:{}", trace.log(evidence.log).id, evidence.number)).collect();
     let evidence = evidence.join(" ");
-    let mut facts = Facts::default();
-    facts.number("incident", Some(id));
-    facts.word("cause", incident.cause.id());
+    let mut args = Args::default();
+    args.number("incident", Some(id));
+    args.word("cause", incident.cause.id());
     if !contributing.is_empty() {
-        facts.text("contributing", &contributing);
+        args.text("contributing", &contributing);
     }
-    facts.word("outcome", incident.end.id());
-    facts.sql("SQL", incident.sql, sql.as_deref());
-    facts.text("thread", &thread);
-    facts.text("in the way", if blockers.is_empty() { "nobody in the trace" } else { &blockers });
-    facts.number("more in the way", Some(incident.more_blockers.into()).filter(|&more| more > 0));
-    facts.number("attempts", Some(incident.attempts.into()));
-    facts.number("sleeps", Some(incident.sleeps.into()));
-    facts.number("slept us", Some(incident.slept_us));
+    args.word("outcome", incident.end.id());
+    args.sql("SQL", incident.sql, sql.as_deref());
+    args.text("thread", &thread);
+    args.text("blocked by", if blockers.is_empty() { "nobody in the trace" } else { &blockers });
+    args.number("more blockers", Some(incident.more_blockers.into()).filter(|&more| more > 0));
+    args.number("attempts", Some(incident.attempts.into()));
+    args.number("sleeps", Some(incident.sleeps.into()));
+    args.number("slept us", Some(incident.slept_us));
     if !evidence.is_empty() {
-        facts.text("proof", &evidence);
+        args.text("proof", &evidence);
     }
     let name = format!("waits for {}", incident.request);
-    timeline.painter.slice(&Slice { row, from, to, instant: false, name: &name, facts: &facts.0, arrows })
+    canvas.format.slice(&Slice { row, from, to, instant: false, name: &name, args: &args.0, arrows })
 }
 
 /// A hold that refused somebody, drawn to its end, or, where that is not known, to the last wait for it.
-fn in_the_way<P: Painter>(
-    timeline: &mut Timeline<'_, P>,
+fn blocking_hold<F: TimelineFormat>(
+    canvas: &mut Canvas<'_, F>,
     analysis: &Analysis<'_>,
     holding: &BlockingHold,
-    hold: &InTheWay,
+    hold: &BlockedWaits,
 ) -> io::Result<()> {
     let (until, end) = match holding.end {
         HoldEnd::Released(at, _) => (at, None),
         HoldEnd::Unseen(at, _) => (at, Some("not seen: it was over then at the latest")),
         HoldEnd::Open => (hold.until, Some("held to the end of the trace; drawn to the end of the last wait for it")),
     };
-    let Some((from, to)) = timeline.real(holding.who.log, holding.since, until) else { return Ok(()) };
-    let Some(row) = timeline.place(holding.who, hold.db, Shows::InTheWay, (from, to))? else { return Ok(()) };
+    let Some((from, to)) = canvas.real(holding.who.log, holding.since, until) else { return Ok(()) };
+    let Some(row) = canvas.place(holding.who, hold.db, RowKind::Blocking, (from, to))? else { return Ok(()) };
     let trace = analysis.trace;
-    let (sql, last) = (naming::sql(trace, holding.who, holding.sql), naming::sql(trace, holding.who, holding.last_sql));
-    let mut facts = Facts::default();
-    facts.sql("SQL", holding.sql, sql.as_deref());
+    let (sql, last) = (labels::sql(trace, holding.who, holding.sql), labels::sql(trace, holding.who, holding.last_sql));
+    let mut args = Args::default();
+    args.sql("SQL", holding.sql, sql.as_deref());
     if holding.last_sql != holding.sql {
-        facts.sql("last SQL", holding.last_sql, last.as_deref());
+        args.sql("last SQL", holding.last_sql, last.as_deref());
     }
-    facts.number("refused", Some(hold.arrows.len() as u64));
-    facts.number("record", Some(holding.number));
-    facts.yes("beginning not seen", !holding.seen);
+    args.number("refused", Some(hold.arrows.len() as u64));
+    args.number("record", Some(holding.number));
+    args.yes("beginning not seen", !holding.seen);
     if let Some(end) = end {
-        facts.word("end", end);
+        args.word("end", end);
     }
-    let name = naming::lock(holding.lock);
-    timeline.painter.slice(&Slice { row, from, to, instant: false, name, facts: &facts.0, arrows: &hold.arrows })
+    let name = labels::lock(holding.lock);
+    canvas.format.slice(&Slice { row, from, to, instant: false, name, args: &args.0, arrows: &hold.arrows })
 }
 
 /// `app 7 c1 (idle-in-transaction): X WRITE by BEGIN IMMEDIATE`.
 fn blamed(analysis: &Analysis<'_>, blocker: &Blocker, holding: &BlockingHold) -> String {
     let trace = analysis.trace;
-    let sql = naming::sql(trace, holding.who, holding.sql).map_or_else(String::new, |sql| format!(" by {sql}"));
+    let sql = labels::sql(trace, holding.who, holding.sql).map_or_else(String::new, |sql| format!(" by {sql}"));
     let possible = if blocker.certain { "" } else { "possibly " };
-    let (process, connection) = (naming::process(trace, holding.who.log), naming::connection(holding.who));
+    let (process, connection) = (labels::process(trace, holding.who.log), labels::connection(holding.who));
     format!("{possible}{process} {connection} ({}): {}{sql}", blocker.state.id(), holding.lock)
 }

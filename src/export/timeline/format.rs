@@ -1,4 +1,4 @@
-//! The words of a timeline, and the one who writes it down: rows, slices, arrows, counters; [`Painter`], one for each format.
+//! The words of a timeline, and the one who writes it down: rows, slices, arrows, counters; [`TimelineFormat`], one for each format.
 //!
 //! Comes from [`super::timeline`] and [`super::waits`], which know what to draw; goes to `perfetto` and `firefox`, which know how.
 #![forbid(unsafe_code)]
@@ -7,37 +7,37 @@ use crate::analysis::ConnId;
 use crate::trace::{LogId, Trace};
 use std::io;
 
-/// What a row shows.
+/// What a row kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Shows {
+pub(super) enum RowKind {
     /// The connection's life.
     Life,
     Locks,
     Work,
     Waits,
-    InTheWay,
+    Blocking,
 }
 
-impl Shows {
-    pub(super) const ALL: [Shows; 5] = [Shows::Life, Shows::Locks, Shows::Work, Shows::Waits, Shows::InTheWay];
+impl RowKind {
+    pub(super) const ALL: [RowKind; 5] = [RowKind::Life, RowKind::Locks, RowKind::Work, RowKind::Waits, RowKind::Blocking];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Shows::Life => "life",
-            Shows::Locks => "locks",
-            Shows::Work => "work",
-            Shows::Waits => "waits",
-            Shows::InTheWay => "in the way",
+            RowKind::Life => "life",
+            RowKind::Locks => "locks",
+            RowKind::Work => "work",
+            RowKind::Waits => "waits",
+            RowKind::Blocking => "blocking",
         }
     }
 
     /// What its slices are, in one word.
     pub(super) fn category(self) -> &'static str {
         match self {
-            Shows::Life | Shows::Locks => "hold",
-            Shows::Work => "work",
-            Shows::Waits => "wait",
-            Shows::InTheWay => "in-the-way",
+            RowKind::Life | RowKind::Locks => "hold",
+            RowKind::Work => "work",
+            RowKind::Waits => "wait",
+            RowKind::Blocking => "blocking",
         }
     }
 }
@@ -46,7 +46,7 @@ impl Shows {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct RowId {
     pub who: ConnId,
-    pub shows: Shows,
+    pub kind: RowKind,
     /// The further ones of the same kind, from 1.
     pub lane: u8,
 }
@@ -64,7 +64,7 @@ pub(super) enum Value<'a> {
 }
 
 /// Something to know about a slice.
-pub(super) type Fact<'a> = (&'static str, Value<'a>);
+pub(super) type Arg<'a> = (&'static str, Value<'a>);
 
 /// A slice of a row, or, where `instant`, a point.
 pub(super) struct Slice<'a> {
@@ -74,7 +74,7 @@ pub(super) struct Slice<'a> {
     pub to: u64,
     pub instant: bool,
     pub name: &'a str,
-    pub facts: &'a [Fact<'a>],
+    pub args: &'a [Arg<'a>],
     /// Arrows that begin or go on here.
     pub arrows: &'a [Arrow],
 }
@@ -97,7 +97,7 @@ pub(super) enum Counter {
 }
 
 /// Writes one format.
-pub(super) trait Painter {
+pub(super) trait TimelineFormat {
     /// A process: all of them come first.
     fn process(&mut self, trace: &Trace, log: LogId) -> io::Result<()>;
     /// A row, before anything on it. (Now and then a second time, the same.)
@@ -115,9 +115,9 @@ pub(super) trait Painter {
 
 /// What is said of a slice: only what is known.
 #[derive(Default)]
-pub(super) struct Facts<'a>(pub(super) Vec<Fact<'a>>);
+pub(super) struct Args<'a>(pub(super) Vec<Arg<'a>>);
 
-impl<'a> Facts<'a> {
+impl<'a> Args<'a> {
     pub(super) fn sql(&mut self, key: &'static str, hash: u64, text: Option<&'a str>) {
         self.0.extend(text.map(|text| (key, Value::Sql(hash, text))));
     }

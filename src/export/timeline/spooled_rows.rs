@@ -14,7 +14,7 @@ const ALL: usize = 1 << 24;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Spool {
+pub(super) struct SpooledRows {
     file: Option<File>,
     /// Bytes in the file.
     length: u64,
@@ -29,7 +29,7 @@ struct Row {
     blocks: Vec<(u64, usize)>,
 }
 
-impl Spool {
+impl SpooledRows {
     /// Adds a record to a row; rows are numbered from 0 without gaps.
     pub(super) fn put(&mut self, row: usize, record: &[u8]) -> io::Result<()> {
         if self.rows.len() <= row {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_row_has_its_records_in_order() {
-        let mut spool = Spool::default();
+        let mut spool = SpooledRows::default();
         // 400 rows with less than a block each, and one with several: both reasons to write out.
         for i in 0..60_000u32 {
             let row = if i % 3 == 0 { 0 } else { 1 + i as usize % 400 };

@@ -12,14 +12,14 @@ use shim::format::record::Record;
 
 /// Turns instants of a trace into what tables have.
 #[derive(Clone, Copy)]
-pub(super) struct Facts<'t> {
+pub(super) struct TableValues<'t> {
     pub trace: &'t Trace,
     times: Times<'t>,
 }
 
-impl<'t> Facts<'t> {
-    pub(super) fn new(trace: &'t Trace) -> Facts<'t> {
-        Facts { trace, times: Times::new(trace) }
+impl<'t> TableValues<'t> {
+    pub(super) fn new(trace: &'t Trace) -> TableValues<'t> {
+        TableValues { trace, times: Times::new(trace) }
     }
 
     /// An instant in nanoseconds since 1970; `None` where that is not known, or is later than the year 2262.
