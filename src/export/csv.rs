@@ -1,8 +1,8 @@
-//! Tables for spreadsheets and data frames: one of [`Table`]'s, as RFC 4180 has it (with a header, UTF-8, lines that end with `\n`).
+//! CSV tables for spreadsheets and data frames, in the format of RFC 4180 with a header, UTF-8, and lines that end with `\n`.
 //!
-//! A field that is empty is not known or does not apply; no text is empty otherwise. Statements and names stand there as they are: who opens the file with a
-//! spreadsheet imports it as text, since a cell that begins with `=`, `+`, `-` or `@` is a formula to it.
-//! Events and holds are written as the pass finds them, incidents when it is over.
+//! An empty field is unknown or does not apply; no text is empty otherwise. Statements and names are written unchanged. Import the file as text:
+//! for a spreadsheet, a cell that begins with `=`, `+`, `-` or `@` is a formula. Events and holds are written as the pass finds them, incidents
+//! after it.
 #![forbid(unsafe_code)]
 
 use super::{Export, incidents, labels};
@@ -22,7 +22,7 @@ pub enum Table {
     Events,
     /// Every hold of a lock.
     Holds,
-    /// Every incident with the connection that was most in the way.
+    /// Every incident with its main blocker.
     Incidents,
 }
 
@@ -45,10 +45,10 @@ pub struct Csv<'t, W: Write> {
 }
 
 impl<'t, W: Write> Csv<'t, W> {
-    /// Begins with the header.
+    /// Writes the header.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Errors of `out`.
     pub fn new(trace: &'t Trace, table: Table, out: W) -> io::Result<Csv<'t, W>> {
         let mut out = Rows { out: csv::WriterBuilder::new().from_writer(out), text: String::new() };
         let header = match table {
@@ -156,13 +156,13 @@ impl<'t, W: Write> Csv<'t, W> {
         match incident.blockers.first() {
             Some(blocker) => self.blocker(analysis, blocker)?,
             None => {
-                // Outside the trace, where the kernel named somebody: a process and no more.
-                let stranger = words::untraced_holders(analysis, incident).next();
+                // A holder outside the trace: the kernel names its process, and nothing else of it is known.
+                let untraced = words::untraced_holders(analysis, incident).next();
                 out.put("")?;
-                out.maybe(stranger.map(|holder| holder.pid))?;
+                out.maybe(untraced.map(|holder| holder.pid))?;
                 (0..5).try_for_each(|_| out.put(""))?;
-                out.maybe(stranger.map(|holder| holder.lock()))?;
-                out.maybe(stranger.map(|_| crate::analysis::State::Untraced.id()))?;
+                out.maybe(untraced.map(|holder| holder.lock()))?;
+                out.maybe(untraced.map(|_| crate::analysis::State::Untraced.id()))?;
                 (0..3).try_for_each(|_| out.put(""))?;
             }
         }

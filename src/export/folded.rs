@@ -1,8 +1,7 @@
-//! Folded stacks, weighed by time waited: who waited, with which statement, for whom and for which statement of theirs.
+//! Folded stacks, weighted by the time waited: the waiting statement above, the blocking statement below.
 //!
-//! One line for each distinct stack, `process;thread;statement;lock;process in the way;its statement microseconds`, as flame-graph tools read it (`inferno`,
-//! `flamegraph.pl`, speedscope). Where several connections were in the way of one incident, its time is shared out by the attempts each one
-//! refused. Made from the incidents alone, when the pass is over.
+//! One line for each distinct stack, `process;thread;statement;lock;blocking process;its statement microseconds`, in the format of flame-graph tools
+//! (`inferno`, `flamegraph.pl`, speedscope). If several connections blocked one incident, they share its time by the attempts that each refused.
 #![forbid(unsafe_code)]
 
 use super::{Export, incidents, labels};
@@ -18,7 +17,7 @@ pub struct Folded<W> {
 }
 
 impl<W: Write> Folded<W> {
-    /// Writes to `out` at the end.
+    /// An export that writes to `out` after the pass.
     pub fn new(out: W) -> Folded<W> {
         Folded { out }
     }
@@ -58,7 +57,7 @@ impl<W: Write> Export for Folded<W> {
     }
 }
 
-/// The stacks of one incident with their shares of these microseconds.
+/// The stacks of one incident, each with its share of these microseconds.
 fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64)> {
     let trace = analysis.trace;
     let statement = |who, hash| labels::sql(trace, who, hash).unwrap_or_else(|| "statement not known".to_owned());
@@ -72,14 +71,14 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
     let known: Vec<(&Blocker, _)> =
         incident.blockers.iter().filter_map(|blocker| Some((blocker, incidents::holding(analysis, blocker)?))).collect();
     if known.is_empty() {
-        let stranger = words::untraced_holders(analysis, incident).next();
-        let whose = stranger.map_or_else(|| "nobody in the trace".to_owned(), |holder| format!("outside the trace: {holder}"));
+        let untraced = words::untraced_holders(analysis, incident).next();
+        let whose = untraced.map_or_else(|| "nobody in the trace".to_owned(), |holder| format!("outside the trace: {holder}"));
         return vec![(stack([whose, "statement not known".to_owned()]), us)];
     }
     let attempts = |blocker: &Blocker| u64::from(blocker.attempts.max(1));
     let all: u64 = known.iter().map(|(blocker, _)| attempts(blocker)).sum();
     let share = |blocker| u64::try_from(u128::from(us) * u128::from(attempts(blocker)) / u128::from(all)).unwrap_or(us);
-    // What division leaves over goes to the first.
+    // The remainder of the division goes to the first.
     let mut over = us - known.iter().map(|(blocker, _)| share(blocker)).sum::<u64>();
     let mut stacks = Vec::new();
     for (blocker, holding) in known {
@@ -89,7 +88,7 @@ fn of(analysis: &Analysis<'_>, incident: &Incident, us: u64) -> Vec<(String, u64
     stacks
 }
 
-/// A frame's name: no `;`, which separates frames, and on one line.
+/// A frame's name on one line, without `;`, which separates frames.
 fn framed(name: &str) -> String {
     let name = Clean(name).to_string().replace(';', ",");
     let name = name.trim();
@@ -98,8 +97,8 @@ fn framed(name: &str) -> String {
 
 /// Frames as a stack.
 ///
-/// The last blank of a line separates the weight; but where a number stands before that, as in `LIMIT 1 500`, flame-graph tools take it for a second weight
-/// (of a profile to compare with). So the blank before it becomes one that does not separate.
+/// The last blank of a line separates the weight. If a number stands before it, as in `LIMIT 1 500`, flame-graph tools read that as a second
+/// weight, of a profile to compare with. So the blank before such a number becomes a no-break space.
 fn joined(frames: &[String]) -> String {
     let stack = frames.join(";");
     match stack.rsplit_once(' ') {

@@ -1,6 +1,4 @@
-//! What processes, threads, databases and statements are called in other tools.
-//!
-//! Input: ids of a trace. Output: text as the trace has it, not yet escaped for any format.
+//! Labels of processes, threads, databases, locks and statements, not yet escaped for any format.
 #![forbid(unsafe_code)]
 
 use crate::analysis::{ConnId, LockId};
@@ -10,15 +8,15 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Bytes of a statement that an export repeats at most; the whole text is in the JSON lines.
+/// Longest statement in an export, in bytes. The whole text is in the JSON lines.
 const LONGEST_SQL: usize = 4096;
 
-/// The paths of the databases, learnt as their records go by.
+/// The paths of the databases, collected from their records.
 #[derive(Default)]
 pub(super) struct Paths(Vec<Option<String>>);
 
 impl Paths {
-    /// A record about this database ([`crate::analysis::Observer::event`]): the first one names it.
+    /// Takes the path of a database from the first record about it ([`crate::analysis::Observer::event`]).
     #[inline]
     pub(super) fn saw(&mut self, trace: &Trace, event: &Event, db: Option<u32>) {
         let Some(index) = db.map(|db| db as usize) else { return };
@@ -36,7 +34,7 @@ impl Paths {
         self.0[index] = name.map(|name| name.path.text.clone());
     }
 
-    /// Its path, where it has a name.
+    /// The path of a database, if its name is known.
     pub(super) fn get(&self, db: u32) -> Option<&str> {
         self.0.get(db as usize)?.as_deref()
     }
@@ -47,7 +45,7 @@ pub(super) fn rfc3339(ns: u64) -> impl Display {
     humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns))
 }
 
-/// The program of a process, without its directory; nothing where it is not known.
+/// The program of a process, without its directory; empty if it is unknown.
 pub(super) fn program(trace: &Trace, log: LogId) -> String {
     let names = &trace.log(log).names;
     let argv = names.argv().and_then(|argv| argv.first().copied());
@@ -70,7 +68,7 @@ pub(super) fn thread(trace: &Trace, who: ConnId, tid: u32) -> String {
     }
 }
 
-/// A statement's text, cut where it is very long; its hash where only that was recorded; `None` where none ran, or it is not known which.
+/// A statement's text, cut if it is very long, or its hash if only that was recorded. `None` if no statement ran, or it is unknown.
 pub(super) fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<String> {
     if hash == 0 {
         return None;
@@ -89,12 +87,12 @@ fn cut(text: &str) -> String {
     format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), text.len())
 }
 
-/// The number each log's process has in a view: its own, but where two logs have the same one (another host, or the number came round again) the later ones
-/// have a number that no process has.
+/// The process number of each log in a view: its pid. If two logs have the same pid (on different hosts, or because it was used again), the later
+/// one gets a number that no process has.
 pub(super) struct Pids(Vec<u64>);
 
 impl Pids {
-    /// Those of a trace.
+    /// The numbers of all logs of a trace.
     pub(super) fn of(trace: &Trace) -> Pids {
         /// More than Linux' `PID_MAX_LIMIT`, 2^22.
         const BEYOND: u64 = 10_000_000;
@@ -103,7 +101,7 @@ impl Pids {
         Pids((0..).zip(trace.logs()).map(number).collect())
     }
 
-    /// That of this log.
+    /// The number of this log.
     pub(super) fn get(&self, log: LogId) -> u64 {
         self.0.get(log.0 as usize).copied().unwrap_or_default()
     }
@@ -133,12 +131,12 @@ const LOCKS: [&str; LockId::COUNT] = [
     "S READ4",
 ];
 
-/// A lock's name, as [`LockId`] shows it.
+/// A lock's name, equal to what [`LockId`] displays.
 pub(super) fn lock(lock: LockId) -> &'static str {
     LOCKS[lock.index()]
 }
 
-/// The same text, where it is a lock's name.
+/// This text as a `&'static str`, if it is a lock's name.
 pub(super) fn known_lock(name: &str) -> Option<&'static str> {
     LOCKS.iter().find(|lock| **lock == name).copied()
 }
@@ -148,7 +146,7 @@ pub(super) fn connection(who: ConnId) -> String {
     format!("c{}{}", who.conn, if who.forked { " forked" } else { "" })
 }
 
-/// `c1 app.db`: a connection and the file it opened.
+/// `c1 app.db`: a connection and the file that it opened.
 pub(super) fn row(who: ConnId, database: Option<&str>) -> String {
     let file = database.and_then(|path| path.rsplit('/').next()).unwrap_or("unknown database");
     format!("{} {file}", connection(who))

@@ -1,8 +1,7 @@
-//! A trace for other tools: one file for each format, behind one trait.
+//! The export formats: a trace for other tools, each format behind the trait [`Export`].
 //!
-//! Input: a [`Trace`] and where to write. Output: a file (or a directory) of that format. An [`Export`] is an [`Observer`]: it is told of every record, hold and
-//! stretch of work as one pass over the trace finds them, writes what it can at once, and the rest (incidents, names, the account of losses) when it is given the
-//! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
+//! An [`Export`] is an [`Observer`]. One pass over the trace passes it every record, hold and stretch of work, and it writes what it can at once.
+//! [`Export::finish`] receives the finished analysis and writes the rest: incidents, names, losses. So memory does not grow with the trace.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "cli")]
@@ -26,10 +25,10 @@ use std::io;
 
 /// Writes one format.
 pub trait Export: Observer {
-    /// Writes what is left to say, and makes sure that all is written. A sentence for each thing that the trace has and the output has not.
+    /// Writes the rest and flushes it. Returns a sentence for each thing that the trace has and the output lacks.
     ///
     /// # Errors
-    /// Those of what it writes to, also those it met before.
+    /// Errors of the output, also an earlier one.
     fn finish(self: Box<Self>, analysis: &Analysis<'_>) -> io::Result<Vec<String>>;
 }
 
@@ -42,10 +41,10 @@ pub enum Stopped {
     Output(io::Error),
 }
 
-/// Reads the whole trace and writes it; also what [`Export::finish`] says.
+/// Reads the whole trace and writes it. Returns the analysis and the sentences of [`Export::finish`].
 ///
 /// # Errors
-/// When the trace cannot be read, or the output cannot be written.
+/// If the trace cannot be read, or the output cannot be written.
 pub fn run<'t>(
     trace: &'t Trace,
     options: Options,

@@ -1,6 +1,4 @@
-//! What a pass over a trace finds, as the values that tables have: wall-clock times, lengths, names of calls.
-//!
-//! Input: records and holds. Output: integers and texts, nothing where it is not known. Called by the formats that are tables.
+//! The values of table columns: wall-clock times, lengths, names of calls. A value that is unknown is `None` or empty.
 #![forbid(unsafe_code)]
 
 use crate::analysis::observer::ObservedHold;
@@ -10,7 +8,7 @@ use crate::trace::{Event, LogId, Trace};
 use shim::event::{Flags, Kind, Slot, slot_mask};
 use shim::format::record::Record;
 
-/// Turns instants of a trace into what tables have.
+/// Converts instants of a trace to the numbers in tables.
 #[derive(Clone, Copy)]
 pub(super) struct TableValues<'t> {
     pub trace: &'t Trace,
@@ -22,7 +20,7 @@ impl<'t> TableValues<'t> {
         TableValues { trace, times: Times::new(trace) }
     }
 
-    /// An instant in nanoseconds since 1970; `None` where that is not known, or is later than the year 2262.
+    /// An instant in nanoseconds since 1970; `None` if it is unknown, or later than the year 2262.
     pub(super) fn at(&self, log: LogId, instant: Instant) -> Option<i64> {
         integer(self.times.real_ns(log, instant)?)
     }
@@ -40,20 +38,20 @@ impl<'t> TableValues<'t> {
         integer(self.trace.clock(event.log).to_ns(event.record.duration)?)
     }
 
-    /// How long a lock was held, as the report counts it: from the end of the call that took it to the start of the one that gave it up; of an open hold, as
-    /// far as is known. `None` where its beginning or end was not seen.
+    /// How long a lock was held, as the report counts it: from the end of the call that took it to the start of the call that released it, or to the
+    /// last known instant of an open hold. `None` if its beginning or end was not recorded.
     pub(super) fn held(&self, span: &ObservedHold) -> Option<i64> {
         let from = span.from.filter(|_| !matches!(span.end, HoldEnd::Unseen(..)))?;
         integer(self.times.ns(span.who.log, from, span.until)?)
     }
 }
 
-/// A number of a trace as tables have it; `None` beyond 63 bits.
+/// A number of a trace as a signed integer; `None` beyond 63 bits.
 pub(super) fn integer(number: u64) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
-/// How the end of a hold is known, in a word.
+/// How a hold ended, in a word.
 pub(super) fn ended(end: HoldEnd) -> &'static str {
     match end {
         HoldEnd::Released(..) => "released",
@@ -62,12 +60,12 @@ pub(super) fn ended(end: HoldEnd) -> &'static str {
     }
 }
 
-/// The mode of a lock of the wal-index; empty for the database file.
+/// The mode of a wal-index lock; empty for a lock on the database file.
 pub(super) fn mode(lock: LockId) -> &'static str {
     lock.mode().unwrap_or_default()
 }
 
-/// Mode and name of a lock outside the trace, from the words `RESERVED`, `X WRITE`, `S READ1+READ2`.
+/// Mode and name of an untraced lock, from the texts `RESERVED`, `X WRITE`, `S READ1+READ2`.
 pub(super) fn outside(lock: &str) -> (&'static str, &str) {
     match lock.split_once(' ') {
         Some(("X", slots)) => ("EXCLUSIVE", slots),
@@ -76,7 +74,7 @@ pub(super) fn outside(lock: &str) -> (&'static str, &str) {
     }
 }
 
-/// What a call asked for: `RESERVED`, `X WRITE`, `U READ0`; `None` where it asked for no lock.
+/// The request of a call: `RESERVED`, `X WRITE`, `U READ0`; `None` for a call that requests no lock.
 pub(super) fn asked(record: &Record) -> Option<String> {
     match Request::of(record) {
         Some(request) => Some(request.to_string()),

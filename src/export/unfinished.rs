@@ -1,7 +1,6 @@
-//! Files that have no name yet: made while an export goes on, named when all are whole, removed where they will never be.
+//! The files of an export that is not complete: renamed when all of them are, and removed if the export fails.
 //!
-//! Input: paths. Output: files, each with a lock on it, so that no two exports write the same. Whoever ends the process before its time (Ctrl-C) takes them all
-//! away: [`Unfinished::abandon`]. Called by the dataset, and by the command line for every other file.
+//! Each file is locked, so two exports never write the same one. Before Ctrl-C ends the process, [`Unfinished::abandon`] removes them all.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
@@ -9,16 +8,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// See the module. Clones are of the same files.
+/// See the module. Clones share the files.
 #[derive(Clone, Default)]
 pub struct Unfinished(Arc<Mutex<Made>>);
 
 #[derive(Default)]
 struct Made {
     files: Vec<PathBuf>,
-    /// Directories that were not there before, outer ones first.
+    /// Directories that this export created, outer ones first.
     dirs: Vec<PathBuf>,
-    /// The first file: its lock stays until all have their names, so that no other export gets as far as its second one.
+    /// The first file. Its lock stays until all are renamed, so no other export gets past its own first file.
     first: Option<File>,
     written: u64,
 }
@@ -28,10 +27,10 @@ impl Unfinished {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty file; what another export left there, which was killed, is of no use to anybody.
+    /// Creates an empty file, or empties the one that a killed export left.
     ///
     /// # Errors
-    /// Where it cannot be made, or an export that goes on has it; the error names it.
+    /// If it cannot be created, or another export is writing it. The error names the file.
     pub fn create(&self, path: &Path) -> io::Result<File> {
         let mut made = self.made();
         let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: cannot be written: {error}", path.display()));
@@ -47,10 +46,10 @@ impl Unfinished {
         Ok(file)
     }
 
-    /// A directory, with all that it is in.
+    /// Creates a directory with its ancestors.
     ///
     /// # Errors
-    /// Where it cannot be made; the error names it.
+    /// If it cannot be created. The error names it.
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut made = self.made();
         let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
@@ -58,10 +57,10 @@ impl Unfinished {
         fs::create_dir_all(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    /// All are whole: `name` gives them their names, and tells how many bytes they have. Nobody takes them away meanwhile, nor from then on.
+    /// Finishes the files: `name` renames them and returns how many bytes they have. From its start on, an interrupt removes none of them.
     ///
     /// # Errors
-    /// Those of `name`; then they are unfinished still.
+    /// Errors of `name`; the files then stay unfinished.
     pub fn finish(&self, name: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
         let mut made = self.made();
         let written = name()?;
@@ -69,17 +68,17 @@ impl Unfinished {
         Ok(written)
     }
 
-    /// Bytes of the files that have their names.
+    /// Bytes of the finished files.
     pub fn written(&self) -> u64 {
         self.made().written
     }
 
-    /// Takes away what has no name yet.
+    /// Removes the unfinished files.
     pub fn remove(&self) {
         self.made().remove();
     }
 
-    /// The same, before the process ends; which files these were. Whoever goes on writing in another thread waits for that end.
+    /// Removes the unfinished files before the process ends, and returns their paths. A thread that still writes is blocked until that end.
     pub fn abandon(&self) -> Vec<PathBuf> {
         let mut made = self.made();
         let removed = made.remove();
@@ -93,7 +92,7 @@ impl Made {
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
-        // Those in which somebody has put something stay.
+        // Directories into which others have put files stay.
         for dir in std::mem::take(&mut self.dirs).iter().rev() {
             let _ = fs::remove_dir(dir);
         }

@@ -1,8 +1,8 @@
-//! Where rows go: `TABLE/host=…/day=…/TRACE.N.parquet`, and which files of an earlier export of the same trace they replace.
+//! The files of a dataset: `TABLE/host=…/day=…/TRACE.N.parquet`, and the files of an earlier export of the same trace that they replace.
 //!
-//! Input: rows with their host and day. Output: files. They have hidden names until all are whole, so that nobody reads half an export. `TRACE` is the id of
-//! the host's first log in the trace, so that exports of several traces into one directory stand side by side, and another export of the same one, grown
-//! or not, takes the place of the first. Few files are open at once: one that was closed and is needed again goes on as the next `N`.
+//! The files have hidden names until all are complete, so no reader sees half an export. `TRACE` is the id of the host's first log in the trace. So
+//! exports of several traces can share a directory, and a second export of one trace, grown or not, replaces the first. Only a few files are open at
+//! once. If one that was closed gets more rows, they go to the next `N`.
 #![forbid(unsafe_code)]
 
 use super::part::{self, Part};
@@ -17,20 +17,20 @@ use std::path::{Path, PathBuf};
 /// Files of one table that are open at once.
 const OPEN: usize = 4;
 
-/// What stands for a host or a day that is not known (Hive's name for NULL).
+/// The name for an unknown host or day (Hive's name for NULL).
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Bytes of a host's name in a path; longer ones are cut.
+/// Longest host name in a path, in bytes. Longer ones are cut.
 const LONGEST: usize = 150;
 
-/// Days since 1970; `None` where the time is not known.
+/// Days since 1970; `None` if the time is unknown.
 pub(super) type Day = Option<i64>;
 
 /// A host of the trace.
 struct Host {
-    /// As it is in paths.
+    /// Its name in paths.
     name: String,
-    /// What the names of its files begin with.
+    /// The beginning of its files' names.
     trace: String,
 }
 
@@ -44,7 +44,7 @@ struct Open {
 #[derive(Default)]
 struct Files {
     open: Vec<Open>,
-    /// How many there are of each host and day.
+    /// How many files each host and day has.
     counts: HashMap<(usize, Day), u32>,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct Dataset {
     /// The host of each log.
     of_log: Vec<usize>,
     files: [Files; ALL.len()],
-    /// Files that wait for their names.
+    /// Files to be renamed: the hidden path and the final one.
     partial: Vec<(PathBuf, PathBuf)>,
     unfinished: Unfinished,
     clock: u64,
-    /// What every file says about the trace.
+    /// Metadata of the trace that every file carries.
     pub about: Vec<(&'static str, String)>,
 }
 
@@ -82,7 +82,7 @@ impl Dataset {
             of_log.push(index);
         }
         for (host, first) in hosts.iter_mut().zip(firsts) {
-            // A dot ends it.
+            // In a file name, a dot ends the id.
             host.trace = escaped(&first.id).replace('.', "%2E");
         }
         let files = [(); ALL.len()].map(|()| Files::default());
@@ -109,7 +109,7 @@ impl Dataset {
         open.part.push(row).map_err(|error| self.failed(&error))
     }
 
-    /// Begins a file; closes another one where too many are open.
+    /// Begins a file, and closes another one if too many are open.
     fn begin(&mut self, table: usize, host: usize, day: Day) -> io::Result<usize> {
         let files = &mut self.files[table];
         if files.open.len() >= OPEN
@@ -125,7 +125,7 @@ impl Dataset {
         let dir = self.root.join(ALL[table].name).join(format!("host={name}")).join(format!("day={}", date(day)));
         self.unfinished.create_dir(&dir)?;
         let whole = dir.join(format!("{trace}.{number}.parquet"));
-        // Readers leave out names that begin with a dot.
+        // Readers ignore names that begin with a dot.
         let partial = dir.join(format!(".{trace}.{number}.parquet.partial"));
         let file = self.unfinished.create(&partial)?;
         self.partial.push((partial, whole));
@@ -135,11 +135,11 @@ impl Dataset {
         Ok(open.len() - 1)
     }
 
-    /// Ends all files, gives them their names, and removes those of an earlier export of the same trace.
+    /// Completes all files, renames them, and removes those of an earlier export of the same trace.
     pub(super) fn finish(&mut self, day: Day) -> io::Result<()> {
         for table in 0..ALL.len() {
             if self.files[table].counts.is_empty() {
-                // So that every table can be read, and says what its columns are.
+                // An empty file, so that every table can be read and describes its columns.
                 self.begin(table, 0, day)?;
             }
             for open in std::mem::take(&mut self.files[table].open) {
@@ -156,7 +156,7 @@ impl Dataset {
             }
             for file in earlier {
                 fs::remove_file(&file).map_err(|error| said(&file, &error))?;
-                // The day may have been its only one.
+                // Fails if the day has other files.
                 file.parent().map(fs::remove_dir);
             }
             Ok(written)
@@ -164,7 +164,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// The files of an earlier export of this trace whose names are not used again; of one that was killed, too.
+    /// The files of an earlier export of this trace, also of one that was killed, whose names are not used again.
     fn earlier(&self) -> io::Result<Vec<PathBuf>> {
         let mut earlier = Vec::new();
         for (table, files) in ALL.iter().zip(&self.files) {
@@ -216,13 +216,13 @@ fn number(name: &str, trace: &str) -> Option<u32> {
     name.strip_prefix(trace)?.strip_prefix('.')?.strip_suffix(".parquet")?.parse().ok()
 }
 
-/// Whether nobody writes this unfinished file of this trace any more. (One that goes on has a lock on it.)
+/// Whether this is an unfinished file of this trace that no export is writing. An export that still runs has it locked.
 fn left(path: &Path, trace: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.')?.strip_suffix(".partial"));
     name.is_some_and(|name| number(name, trace).is_some()) && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-/// The table with this place among all.
+/// The place of a table among all.
 pub(super) fn place(table: &Table) -> usize {
     ALL.iter().position(|one| one.name == table.name).unwrap_or(0)
 }
@@ -238,18 +238,18 @@ fn date(day: Day) -> String {
     humantime::format_rfc3339_seconds(midnight).to_string().chars().take(10).collect()
 }
 
-/// A name as a part of a path, so that readers of Hive's layout give it back: what a path or they take for something else as `%XX`.
+/// A name as a part of a path that readers of Hive's layout can decode. Characters with a meaning in paths or for these readers become `%XX`.
 fn escaped(name: &str) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     for (at, c) in name.char_indices() {
         if out.len() > LONGEST {
-            // Names that differ only behind that stay apart.
+            // A hash keeps names apart that differ only beyond this length.
             let _ = write!(out, "~{:016x}", shim::format::sql_hash(name.as_bytes()));
             break;
         }
         let plain = !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '~') || (c == '_' && at > 0);
-        // Not `.` and `..`, and no hidden files.
+        // No `.`, no `..`, and no hidden files.
         if plain && !(c == '.' && at == 0) && !c.is_control() {
             out.push(c);
         } else {

@@ -1,6 +1,4 @@
-//! What the finished analysis adds to a dataset: incidents, hazards, the texts of statements, processes.
-//!
-//! Input: an [`Analysis`] and the dataset. Output: rows. Called when the pass over the trace has ended.
+//! The rows of a dataset that come from the finished analysis: incidents, hazards, texts of statements, processes.
 #![forbid(unsafe_code)]
 
 use super::dataset::{Dataset, Day, day, place};
@@ -15,11 +13,11 @@ use crate::trace::{LogId, Trace};
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-/// Characters of a statement in a row that is not its own.
+/// Longest statement in a row of another table, in characters.
 const SHOWN: usize = 1000;
 
 pub(super) fn write(to: &mut Dataset, values: &TableValues<'_>, analysis: &Analysis<'_>) -> io::Result<()> {
-    // Where very many incidents are listed in part, their files say so.
+    // If only a part of the incidents is kept, their files say so.
     let all: u64 = ranking::causes(analysis).iter().map(|cause| cause.count).sum();
     let listed = analysis.incidents.len() as u64;
     to.about.push(("locktrace.incidents_not_listed", all.saturating_sub(listed).to_string()));
@@ -50,7 +48,7 @@ fn shown(trace: &Trace, who: ConnId, hash: u64) -> Option<&str> {
     Some(text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]))
 }
 
-/// A text that may not be known.
+/// A text that may be unknown.
 fn text(text: Option<&str>) -> Cell<'static, '_> {
     text.map_or(Cell::Null, Cell::Text)
 }
@@ -121,7 +119,7 @@ fn incident(
             ]);
         }
         (None, Some((pid, command, lock))) => {
-            // The kernel's words: `RESERVED`, `X WRITE`.
+            // The texts from the kernel's list of locks: `RESERVED`, `X WRITE`.
             row.extend([
                 Cell::Null,
                 Cell::int((*pid > 0).then_some(*pid)),

@@ -1,18 +1,16 @@
-//! A dataset of Parquet files, partitioned by host and day, to which the traces of many hosts can be added: what a fleet is asked.
+//! A dataset of Parquet files, partitioned by host and day, to which the traces of many hosts can be added.
 //!
-//! Input: a trace and a directory. Output: `events`, `holds`, `incidents`, `hazards`, `statements` and `processes`, each a directory of the layout that Hive
-//! has: `holds/host=web-1/day=2026-11-21/4711-….0.parquet`. What their columns are is said in `tables.rs`, and in each file. Rows are in the order in which the
-//! pass over the trace finds them; row groups have 65,536 rows, snappy, numbers that grow as differences. The day of a hold that lasts past midnight is that on which it
-//! began. Another export of the same trace replaces the first one (`dataset`).
+//! The tables `events`, `holds`, `incidents`, `hazards`, `statements` and `processes` are directories in Hive's layout:
+//! `holds/host=web-1/day=2026-11-21/4711-….0.parquet`. `tables.rs` describes their columns, and so does each file. Rows are in the order in which the
+//! pass over the trace finds them. Row groups have 65,536 rows, compressed with snappy; growing numbers are stored as differences. The day of a hold
+//! is the day on which it began. Another export of the same trace replaces the first one (`dataset`).
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `tables` | the tables and what their columns mean |
+//! | `tables` | the tables and the meaning of their columns |
 //! | `part` | rows gathered by column and written as a row group |
-//! | `dataset` | which file a row goes to, and which files are replaced |
-//! | `findings` | what the finished analysis adds |
-//!
-//! Called by `locktrace export --format parquet`.
+//! | `dataset` | the file of each row, and the files that are replaced |
+//! | `findings` | the rows from the finished analysis |
 #![forbid(unsafe_code)]
 
 mod dataset;
@@ -46,10 +44,10 @@ pub struct Parquet<'t> {
 }
 
 impl<'t> Parquet<'t> {
-    /// Adds to the dataset in this directory, which is made where there is none; until all files are whole, they are `unfinished`.
+    /// Adds to the dataset in this directory, which is created if it is missing. The files are `unfinished` until all are complete.
     ///
     /// # Errors
-    /// Where the directory cannot be written.
+    /// If the directory cannot be written.
     pub fn create(trace: &'t Trace, to: &Path, unfinished: Unfinished) -> io::Result<Parquet<'t>> {
         let dataset = Dataset::new(to, trace, unfinished)?;
         let slots = (0..=u8::MAX).map(table_values::slots).collect();
@@ -61,7 +59,7 @@ impl<'t> Parquet<'t> {
         *self.paths.get(db? as usize)?
     }
 
-    /// The first name under which a database is met is the one it has.
+    /// A database keeps the first name under which a record names it.
     fn meet(&mut self, event: &Event, db: Option<u32>) {
         let Some(db) = db.map(|db| db as usize) else { return };
         if self.paths.len() <= db {
@@ -77,8 +75,8 @@ impl<'t> Parquet<'t> {
     }
 }
 
-/// A name that is there, or made for a number that has none.
-#[expect(clippy::ptr_arg, reason = "whether it was there is what matters")]
+/// A known name, or one made for a number that has none.
+#[expect(clippy::ptr_arg, reason = "borrowed and owned names are different cells")]
 fn cell<'a>(name: &'a Cow<'static, str>) -> Value<'static, 'a> {
     match name {
         Cow::Borrowed(name) => Value::Lasting(name),
@@ -94,12 +92,12 @@ fn level(level: Level) -> Cow<'static, str> {
     named(level.name(), level)
 }
 
-/// A time for people beside one in nanoseconds.
+/// A time in microseconds, for people, from one in nanoseconds.
 fn micros(ns: Option<i64>) -> Option<i64> {
     ns.map(|ns| ns.div_euclid(1_000))
 }
 
-/// A number that is 0 where it is not known.
+/// A number in which 0 means unknown.
 fn some(number: u32) -> Option<i64> {
     (number != 0).then_some(i64::from(number))
 }

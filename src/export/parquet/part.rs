@@ -1,6 +1,6 @@
-//! One file of a table: rows are gathered by column, and written as a row group when there are enough.
+//! One Parquet file of a table: rows of [`Cell`]s, gathered by column and written as a row group when there are enough.
 //!
-//! Input: rows as [`Cell`]s. Output: a Parquet file. Memory is that of one row group, however many there are.
+//! Its memory is that of one row group.
 #![forbid(unsafe_code)]
 
 use super::tables::{Column, Holds, Table};
@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 /// Rows of a row group.
 const ROWS: usize = 1 << 16;
-/// Bytes of text after which a row group is written, however few its rows.
+/// Bytes of text after which a row group is written, also with fewer rows.
 const BYTES: usize = 16 << 20;
-/// Texts longer than this are not looked up among those that are there already.
+/// Longer texts are not compared with those of earlier rows.
 const SHORT: usize = 256;
 
 /// The version of the tables.
@@ -28,32 +28,32 @@ const VERSION: &str = "1";
 /// A value of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Cell<'t, 'a> {
-    /// Not known.
+    /// Unknown.
     Null,
     /// A number or a time in microseconds.
     Int(i64),
     /// True or false.
     Bool(bool),
-    /// A text that stays where it is as long as the trace is open: known again by its place.
+    /// A text that stays at its address while the trace is open, and is recognised by that address.
     Lasting(&'t str),
     /// Any other text.
     Text(&'a str),
-    /// A hash as 16 hexadecimal digits; nothing for 0.
+    /// A hash as 16 hexadecimal digits; NULL for 0.
     Hash(u64),
 }
 
 impl<'t> Cell<'t, '_> {
-    /// A number that may not be known.
+    /// A number that may be unknown.
     pub(super) fn int(value: Option<impl Into<i64>>) -> Cell<'t, 'static> {
         value.map_or(Cell::Null, |value| Cell::Int(value.into()))
     }
 
-    /// A text that may not be known.
+    /// A text that may be unknown.
     pub(super) fn lasting(value: Option<&'t str>) -> Cell<'t, 'static> {
         value.map_or(Cell::Null, Cell::Lasting)
     }
 
-    /// A number without sign; nothing beyond 63 bits.
+    /// A number without sign; NULL beyond 63 bits.
     pub(super) fn count(value: u64) -> Cell<'t, 'static> {
         Cell::int(i64::try_from(value).ok())
     }
@@ -67,11 +67,11 @@ enum Values {
 
 struct Buffer {
     values: Values,
-    /// 1 where there is a value, 0 where it is NULL.
+    /// 1 for a value, 0 for NULL.
     defined: Vec<i16>,
 }
 
-/// Texts of the row group that were met before.
+/// The texts of the row group so far.
 #[derive(Default)]
 struct Met {
     places: HashMap<(usize, usize), ByteArray>,
@@ -131,7 +131,7 @@ impl Part {
         if self.rows >= ROWS || self.bytes >= BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what was gathered as a row group.
+    /// Writes the gathered rows as a row group.
     fn flush(&mut self) -> Result<()> {
         if self.rows == 0 {
             return Ok(());
@@ -162,7 +162,7 @@ impl Part {
         Ok(())
     }
 
-    /// Writes the rest, and makes sure that it is on the disk.
+    /// Writes the rest, and syncs it to the disk.
     pub(super) fn finish(mut self) -> Result<()> {
         self.flush()?;
         self.writer.into_inner()?.sync_all()?;

@@ -1,18 +1,18 @@
-//! The tables of a dataset and their columns: the one place that says what is in a file. Each file carries it, too (key `locktrace.columns`).
+//! The tables of a dataset and the meaning of their columns. Each file carries these texts, too (key `locktrace.columns`).
 //!
-//! Texts are UTF-8; what was none has U+FFFD in it. `*_ns` is nanoseconds, since 1970 where it is a time; `time` is the same time as a timestamp in UTC, in
-//! microseconds, since Spark reads no finer ones. A value that is not known is NULL. `host` and `day` (UTC) are no columns of the files but parts of their
-//! path; a host or a day that is not known is `__HIVE_DEFAULT_PARTITION__`, which readers take for NULL.
+//! Texts are UTF-8; invalid bytes become U+FFFD. `*_ns` is nanoseconds: a length, or a time since 1970. `time` is the same time as a timestamp in UTC,
+//! in microseconds, because Spark reads no finer ones. An unknown value is NULL. `host` and `day` (UTC) are not columns but parts of the path. An
+//! unknown host or day is `__HIVE_DEFAULT_PARTITION__`, which readers take for NULL.
 #![forbid(unsafe_code)]
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     /// Text.
     Text,
-    /// A whole number of 64 bits, with sign, of few different values.
+    /// A signed 64-bit integer with few different values.
     Number,
-    /// The same, growing or of many different values.
+    /// A signed 64-bit integer that grows, or has many different values.
     Count,
     /// A timestamp.
     Time,
@@ -20,18 +20,18 @@ pub(super) enum Holds {
     Truth,
 }
 
-/// A column: its name, what it holds, what it means.
+/// A column: its name, its type, its meaning.
 pub(super) struct Column(pub &'static str, pub Holds, pub &'static str);
 
 /// A table: a directory of the dataset.
 pub(super) struct Table {
     pub name: &'static str,
-    /// Its columns, those that several tables have as groups.
+    /// Its columns in groups. Several tables share a group.
     groups: &'static [&'static [Column]],
 }
 
 impl Table {
-    /// Its columns, in the order in which rows have them.
+    /// Its columns, in the order of the cells of a row.
     pub(super) fn columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
         self.groups.iter().copied().flatten()
     }
@@ -39,7 +39,7 @@ impl Table {
 
 use Holds::{Count, Number, Text, Time, Truth};
 
-const LOG: Column = Column("log", Text, "<pid>-<start>: the process, as its files in the trace directory are called");
+const LOG: Column = Column("log", Text, "<pid>-<start>: the process, by the name of its files in the trace directory");
 const PID: Column = Column("pid", Number, "the process");
 const TID: Column = Column("tid", Number, "the thread");
 const THREAD: Column = Column("thread", Text, "its name");
@@ -52,9 +52,9 @@ const TIME: Column = Column("time", Time, "when it began; day is the day of this
 const TIME_NS: Column = Column("time_ns", Count, "the same in nanoseconds since 1970");
 const RECORD: Column = Column("record", Count, "the number of the record in the log");
 
-/// When something began.
+/// The time of the beginning.
 const WHEN: &[Column] = &[TIME, TIME_NS];
-/// Whose it was, and of which database.
+/// The connection and its database.
 const WHOSE: &[Column] = &[PID, TID, THREAD, CONNECTION, DATABASE];
 const LOCKED: &[Column] = &[LOCK, MODE];
 
@@ -85,7 +85,7 @@ pub(super) const EVENTS: Table = Table {
     ],
 };
 
-/// Every lock that was held, once.
+/// Every hold of a lock.
 pub(super) const HOLDS: Table = Table {
     name: "holds",
     groups: &[
@@ -97,10 +97,10 @@ pub(super) const HOLDS: Table = Table {
         WHEN,
         &[
             Column("until_ns", Count, "when the call that ended it began; else what ended says"),
-            Column("held_ns", Count, "from the end of the call that took it to until; NULL where either is not known"),
-            Column("ended", Text, "released; unseen: it was over by until; open: held to the end of the trace or of its process"),
+            Column("held_ns", Count, "from the end of the call that took it to until; NULL if either is unknown"),
+            Column("ended", Text, "released; unseen: it had ended by until; open: held to the end of the trace or of its process"),
             Column("seen", Truth, "the call that took it was recorded"),
-            Column("lifetime", Truth, "the SHARED lock that a connection in WAL mode keeps for its whole life, no transaction"),
+            Column("lifetime", Truth, "the SHARED lock that a connection in WAL mode keeps for its whole life, not a transaction"),
         ],
         WHOSE,
         LOCKED,
@@ -108,14 +108,14 @@ pub(super) const HOLDS: Table = Table {
     ],
 };
 
-/// Runs of refused attempts that mattered, with whoever was most in the way.
+/// Waits that an application could notice, with their main blocker.
 pub(super) const INCIDENTS: Table = Table {
     name: "incidents",
     groups: &[
         &[LOG, Column("incident", Count, "its number in the trace: what locktrace explain --incident takes")],
         WHEN,
         &[
-            Column("waited_ns", Count, "from the first attempt to the success, or to the end of the last one"),
+            Column("waited_ns", Count, "from the first attempt to the success, or to the end of the last attempt"),
             Column("attempts", Number, "that were refused"),
             Column("sleeps", Number, "of SQLite's own between them"),
             Column("outcome", Text, "succeeded-after-wait, gave-up (the application saw an error), open (the trace ended)"),
@@ -133,10 +133,10 @@ pub(super) const INCIDENTS: Table = Table {
         &[
             Column("sql", Text, "the hash of the statement that was refused: statements.sql"),
             Column("statement", Text, "its text, up to 1000 characters"),
-            Column("blockers", Number, "how many connections or processes were in the way"),
-            Column("blocker_log", Text, "who refused most attempts; NULL of a process outside the trace"),
+            Column("blockers", Number, "how many connections or processes blocked it"),
+            Column("blocker_log", Text, "the main blocker: it refused most attempts; NULL for an untraced process"),
             Column("blocker_pid", Number, "its process"),
-            Column("blocker_command", Text, "a JSON array; of a process outside the trace as the kernel has it"),
+            Column("blocker_command", Text, "a JSON array; for an untraced process from the kernel"),
             Column("blocker_tid", Number, "the thread that took the lock"),
             Column("blocker_thread", Text, "its name"),
             Column("blocker_connection", Number, "counted as connection is"),
@@ -146,14 +146,14 @@ pub(super) const INCIDENTS: Table = Table {
             Column("blocker_statement", Text, "its text, up to 1000 characters"),
             Column("blocker_state", Text, "running, idle-in-transaction, syncing, checkpointing, waiting, gone, untraced"),
             Column("blocker_certain", Truth, "it certainly held it throughout one of the attempts"),
-            Column("same_thread", Truth, "holder and victim are one thread, so that waiting can never help"),
+            Column("same_thread", Truth, "holder and victim are one thread, so waiting can never help"),
             Column("held_before_ns", Count, "how long it had held it at the first attempt"),
             Column("held_after_ns", Count, "and how long after the last one, or the success"),
         ],
     ],
 };
 
-/// What can go wrong, found without any refusal.
+/// Hazards: what can go wrong, found without a refusal.
 pub(super) const HAZARDS: Table = Table {
     name: "hazards",
     groups: &[&[
@@ -163,21 +163,22 @@ pub(super) const HAZARDS: Table = Table {
         Column("sqlite", Text, "the SQLite versions in that process"),
         DATABASE,
         Column("hazard", Text, "which"),
-        Column("what", Text, "what was seen, in words"),
+        Column("what", Text, "what was found, in words"),
     ]],
 };
 
-/// The texts of statements, once for each host; their day is that on which the trace began.
+/// The texts of statements, once for each host. Their day is the day on which the trace began.
 pub(super) const STATEMENTS: Table = Table {
     name: "statements",
     groups: &[&[
-        Column("sql", Text, "the hash, 16 hexadecimal digits; the same text has the same one everywhere"),
+        Column("sql", Text, "the hash, 16 hexadecimal digits; the same text has the same hash everywhere"),
         Column("text", Text, "as prepared, never bound values"),
-        Column("length", Number, "of the whole statement in bytes; more than those of text where that was cut"),
+        Column("length", Number, "of the whole statement in bytes; more than the length of text if that was cut"),
     ]],
 };
 
-/// The processes and what became of their records: head = read + overwritten + lost + empty + torn + missing. Their day is that on which they began.
+/// The processes and what became of their records: head = read + overwritten + lost + empty + torn + missing. Their day is the day on which they
+/// began.
 pub(super) const PROCESSES: Table = Table {
     name: "processes",
     groups: &[&[
@@ -190,21 +191,17 @@ pub(super) const PROCESSES: Table = Table {
         Column("sqlite", Text, "the SQLite versions in it"),
         Column("sql_policy", Text, "what was kept of statements: text, hash, off"),
         Column("boot_id", Text, "of its host"),
-        Column(
-            "lengths_known",
-            Truth,
-            "false: the length of a clock tick is not known, so that all times and lengths of it are NULL",
-        ),
+        Column("lengths_known", Truth, "false: the length of a clock tick is unknown, so all its times and lengths are NULL"),
         Column("records", Count, "claimed"),
         Column("records_read", Count, "read, and in events"),
         Column("overwritten", Count, "by later ones: the ring wrapped"),
-        Column("lost", Count, "there was no disk space"),
+        Column("lost", Count, "for want of disk space"),
         Column("empty", Count, "claimed and never written"),
         Column("torn", Count, "half a record, or damage"),
-        Column("missing", Count, "behind the end of a file that was cut"),
+        Column("missing", Count, "beyond the end of a truncated file"),
         Column("lost_names", Count, "lines of names that could not be written"),
     ]],
 };
 
-/// All of them.
+/// All tables.
 pub(super) const ALL: [&Table; 6] = [&EVENTS, &HOLDS, &INCIDENTS, &HAZARDS, &STATEMENTS, &PROCESSES];

@@ -1,4 +1,4 @@
-//! The file of a database: how it is opened, and whose file may be replaced.
+//! The file of a database export: opening it, and the check whether an existing file may be replaced.
 #![forbid(unsafe_code)]
 
 use rusqlite::{Connection, OpenFlags, Result};
@@ -6,23 +6,23 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// What the file says it is, to whoever asks (`PRAGMA application_id`): `LkTr`.
+/// The application id of the file (`PRAGMA application_id`): `LkTr`.
 pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"LkTr");
 
-/// Where the application's number is in a database file (fileformat2.html, section 1.3).
+/// Where the application id is in a database file (fileformat2.html, section 1.3).
 const APPLICATION_AT: usize = 68;
 
 /// Opens a file that is empty or not there yet.
 pub(super) fn open(path: &Path) -> Result<Connection> {
-    // No URI, so that a name is a name; and SQLite's own VFS, whatever is the default.
+    // Without URIs, so that a name is only a name, and with SQLite's own VFS even if another one is the default.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags_and_vfs(path, flags, "unix")
 }
 
-/// Whether nothing is lost by writing a database of this name: nothing is there, or what an export has written.
+/// Checks that writing a database of this name loses nothing: there is no such file, or an export has written it.
 ///
 /// # Errors
-/// When something else is there, or it cannot be read; the error names it.
+/// If another file is there, or it cannot be read. The error names it.
 pub fn may_replace(target: &Path) -> io::Result<()> {
     let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", target.display()));
     let mut head = Vec::new();

@@ -1,6 +1,5 @@
-//! What the finished analysis adds: incidents with their blockers and proof, causes, hazards, databases, processes, losses, and the texts of statements.
-//!
-//! Input: an [`Analysis`] and the rows made so far. Output: rows. Called when the pass over the trace has ended.
+//! The rows that come from the finished analysis: incidents with their blockers and proof, causes, hazards, databases, processes, losses, and texts
+//! of statements.
 #![forbid(unsafe_code)]
 
 use super::rows::{Rows, connection, process};
@@ -15,7 +14,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use std::collections::HashMap;
 
-/// A length that may be beyond 63 bits: then it is as long as can be.
+/// A length, limited to 63 bits.
 fn length(ns: u64) -> i64 {
     integer(ns).unwrap_or(i64::MAX)
 }
@@ -45,7 +44,7 @@ pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, e
         ])?;
     }
     hazards(to, analysis)?;
-    // Last, since all that is above may name one.
+    // Last, because all rows above can name statements.
     statements(to, analysis, rows)?;
     about(to, analysis, events)
 }
@@ -167,7 +166,7 @@ fn databases(to: &Connection, analysis: &Analysis<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Median, 95th and 99th percentile, longest, sum; nothing where there are none.
+/// Median, 95th and 99th percentile, longest, sum; NULL for an empty distribution.
 fn distribution(of: &Distribution) -> [Option<i64>; 5] {
     if of.count == 0 {
         return [None; 5];
@@ -263,7 +262,7 @@ fn traced(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, id: (i64, i
 const BLOCKER: &str =
     "INSERT INTO blockers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
-/// A process outside the trace: what the kernel says of it is all that is known.
+/// A process outside the trace, known only from the kernel.
 fn stranger(to: &Connection, id: (i64, i64), holder: &OutsideHolder) -> Result<()> {
     let none = None::<i64>;
     let pid = (holder.pid > 0).then_some(holder.pid);
@@ -304,7 +303,7 @@ fn hazards(to: &Connection, analysis: &Analysis<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The texts: of every statement that a row names, and of those that none names.
+/// The texts of all statements, also of those that no row names.
 fn statements(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Result<()> {
     for (hash, sql) in analysis.trace.logs().iter().flat_map(|log: &Log| log.names.numbered_sqls()) {
         let Some(id) = rows.statement(hash) else { continue };

@@ -1,17 +1,15 @@
-//! A SQLite database with every hold, refusal and incident, indexed, with views for the common questions; readable with plain `sqlite3` from 3.37 on.
+//! A SQLite database with every hold, refusal and incident, indexed, with views for the common questions. Plain `sqlite3` from 3.37 on reads it.
 //!
-//! Input: a trace and a path. Output: a database whose schema explains itself (`.schema`; the comments of `schema.sql` are kept in it). Rows are written as
-//! the pass over the trace finds them, in one transaction, without a journal: where that fails, the file is of no use. Every record is in it only where that is
-//! asked for: it makes the file two to three times as large. `PRAGMA user_version` is the version of the schema.
+//! Its schema explains itself: `.schema` shows the comments of `schema.sql`. Rows are written as the pass over the trace finds them, in one
+//! transaction and without a journal, so a failure leaves an unusable file. It contains every record only on request, which makes it two to three
+//! times as large. `PRAGMA user_version` is the version of the schema.
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `schema.sql`, `indexes.sql`, `views.sql` | the tables, and what is asked of them |
-//! | `file` | how it is opened, and whose file may be replaced |
-//! | `rows` | connections, threads and statements: a row each, when first seen |
-//! | `findings` | what the finished analysis adds: incidents, hazards, sums, losses |
-//!
-//! Called by `locktrace export --format sqlite`.
+//! | `schema.sql`, `indexes.sql`, `views.sql` | the tables, their indexes, the views for common questions |
+//! | `file` | opening the file, and which files may be replaced |
+//! | `rows` | connections, threads and statements: a row each, at their first use |
+//! | `findings` | the rows from the finished analysis: incidents, hazards, sums, losses |
 #![forbid(unsafe_code)]
 
 mod file;
@@ -49,16 +47,16 @@ pub struct Sqlite<'t> {
 }
 
 impl<'t> Sqlite<'t> {
-    /// Begins a database in this file, which is empty or not there yet; with every record in it or without.
+    /// Begins a database in this file, which is empty or missing; `events` adds every record.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn create(trace: &'t Trace, to: &Path, events: bool) -> io::Result<Sqlite<'t>> {
         let to = file::open(to).and_then(|to| begin(&to).map(|()| to)).map_err(io::Error::other)?;
         Ok(Sqlite { values: TableValues::new(trace), to, rows: Rows::default(), events, failed: None })
     }
 
-    /// Does what writes, unless something has failed already.
+    /// Writes rows, unless something has failed before.
     #[inline]
     fn write(&mut self, rows: impl FnOnce(&Connection, &mut Rows, &TableValues<'t>) -> Result<()>) {
         if self.failed.is_none() {
@@ -69,7 +67,7 @@ impl<'t> Sqlite<'t> {
     fn finish_rows(&mut self, analysis: &Analysis<'_>) -> Result<()> {
         let to = &self.to;
         self.rows.finish(to)?;
-        // The proofs look up holds.
+        // Writing the proofs looks up holds.
         to.execute_batch(INDEXES)?;
         findings::write(to, analysis, &mut self.rows, self.events)?;
         to.execute_batch(VIEWS)?;
@@ -77,10 +75,10 @@ impl<'t> Sqlite<'t> {
     }
 }
 
-/// Tables, in a transaction that has begun.
+/// Creates the tables in a new transaction.
 fn begin(to: &Connection) -> Result<()> {
     to.set_prepared_statement_cache_capacity(64);
-    // Nobody else reads the file before it is whole, and what is not whole is thrown away.
+    // No journal and no locks are needed: the file has its name only when it is complete, and an incomplete one is removed.
     to.execute_batch(
         "PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = OFF;
          PRAGMA cache_size = -16384",

@@ -1,7 +1,6 @@
-//! Numbers of rows: each connection, thread and statement gets its row when it is first seen.
+//! Row numbers of connections, threads and statements, each with a row from its first use on.
 //!
-//! Input: ids of the trace. Output: the numbers by which other tables refer to them. Those of connections and threads follow from the ids, so that nothing is
-//! kept of them but a bit each.
+//! The numbers of connections and threads follow from their ids in the trace, so only one bit of each is kept.
 #![forbid(unsafe_code)]
 
 use crate::analysis::ConnId;
@@ -9,7 +8,7 @@ use crate::trace::LogId;
 use rusqlite::{Connection, Result, params};
 use std::collections::HashMap;
 
-/// A set of numbers of each log, a bit for each.
+/// A set of numbers for each log, one bit each.
 #[derive(Default)]
 struct Once {
     words: HashMap<(u32, u64), u64>,
@@ -17,7 +16,7 @@ struct Once {
 }
 
 impl Once {
-    /// Whether it was not in there.
+    /// Adds a number, and returns whether it is new.
     #[inline]
     fn first(&mut self, log: u32, number: u64) -> bool {
         if self.last == Some((log, number)) {
@@ -32,11 +31,11 @@ impl Once {
     }
 }
 
-/// The rows that were made.
+/// The rows that were written.
 #[derive(Default)]
 pub(super) struct Rows {
     connections: Once,
-    /// Those that were seen without their database.
+    /// Connections whose database is unknown so far. Their rows are not written yet.
     nameless: HashMap<ConnId, ()>,
     threads: Once,
     statements: HashMap<u64, i64>,
@@ -57,7 +56,7 @@ pub(super) fn connection(who: ConnId) -> i64 {
 }
 
 impl Rows {
-    /// The row of a connection, which is made when its database is known.
+    /// The row of a connection. It is written when its database is known.
     pub(super) fn connection(&mut self, to: &Connection, who: ConnId, db: Option<u32>) -> Result<i64> {
         if self.connections.first(who.log.0, number(who)) {
             self.nameless.insert(who, ());
@@ -68,7 +67,7 @@ impl Rows {
         Ok(connection(who))
     }
 
-    /// The row of a thread; none where it was not seen.
+    /// The row of a thread; none if the thread is unknown.
     pub(super) fn thread(&mut self, to: &Connection, log: LogId, tid: u32, name: Option<&str>) -> Result<Option<i64>> {
         if tid == 0 {
             return Ok(None);
@@ -80,7 +79,7 @@ impl Rows {
         Ok(Some(id))
     }
 
-    /// The row of a statement, which is made at the end; none where there was no statement.
+    /// The row of a statement, which is written at the end; none if there was no statement.
     pub(super) fn statement(&mut self, hash: u64) -> Option<i64> {
         if hash == 0 {
             return None;
@@ -89,7 +88,7 @@ impl Rows {
         Some(*self.statements.entry(hash).or_insert(next))
     }
 
-    /// Makes the rows that are left: connections whose database is not known.
+    /// Writes the rows that are left: connections whose database stayed unknown.
     pub(super) fn finish(&mut self, to: &Connection) -> Result<()> {
         for (who, ()) in self.nameless.drain() {
             add_connection(to, who, None)?;
@@ -97,7 +96,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Every statement that was seen, with its row.
+    /// Every statement that was used, with its row.
     pub(super) fn statements(&self) -> impl Iterator<Item = (u64, i64)> + '_ {
         self.statements.iter().map(|(&hash, &id)| (hash, id))
     }

@@ -10,7 +10,7 @@ CREATE VIEW hold_details AS
   LEFT JOIN statements s ON s.id = h.statement;
 
 CREATE VIEW longest_holds AS
-  -- The holds of known length, longest first, without the locks that WAL connections keep for their lives. An open one lasted at least so long.
+  -- The holds of known length, longest first, without the locks that WAL connections keep for their lives. An open hold lasted at least that long.
   SELECT d.path AS database, h.lock, h.mode, h.held_ns / 1e6 AS held_ms, h.ended = 'open' AS open, h.since, p.pid, p.command,
          c.number AS connection, t.name AS thread, s.text AS statement
   FROM holds h
@@ -24,7 +24,7 @@ CREATE VIEW longest_holds AS
   ORDER BY h.held_ns DESC;
 
 CREATE VIEW incident_details AS
-  -- Every listed incident in one line, with the blocker that was most in the way.
+  -- Every listed incident in one line, with its main blocker.
   SELECT i.id, d.path AS database, i.first, i.waited_ns / 1e6 AS waited_ms, i.outcome, i.cause,
          (SELECT group_concat(x.cause, ' ') FROM contributing x WHERE x.incident = i.id) AS contributing,
          trim(replace(substr(i.mode, 1, 1), 'E', 'X') || ' ' || i.lock) AS lock, i.attempts, p.host, p.pid, c.number AS connection, t.name AS thread, s.text AS statement,
@@ -43,7 +43,7 @@ CREATE VIEW incident_details AS
   LEFT JOIN statements bs ON bs.id = b.statement;
 
 CREATE VIEW waits AS
-  -- Who waited for whom, longest first: a line for each connection or process that was in the way of an incident, and one without any where nobody is known.
+  -- Who waited for whom, longest first: a line for each connection or process that blocked an incident, and one line without a blocker if none is known.
   -- share_ms is its part of waited_ms, by the attempts it refused, so that sums of it over any blockers are time waited for them.
   SELECT i.id AS incident, d.path AS database, i.first, i.waited_ns / 1e6 AS waited_ms, i.outcome, i.cause,
          trim(replace(substr(i.mode, 1, 1), 'E', 'X') || ' ' || i.lock) AS wants, p.host, p.pid, p.command, c.number AS connection, t.name AS thread,
@@ -72,7 +72,7 @@ CREATE VIEW errors AS
   SELECT * FROM incident_details WHERE outcome = 'gave-up';
 
 CREATE VIEW who_blocks_whom AS
-  -- Statement by statement, most harm first: errors, then time waited. NULL is a statement that is not known.
+  -- Statement by statement, most harm first: errors, then time waited. NULL is an unknown statement.
   SELECT blocker, victim, incidents, gave_up, waited_ns / 1e6 AS waited_ms FROM statement_pairs ORDER BY id;
 
 CREATE VIEW causes_by_harm AS
@@ -80,8 +80,8 @@ CREATE VIEW causes_by_harm AS
   SELECT cause, incidents, gave_up, waited_ns / 1e6 AS waited_ms, fix FROM causes ORDER BY gave_up DESC, waited_ns DESC, incidents DESC;
 
 CREATE VIEW write_occupancy AS
-  -- Which part of each minute (UTC) the one writer's lock was held: WRITE in WAL mode, RESERVED and above else. Left out: minutes without any, holds whose
-  -- times are not known, and holds of more than a week. Parts can add up to more than 1 where a hold ended before anybody saw it (ended <> 'released').
+  -- Which part of each minute (UTC) the one writer's lock was held: WRITE in WAL mode, RESERVED and above else. Left out: minutes without a hold, holds whose
+  -- times are unknown, and holds of more than a week. Parts can add up to more than 1 if the end of a hold was not recorded (ended <> 'released').
   WITH RECURSIVE part(database, minute, from_ns, until_ns) AS (
     SELECT database, since_ns / 60000000000, since_ns, until_ns FROM holds
     WHERE (lock = 'WRITE' AND mode = 'EXCLUSIVE' OR lock = 'RESERVED') AND until_ns - since_ns BETWEEN 0 AND 604800000000000
@@ -105,7 +105,7 @@ CREATE VIEW refusals_by_statement AS
   ORDER BY refused DESC;
 
 CREATE VIEW idle_in_transaction AS
-  -- The transactions that were in somebody's way and mostly did nothing, longest first.
+  -- The transactions that blocked somebody and mostly did nothing, longest first.
   SELECT d.path AS database, p.pid, p.command, c.number AS connection, t.name AS thread, s.text AS took_it, l.text AS last_statement,
          trim(replace(substr(b.mode, 1, 1), 'E', 'X') || ' ' || b.lock) AS lock, h.held_ns / 1e6 AS held_ms, h.since, count(*) AS incidents,
          sum(i.outcome = 'gave-up') AS gave_up, sum(i.waited_ns) / 1e6 AS waited_ms
@@ -130,6 +130,6 @@ CREATE VIEW hazards_by_database AS
   ORDER BY h.hazard, d.path;
 
 CREATE VIEW lossy_processes AS
-  -- The processes of which records or names are missing: what is said about them may lack a part.
+  -- The processes of which records or names are missing: results about them may be incomplete.
   SELECT p.log, p.pid, p.command, l.* FROM losses l JOIN processes p ON p.id = l.process
   WHERE l.overwritten + l.lost + l.empty + l.torn + l.missing + l.lost_names > 0;

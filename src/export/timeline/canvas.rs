@@ -11,26 +11,27 @@ use crate::trace::{LogId, Trace};
 use std::collections::HashMap;
 use std::io;
 
-/// What is known of a live connection's rows.
+/// The rows of an open connection.
 #[derive(Default)]
 struct Rows {
     lanes: [Lanes; RowKind::ALL.len()],
-    /// How many lanes of each kind were declared.
+    /// How many lanes of each kind the format has been given.
     declared: [u8; RowKind::ALL.len()],
 }
 
-/// What was left out, and why.
+/// How many slices were left out, by reason.
 #[derive(Default)]
 pub(super) struct LeftOut {
-    /// No length of a tick is known.
+    /// The length of a tick is unknown.
     pub untimed: u64,
-    /// Shorter than was asked for.
+    /// Shorter than the shortest hold to draw.
     pub short: u64,
-    /// On no row it would lie beside the others.
+    /// It would cross another slice on every row.
     pub crossing: u64,
 }
 
 impl LeftOut {
+    /// A sentence for each reason.
     pub(super) fn sentences(&self, shortest: u64) -> Vec<String> {
         let reasons = [
             (
@@ -74,7 +75,7 @@ impl<'t, F: TimelineFormat> Canvas<'t, F> {
         self.rows.remove(who);
     }
 
-    /// When something began and ended, in nanoseconds since 1970.
+    /// Two instants in nanoseconds since 1970.
     pub(super) fn real(&mut self, log: LogId, from: Instant, to: Instant) -> Option<(u64, u64)> {
         let (Some(from), Some(to)) = (self.times.real_ns(log, from), self.times.real_ns(log, to)) else {
             self.left_out.untimed += 1;
@@ -83,7 +84,7 @@ impl<'t, F: TimelineFormat> Canvas<'t, F> {
         Some((from, to.max(from)))
     }
 
-    /// The row to draw on, declared.
+    /// The row to draw on, which the format has been given; `None` if the slice crosses others on every row.
     pub(super) fn place(
         &mut self,
         who: ConnId,

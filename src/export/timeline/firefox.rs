@@ -1,8 +1,8 @@
-//! The Firefox Profiler's format, for <https://profiler.firefox.com> (which opens a file without sending it anywhere).
+//! The Firefox Profiler's format, for <https://profiler.firefox.com>, which opens a file without sending it anywhere.
 //!
-//! A "processed profile" of version 57 (`docs-developer/CHANGELOG-formats.md` and `src/types/profile.ts` in firefox-devtools/profiler): a "thread" for each
-//! connection, whose markers are its holds, work and waits; a main thread for each process, with what must not be missed. Markers are columns,
-//! so they wait in a `spool` until the pass is over. There are no counters and no arrows in it: a wait names who was in the way.
+//! It is a "processed profile" of version 57 (`docs-developer/CHANGELOG-formats.md` and `src/types/profile.ts` in firefox-devtools/profiler). Each
+//! connection is a "thread" whose markers are its holds, work and waits. Each process has a main thread with the notes. The file stores markers by
+//! column, so [`SpooledRows`] keep them until the pass is over. The format has no counters and no arrows: a wait names its blockers.
 #![forbid(unsafe_code)]
 
 use super::Timeline;
@@ -18,10 +18,10 @@ use std::io::{self, Write};
 
 const VERSION: u32 = 57;
 
-/// Threads that are shown from the start; the menu has the others.
+/// Threads that are shown at first. The menu has the others.
 const VISIBLE: usize = 100;
 
-/// What markers there are: their names, their colours, and what they tell.
+/// The kinds of markers: their names, colours and fields.
 const KINDS: [(&str, &str, &[&str]); 5] = [
     ("hold", "blue", &["SQL", "thread", "record", "ended by record", "beginning", "end"]),
     ("work", "green", &["thread", "record"]),
@@ -43,16 +43,16 @@ const KINDS: [(&str, &str, &[&str]); 5] = [
             "proof",
         ],
     ),
-    ("blocking", "orange", &["SQL", "last SQL", "refused", "record", "beginning not seen", "end"]),
+    ("blocking", "orange", &["SQL", "last SQL", "refused", "record", "beginning not recorded", "end"]),
     ("note", "yellow", &[]),
 ];
 
 const NOTE: usize = 4;
 
-/// Begins a Firefox profile; holds shorter than so many nanoseconds are left out.
+/// Begins a Firefox profile that leaves out holds shorter than this many nanoseconds.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub fn begin<'t>(trace: &'t Trace, shortest: u64, mut out: impl Write + 't) -> io::Result<impl Export + 't> {
     let origin = trace.logs().iter().map(|log| log.first.real_ns).min().unwrap_or(0);
     let schema = KINDS.map(|(name, _, keys)| {
@@ -75,7 +75,7 @@ pub fn begin<'t>(trace: &'t Trace, shortest: u64, mut out: impl Write + 't) -> i
         "keepProfileThreadOrder": true,
     });
     let mut meta = meta.to_string();
-    // The threads to show are known at the end.
+    // The list of visible threads is added at the end, when it is known.
     meta.truncate(meta.len() - 1);
     write!(out, "{{\"libs\":[],\"threads\":[")?;
     let firefox = Firefox {
@@ -95,7 +95,7 @@ pub fn begin<'t>(trace: &'t Trace, shortest: u64, mut out: impl Write + 't) -> i
     Timeline::new(trace, shortest, firefox)
 }
 
-/// A fact's key as a marker's field.
+/// An argument's key as a marker's field.
 fn field(key: &str) -> String {
     key.replace(' ', "_")
 }
@@ -127,7 +127,7 @@ struct Firefox<W> {
     markers: SpooledRows,
     strings: HashMap<String, u32>,
     statements: HashMap<u64, u32>,
-    /// What these numbers stand for.
+    /// The texts of all numbers.
     texts: Vec<String>,
     scratch: Vec<u8>,
     pids: labels::Pids,
@@ -143,7 +143,7 @@ impl fmt::Display for Millis {
     }
 }
 
-/// A marker in the spool: two times, a name, whether it is a point, a category, and its data as JSON.
+/// A marker as it is spooled: two times, a name, whether it is a point, a category, and its data as JSON.
 struct Marker<'a> {
     from: i64,
     to: i64,
@@ -184,7 +184,7 @@ impl<W: Write> Firefox<W> {
         (self.texts.len() - 1) as u32
     }
 
-    /// A text of which there are few.
+    /// The number of a text of which there are few.
     fn word(&mut self, word: &str) -> u32 {
         if let Some(&number) = self.strings.get(word) {
             return number;
@@ -205,7 +205,7 @@ impl<W: Write> Firefox<W> {
         (i128::from(ns) - i128::from(self.origin)).clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 
-    /// One column of a thread's markers.
+    /// Writes one column of a thread's markers.
     fn column(&mut self, thread: usize, name: &str, cell: impl Fn(&Marker<'_>, &mut W) -> io::Result<()>) -> io::Result<()> {
         write!(self.out, ",\"{name}\":[")?;
         let (out, mut first) = (&mut self.out, true);
@@ -256,7 +256,7 @@ impl<W: Write> Firefox<W> {
         self.out.write_all(b"}}")
     }
 
-    /// The threads with most to show.
+    /// The threads with the most markers.
     fn visible(&self) -> Vec<usize> {
         let mut threads: Vec<usize> = (0..self.threads.len()).collect();
         threads.sort_by_key(|&index| std::cmp::Reverse(self.threads[index].markers));
@@ -284,7 +284,7 @@ impl<W: Write> TimelineFormat for Firefox<W> {
     }
 
     fn slice(&mut self, slice: &Slice<'_>) -> io::Result<()> {
-        // Every row comes after that of its connection's life.
+        // The row of a connection's life comes before its other rows.
         let Some(&thread) = self.by_connection.get(&slice.row.who) else { return Ok(()) };
         let category = slice.row.kind.category();
         let kind = KINDS.iter().position(|(name, ..)| *name == category).unwrap_or_default();

@@ -1,16 +1,14 @@
-//! The words of a timeline, and the one who writes it down: rows, slices, arrows, counters; [`TimelineFormat`], one for each format.
-//!
-//! Comes from [`super::timeline`] and [`super::waits`], which know what to draw; goes to `perfetto` and `firefox`, which know how.
+//! The elements of a timeline (rows, slices, arrows, counters), and [`TimelineFormat`], which writes them in one format.
 #![forbid(unsafe_code)]
 
 use crate::analysis::ConnId;
 use crate::trace::{LogId, Trace};
 use std::io;
 
-/// What a row kind.
+/// What a row shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum RowKind {
-    /// The connection's life.
+    /// The lock that the connection keeps for its whole life.
     Life,
     Locks,
     Work,
@@ -31,7 +29,7 @@ impl RowKind {
         }
     }
 
-    /// What its slices are, in one word.
+    /// The category of its slices.
     pub(super) fn category(self) -> &'static str {
         match self {
             RowKind::Life | RowKind::Locks => "hold",
@@ -47,11 +45,11 @@ impl RowKind {
 pub(super) struct RowId {
     pub who: ConnId,
     pub kind: RowKind,
-    /// The further ones of the same kind, from 1.
+    /// Further rows of the same kind count from 1.
     pub lane: u8,
 }
 
-/// A value of a fact.
+/// The value of an argument.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     Number(u64),
@@ -59,11 +57,11 @@ pub(super) enum Value<'a> {
     /// One of few texts.
     Word(&'static str),
     Text(&'a str),
-    /// A statement, by the hash that is its own.
+    /// A statement with its hash.
     Sql(u64, &'a str),
 }
 
-/// Something to know about a slice.
+/// An argument of a slice: a detail that viewers show with it.
 pub(super) type Arg<'a> = (&'static str, Value<'a>);
 
 /// A slice of a row, or, where `instant`, a point.
@@ -75,7 +73,7 @@ pub(super) struct Slice<'a> {
     pub instant: bool,
     pub name: &'a str,
     pub args: &'a [Arg<'a>],
-    /// Arrows that begin or go on here.
+    /// Arrows that begin or end here.
     pub arrows: &'a [Arrow],
 }
 
@@ -83,37 +81,37 @@ pub(super) struct Slice<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Arrow {
     pub id: u64,
-    /// It ends here.
+    /// Whether this is its end at the wait.
     pub ends: bool,
 }
 
 /// A counter of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Counter {
-    /// Bytes that went into its -wal since that began anew.
+    /// Bytes written to its -wal since the -wal was last restarted.
     Wal,
-    /// 1 while somebody has WRITE or RESERVED.
+    /// 1 while a connection holds WRITE or RESERVED.
     Writing,
 }
 
 /// Writes one format.
 pub(super) trait TimelineFormat {
-    /// A process: all of them come first.
+    /// Declares a process. All of them come first.
     fn process(&mut self, trace: &Trace, log: LogId) -> io::Result<()>;
-    /// A row, before anything on it. (Now and then a second time, the same.)
+    /// Declares a row before its slices. The same row can be declared a second time.
     fn row(&mut self, trace: &Trace, row: RowId, database: Option<&str>) -> io::Result<()>;
     fn slice(&mut self, slice: &Slice<'_>) -> io::Result<()>;
-    /// A counter, before its values.
+    /// Declares a counter before its values.
     fn counter(&mut self, db: u32, counter: Counter, path: &str) -> io::Result<()>;
-    /// It has this value from this nanosecond on.
+    /// Gives a counter this value from this nanosecond on.
     fn value(&mut self, db: u32, counter: Counter, path: &str, at: u64, value: u64) -> io::Result<()>;
-    /// Something about a process as a whole, or the trace, that must not be missed.
+    /// Writes a note about a whole process or the trace, such as losses.
     fn note(&mut self, log: Option<LogId>, at: u64, what: &str) -> io::Result<()>;
-    /// That was all.
+    /// Ends the output.
     fn end(&mut self) -> io::Result<()>;
 }
 
-/// What is said of a slice: only what is known.
+/// The arguments of a slice. Unknown values are left out.
 #[derive(Default)]
 pub(super) struct Args<'a>(pub(super) Vec<Arg<'a>>);
 

@@ -1,14 +1,14 @@
-//! Which of several rows a slice is drawn on, so that on each row slices lie beside or inside one another: the viewers of timelines ask for that.
+//! The choice of a row (lane) for each slice, so that on each row slices lie beside or inside one another, as viewers of timelines require.
 //!
-//! Input: slices in about the order of their ends. Output: the number of a row. Memory does not grow with their number.
+//! Slices come in about the order of their ends. Memory does not grow with their number.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-/// Slices that each row remembers one by one; of earlier ones it knows only the whole stretch.
+/// Slices that each row keeps one by one. Of earlier ones it keeps only the whole stretch.
 const REMEMBERED: usize = 64;
 
-/// Rows; what fits on none of them contradicts so much (a clock that went back and forth) that it is not drawn.
+/// Most rows of one kind. A slice that fits on none of them is not drawn: its times contradict too many others (a clock that went back).
 const MOST: usize = 32;
 
 /// The rows of one kind of one connection.
@@ -16,7 +16,7 @@ const MOST: usize = 32;
 pub(super) struct Lanes(Vec<Lane>);
 
 impl Lanes {
-    /// The row for a slice from one nanosecond to another; `None` where there is none left.
+    /// The row for a slice from one nanosecond to another; `None` if it fits on none.
     pub(super) fn place(&mut self, from: u64, to: u64) -> Option<u8> {
         let found = self.0.iter_mut().position(|lane| lane.takes(from, to));
         let index = match found {
@@ -33,7 +33,7 @@ impl Lanes {
     }
 }
 
-/// Slices that lie inside no other one, in the order of time.
+/// The outermost slices of a row, ordered by time.
 #[derive(Default)]
 struct Lane {
     tops: VecDeque<(u64, u64)>,
@@ -41,10 +41,10 @@ struct Lane {
 }
 
 impl Lane {
-    /// Puts it there, unless it would cut another one in two.
+    /// Adds a slice unless it would cross another one.
     ///
-    /// A slice that comes later in the file and begins at the same nanosecond as one that it holds would be taken to lie inside it, so it does not fit; and so
-    /// for one that ends where an earlier-written one begins.
+    /// Viewers read a slice that is written later and begins at the same nanosecond as lying inside the earlier one. So a slice that contains an
+    /// earlier-written one and begins with it does not fit. Nor does one that ends where an earlier-written one begins.
     fn takes(&mut self, from: u64, to: u64) -> bool {
         let mut holds_forgotten = false;
         if let Some((start, end)) = self.forgotten

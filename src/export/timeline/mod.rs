@@ -1,17 +1,17 @@
-//! What the viewers of timelines are shown, whatever their format: rows for connections, slices for holds, work and waits, counters for databases.
+//! A timeline for viewers, in any format: rows for connections, slices for holds, work and waits, counters for databases.
 //!
-//! Input: what the pass over the records finds. Output: calls of a [`TimelineFormat`]. Each process has for each of its connections these rows:
+//! An observer of the pass draws it by calls of a [`TimelineFormat`]. Each connection of a process has these rows:
 //!
 //! | row | slices |
 //! | --- | --- |
 //! | `c1 app.db` | the SHARED lock that a connection in WAL mode keeps for its whole life |
-//! | `locks` | every other hold, one inside the other where that is how they lie; a second row where they cross |
+//! | `locks` | every other hold, nested where one lies inside another; a second row where they cross |
 //! | `work` | syncs, checkpoints that copy, deletions of a journal or WAL |
 //! | `waits` | every incident: from its first attempt to its end |
-//! | `in the way` | the holds that refused somebody, once more, with an arrow to each wait |
+//! | `blocking` | the holds that refused somebody, a second time, with an arrow to each wait |
 //!
-//! Each database has two counters: bytes in its -wal, and whether somebody has the lock to write (WRITE or RESERVED).
-//! What has no time in nanoseconds is left out and counted. Rows are forgotten when their connection closes, so that memory does not grow with the trace.
+//! Each database has two counters: bytes in its -wal, and whether a connection holds the lock to write (WRITE or RESERVED).
+//! Slices without a time in nanoseconds are left out and counted. A closed connection's rows are forgotten, so memory does not grow with the trace.
 #![forbid(unsafe_code)]
 
 mod canvas;
@@ -73,11 +73,11 @@ impl<'t, F: TimelineFormat> Timeline<'t, F> {
         args.number("record", Some(span.number));
         args.number("ended by record", span.end.number());
         if !span.seen {
-            args.word("beginning", "not seen: it was held then at the latest");
+            args.word("beginning", "not recorded: it was held by then");
         }
         match span.end {
             HoldEnd::Released(..) => {}
-            HoldEnd::Unseen(..) => args.word("end", "not seen: it was over then at the latest"),
+            HoldEnd::Unseen(..) => args.word("end", "not recorded: it had ended by then"),
             HoldEnd::Open => args.word("end", "held to the end of the trace"),
         }
         let name = labels::lock(span.lock);
@@ -151,7 +151,7 @@ impl<F: TimelineFormat> Observer for Timeline<'_, F> {
     #[inline]
     fn event(&mut self, event: &Event, db: Option<u32>) {
         self.canvas.paths.saw(self.canvas.trace, event, db);
-        // What its closing ended is left_out after the record itself.
+        // The pass reports the holds that a close ends after the record of the close.
         if let Some(closed) = self.closing.take() {
             self.canvas.forget(&closed);
         }

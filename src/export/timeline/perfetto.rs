@@ -1,8 +1,9 @@
 //! Perfetto's own format: track events, for <https://ui.perfetto.dev> and its trace processor.
 //!
-//! A stream of `TracePacket`s (perfetto's `protos/perfetto/trace/trace_packet.proto` and `track_event/*.proto`, whose field numbers are below): a track for each
-//! row of the timeline, `SLICE_BEGIN` and `SLICE_END` for slices (the reader sorts by time), flows for arrows, counter tracks. Times are of the
-//! clock REALTIME, nanoseconds since 1970, which a `ClockSnapshot` at the beginning makes the clock of the trace. Names and statements are interned.
+//! The file is a stream of `TracePacket`s (perfetto's `protos/perfetto/trace/trace_packet.proto` and `track_event/*.proto`, whose field numbers are
+//! below). It has a track for each row, `SLICE_BEGIN` and `SLICE_END` for each slice (the reader sorts by time), flows for arrows, and counter tracks.
+//! Times are nanoseconds since 1970 of the clock REALTIME, which a `ClockSnapshot` at the beginning makes the clock of the trace. Names and
+//! statements are interned.
 #![forbid(unsafe_code)]
 
 use super::Timeline;
@@ -38,10 +39,10 @@ const END: u64 = 2;
 const INSTANT: u64 = 3;
 const COUNTER: u64 = 4;
 
-/// Begins a Perfetto trace; holds shorter than so many nanoseconds are left out.
+/// Begins a Perfetto trace that leaves out holds shorter than this many nanoseconds.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub fn begin<'t>(trace: &'t Trace, shortest: u64, out: impl Write + 't) -> io::Result<impl Export + 't> {
     let first = trace.logs().iter().map(|log| log.first.real_ns).min().unwrap_or(0);
     let mut perfetto = Perfetto { out, packet: Message::default(), interned: Interned::default(), pids: labels::Pids::of(trace) };
@@ -56,7 +57,7 @@ struct Perfetto<W> {
     pids: labels::Pids,
 }
 
-/// What has a number instead of its text, by kind: the numbers are given in the packet that needs them first.
+/// The numbers of interned texts, by kind. The first packet that uses a number gives its text.
 #[derive(Default)]
 struct Interned {
     names: HashMap<&'static str, u64>,
@@ -66,7 +67,7 @@ struct Interned {
     statements: HashMap<u64, u64>,
 }
 
-/// The number of this one, and whether it is new.
+/// The number of a key, and whether it is new.
 fn number<K: std::hash::Hash + Eq>(numbers: &mut HashMap<K, u64>, key: K, next: u64) -> (u64, bool) {
     let mut fresh = false;
     let number = *numbers.entry(key).or_insert_with(|| {
@@ -76,7 +77,7 @@ fn number<K: std::hash::Hash + Eq>(numbers: &mut HashMap<K, u64>, key: K, next: 
     (number, fresh)
 }
 
-/// One of few numbers, spread over 64 bits: what tracks are known by.
+/// A track's id: small numbers mixed into 64 bits.
 fn mixed(parts: [u64; 3]) -> u64 {
     // The finalizer of MurmurHash3 over each part.
     let mix = |mut x: u64| {
@@ -107,7 +108,7 @@ fn counter_track(db: u32, counter: Counter) -> u64 {
 const WHOLE_TRACK: u64 = 1;
 
 impl<W: Write> Perfetto<W> {
-    /// Writes a packet that this fills.
+    /// Writes a packet that `fill` fills.
     fn packet(&mut self, fill: impl FnOnce(&mut Message, &mut Interned)) -> io::Result<()> {
         let (packet, interned) = (&mut self.packet, &mut self.interned);
         packet.clear();
@@ -118,7 +119,7 @@ impl<W: Write> Perfetto<W> {
         self.out.write_all(packet.as_bytes())
     }
 
-    /// What a time is, and that everything which follows belongs together.
+    /// Writes the clock of all times, and begins the sequence to which all packets belong.
     fn clock(&mut self, real_ns: u64) -> io::Result<()> {
         self.packet(|packet, _| {
             packet.number(field::SEQUENCE_FLAGS, CLEARED);
@@ -160,12 +161,12 @@ impl<W: Write> Perfetto<W> {
     }
 }
 
-/// Writes what is new among what the event uses, and the event with the numbers.
+/// Writes the texts that the event uses for the first time, and the event with their numbers.
 fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>) {
     let category = slice.row.kind.category();
     let next = interned.categories.len() as u64 + 1;
     let (category_number, fresh_category) = number(&mut interned.categories, category, next);
-    // Of those, some names and values are new here: (field, number, text).
+    // The names and values that are new here: (field, number, text).
     let mut fresh: Vec<(u32, u64, &str)> = Vec::new();
     if fresh_category {
         fresh.push((1, category_number, category));

@@ -1,6 +1,4 @@
-//! Protocol buffers, as far as writing them goes: varints, 64-bit numbers, bytes and messages in messages.
-//!
-//! Input: fields. Output: bytes, as <https://protobuf.dev/programming-guides/encoding/> has them. Called by the Perfetto export.
+//! A writer of protocol buffers (<https://protobuf.dev/programming-guides/encoding/>): varints, 64-bit numbers, bytes, and nested messages.
 #![forbid(unsafe_code)]
 
 /// A message that is being written.
@@ -8,7 +6,7 @@
 pub(super) struct Message(Vec<u8>);
 
 impl Message {
-    /// Begins anew, in the same memory.
+    /// Empties the message and keeps its memory.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -25,7 +23,7 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    /// A number, a truth or a value of an enumeration.
+    /// A number, a boolean or a value of an enumeration.
     pub(super) fn number(&mut self, field: u32, value: u64) {
         self.raw(u64::from(field) << 3);
         self.raw(value);
@@ -48,7 +46,7 @@ impl Message {
         self.raw(u64::from(field) << 3 | 2);
         let at = self.0.len();
         fill(self);
-        // Its length goes before it, and is known now.
+        // Its length is known only now and goes before it.
         let length = self.0.len() - at;
         self.raw(length as u64);
         let digits = self.0.len() - at - length;

@@ -1,14 +1,13 @@
-//! Many streams of bytes at once, in little memory: what a format wants by row comes by time.
+//! Records spooled by row, for a format that writes row by row what the pass finds in order of time.
 //!
-//! Input: records for numbered rows. Output: once all are there, the records of one row after the other, as often as wanted. What does not fit into the buffers is
-//! in one temporary file without a name. Called by the Firefox export.
+//! The records of a row can be read any number of times. Those that do not fit into the buffers go to one unnamed temporary file.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// A row's buffer is written out when it has this many bytes, and every buffer when all together have [`ALL`].
+/// A row's buffer is written out at this many bytes, and every buffer when all of them together reach [`ALL`].
 const ONE: usize = 1 << 16;
 const ALL: usize = 1 << 24;
 
@@ -25,12 +24,12 @@ pub(super) struct SpooledRows {
 #[derive(Default)]
 struct Row {
     buffer: Vec<u8>,
-    /// What was written out: where, and how many bytes.
+    /// The blocks that were written out: offset and length.
     blocks: Vec<(u64, usize)>,
 }
 
 impl SpooledRows {
-    /// Adds a record to a row; rows are numbered from 0 without gaps.
+    /// Adds a record to a row. Rows are numbered from 0 without gaps.
     pub(super) fn put(&mut self, row: usize, record: &[u8]) -> io::Result<()> {
         if self.rows.len() <= row {
             self.rows.resize_with(row + 1, Row::default);
@@ -69,7 +68,7 @@ impl SpooledRows {
         Ok(())
     }
 
-    /// Every record of a row, in the order in which they came.
+    /// Passes every record of a row to `take`, in the order in which they were added.
     pub(super) fn each(&self, row: usize, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let Some(row) = self.rows.get(row) else { return Ok(()) };
         let mut block = Vec::new();

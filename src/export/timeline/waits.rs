@@ -1,7 +1,7 @@
-//! The incidents on a timeline: each as a slice of the victim's, each hold in the way as a slice of its connection's, and an arrow from that to this.
+//! The incidents of a timeline: a slice for each wait, a slice for each blocking hold, and an arrow from the hold to the wait.
 //!
-//! Input: the finished analysis. Output: slices. An arrow goes from the beginning of the hold to the beginning of the wait, or, where the hold began later, to
-//! the point of the wait at which it began: so every arrow goes forward in time, as the viewers draw them. Called by the timeline when the pass is over.
+//! An arrow goes from the beginning of the hold to the beginning of the wait. If the hold began during the wait, the arrow ends at that point of the
+//! wait. So every arrow goes forward in time, as the viewers draw them.
 #![forbid(unsafe_code)]
 
 use super::canvas::Canvas;
@@ -12,7 +12,7 @@ use crate::report::words;
 use std::collections::BTreeMap;
 use std::io;
 
-/// What a hold in the way leads to.
+/// The waits that a hold blocked.
 #[derive(Default)]
 struct BlockedWaits {
     arrows: Vec<Arrow>,
@@ -20,7 +20,7 @@ struct BlockedWaits {
     db: Option<u32>,
 }
 
-/// Draws all of them: the holds first, so that of two things at one nanosecond the hold comes first, too.
+/// Draws all incidents. The holds come first, so that at one nanosecond the hold precedes the wait.
 pub(super) fn draw<F: TimelineFormat>(canvas: &mut Canvas<'_, F>, analysis: &Analysis<'_>) -> io::Result<()> {
     let mut holds: BTreeMap<u32, BlockedWaits> = BTreeMap::new();
     for (id, incident) in incidents::listed(analysis) {
@@ -50,7 +50,7 @@ fn arrow(incident: u64, blocker: u64) -> u64 {
     incident << 8 | blocker
 }
 
-/// The wait, what came on top of it, and its end.
+/// Draws a wait, the blockers that began during it, and its end.
 fn victim<F: TimelineFormat>(canvas: &mut Canvas<'_, F>, analysis: &Analysis<'_>, id: u64, incident: &Incident) -> io::Result<()> {
     let Some((from, to)) = canvas.real(incident.who.log, incident.first, incident.until) else { return Ok(()) };
     let Some(row) = canvas.place(incident.who, incident.db, RowKind::Waits, (from, to))? else { return Ok(()) };
@@ -115,7 +115,7 @@ fn wait<F: TimelineFormat>(
     canvas.format.slice(&Slice { row, from, to, instant: false, name: &name, args: &args.0, arrows })
 }
 
-/// A hold that refused somebody, drawn to its end, or, where that is not known, to the last wait for it.
+/// Draws a blocking hold to its end, or to the end of the last wait for it if its own end is unknown.
 fn blocking_hold<F: TimelineFormat>(
     canvas: &mut Canvas<'_, F>,
     analysis: &Analysis<'_>,
@@ -124,7 +124,7 @@ fn blocking_hold<F: TimelineFormat>(
 ) -> io::Result<()> {
     let (until, end) = match holding.end {
         HoldEnd::Released(at, _) => (at, None),
-        HoldEnd::Unseen(at, _) => (at, Some("not seen: it was over then at the latest")),
+        HoldEnd::Unseen(at, _) => (at, Some("not recorded: it had ended by then")),
         HoldEnd::Open => (hold.until, Some("held to the end of the trace; drawn to the end of the last wait for it")),
     };
     let Some((from, to)) = canvas.real(holding.who.log, holding.since, until) else { return Ok(()) };
@@ -138,7 +138,7 @@ fn blocking_hold<F: TimelineFormat>(
     }
     args.number("refused", Some(hold.arrows.len() as u64));
     args.number("record", Some(holding.number));
-    args.yes("beginning not seen", !holding.seen);
+    args.yes("beginning not recorded", !holding.seen);
     if let Some(end) = end {
         args.word("end", end);
     }
