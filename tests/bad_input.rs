@@ -288,7 +288,7 @@ fn lines_in_the_wrong_order_are_not_clean() {
     let export = dir.path().join("turned.jsonl");
     std::fs::write(&export, turned.join("\n") + "\n" + end + "\n").unwrap();
     let (code, out, _) = run("check", &export);
-    assert!(code == 2 && out.starts_with("cannot be told: records out of order"), "{code}: {out}");
+    assert!(code == 2 && out.starts_with("cannot decide: records out of order"), "{code}: {out}");
     let (_, out, _) = run("report", &export);
     assert!(out.starts_with("No attempt to take a lock is seen to have been refused; but not everything is seen"), "{out}");
     // With nothing wrong it says so.

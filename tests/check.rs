@@ -71,8 +71,8 @@ fn a_lost_record_may_have_been_a_refusal_but_no_long_wait() {
     process.write(dir.path());
     says(dir.path(), &[], 0, "within all limits");
     tear(dir.path(), &process, 11..12);
-    says(dir.path(), &[], 2, "cannot be told: log 100-17979cfe362a0000 (pid 100 app): 1 record missing at +1.");
-    says(dir.path(), &["--no-refusals"], 2, "nothing is seen beyond a limit, but not everything is seen");
+    says(dir.path(), &[], 2, "cannot decide: log 100-17979cfe362a0000 (pid 100 app): 1 record missing at +1.");
+    says(dir.path(), &["--no-refusals"], 2, "no breach was found, but missing records may hide one");
     says(dir.path(), &["--no-hazards"], 2, "missing");
     // The records before and behind are 300 µs apart.
     says(dir.path(), &["--max-wait", "1ms"], 0, "within all limits");
@@ -141,9 +141,9 @@ fn what_a_ring_has_overwritten_is_said() {
         dir.path(),
         &[],
         2,
-        "the 15 records before were overwritten; record with a larger LOCKTRACE_LIMIT, or judge only what is kept: --kept",
+        "the 15 records before were overwritten; record with a larger LOCKTRACE_LIMIT, or check only what is kept: --kept",
     );
-    says(dir.path(), &["--kept"], 0, "notice: log 100-17979cfe362a0000 (pid 100 app): judged from 2023-11-14T22:13:21.040Z on");
+    says(dir.path(), &["--kept"], 0, "notice: log 100-17979cfe362a0000 (pid 100 app): checked from 2023-11-14T22:13:21.040Z on");
     // Within the second that the log had been there, there is no room for a longer wait.
     says(dir.path(), &["--max-wait", "2s"], 0, "within");
     says(dir.path(), &["--max-wait", "500ms"], 2, "overwritten");
@@ -168,7 +168,7 @@ fn only_losses_of_the_database_in_question_matter() {
     says(dir.path(), &["--database", "/data/app.db"], 0, "within");
     says(dir.path(), &["--database", "other.db"], 2, "log 200-");
     says(dir.path(), &["--database", "app.db", "--database", "other.db"], 2, "log 200-");
-    says(dir.path(), &["--database", "pp.db"], 2, "there are /data/app.db, /data/other.db");
+    says(dir.path(), &["--database", "pp.db"], 2, "its databases are /data/app.db, /data/other.db");
     // Which databases it opened is not known for certain.
     other.header.lost_names = 1;
     other.write(dir.path());
@@ -209,7 +209,7 @@ fn a_log_that_cannot_be_read_may_hide_anything() {
         let dir = tempfile::tempdir().unwrap();
         healthy(100).write(dir.path());
         std::fs::write(dir.path().join(name), bytes).unwrap();
-        says(dir.path(), &["--max-wait", "1h"], 2, "cannot be told: ");
+        says(dir.path(), &["--max-wait", "1h"], 2, "cannot decide: ");
         says(dir.path(), &["--kept"], 2, "200-1");
     }
 }
@@ -220,7 +220,7 @@ fn a_recording_that_was_stopped_saw_nothing() {
     let mut process = healthy(100);
     process.name(r#"{"t":"recording","on":false,"ticks":"00000000000000ff"}"#);
     process.write(dir.path());
-    says(dir.path(), &[], 2, "stopped the recording");
+    says(dir.path(), &[], 2, "paused the recording");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn two_short_holds_are_not_one_long_one() {
     tear(dir.path(), &process, first + 3..first + 4);
     says(dir.path(), &["--max-hold", "300ms"], 1, "max-hold");
     tear(dir.path(), &process, first + 4..first + 5);
-    says(dir.path(), &["--max-hold", "300ms"], 2, "or several shorter ones: records in between are missing");
+    says(dir.path(), &["--max-hold", "300ms"], 2, "or several shorter holds: records in between are missing");
 }
 
 /// Twelve attempts without a sleep of SQLite's, and the lock in the end.
@@ -260,7 +260,7 @@ fn attempts_without_a_sleep_may_all_be_errors() {
     // The shell has none: somebody tried again.
     let shell = tries("/usr/bin/sqlite3");
     let (code, said) = check(shell.path(), &[]);
-    assert!(code == 2 && said.starts_with("cannot be told: incident 1: pid 7 thread 102 c2 made 12 attempts"), "{said}");
+    assert!(code == 2 && said.starts_with("cannot decide: incident 1: pid 7 thread 102 c2 made 12 attempts"), "{said}");
     for limits in [&["--no-gave-up", "--allow", "hold-exceeds-timeout"][..], &["--max-wait", "10s"]] {
         assert_eq!(check(shell.path(), limits), (0, "within all limits\n".to_owned()), "{limits:?}");
     }

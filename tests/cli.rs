@@ -128,7 +128,7 @@ fn check_holds_a_trace_against_limits() {
     bytes[4096 + 64 * 5 + 9] ^= 1;
     std::fs::write(&ring, bytes).unwrap();
     let (code, text) = check(&["--max-hold", "10ms"]);
-    assert_eq!((code, text.contains("cannot be told: log 200-")), (2, true), "{text}");
+    assert_eq!((code, text.contains("cannot decide: log 200-")), (2, true), "{text}");
     assert_eq!(check(&["--max-hold", "1ms"]).0, 1);
     assert_eq!(run(&["check", "/nowhere/at/all"]).status.code(), Some(2));
 }

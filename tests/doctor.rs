@@ -366,7 +366,7 @@ fn a_database_is_read_and_not_opened() {
     assert!(wal.contains("file system of type"), "{wal}");
     assert!(roll.contains("note: journal-mode: roll.db is in a rollback journal mode"), "{roll}");
     assert!(what("empty.db").contains("ok: journal-mode: empty.db is empty"));
-    assert!(what("text.db").contains("problem: database: text.db: byte 0: this is no SQLite database"));
+    assert!(what("text.db").contains("problem: database: text.db: byte 0: this is not a SQLite database"));
     assert!(what("none.db").contains("problem: database: none.db: "));
     assert!(what(".").contains("problem: database: . is not a regular file"));
     // The exposure is that of a WAL database on an old SQLite, and of no other.
@@ -394,7 +394,7 @@ fn this_machine() {
         command.args(["120", env!("CARGO_BIN_EXE_locktrace"), "doctor"]).env("LD_PRELOAD", "/no/such.so").output().unwrap();
     let (code, out, err) = parts(&output);
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(out.contains("tried: this command recorded a transaction of its own, and read it back"), "{out}");
+    assert!(out.contains("tried: this command recorded a transaction of its own and read it back"), "{out}");
     assert!(out.contains("sqlite3 (") && out.contains("liblocktrace.so"), "{out}");
     assert!(out.contains("[preload-set]"), "{out}");
     assert!(!out.contains('\x1b') && !Path::new(&place.path("locktrace-trace")).exists());

@@ -64,7 +64,7 @@ fn the_name_of_the_file_tells_the_format() {
     for name in ["a.json", "a", "-", "a.txt"] {
         let output = export(&[trace, "-o", name]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(said(&output).contains("which format? Say --format perfetto|firefox|csv|folded"), "{}", said(&output));
+        assert!(said(&output).contains("which format? Give --format perfetto|firefox|csv|folded"), "{}", said(&output));
     }
     let output = export(&[trace, "-f", "folded", "--table", "holds"]);
     assert_eq!((output.status.code(), said(&output)), (Some(2), "locktrace: --table is for --format csv\n".to_owned()));

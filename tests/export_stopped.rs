@@ -174,10 +174,10 @@ fn a_terminal_gets_no_bytes_that_it_cannot_show() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
     let refused = [
-        (["-f", "perfetto", "-o", "-"], "locktrace: this format is not for a terminal: give a file with -o FILE, or pipe it on\n"),
-        (["-f", "perfetto", "-o", "TTY"], ": this format is not for a terminal: give a file with -o FILE, or pipe it on\n"),
-        (["-f", "sqlite", "-o", "-"], "locktrace: this format cannot go to standard output: give a name with -o\n"),
-        (["-f", "parquet", "-o", "-"], "locktrace: this format cannot go to standard output: give a name with -o\n"),
+        (["-f", "perfetto", "-o", "-"], "locktrace: a terminal cannot show this format: give a file with -o FILE, or pipe it on\n"),
+        (["-f", "perfetto", "-o", "TTY"], ": a terminal cannot show this format: give a file with -o FILE, or pipe it on\n"),
+        (["-f", "sqlite", "-o", "-"], "locktrace: this format cannot go to standard output: give a file with -o FILE\n"),
+        (["-f", "parquet", "-o", "-"], "locktrace: this format cannot go to standard output: give a file with -o FILE\n"),
     ];
     for (arguments, why) in refused {
         let (code, got, error) = on_a_terminal(dir.path(), &arguments);

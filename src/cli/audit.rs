@@ -1,4 +1,4 @@
-//! `locktrace audit`: whether two processes were ever let in where SQLite's rules let in one.
+//! `locktrace audit`: finds processes that held locks at the same time although SQLite's rules exclude that.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, open, output, width};
@@ -20,8 +20,8 @@ use std::process::ExitCode;
 /// Each violation names the records that prove it.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-Only what is certain is a violation: both holds seen from beginning to end, no record between
-lost, clocks that agree.
+A violation is always certain: both holds were recorded from beginning to end, no record between
+them was lost, and the clocks agree.
 
 Examples:
   locktrace audit                         the trace in LOCKTRACE_DIR or ./locktrace-trace
@@ -107,14 +107,14 @@ fn write_text(trace: &Trace, audit: &Audit, width: usize, out: &mut impl Write) 
         if audit.shared == 1 { "1 database".to_owned() } else { format!("{} databases", count(audit.shared)) }
     )?;
     if audit.doubtful > 0 {
-        let what = "overlaps rest on records of which some in between were lost: whether they are violations cannot be told";
+        let what = "overlaps may be violations: some of the records between their proofs were lost";
         writeln!(out, "{} {what}.", count(audit.doubtful))?;
     }
     if audit.shared > 0 && audit.judged == 0 {
-        writeln!(out, "Nothing could be judged: no hold was seen from beginning to end.")?;
+        writeln!(out, "Nothing could be judged: no hold was recorded from beginning to end.")?;
     }
     if audit.incomparable {
-        writeln!(out, "Some logs have clocks that cannot be compared: nothing between them was judged.")?;
+        writeln!(out, "Some logs have clocks that cannot be compared. Holds in such logs were not compared with each other.")?;
     }
     if audit.other > 0 {
         let what = "locks are of databases that are not judged: not on the VFS unix, or without a known device and inode";

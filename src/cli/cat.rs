@@ -1,4 +1,4 @@
-//! `locktrace cat`: every record, one line each, for people or as JSON lines.
+//! `locktrace cat`: every record as a line of text, or the whole trace as JSON lines.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, open, output, plain, width};

@@ -1,8 +1,8 @@
-//! `locktrace demo`: a contended workload of its own, recorded and reported.
+//! `locktrace demo`: a built-in contended workload, recorded and reported.
 //!
 //! A small shop: two web processes of four threads each, an importer that reads before it writes, and a billing process that keeps
-//! a write transaction open while it waits for a slow service. They are real processes on a real database; what they do to each
-//! other is not scripted, so every run differs a little. Each is this program again, with a hidden `--role`.
+//! a write transaction open while it waits for a slow service. They are real processes on a real database,
+//! and their timing is not scripted, so every run differs a little. Each is this program again, with a hidden `--role`.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, output, width};
@@ -50,7 +50,7 @@ enum Role {
     Billing,
 }
 
-/// What one connection got done.
+/// The results of one connection.
 #[derive(Clone, Copy, Default, Debug)]
 struct Done {
     ok: u64,
@@ -97,12 +97,15 @@ fn fresh_dir(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let fail = |error: std::io::Error| Failure::Other(format!("{}: {error}", dir.display()));
     std::fs::create_dir_all(&dir).map_err(fail)?;
     if std::fs::read_dir(&dir).map_err(fail)?.next().is_some() {
-        return Err(Failure::Other(format!("{} is not empty: name a directory that is empty or not there yet", dir.display())));
+        return Err(Failure::Other(format!(
+            "{} is not empty: give a directory that is empty or does not exist yet",
+            dir.display()
+        )));
     }
     Ok(std::path::absolute(&dir).unwrap_or(dir))
 }
 
-/// The database, before anybody contends for it; not traced.
+/// Creates the database before the workload starts; not traced.
 fn prepare(path: &Path) -> rusqlite::Result<()> {
     let db = Connection::open(path)?;
     db.pragma_update(None, "journal_mode", "wal")?;
@@ -114,7 +117,7 @@ fn prepare(path: &Path) -> rusqlite::Result<()> {
     )
 }
 
-/// Starts the crew, waits for it, and adds up what it got done.
+/// Starts the crew, waits for it, and adds up its results.
 fn play(dir: &Path, traces: &Path, seconds: u64) -> Result<Done, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
     let mut children = Vec::new();
@@ -147,7 +150,7 @@ fn play(dir: &Path, traces: &Path, seconds: u64) -> Result<Done, Failure> {
     Ok(sum)
 }
 
-/// One process of the crew. Says on standard output how much it got done and how often it was told "database is locked".
+/// Runs one process of the crew. Prints how many statements succeeded and how many got "database is locked".
 fn work(role: Role, dir: &Path, length: Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Builder::new().install()?;
     let (database, end) = (dir.join("shop.db"), Instant::now() + length);
@@ -192,7 +195,7 @@ fn work(role: Role, dir: &Path, length: Duration) -> Result<(), Box<dyn std::err
     Ok(())
 }
 
-/// A request: look something up, and now and then write it down, with a timeout that is too short for what billing does.
+/// A request: a lookup and now and then a write, with a timeout shorter than billing's transaction.
 fn request(db: &mut Connection, turn: i64) -> rusqlite::Result<()> {
     db.busy_timeout(Duration::from_millis(50))?;
     let item = turn % 500 + 1;
@@ -204,7 +207,7 @@ fn request(db: &mut Connection, turn: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The importer reads first and writes then, in one deferred transaction: refused at once if somebody else wrote or is writing.
+/// The importer reads and then writes in one deferred transaction. SQLite refuses it at once if another connection wrote or is writing.
 fn import(db: &mut Connection, turn: i64) -> rusqlite::Result<()> {
     db.busy_timeout(Duration::from_secs(5))?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Deferred)?;
@@ -216,7 +219,7 @@ fn import(db: &mut Connection, turn: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Billing marks orders as paid, and asks its payment service before it commits.
+/// Billing marks orders as paid, and calls its payment service before it commits.
 fn bill(db: &mut Connection) -> rusqlite::Result<()> {
     db.busy_timeout(Duration::from_secs(5))?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -1,8 +1,8 @@
-//! Where a verb writes: standard output, or a file that has its name only once it is whole (or a dataset, whose files have).
+//! The destination of a verb's output: standard output, a file, or the directory of a dataset.
 //!
-//! Input: the path a user gave. Output: a stream ([`Destination::stream`]) or the path to write at ([`Destination::place`]). Until [`Destination::done`]
-//! a file is `NAME.partial`; dropped before that, or with Ctrl-C, it is removed, and what had the name is as it was; a dataset's files likewise. A pipe or a
-//! device is written as it is.
+//! A format writes to a stream ([`Destination::stream`]) or at a path ([`Destination::place`]). Until [`Destination::done`] a file is
+//! `NAME.partial`. If it is dropped before that, or Ctrl-C is pressed, it is removed, and an earlier file of that name stays unchanged. The files of
+//! a dataset are treated in the same way. A pipe or a device is written directly.
 #![forbid(unsafe_code)]
 
 use super::io::Failure;
@@ -16,22 +16,22 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What is written.
+/// The kind of output that a format writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Shape {
-    /// Text, which may go to a terminal.
+    /// Text, which can go to a terminal.
     Text,
     /// One stream of bytes that a terminal cannot show.
     Binary,
     /// One file that its writer opens by path ([`Destination::place`]).
     File,
-    /// A directory that files are added to; their writer gives them their names when all are whole ([`Destination::unfinished`]).
+    /// A directory to which files are added. The writer renames them when all are complete ([`Destination::unfinished`]).
     Dataset,
 }
 
 /// See the module.
 pub(super) struct Destination {
-    /// What the user called it; `-` for standard output.
+    /// The path as the user gave it; `-` for standard output.
     given: PathBuf,
     target: Target,
     unfinished: Unfinished,
@@ -42,7 +42,7 @@ enum Target {
     Stdout,
     /// Not a regular file: opened and written in place.
     Stream(PathBuf),
-    /// A directory that is there already, or is made.
+    /// A directory, which is created if it is missing.
     Dataset(PathBuf),
     Whole {
         partial: PathBuf,
@@ -64,7 +64,7 @@ impl Destination {
         Ok(Destination { given: path.to_owned(), target, unfinished, written: Rc::default() })
     }
 
-    /// A stream to write it to, once.
+    /// Opens the stream to write to. Called once.
     pub(super) fn stream(&self) -> io::Result<Box<dyn Write>> {
         let out: Box<dyn Write> = match &self.target {
             Target::Stdout => Box::new(io::stdout()),
@@ -74,7 +74,7 @@ impl Destination {
         Ok(Box::new(BufWriter::with_capacity(1 << 18, Counted { out, written: Rc::clone(&self.written) })))
     }
 
-    /// Where to write what is opened by path: an empty file, or a directory.
+    /// The path of an output that is opened by path: an empty file, or a directory.
     pub(super) fn place(&self) -> &Path {
         match &self.target {
             Target::Stdout => &self.given,
@@ -82,12 +82,12 @@ impl Destination {
         }
     }
 
-    /// What whoever writes a dataset makes its files with.
+    /// The unfinished files of a dataset, for its writer.
     pub(super) fn unfinished(&self) -> Unfinished {
         self.unfinished.clone()
     }
 
-    /// It could not be written, for this reason.
+    /// The failure for an error of the output.
     pub(super) fn failed(&self, error: io::Error) -> Failure {
         match &self.target {
             Target::Stdout => Failure::Output(error),
@@ -103,7 +103,7 @@ impl Destination {
         }
     }
 
-    /// It is whole: gives it its name. Its size in bytes.
+    /// Renames the complete output, and returns its size in bytes.
     pub(super) fn done(self) -> Result<u64, Failure> {
         match &self.target {
             Target::Stdout | Target::Stream(_) => Ok(self.written.get()),
@@ -122,7 +122,7 @@ impl Drop for Destination {
     }
 }
 
-/// Whoever interrupts us finds no partial file.
+/// Removes unfinished files when a signal interrupts this process.
 fn removed_when_interrupted(given: PathBuf, unfinished: Unfinished) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("interrupted".to_owned()).spawn(move || {
@@ -130,7 +130,7 @@ fn removed_when_interrupted(given: PathBuf, unfinished: Unfinished) -> io::Resul
             let what = match unfinished.abandon().as_slice() {
                 [] => String::new(),
                 [one] => format!("; {} is removed", one.display()),
-                files => format!("; {}: the {} files that were not whole are removed", given.display(), files.len()),
+                files => format!("; {}: the {} unfinished files are removed", given.display(), files.len()),
             };
             let _ = writeln!(io::stderr(), "\nlocktrace: interrupted{what}");
             std::process::exit(128 + signal);
@@ -139,7 +139,7 @@ fn removed_when_interrupted(given: PathBuf, unfinished: Unfinished) -> io::Resul
     Ok(())
 }
 
-const NOT_SHOWN: &str = "this format is not for a terminal: give a file with -o FILE, or pipe it on";
+const NOT_SHOWN: &str = "a terminal cannot show this format: give a file with -o FILE, or pipe it on";
 
 fn target(given: &Path, shape: Shape) -> Result<Target, String> {
     if given == Path::new("-") {
@@ -147,18 +147,18 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
             Shape::Text => Ok(Target::Stdout),
             Shape::Binary if !io::stdout().is_terminal() => Ok(Target::Stdout),
             Shape::Binary => Err(NOT_SHOWN.to_owned()),
-            Shape::File | Shape::Dataset => Err("this format cannot go to standard output: give a name with -o".to_owned()),
+            Shape::File | Shape::Dataset => Err("this format cannot go to standard output: give a file with -o FILE".to_owned()),
         };
     }
-    // Behind a symbolic link, the file it leads to is replaced, and not the link.
+    // A symbolic link stays: the file that it leads to is replaced.
     let path = fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
     let there = fs::metadata(&path).ok();
     match (&there, shape) {
         (Some(meta), Shape::Dataset) if !meta.is_dir() => {
-            return Err(format!("{}: is a file, and this format writes a directory", given.display()));
+            return Err(format!("{}: is a file, but this format writes a directory", given.display()));
         }
         (Some(meta), Shape::Text | Shape::Binary | Shape::File) if meta.is_dir() => {
-            return Err(format!("{}: is a directory, and this format writes a file", given.display()));
+            return Err(format!("{}: is a directory, but this format writes a file", given.display()));
         }
         (Some(meta), Shape::Binary)
             if meta.file_type().is_char_device() && File::open(&path).is_ok_and(|file| file.is_terminal()) =>
@@ -171,12 +171,12 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
     if shape == Shape::Dataset {
         return Ok(Target::Dataset(path));
     }
-    let mut name = path.file_name().ok_or_else(|| format!("{}: is no name for a file", given.display()))?.to_owned();
+    let mut name = path.file_name().ok_or_else(|| format!("{}: is not the name of a file", given.display()))?.to_owned();
     name.push(".partial");
     Ok(Target::Whole { partial: path.with_file_name(name), path })
 }
 
-/// Counts what goes through.
+/// A stream that counts its bytes.
 struct Counted<W> {
     out: W,
     written: Rc<Cell<u64>>,

@@ -1,7 +1,6 @@
-//! `locktrace export`: a trace in a format of other tools.
+//! `locktrace export`: writes a trace in a format of other tools, complete or not at all.
 //!
-//! Input: a trace, a [`Format`] and where to write ([`Destination`]). Output: a file (or a directory) that is whole or not there, and one line on stderr
-//! about what is in it. Each format is in [`crate::export`]; a new one is named here, in `Format` and its three functions.
+//! The formats are in [`crate::export`]. A new one is added to [`Format`] and its three functions. One line on stderr counts what was written.
 #![forbid(unsafe_code)]
 
 use super::destination::{Destination, Shape};
@@ -126,10 +125,8 @@ impl ExportVerb {
             );
         }
         if format == Format::Folded && size == 0 {
-            let _ = writeln!(
-                errors,
-                "locktrace: there are no stacks in it: no wait in the trace is known to have lasted a microsecond"
-            );
+            let _ =
+                writeln!(errors, "locktrace: the output has no stacks: no wait in the trace is known to have lasted a microsecond");
         }
         for what in left_out {
             let _ = writeln!(errors, "locktrace: left out: {what}");
@@ -138,7 +135,7 @@ impl ExportVerb {
         if unread > 0 {
             let _ = writeln!(
                 errors,
-                "locktrace: {} more records are lost or could not be read; `locktrace report` says which",
+                "locktrace: {} more records are lost or could not be read; `locktrace report` shows which",
                 count(unread)
             );
         }
@@ -175,7 +172,7 @@ impl TypedValueParser for FormatParser {
 }
 
 impl Format {
-    /// The format that files of this name have.
+    /// The format for a file of this name.
     fn of_name(path: &Path) -> Result<Format, String> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         if let Some(what) = removed(if ending == "ndjson" { "jsonl" } else { &ending }) {
@@ -188,7 +185,7 @@ impl Format {
             "db" | "sqlite" | "sqlite3" => Format::Sqlite,
             _ => {
                 let which: Vec<String> = Format::value_variants().iter().map(|format| format.name()).collect();
-                return Err(format!("{}: which format? Say --format {}", path.display(), which.join("|")));
+                return Err(format!("{}: which format? Give --format {}", path.display(), which.join("|")));
             }
         })
     }

@@ -1,4 +1,4 @@
-//! `locktrace extension`: where the loadable extension is.
+//! `locktrace extension`: prints the path of the loadable extension.
 #![forbid(unsafe_code)]
 
 use super::io::Failure;

@@ -1,7 +1,7 @@
-//! `locktrace follow`: every record as it is written, for people or as JSON lines.
+//! `locktrace follow`: every record as it is written, as lines of text or as JSON lines.
 //!
-//! Input: a trace directory, which need not be there yet. Output: lines until an interrupt, until nobody reads them any more, or until
-//! the time that was asked for. What reads the logs is [`crate::trace::follow`].
+//! [`crate::trace::follow`] reads the logs. The directory need not exist yet. The verb ends at an interrupt, when the reader of its output is gone, or
+//! after the given time.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, output, plain, say, wait_while_read, width};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often the logs are looked at.
+/// How often the logs are polled.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Show records as they are written, from now on.
@@ -69,7 +69,7 @@ impl FollowVerb {
         }
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // A second one, if the first should not get through, ends us as it would anybody.
+            // A second signal ends this process at once.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
@@ -81,13 +81,13 @@ impl FollowVerb {
             (Box::new(People { lines: Lines::new(width()) }), Box::new(output()))
         };
         let boot = boot_id();
-        let mut told = false;
+        let mut waiting_reported = false;
         loop {
             let batch = follow.poll(boot.map(|boot| (clock::kind(), boot, clock::anchor())))?;
             shown.show(&follow, &batch, &mut out)?;
             out.flush()?;
-            if !follow.found() && !told {
-                told = true;
+            if !follow.found() && !waiting_reported {
+                waiting_reported = true;
                 note(&format!("waiting for {}", dir.display()));
             }
             let over = until.is_some_and(|until| Instant::now() >= until) || (self.until_end && follow.all_ended());
@@ -97,14 +97,14 @@ impl FollowVerb {
             let wait = if follow.hurries() { Duration::from_millis(2) } else { INTERVAL };
             let wait = until.map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now())));
             if !wait_while_read(wait) {
-                // Nobody reads: there is nobody to tell, either.
+                // Nobody reads the output any more.
                 return Ok(());
             }
         }
         let batch = follow.finish();
         shown.show(&follow, &batch, &mut out)?;
         if follow.late() > 0 {
-            let what = format!("{} records came too late to be put in their place", follow.late());
+            let what = format!("{} records came too late to be sorted into their place", follow.late());
             shown.note(&what, &mut out)?;
         }
         out.flush()?;
@@ -117,13 +117,13 @@ fn note(text: &str) {
     say(&crate::trace::text::Clean(text).to_string());
 }
 
-/// Shows what one poll brought.
+/// Shows the result of one poll.
 trait Show {
     fn show(&mut self, follow: &Follow, batch: &Batch, out: &mut dyn Write) -> io::Result<()>;
     fn note(&mut self, what: &str, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Lines for people; what is not a record goes to standard error.
+/// Lines of text. Everything but records goes to standard error.
 struct People {
     lines: Lines,
 }
@@ -179,7 +179,7 @@ impl Show for People {
     }
 }
 
-/// JSON lines, everything in its place among the records.
+/// JSON lines, with everything in its place among the records.
 struct Json;
 
 impl Json {

@@ -1,9 +1,9 @@
-//! The `locktrace` command: arguments in, exit code out. One file for each verb.
+//! The `locktrace` command: parses the arguments, runs a verb, and sets the exit code.
 //!
-//! Called by `main.rs` and by nothing else. A verb returns its failure; only this file prints it and picks the exit code.
+//! Each verb is a file or a directory of its own. A verb returns its failure. Only this file prints it and chooses the exit code.
 #![forbid(unsafe_code)]
 
-// One file for each verb; a new one is named here, in `Verb` and in `main`.
+// A new verb is added here, in `Verb` and in `main`.
 mod audit;
 mod cat;
 mod check;
@@ -47,11 +47,11 @@ First steps:
   locktrace doctor -- ./server       how to trace a program where `run` records nothing
 
 Environment:
-  LOCKTRACE_DIR    The trace directory, where none is given.
-  LOCKTRACE_LIMIT  Bytes of records kept for each process, the newest: from 256K to 64G (4M).
-  LOCKTRACE_NOT    run: names of programs to leave alone, with colons between them (as --not).
-  LOCKTRACE_SQL    What is kept of a statement: text (as prepared, never its values), hash, off.
-  NO_COLOR         Set to anything: no colours. There are none in a pipe or a file either.
+  LOCKTRACE_DIR    The trace directory, if none is given.
+  LOCKTRACE_LIMIT  Bytes of newest records to keep for each process, from 256K to 64G (default 4M).
+  LOCKTRACE_NOT    run: names of programs that stay untraced, separated by colons (like --not).
+  LOCKTRACE_SQL    What to keep of a statement: text (as prepared, without values), hash, off.
+  NO_COLOR         If set, output has no colours. Pipes and files never get colours.
 
 Exit codes:
   0  It worked.
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are errors to clap, and go to standard output with code 0. A closed pipe is not ours to report.
+            // For clap, help and version are errors; they go to standard output with code 0. A closed pipe is not reported.
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
-        // Its exit code is the program's.
+        // Its exit code is that of the program.
         Verb::RunSeated(seat) => match seat.run() {
             Ok(code) => return code,
             Err(failure) => Err(failure),
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output had enough of it.
+        // The reader of our output closed it.
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             let text = match failure {

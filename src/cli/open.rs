@@ -1,4 +1,4 @@
-//! `locktrace open`: the page, in the user's browser.
+//! `locktrace open`: shows the page of a trace in the user's browser.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, Reopenable, output};
@@ -63,7 +63,7 @@ impl OpenVerb {
     }
 }
 
-/// A new file among the temporary ones, readable by this user alone. A name that is taken, by whomever, is not used.
+/// Creates a temporary file that only this user can read. A name that exists already is not used.
 fn fresh() -> (PathBuf, io::Result<File>) {
     let mut path = PathBuf::new();
     let mut file = Err(io::ErrorKind::AlreadyExists.into());
@@ -77,7 +77,7 @@ fn fresh() -> (PathBuf, io::Result<File>) {
     (path, file)
 }
 
-/// Starts a browser, and says which; or why there is none.
+/// Starts a browser and returns its name, or the reason why none started.
 fn show(path: &Path) -> Result<String, String> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let browser = set("BROWSER");
@@ -91,7 +91,7 @@ fn show(path: &Path) -> Result<String, String> {
         let Some((program, arguments)) = command.split_first() else { continue };
         let mut child = Command::new(program);
         child.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // In a group of its own: what ends this command at the terminal does not end the browser.
+        // In a process group of its own: Ctrl-C at the terminal ends this command and not the browser.
         match child.process_group(0).spawn() {
             Ok(_) => return Ok(program.display().to_string()),
             Err(error) => failed.push(format!("{}: {error}", program.display())),
@@ -100,7 +100,7 @@ fn show(path: &Path) -> Result<String, String> {
     Err(failed.join("; "))
 }
 
-/// The commands of `$BROWSER`, with the file in its place, as xdg-open has it: for every `%s`, also within a word; or at the end, where there is none.
+/// The commands of `$BROWSER`, with the file where xdg-open puts it: at every `%s`, also within a word, or at the end if there is none.
 fn browsers(list: Option<&OsStr>, path: &Path) -> Vec<Vec<OsString>> {
     let command = |text: &[u8]| {
         let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -154,7 +154,7 @@ mod tests {
             ]
         );
         assert!(browsers(None, Path::new("x")).is_empty() && browsers(Some(OsStr::new(" : ")), Path::new("x")).is_empty());
-        // Neither the list nor the path need be UTF-8, and what a path says is not looked at again.
+        // Neither the list nor the path need be UTF-8, and a `%` in the path is not expanded.
         let found = browsers(Some(OsStr::from_bytes(b"\xff:%s%")), Path::new(OsStr::from_bytes(b"/%s\xfe")));
         let of = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         assert_eq!(found, [vec![of(b"\xff"), of(b"/%s\xfe")], vec![of(b"/%s\xfe%")]]);

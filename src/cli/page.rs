@@ -1,4 +1,4 @@
-//! The page of `report --html` and `open`: read with a line of progress.
+//! The page of `report --html` and `open`, read with a line of progress.
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, Reopenable};
@@ -7,7 +7,7 @@ use crate::analysis::Options;
 use crate::report::html::Page;
 use crate::trace::Trace;
 
-/// Reads the page of this trace, which `given` opens a second time where that is needed.
+/// Reads the page of this trace. `given` opens the trace again if the page needs a second pass.
 pub(super) fn read<'t>(trace: &'t Trace, given: &Reopenable, options: Options) -> Result<Page<'t>, Failure> {
     let meter = Meter::over(trace);
     let again = || {

@@ -1,7 +1,7 @@
-//! How far reading is, for whoever waits at a terminal.
+//! The progress of reading a trace, shown on a terminal.
 //!
-//! [`Meter`] counts records, and shows their number on stderr a few times a second (only where that is a terminal, and only after a second). [`Progress`] is an
-//! [`Export`] around another one that tells a meter. Called by `locktrace export`, `report --html` and `open`.
+//! [`Meter`] counts records. After the first second it shows their number on stderr a few times a second, if that is a terminal. [`Progress`] wraps an
+//! [`Export`] and counts for it.
 #![forbid(unsafe_code)]
 
 use crate::analysis::observer::{ObservedHold, Worked};
@@ -20,10 +20,10 @@ const BATCH: u64 = 1 << 16;
 const PATIENCE: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(250);
 
-/// Counts records, and shows how many.
+/// Counts records and shows the number.
 pub(super) struct Meter {
     records: Rc<Cell<u64>>,
-    /// Records there should be.
+    /// The expected number of records.
     total: u64,
     terminal: bool,
     began: Now,
@@ -31,14 +31,14 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// For one pass over this trace, or several one after the other.
+    /// A meter for one pass over this trace, or for several in a row.
     pub(super) fn over(trace: &Trace) -> Meter {
         let total = total(trace.logs().iter().map(|log| log.head.min(log.capacity.max(1))));
         let terminal = io::stderr().is_terminal();
         Meter { records: Rc::default(), total, terminal, began: Now::now(), shown: Cell::new(None) }
     }
 
-    /// One record more.
+    /// Counts one more record.
     #[inline]
     pub(super) fn step(&self) {
         let records = self.records.get() + 1;
@@ -48,7 +48,7 @@ impl Meter {
         }
     }
 
-    /// They are read once more from the beginning.
+    /// Starts again from 0, for another pass.
     pub(super) fn again(&self) {
         self.records.set(0);
     }
@@ -94,7 +94,7 @@ impl<'t> Progress<'t> {
         Progress { inner, meter: Meter::over(trace), holds: Rc::default() }
     }
 
-    /// Records and holds that passed through, also once it is gone.
+    /// The counts of records and holds. They stay readable after this is dropped.
     pub(super) fn counts(&self) -> (Rc<Cell<u64>>, Rc<Cell<u64>>) {
         (Rc::clone(&self.meter.records), Rc::clone(&self.holds))
     }

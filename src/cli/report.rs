@@ -1,4 +1,4 @@
-//! `locktrace report`: what the locks of a trace amount to, and who was in whose way.
+//! `locktrace report`: the refused locks of a trace, their causes and blockers, as text, JSON or a page.
 #![forbid(unsafe_code)]
 
 use super::destination::{Destination, Shape};
@@ -76,7 +76,7 @@ impl Report {
     }
 }
 
-/// Writes the page, and says where to.
+/// Writes the page, and prints its path.
 fn html(page: &Page<'_>, to: &Path) -> Result<(), Failure> {
     let destination = Destination::new(to, Shape::Text)?;
     let written = destination.stream().and_then(|mut stream| page.write(&mut stream).and_then(|()| stream.flush()));

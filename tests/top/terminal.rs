@@ -68,7 +68,7 @@ fn a_contended_program_and_the_keys() {
     tmux.keys(&["Escape"]);
     tmux.until("the list", shows_both);
     tmux.keys(&["?"]);
-    tmux.until("the help", |screen| screen.contains("freeze, and go on"));
+    tmux.until("the help", |screen| screen.contains("freeze, or go on"));
     tmux.keys(&["x"]);
     tmux.until("the list again", shows_both);
     tmux.resize(60, 20);

@@ -1,8 +1,7 @@
-//! What keeps a clean result from being one: places in the trace where a breach of these limits may hide.
+//! The doubts about a result without breaches: the places of the trace in which a breach may hide.
 //!
-//! Input: the limits, the analysis and the losses. Output: sentences: what cannot be told, and from when on a log is judged. A loss that cannot hide a breach is
-//! none of them: one of another database, one that is too short for a length that has a limit, a record that was being written when its process died (its
-//! call never returned to SQLite).
+//! Three kinds of losses hide no breach: losses of another database; losses too short for a limit on a length; records that were being written when
+//! the process died, because their calls never returned to SQLite.
 #![forbid(unsafe_code)]
 
 use super::{Check, nanoseconds};
@@ -15,23 +14,23 @@ use crate::trace::{Log, LogId, Severity, Tally};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Logs that are named one by one.
+/// Most doubts of one kind that are listed.
 const NAMED: usize = 5;
 
 /// Two attempts of one wait can be this far apart (SQLite's own sleeps last 100 ms at most).
 const BETWEEN_ATTEMPTS_NS: u64 = 200_000_000;
 
-/// What there is to say beside the breaches.
+/// The doubts and the notices.
 #[derive(Default)]
 pub(super) struct Doubts {
-    /// Where a breach may hide.
+    /// The places where a breach may hide.
     pub(super) unknown: Vec<String>,
-    /// What to know about a result that is one.
+    /// Notices about a result that stands.
     pub(super) notices: Vec<String>,
 }
 
 impl Doubts {
-    /// `grown`: logs that were being written to while they were read.
+    /// The doubts of a check. `grown` are logs that processes wrote while they were read.
     pub(super) fn of(check: &Check, analysis: &Analysis<'_>, missing: &[Loss], grown: &HashSet<LogId>) -> Doubts {
         let mut doubts = Doubts::default();
         if analysis.records == 0 {
@@ -45,7 +44,7 @@ impl Doubts {
         }
         let timed = check.max_hold.is_some() || check.max_wait.is_some();
         if timed && analysis.trace.clocks().iter().any(|clock| clock.ns_per_tick().is_none()) && analysis.records > 0 {
-            doubts.unknown.push("a log has no usable pair of clock anchors: how long things took is not known".to_owned());
+            doubts.unknown.push("a log has no usable pair of clock anchors, so lengths of time are unknown".to_owned());
         }
         let counts = analysis.totals.by_database.iter();
         let counts = counts.filter(|((cause, db), _)| !check.allow.contains(cause) && check.is_about(analysis, *db));
@@ -60,7 +59,7 @@ impl Doubts {
         doubts
     }
 
-    /// Waits without a sleep of SQLite's: an application that tries again by itself has seen an error each time, a busy handler of its own none.
+    /// Waits in which SQLite did not sleep. An application that retries by itself saw an error each time; one with its own busy handler saw none.
     fn unslept(&mut self, check: &Check, analysis: &Analysis<'_>) {
         let (mut unknown, mut notices) = (Vec::new(), Vec::new());
         let frameworks = Frameworks::of(analysis.trace);
@@ -74,11 +73,11 @@ impl Doubts {
             let who = words::who(analysis, incident.who, incident.tid);
             let said =
                 format!("incident {number}: {who} made {} attempts, and SQLite did not sleep between them", incident.attempts);
-            if frameworks.framework(incident.who.log).is_some_and(|host| !host.takes_busy_handlers()) {
-                unknown.push(format!("{said}: it seems that the application tried again by itself, and saw an error each time"));
+            if frameworks.framework(incident.who.log).is_some_and(|framework| !framework.takes_busy_handlers()) {
+                unknown.push(format!("{said}: it seems that the application retried by itself, and saw an error each time"));
             } else {
                 notices.push(format!(
-                    "{said}: if it was no busy handler of its own, but tried again by itself, it saw an error each time"
+                    "{said}: unless the application has a busy handler of its own, it retried by itself and saw an error each time"
                 ));
             }
         }
@@ -95,10 +94,13 @@ impl Doubts {
             let name = log.names.argv().and_then(|argv| argv.first().copied()).unwrap_or_default();
             let name = format!("log {} (pid {} {})", log.id, log.pid, name.rsplit('/').next().unwrap_or_default());
             if log.names.was_off() {
-                unknown.push(format!("{name}: the program stopped the recording for a time (PRAGMA locktrace = off)"));
+                unknown.push(format!("{name}: the program paused the recording (PRAGMA locktrace = off)"));
             }
             if grown.contains(&id) && tally.lost + tally.torn + tally.missing > 0 {
-                unknown.push(format!("{name}: {}, and it was being written to: check it again when it is not", losses(tally)));
+                unknown.push(format!(
+                    "{name}: {}, and its process was writing to it: check again after that has ended",
+                    losses(tally)
+                ));
                 continue;
             }
             let (old, new): (Vec<&Loss>, Vec<&Loss>) =
@@ -112,11 +114,11 @@ impl Doubts {
             }
             for loss in old {
                 let from = loss.after.and_then(|after| analysis.trace.real_ns(id, after)).map_or("its end".to_owned(), time);
-                let gone = format!("{name}: judged from {from} on: the {} before were overwritten", counted(loss.count()));
+                let gone = format!("{name}: checked from {from} on: the {} before were overwritten", counted(loss.count()));
                 if check.kept {
                     notices.push(gone);
                 } else if check.may_hide(analysis, log, tally, loss) {
-                    unknown.push(format!("{gone}; record with a larger LOCKTRACE_LIMIT, or judge only what is kept: --kept"));
+                    unknown.push(format!("{gone}; record with a larger LOCKTRACE_LIMIT, or check only what is kept: --kept"));
                 }
             }
         }
@@ -124,7 +126,7 @@ impl Doubts {
         self.notices.extend(some_of(notices));
     }
 
-    /// Files and lines of which nothing could be used, so that no tally counts what was in them.
+    /// Files and lines that could not be read. No tally counts their records.
     fn unreadable(&mut self, analysis: &Analysis<'_>) {
         let logs: HashSet<&str> = analysis.trace.logs().iter().map(|log| log.id.as_str()).collect();
         let counted =
@@ -136,23 +138,23 @@ impl Doubts {
 }
 
 impl Check {
-    /// Whether records that are lost here can have been a breach, or have hidden one.
+    /// Whether the records of this loss can have been a breach, or have hidden one.
     fn may_hide(&self, analysis: &Analysis<'_>, log: &Log, tally: &Tally, loss: &Loss) -> bool {
-        // One record is enough for a refusal.
+        // A single record can be a refusal.
         if self.no_gave_up || self.no_refusals || self.no_hazards {
             return true;
         }
         let real = |ticks| analysis.trace.real_ns(loss.log, ticks);
-        // Records from before the log was open are lost without a time; and nobody knows how long a process went on behind the last one.
+        // Records lost before the log was open have no time, and the time after the last record is unknown.
         let from = loss.before.or((tally.lost == 0).then_some(log.first.ticks));
         let (Some(from), Some(to)) = (from.and_then(real), loss.after.and_then(real)) else { return true };
-        // A lock that was taken in there by a connection that is not seen again is held to the end.
+        // A lock that was taken in this gap, by a connection without later records, may be held to the end.
         let end = log.last.map_or(to, |last| last.real_ns).max(analysis.span.map_or(to, |(_, end)| end.max(to)));
         let hold = self.max_hold.is_some_and(|limit| end.saturating_sub(from) > nanoseconds(limit));
         hold || self.max_wait.is_some_and(|limit| longest_wait(analysis, loss.log, from, to) > nanoseconds(limit))
     }
 
-    /// Whether a hold that was seen may be several, of which the ends and beginnings are lost.
+    /// Whether a hold may be several, whose ends and beginnings were lost.
     pub(super) fn is_doubtful(analysis: &Analysis<'_>, log: LogId, span: (u64, u64), missing: &[Loss]) -> bool {
         let real = |ticks: Option<u64>| ticks.and_then(|ticks| analysis.trace.real_ns(log, ticks));
         missing.iter().filter(|loss| loss.log == log && loss.count() > 1).any(|loss| {
@@ -162,9 +164,10 @@ impl Check {
     }
 }
 
-/// How long a wait may have been of which a part lies between these instants: with the waits that were seen to reach up to there, and go on from there.
+/// How long a wait may have been that has a part between these instants, together with the recorded waits that end or begin there.
 fn longest_wait(analysis: &Analysis<'_>, log: LogId, from: u64, to: u64) -> u64 {
-    // Where not every incident is listed, the one that goes on from there may be another. And: a build that waits inside the system call makes one record of a whole wait, at its end.
+    // If not every incident is kept, the one that goes on from there may be missing. And a build that waits inside the system call makes one
+    // record of a whole wait, at its end.
     if analysis.trace.log(log).names.may_wait_in_the_kernel() || analysis.not_listed()[0] > 0 {
         return u64::MAX;
     }
@@ -179,8 +182,8 @@ fn longest_wait(analysis: &Analysis<'_>, log: LogId, from: u64, to: u64) -> u64 
     last - first
 }
 
-/// Whether these are records that were being written when the process died, or when the trace was read. A call is recorded before it returns, so that
-/// the application never learned of it.
+/// Whether these records were being written when the process died, or when the trace was read. A call is recorded before it returns, so the
+/// application never saw its result.
 fn in_flight(loss: &Loss, tally: &Tally) -> bool {
     loss.after.is_none()
         && !loss.overwritten
@@ -210,7 +213,7 @@ fn time(real_ns: u64) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(real_ns)).to_string()
 }
 
-/// The first few, and how many more there are.
+/// The first few, and the number of the others.
 fn some_of(mut all: Vec<String>) -> Vec<String> {
     let more = all.len().saturating_sub(NAMED);
     if more > 0 {

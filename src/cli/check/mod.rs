@@ -1,4 +1,4 @@
-//! `locktrace check`: limits for a test run, as an exit code.
+//! `locktrace check`: compares a trace with limits and exits with a code for CI.
 #![forbid(unsafe_code)]
 
 mod doubt;
@@ -76,13 +76,13 @@ pub(super) struct Check {
 fn cause(id: &str) -> Result<Cause, String> {
     let known = Cause::ALL.iter().copied().find(|cause| cause.id() == id);
     let all = || Cause::ALL.iter().map(|cause| cause.id()).collect::<Vec<_>>().join(", ");
-    known.ok_or_else(|| format!("there is no such cause; those there are: {}", all()))
+    known.ok_or_else(|| format!("there is no such cause; the causes are: {}", all()))
 }
 
-/// Columns of a line.
+/// Longest line, in columns.
 const LONGEST_LINE: usize = 400;
 
-/// Holds that are listed of each database.
+/// How many of the longest holds of each database are checked one by one.
 const LISTED: usize = 100;
 
 impl Check {
@@ -91,7 +91,7 @@ impl Check {
         self.no_gave_up |= !limited;
         let given = Reopenable::new(self.trace.as_deref())?;
         let trace = given.open()?;
-        self.know(&trace)?;
+        self.has_databases(&trace)?;
         let analysis = Analysis::of(&trace, Options { longest: LISTED, ..Options::default() })?;
         let (missing, grown) = if analysis.has_losses() { missing(&analysis, &given.open()?)? } else { Default::default() };
         let mut doubts = Doubts::of(&self, &analysis, &missing, &grown);
@@ -107,44 +107,48 @@ impl Check {
             (0, _) => 2,
             _ => 1,
         };
-        // The worst of each cause in each database, and the longest wait, are always among those that are listed: the exit code is of all.
+        // The worst incident of each cause in each database, and the longest wait, are always kept, so the exit code covers all incidents.
         let more = analysis.not_listed()[0];
         let verdict = match code {
             0 => "within all limits".to_owned(),
-            1 if more > 0 => format!("{} beyond a limit, of those that are listed; {more} more incidents are not", breaches.len()),
+            1 if more > 0 => format!("{} beyond a limit; {more} more incidents were not checked one by one", breaches.len()),
             1 => format!("{} beyond a limit", breaches.len()),
-            _ => "nothing is seen beyond a limit, but not everything is seen".to_owned(),
+            _ => "no breach was found, but missing records may hide one".to_owned(),
         };
-        let unknown = doubts.unknown.iter().map(|what| format!("cannot be told: {what}"));
+        let unknown = doubts.unknown.iter().map(|what| format!("cannot decide: {what}"));
         let notices = doubts.notices.iter().map(|what| format!("notice: {what}"));
         let lines = breaches.into_iter().chain(unknown).chain(notices).map(|line| cut(&line, LONGEST_LINE)).chain([verdict]);
         let text: String = lines.map(|line| line + "\n").collect();
         let mut out = output();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // Whoever read it had enough of it; the answer is the exit code.
+            // The reader closed the output. The exit code is still the answer.
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
             _ => {}
         }
         Ok(ExitCode::from(code))
     }
 
-    /// Sees to it that the databases that were asked for are there.
-    fn know(&self, trace: &Trace) -> Result<(), Failure> {
+    /// Checks that the trace has the databases that were asked for.
+    fn has_databases(&self, trace: &Trace) -> Result<(), Failure> {
         let all = || trace.logs().iter().flat_map(|log| log.names.files());
         for wanted in &self.database {
             if !all().any(|file| is_at(wanted, &file.path.text)) {
                 let mut there: Vec<&str> = all().map(|file| file.path.text.as_str()).collect();
                 there.sort_unstable();
                 there.dedup();
-                let there = if there.is_empty() { "it names none".to_owned() } else { format!("there are {}", there.join(", ")) };
-                let what = format!("no database of the trace is called {}: {there}", wanted.display());
+                let there = if there.is_empty() {
+                    "the trace names no database".to_owned()
+                } else {
+                    format!("its databases are {}", there.join(", "))
+                };
+                let what = format!("no database of the trace has the name {}: {there}", wanted.display());
                 return Err(Failure::Other(cut(&what, LONGEST_LINE)));
             }
         }
         Ok(())
     }
 
-    /// Whether the question is about this database. One without a name may be any.
+    /// Whether this database is checked. A database without a name may be any.
     fn is_about(&self, analysis: &Analysis<'_>, db: Option<u32>) -> bool {
         let paths = db.and_then(|db| analysis.databases.get(db as usize)).map_or(&[][..], |db| &db.paths);
         self.database.is_empty()
@@ -152,7 +156,7 @@ impl Check {
             || paths.iter().any(|path| self.database.iter().any(|wanted| is_at(wanted, path)))
     }
 
-    /// Whether the process of this log may have opened one of the databases in question.
+    /// Whether the process of this log may have opened a checked database.
     fn concerns(&self, log: &Log) -> bool {
         let mut files = log.names.files().peekable();
         let unsure = files.peek().is_none() || log.lost_names > 0 || log.names.caps().any(|(what, _)| what == "file");
@@ -174,7 +178,7 @@ impl Check {
                 let from = analysis.real_ns(hold.who.log, hold.since.0);
                 let span = from.map(|from| (from, from.saturating_add(hold.ns)));
                 if span.is_some_and(|span| Check::is_doubtful(analysis, hold.who.log, span, missing)) {
-                    doubts.unknown.push(format!("{line}; or several shorter ones: records in between are missing"));
+                    doubts.unknown.push(format!("{line}; or several shorter holds: records in between are missing"));
                 } else {
                     out.push(line);
                 }
@@ -183,7 +187,7 @@ impl Check {
         out
     }
 
-    /// Why this incident is a breach.
+    /// The line of this incident, if it is a breach.
     fn incident(&self, analysis: &Analysis<'_>, number: usize, incident: &Incident) -> Option<String> {
         if self.allow.contains(&incident.cause) || !self.is_about(analysis, incident.db) {
             return None;
@@ -218,10 +222,10 @@ impl Check {
     }
 }
 
-/// Where records are missing, as a second look at the trace says; and the logs that have grown in the meantime.
+/// The places of missing records, from a second pass over the trace, and the logs that have grown in the meantime.
 fn missing(analysis: &Analysis<'_>, again: &Trace) -> Result<(Vec<Loss>, HashSet<LogId>), Failure> {
     let logs = || analysis.trace.logs().iter().zip(again.logs());
-    // A process that has begun in the meantime would move the others.
+    // A process that began in the meantime would renumber the logs.
     if analysis.trace.logs().len() != again.logs().len() || logs().any(|(before, now)| before.id != now.id) {
         return Err(Failure::Other("another process began to write to this trace while it was read; check it again".to_owned()));
     }
@@ -229,7 +233,7 @@ fn missing(analysis: &Analysis<'_>, again: &Trace) -> Result<(Vec<Loss>, HashSet
     Ok((losses::all(&analysis.summary.tallies, again.events()?), grown))
 }
 
-/// Whether this is how a user calls a database with that path.
+/// Whether a user means this path by `wanted`: the whole path, or its end.
 fn is_at(wanted: &Path, path: &str) -> bool {
     let path = Path::new(path);
     path.ends_with(wanted) || std::path::absolute(wanted).is_ok_and(|wanted| path == wanted)

@@ -1,7 +1,6 @@
-//! Questions to another program: a command is run, and what it prints is its answer, within a time and a number of bytes.
+//! A child process whose output is the answer to a question, with limits on its time and its bytes.
 //!
-//! The program gets a process group of its own, which is ended with it, no input, and nothing of ours in its environment. Called
-//! wherever `doctor` has to ask instead of reading.
+//! It has a process group of its own, which is ended with it. It gets no input, and no settings of ours in its environment.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -10,29 +9,29 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// A program that takes longer is not waited for.
+/// How long a child may take.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// What is kept of its output.
+/// How many bytes of its output are kept.
 const MOST: u64 = 1 << 20;
 
-/// What a child printed, and whether it ended well.
+/// The output of a child, and whether it succeeded.
 #[derive(Debug)]
 pub(super) struct ChildOutput {
-    pub well: bool,
+    pub success: bool,
     pub out: String,
     pub err: String,
 }
 
 impl ChildOutput {
-    /// The last line it complained with.
+    /// The last line of its standard error.
     pub(super) fn complaint(&self) -> String {
         let line = self.err.lines().rev().find(|line| !line.trim().is_empty());
-        line.map_or_else(|| "it said nothing".to_owned(), |line| line.trim().to_owned())
+        line.map_or_else(|| "it printed no message".to_owned(), |line| line.trim().to_owned())
     }
 }
 
-/// Runs a command to its end. An error says in words why there is no answer.
+/// Runs a command to its end. The error is the reason in words.
 pub(super) fn ask(command: &mut Command) -> Result<ChildOutput, String> {
     for variable in ["LOCKTRACE_LIMIT", "LOCKTRACE_SQL", "LOCKTRACE_NOT"] {
         command.env_remove(variable);
@@ -52,12 +51,12 @@ pub(super) fn ask(command: &mut Command) -> Result<ChildOutput, String> {
             Err(error) => return Err(format!("it cannot be waited for: {error}")),
         }
     };
-    // What it left running may hold the pipes open: their text is not waited for longer than this.
+    // Processes that it left running may hold the pipes open, so the wait for the text is limited.
     let text = |from: Receiver<String>| from.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-    Ok(ChildOutput { well: status.success(), out: text(out), err: text(err) })
+    Ok(ChildOutput { success: status.success(), out: text(out), err: text(err) })
 }
 
-/// Ends the child and everything of its process group. It was not waited for yet, so its number is still its own.
+/// Ends the child and its process group. The child was not waited for yet, so its number is still its own.
 fn end(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
@@ -73,7 +72,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
             let mut bytes = Vec::new();
             let _ = pipe.by_ref().take(MOST).read_to_end(&mut bytes);
             let _ = send.send(String::from_utf8_lossy(&bytes).into_owned());
-            // The rest is read and dropped, so that its writer does not wait for us.
+            // Reads and drops the rest, so that the writer is not blocked.
             let _ = std::io::copy(&mut pipe, &mut std::io::sink());
         });
     }
@@ -89,7 +88,7 @@ mod tests {
     fn a_child_that_leaves_another_behind_is_not_waited_for() {
         let begun = Instant::now();
         let said = ask(Command::new("sh").args(["-c", "sleep 30 & echo out; echo err >&2; echo $! >&2; exit 3"])).unwrap();
-        assert!(!said.well);
+        assert!(!said.success);
         assert!(begun.elapsed() < LONGEST);
         assert!(ask(&mut Command::new("/no/such/program")).unwrap_err().contains("cannot be started"));
     }

@@ -1,7 +1,7 @@
-//! A database that `doctor` is asked about: where it lies, and in which journal mode it is.
+//! The check of a database file: its file system, journal mode, WAL size and permissions.
 //!
-//! The database is read as bytes and not through SQLite: nothing is locked, created or changed. (Opening and
-//! closing it here is harmless: POSIX locks are lost only to the process that holds them.) Called by [`super::Doctor`].
+//! The file is read as bytes, without SQLite: nothing is locked, created or changed. Opening and closing it here is harmless, because it drops only
+//! the POSIX locks of this process.
 #![forbid(unsafe_code)]
 
 use super::finding::{Finding, Level};
@@ -19,12 +19,12 @@ const NETWORK: [&str; 9] = ["nfs", "cifs", "smb", "smb2", "9p", "fuse", "ceph", 
 /// The header: <https://sqlite.org/fileformat2.html#the_database_header>.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Whether locks on this file system cannot be relied on.
+/// Whether locks on this file system are unreliable.
 pub(super) fn is_network(file_system: &str) -> bool {
     NETWORK.contains(&file_system)
 }
 
-/// What there is to say about a database. `versions` are those of the SQLites that may open it.
+/// Examines a database. `versions` are those of the SQLites that may open it.
 pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
     let shown = path.display();
     let meta = match path.metadata() {
@@ -51,7 +51,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
         }
         (100, true, 1) => {
             let what =
-                format!("{shown} is in a rollback journal mode: a writer shuts out readers while it commits, and readers a writer");
+                format!("{shown} is in a rollback journal mode: a committing writer blocks readers, and readers block its commit");
             found.push(Finding::new("journal-mode", Level::Note, what).typed("PRAGMA journal_mode=WAL"));
             false
         }
@@ -65,7 +65,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
             return found;
         }
         _ => {
-            let what = format!("{shown}: byte 0: this is no SQLite database (or an encrypted one): expected \"SQLite format 3\"");
+            let what = format!("{shown}: byte 0: this is not a SQLite database, or an encrypted one: expected \"SQLite format 3\"");
             found.push(Finding::new("database", Level::Problem, what));
             return found;
         }
@@ -73,19 +73,18 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
     if wal {
         found.extend(wal_file(path));
     } else if beside(path, "-journal").metadata().is_ok_and(|meta| meta.len() > 0) {
-        let what =
-            "there is a journal beside it: a writer is at work, or one died, and the next to open the database plays it back";
+        let what = "it has a journal: a writer is at work, or one died, and the next connection rolls its transaction back";
         found.push(Finding::new("journal", Level::Note, what));
     }
     found.push(place(path));
-    // SQLite makes the journal, the WAL and its index beside the database.
+    // SQLite creates the journal, the WAL and its index in the same directory.
     let dir = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     for (place, what) in [(Some(path), "it"), (dir.as_deref(), "its directory, where the journal or the WAL goes")] {
         if place.is_some_and(|place| rustix::fs::access(place, Access::WRITE_OK).is_err()) {
             found.push(Finding::new(
                 "read-only",
                 Level::Note,
-                format!("you cannot write {what}: you can only read the database, or not even that"),
+                format!("you cannot write {what}: you can only read the database, or not open it at all"),
             ));
         }
     }
@@ -101,7 +100,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
     found
 }
 
-/// The file system.
+/// The finding about the file system.
 fn place(path: &Path) -> Finding {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     match file_system(real.as_os_str().as_bytes()) {
@@ -117,14 +116,14 @@ fn place(path: &Path) -> Finding {
     }
 }
 
-/// How large the WAL is, beside the database.
+/// The finding about the sizes of the WAL and the database.
 fn wal_file(path: &Path) -> Option<Finding> {
     let wal = beside(path, "-wal").metadata().ok()?.len();
     let database = path.metadata().ok()?.len();
     let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     // An automatic checkpoint begins at 1000 pages (of 4 KiB).
     let level = if wal > 64 << 20 { Level::Warning } else { Level::Ok };
-    let more = if level == Level::Warning { ": checkpoints do not get to its end, most likely because a reader stays" } else { "" };
+    let more = if level == Level::Warning { ": checkpoints do not reach its end, probably because of a long reader" } else { "" };
     Some(Finding::new(
         "wal-size",
         level,

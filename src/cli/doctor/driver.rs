@@ -1,7 +1,6 @@
-//! How a database is opened with each driver of a [`Interpreter`], and how it loads an extension.
+//! The commands that open a database, or load an extension, with each driver of an [`Interpreter`].
 //!
-//! A driver is named as a program imports it: `apsw`, `node:sqlite`, `@libsql/client`. Where a language has but one, its name is empty.
-//! Called by [`super::ways`], which tries both.
+//! A driver has the name by which programs import it: `apsw`, `node:sqlite`, `@libsql/client`. If a language has only one, the name is empty.
 #![forbid(unsafe_code)]
 
 use super::interpreter::Interpreter;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// What opens the library in Python by ctypes.
+/// Python code that opens the library by ctypes.
 const CTYPES: &str = "import ctypes, ctypes.util, sys\n\
                       s = ctypes.CDLL(LIBRARY or ctypes.util.find_library('sqlite3') or 'libsqlite3.so.0')\n\
                       def opened(path):\n d = ctypes.c_void_p(); assert s.sqlite3_open(path.encode(), ctypes.byref(d)) == 0; return d\n\
@@ -20,7 +19,7 @@ const APSW: &str = "import apsw, sys\n\
                     opened = apsw.Connection\n\
                     def execute(d): d.cursor().execute('CREATE TABLE t(x)')\n";
 
-/// Of any module with the interface of Python's own.
+/// Python code for any module with the interface of Python's own.
 const DBAPI: &str = "import sys\n\
                      m = __import__(MODULE)\n\
                      m = m if hasattr(m, 'connect') else __import__(MODULE + '.dbapi2', fromlist=['connect'])\n\
@@ -82,9 +81,9 @@ impl Interpreter {
             Interpreter::Node | Interpreter::Bun | Interpreter::Deno => script.javascript(&javascript_write(driver, database)),
             Interpreter::Shell => String::new(),
         };
-        let mut command = self.says(program, &code, script);
+        let mut command = self.runs(program, &code, script);
         match self {
-            // It stands in the code: what a program's arguments are called differs.
+            // The path is in the code, because these differ in how they pass arguments.
             Interpreter::Node | Interpreter::Bun | Interpreter::Deno => &mut command,
             Interpreter::Shell => command.arg(database).arg("CREATE TABLE t(x)"),
             _ => command.arg(database),
@@ -109,10 +108,10 @@ impl Interpreter {
             Interpreter::Node | Interpreter::Bun | Interpreter::Deno => {
                 script.javascript(&format!("{}\n{}", javascript_load(driver, extension), javascript_write(driver, database)))
             }
-            // PHP is not asked to: its answer says that it cannot.
+            // Not called for PHP: its answer says that it cannot load extensions.
             Interpreter::Shell | Interpreter::Php => String::new(),
         };
-        let mut command = self.says(program, &code, script);
+        let mut command = self.runs(program, &code, script);
         match self {
             Interpreter::Node | Interpreter::Bun | Interpreter::Deno => &mut command,
             Interpreter::Shell => {
@@ -124,7 +123,7 @@ impl Interpreter {
         command
     }
 
-    /// What a user writes to load the extension.
+    /// The line that a user writes to load the extension.
     pub(super) fn load_line(self, driver: &str, extension: &Path) -> String {
         let path = extension.display();
         match self {

@@ -1,4 +1,4 @@
-//! What is around the program: where the trace would go, and what is preloaded already. All of it comes from the environment.
+//! The environment of the program: the trace directory, and `LD_PRELOAD`.
 #![forbid(unsafe_code)]
 
 use super::database::is_network;
@@ -10,10 +10,10 @@ use shim::recorder::file_system;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Room that a process or two need.
+/// Space for the logs of one or two processes.
 const ROOM: u64 = 32 << 20;
 
-/// The trace directory and `LD_PRELOAD`.
+/// Examines the trace directory and `LD_PRELOAD`.
 pub(super) fn examine() -> Vec<Finding> {
     let mut found = Vec::new();
     match Config::from_env() {
@@ -21,7 +21,7 @@ pub(super) fn examine() -> Vec<Finding> {
         Err(error) => found.push(Finding::new("settings", Level::Problem, error.to_string())),
     }
     if let Some(list) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {
-        let what = format!("LD_PRELOAD is set to {}: `locktrace run` keeps it, behind its own library", list.display());
+        let what = format!("LD_PRELOAD is set to {}: `locktrace run` keeps it, after its own library", list.display());
         found.push(Finding::new("preload-set", Level::Note, what));
     }
     found
@@ -32,12 +32,14 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
     let mut say = |level, what: String| found.push(Finding::new("trace-directory", level, what));
     match std::fs::symlink_metadata(dir) {
         Ok(meta) if meta.is_symlink() => {
-            return say(Level::Problem, format!("{shown} is a link, and the recorder follows none: name the directory itself"));
+            return say(Level::Problem, format!("{shown} is a link, and the recorder follows no links: give the directory itself"));
         }
-        Ok(meta) if !meta.is_dir() => return say(Level::Problem, format!("{shown} is not a directory: the trace cannot go there")),
+        Ok(meta) if !meta.is_dir() => {
+            return say(Level::Problem, format!("{shown} is not a directory, so the trace cannot go there"));
+        }
         _ => {}
     }
-    // Where it is not there yet, it is made in the nearest directory that is.
+    // A missing directory is created in its nearest existing ancestor.
     let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         return say(
@@ -48,14 +50,14 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
     if let Ok(space) = rustix::fs::statvfs(there) {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         if free < ROOM {
-            let what = format!("{} has {} MiB left: records that find no room are lost (and counted)", there.display(), free >> 20);
+            let what = format!("{} has {} MiB left: records without space are lost (and counted)", there.display(), free >> 20);
             say(Level::Warning, what);
         }
     }
     if let Some(kind) = file_system(there.as_os_str().as_bytes()).filter(|kind| is_network(kind)) {
         say(
             Level::Warning,
-            format!("{shown} is on a file system of type {kind}: a local disk or a tmpfs records faster, and never stalls"),
+            format!("{shown} is on a file system of type {kind}: a local disk or a tmpfs is faster and does not stall"),
         );
     }
     match log_files(dir) {
@@ -63,7 +65,7 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
             Finding::new(
                 "trace-directory",
                 Level::Note,
-                format!("{shown} holds a trace already: `run` wants another directory, or --add"),
+                format!("{shown} holds a trace already: `run` needs another directory, or --add"),
             )
             .typed(format!("locktrace report {}", quote::quoted(dir.as_os_str()))),
         ),

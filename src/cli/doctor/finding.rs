@@ -1,20 +1,18 @@
-//! What `doctor` says: the SQLites it found, the ways in and whether they work, and whatever else is worth knowing.
-//!
-//! Everything in this directory makes these; [`super::show`] prints them.
+//! The results of `doctor`: SQLites, ways in with their verdicts, and findings. [`super::show`] prints them.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 
-/// How much a finding matters.
+/// The weight of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Level {
-    /// As it should be.
+    /// Nothing to do.
     Ok,
     /// Worth knowing.
     Note,
-    /// Something to do about.
+    /// Something should be changed.
     Warning,
-    /// In the way.
+    /// It prevents tracing.
     Problem,
 }
 
@@ -29,15 +27,15 @@ impl Level {
     }
 }
 
-/// One thing found.
+/// A finding.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
-    /// What it is about; stable.
+    /// Its stable id.
     pub id: &'static str,
     pub level: Level,
-    /// In words, with what to do.
+    /// The finding in words, with what to do.
     pub what: String,
-    /// The line to type, where there is one.
+    /// The line to type, if there is one.
     pub typed: Option<String>,
 }
 
@@ -56,9 +54,9 @@ impl Finding {
 /// Whether a way in works.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Verdict {
-    /// It cannot.
+    /// It cannot work.
     No,
-    /// Nothing is known against it.
+    /// It may work.
     May,
     /// It was tried, or follows from how the program is linked.
     Works,
@@ -80,7 +78,7 @@ pub(super) struct Way {
     /// `run`, `extension` or `crate`.
     pub name: &'static str,
     pub verdict: Verdict,
-    /// A database was opened and its locks recorded, just now.
+    /// Whether it was tried: a database was opened and its locks were recorded.
     pub tried: bool,
     pub why: String,
     /// The line to type.
@@ -92,7 +90,7 @@ impl Way {
         Way { name, verdict, tried: false, why: why.into(), typed: None }
     }
 
-    /// With the line to type, if it can work.
+    /// Adds the line to type, if the way can work.
     #[must_use]
     pub(super) fn typed(mut self, line: impl Into<String>) -> Way {
         if self.verdict != Verdict::No {
@@ -102,28 +100,28 @@ impl Way {
     }
 }
 
-/// A SQLite that the program uses or carries.
+/// A SQLite that the program uses or contains.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Library {
-    /// The file it is in.
+    /// The file that contains it.
     pub path: PathBuf,
-    /// What uses it, where that is not the program itself: a module's name.
+    /// The module that uses it, if that is not the program itself.
     pub module: Option<String>,
-    /// Its version, where that can be read.
+    /// Its version, if that can be read.
     pub version: Option<String>,
-    /// Its source id (date and hash), where that can be read.
+    /// Its source id (date and hash), if that can be read.
     pub source_id: Option<String>,
     pub symbols: Symbols,
 }
 
-/// Where a SQLite is, and whether its functions are exported.
+/// The place of a SQLite, and whether its functions are exported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Symbols {
     /// In a shared library, exported.
     Shared,
     /// In the program itself, exported.
     Program,
-    /// In the program or a library, and nothing of it is exported.
+    /// In the program or a library, not exported.
     Hidden,
 }
 
@@ -137,10 +135,10 @@ impl Symbols {
     }
 }
 
-/// All that was found.
+/// The whole result.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Diagnosis {
-    /// What was asked about, and what it turned out to be; label and text.
+    /// The examined program: labels and texts.
     pub subject: Vec<(&'static str, String)>,
     pub libraries: Vec<Library>,
     pub ways: Vec<Way>,

@@ -1,7 +1,7 @@
-//! This machine and this installation: does recording work at all, and for which of the usual programs.
+//! The check of this installation, without a program: whether recording works, and for which of the usual programs.
 //!
-//! The self test is this command again, as a program with a SQLite of its own: it records one transaction into a scratch directory,
-//! and the trace is read back. Called by [`super::Doctor`] when there is no command.
+//! The self test runs this command again, as a program with a SQLite of its own. It records one transaction into a scratch directory, and the trace is
+//! read back.
 #![forbid(unsafe_code)]
 
 use super::finding::{Diagnosis, Finding, Level, Verdict, Way};
@@ -14,10 +14,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// The programs that are looked for on the `PATH`.
+/// The programs that are looked up on the `PATH`.
 const USUAL: [&str; 7] = ["python3", "sqlite3", "node", "bun", "deno", "php", "ruby"];
 
-/// Looks at all of it. `library` is the one unpacked, or why it could not be.
+/// Examines the installation. `library` is the unpacked library, or the reason why it could not be unpacked.
 pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis {
     let mut diagnosis = Diagnosis::default();
     let tried = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}")).and_then(|own| {
@@ -25,8 +25,8 @@ pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis
         scratch.records(Command::new(own).args(["doctor", "--self-test"]).arg(scratch.database()).env_remove("LD_PRELOAD"))
     });
     let own = match tried {
-        Ok(()) => Way::new("crate", Verdict::Works, "this command recorded a transaction of its own, and read it back"),
-        Err(why) => Way::new("crate", Verdict::No, format!("this command was to record a transaction of its own: {why}")),
+        Ok(()) => Way::new("crate", Verdict::Works, "this command recorded a transaction of its own and read it back"),
+        Err(why) => Way::new("crate", Verdict::No, format!("this command could not record a transaction of its own: {why}")),
     };
     diagnosis.ways.push(Way { tried: true, ..own });
     let Ok(library) = library else { return diagnosis };
@@ -49,7 +49,7 @@ pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis
     diagnosis
 }
 
-/// What the self test does in a process of its own: one transaction, recorded.
+/// Records one transaction, in a process of its own.
 pub(super) fn self_test(database: &Path) -> Result<(), String> {
     Builder::new().install().map_err(|error| error.to_string())?;
     let connection = Connection::open(database).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
-//! Programs that run other people's programs and that can be asked: Python, the sqlite3 shell, Node, Bun, Deno, PHP, Ruby.
+//! The interpreters that can be asked about their SQLite: Python, the sqlite3 shell, Node, Bun, Deno, PHP, Ruby.
 //!
-//! [`Interpreter::ask`] asks one what it has. What it is asked is written in its own language, in `probes/`. The commands that open a database with
-//! it are in [`super::driver`]. Called by [`super::subject`] and [`super::ways`].
+//! [`Interpreter::ask`] runs a probe in the interpreter's own language, from `probes/`. [`super::driver`] has the commands that open a database with
+//! each.
 #![forbid(unsafe_code)]
 
 use super::child::ask;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// One that can be asked.
+/// A known interpreter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Interpreter {
     Python,
@@ -22,23 +22,23 @@ pub(super) enum Interpreter {
     Ruby,
 }
 
-/// What it answered.
+/// Its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer {
     /// Its language and version.
     pub language: Option<String>,
-    /// The program that runs in the end.
+    /// The file that runs in the end.
     pub executable: Option<PathBuf>,
     /// Its virtual environment.
     pub environment: Option<String>,
     /// The version of the SQLite that was asked about.
     pub version: Option<String>,
     pub source_id: Option<String>,
-    /// The module its SQLite comes with, where that is not the language's own.
+    /// The module that brings its SQLite, if that is not the language's own.
     pub module: Option<String>,
-    /// It can load extensions.
+    /// Whether it can load extensions.
     pub extensions: bool,
-    /// The libraries mapped into it once it had opened a database.
+    /// The libraries mapped into it after it had opened a database.
     pub mapped: Vec<PathBuf>,
     /// Files of modules that may bring a SQLite of their own.
     pub others: Vec<(String, PathBuf)>,
@@ -46,7 +46,7 @@ pub(super) struct Answer {
     pub error: Option<String>,
 }
 
-/// The line with the answer begins with this; a program's start-up may print lines of its own.
+/// The beginning of the line with the answer. The interpreter may print other lines at its start.
 const MARK: &str = "@locktrace ";
 
 const SHELL: &str = "SELECT char(10)||'@locktrace '||'{\"language\":\"the sqlite3 shell\",\"version\":\"'||sqlite_version()||'\",\
@@ -54,7 +54,7 @@ const SHELL: &str = "SELECT char(10)||'@locktrace '||'{\"language\":\"the sqlite
                      (CASE sqlite_compileoption_used('OMIT_LOAD_EXTENSION') WHEN 1 THEN 'false' ELSE 'true' END)||'}'";
 
 impl Interpreter {
-    /// The one that a program of this name is.
+    /// The interpreter that has this file name.
     pub(super) fn of(program: &Path) -> Option<Interpreter> {
         let name = program.file_name()?.to_str()?;
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -70,8 +70,8 @@ impl Interpreter {
         }
     }
 
-    /// A command of this program that does what is written in these words. More arguments can follow.
-    pub(super) fn says(self, program: &Path, code: &str, script: &Script) -> Command {
+    /// A command that runs this code. More arguments can be added.
+    pub(super) fn runs(self, program: &Path, code: &str, script: &Script) -> Command {
         let mut command = Command::new(program);
         command.args(&script.options);
         match self {
@@ -79,13 +79,13 @@ impl Interpreter {
             Interpreter::Node | Interpreter::Bun | Interpreter::Ruby => command.args(["-e", code]),
             Interpreter::Deno => command.args(["eval", code]),
             Interpreter::Php => command.args(["-r", code, "--"]),
-            // Without the user's start-up file.
+            // Without the start-up file of the user.
             Interpreter::Shell => command.args(["-batch", "-init", "/dev/null"]),
         };
         command
     }
 
-    /// Asks it about a driver; where that is empty, about the first that it has. An error says in words why there is no answer.
+    /// Asks it about a driver, or about its first one if the name is empty. The error is the reason in words.
     pub(super) fn ask(self, program: &Path, driver: &str, script: &Script) -> Result<Answer, String> {
         let code = match self {
             Interpreter::Python => script.python(driver, include_str!("probes/python.py")),
@@ -102,7 +102,7 @@ impl Interpreter {
             Interpreter::Ruby => include_str!("probes/ruby.rb").to_owned(),
             Interpreter::Shell => String::new(),
         };
-        let mut command = self.says(program, &code, script);
+        let mut command = self.runs(program, &code, script);
         if self == Interpreter::Shell {
             command.args(["-list", "-noheader", ":memory:", SHELL]);
         }

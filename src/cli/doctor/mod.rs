@@ -1,8 +1,8 @@
-//! `locktrace doctor`: which way in works for a program, and why.
+//! `locktrace doctor`: finds out how a program can be traced, and why.
 //!
-//! For a command line and perhaps a database it gives the ways in, each with its verdict, and findings, each with the line to type.
-//! [`subject`] finds out what the program is, [`ways`] judges, [`database`] and [`environment`] look around, [`installation`] is what there
-//! is to say without a program, [`show`] prints. Nothing of the user's is run but an interpreter, to ask it what it has.
+//! For a command line and perhaps a database, it prints the ways in with a verdict each, and findings with a line to type. [`subject`] examines the
+//! program, [`ways`] judges, [`database`] and [`environment`] examine what is around it, and [`installation`] is used without a program. [`show`]
+//! prints. Of the user's programs, `doctor` runs only an interpreter, to ask it about its SQLite.
 #![forbid(unsafe_code)]
 
 mod child;
@@ -79,12 +79,12 @@ impl Doctor {
             Err(why) => Finding::new("library", Level::Problem, why.as_str()),
         };
         diagnosis.findings.push(unpacked);
-        // In the cache, which is this user's: there was no other place.
+        // Both are in the user's cache: there is no place that other users can read.
         if let (Ok(own), Ok(shared)) = (&library, library::unpack_for_all())
             && *own == shared
         {
-            let what = "`locktrace run` finds no place for its library that other users can read: a child that changes its user is not \
-                        traced, and the loader complains on its standard error";
+            let what = "`locktrace run` finds no place for its library that other users can read: a child that changes its user stays \
+                        untraced, and the loader complains on its standard error";
             diagnosis.findings.push(Finding::new("library-not-shared", Level::Note, what));
         }
         if let Some(path) = &self.db {
@@ -107,7 +107,7 @@ impl Doctor {
     }
 }
 
-/// What there is to say about a command.
+/// The diagnosis of a command.
 fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis {
     let subject = Subject::of(command);
     let mut diagnosis = Diagnosis::default();
@@ -122,12 +122,12 @@ fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis
     }
     if !subject.program.exists() {
         let (script, program) = (subject.scripts.last().unwrap_or(&subject.program), &subject.program);
-        no_way("interpreter-missing", format!("{} needs {}, which is not there", script.display(), program.display()));
+        no_way("interpreter-missing", format!("{} needs {}, which does not exist", script.display(), program.display()));
         return diagnosis;
     }
     let not_executable = |file: &&PathBuf| rustix::fs::access(*file, rustix::fs::Access::EXEC_OK).is_err() || !file.is_file();
     if let Some(file) = subject.scripts.iter().chain([&subject.program]).find(not_executable) {
-        no_way("not-executable", format!("{} cannot be executed: it is no file, or lacks the permission", file.display()));
+        no_way("not-executable", format!("{} cannot be executed: it is not a file, or lacks the permission", file.display()));
         return diagnosis;
     }
     describe(&subject, &mut diagnosis);
@@ -139,7 +139,7 @@ fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis
     diagnosis
 }
 
-/// What the program is, and what there is to know about it.
+/// Describes the program, and adds the findings about it.
 fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
     for script in &subject.scripts {
         diagnosis.subject.push(("script", script.display().to_string()));
@@ -173,7 +173,7 @@ fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
         say(reason.id(), Level::Problem, reason.why().to_owned());
     }
     for name in &subject.missing {
-        say("library-missing", Level::Problem, format!("it needs {name}, which the loader does not find: it will not start"));
+        say("library-missing", Level::Problem, format!("it needs {name}, which the loader does not find, so it will not start"));
     }
     if subject.libraries.len() > 1 {
         let what = "several SQLites can come together in one process; on one database that is safe only while nothing closes a file of the other";

@@ -1,8 +1,7 @@
-//! The script that an interpreter is to run, and the SQLite drivers it imports: `import apsw`, `require("better-sqlite3")`.
+//! The script of a command line, and the SQLite drivers that it imports: `import apsw`, `require("better-sqlite3")`.
 //!
-//! It is read, and never run. Files of its own that it imports are read, too; where it imports no driver in JavaScript, its
-//! `package.json` may name one. This is a look at texts and not a parser: an import in a comment counts as one. Called by
-//! [`super::subject`].
+//! The script is read and never run. Files of its own that it imports are read, too. If a JavaScript program imports no driver, its `package.json`
+//! may name one. The search is a text search and no parser: an import in a comment counts.
 #![forbid(unsafe_code)]
 
 use super::interpreter::Interpreter;
@@ -14,7 +13,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The modules that bring a SQLite to Python, or reach for one.
+/// The modules that bring a SQLite to Python, or load one.
 const PYTHON: [&str; 7] = ["sqlite3", "apsw", "pysqlite3", "sqlcipher3", "libsql", "libsql_experimental", "ctypes"];
 
 /// The same for JavaScript.
@@ -24,10 +23,10 @@ const JAVASCRIPT: [&str; 6] = ["node:sqlite", "bun:sqlite", "better-sqlite3", "s
 const MOST_FILES: usize = 200;
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What a command line gives an interpreter to run.
+/// The script or code that a command line gives to an interpreter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Script {
-    /// The file; none where the code is on the command line, or typed in.
+    /// The file; none if the code is on the command line, or typed in.
     pub file: Option<PathBuf>,
     /// The drivers that are imported, in that order.
     pub drivers: Vec<String>,
@@ -38,7 +37,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Looks for it in the words of a command line, and in the scripts that led to the interpreter.
+    /// Looks for the script in the words of a command line, and in the scripts that led to the interpreter.
     pub(super) fn of(interpreter: Interpreter, words: &[OsString], scripts: &[PathBuf]) -> Script {
         let mut script = Script::default();
         if !matches!(interpreter, Interpreter::Python | Interpreter::Node | Interpreter::Bun | Interpreter::Deno) {
@@ -46,7 +45,7 @@ impl Script {
         }
         let mut texts = Reader::default();
         script.options = words.iter().filter(|word| *word == "--experimental-sqlite").cloned().collect();
-        // What a link leads to is what an interpreter sees. A tool such as npm is not the program that is asked about.
+        // The interpreter sees the target of a link. A tool such as npm is not the program in question.
         let tool = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "node_modules");
         let real = |file: &PathBuf| file.canonicalize().ok().filter(|file| !tool(file));
         script.file = scripts.iter().chain(&paths(words)).filter(|file| is_script(file, interpreter)).find_map(real);
@@ -133,14 +132,14 @@ impl Script {
         }
     }
 
-    /// Python code that knows which module it is about.
+    /// Python code with the variables `MODULE` and `LIBRARY` set.
     pub(super) fn python(&self, driver: &str, code: &str) -> String {
         let module = Value::from(if driver.is_empty() { "sqlite3" } else { driver });
         let library = self.library.as_ref().map_or_else(|| "None".to_owned(), |library| Value::from(library.as_str()).to_string());
         format!("MODULE, LIBRARY = {module}, {library}\n{code}")
     }
 
-    /// JavaScript code that finds modules as the script does, and says on one line what went wrong.
+    /// JavaScript code that finds modules as the script does, and prints an error as one line.
     pub(super) fn javascript(&self, code: &str) -> String {
         let file = self.file.clone().unwrap_or_else(|| PathBuf::from("script.js"));
         let from = Value::from(std::path::absolute(&file).unwrap_or(file).to_string_lossy().into_owned());
@@ -151,7 +150,7 @@ impl Script {
     }
 }
 
-/// Files that were found and are to be looked at.
+/// The texts that are still to be searched.
 #[derive(Default)]
 struct Reader {
     seen: HashSet<PathBuf>,
@@ -205,7 +204,7 @@ fn paths(words: &[OsString]) -> Vec<PathBuf> {
     words.iter().skip(1).filter(|word| !word.as_bytes().starts_with(b"-")).map(PathBuf::from).collect()
 }
 
-/// A file of this language: by its name, or by its first line.
+/// Whether this is a file of the language, by its name or its first line.
 fn is_script(file: &Path, interpreter: Interpreter) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let python = interpreter == Interpreter::Python;
@@ -228,7 +227,7 @@ fn is_script(file: &Path, interpreter: Interpreter) -> bool {
         }
 }
 
-/// Code on the command line.
+/// The code on the command line.
 fn code(words: &[OsString], interpreter: Interpreter) -> Option<String> {
     let options: &[&str] =
         if interpreter == Interpreter::Python { &["-c"] } else { &["-e", "--eval", "-p", "--print", "-pe", "eval"] };
@@ -242,7 +241,7 @@ fn modules(words: &[OsString]) -> Vec<String> {
     words.iter().skip(1).filter_map(plain).filter(|word| !word.starts_with('-') && !word.contains('/')).collect()
 }
 
-/// Whether a text opens a SQLite by ctypes, and under which name if that is a file's.
+/// Whether a text opens a SQLite by ctypes; the inner name is the file that it names.
 fn ctypes_library(text: &str) -> Option<Option<String>> {
     let mut found = None;
     for word in text.split(['"', '\'']) {
@@ -257,7 +256,7 @@ fn ctypes_library(text: &str) -> Option<Option<String>> {
     found
 }
 
-/// What is imported: the quoted words behind `require(`, `from`, `import`.
+/// The imported names: quoted words after `require(`, `from`, `import`.
 fn specifiers(text: &str) -> Vec<&str> {
     const BEFORE: [&str; 5] = ["require(", "from", "import", "import(", "getBuiltinModule("];
     let mut found = Vec::new();

@@ -1,8 +1,8 @@
-//! The output of a [`Diagnosis`], for people or as one JSON object. All texts from outside are printed clean.
+//! The output of a [`Diagnosis`], as text or as one JSON object. Texts from outside are printed without control characters.
 //!
 //! The JSON object has `schema` (1), `version`, `command` (words, or null), `verdict`, `subject` (label → text), `libraries[]` (`path`,
 //! `module`, `version`, `source_id`, `symbols`), `ways[]` (`way`, `verdict`: `works`, `may work` or `no`, `tried`, `why`, `type`: the line to
-//! type), and `findings[]` (`id`, `level`: `ok`, `note`, `warning` or `problem`, `what`, `type`). What is not known is null.
+//! type), and `findings[]` (`id`, `level`: `ok`, `note`, `warning` or `problem`, `what`, `type`). An unknown value is null.
 #![forbid(unsafe_code)]
 
 use super::finding::{Diagnosis, Level};
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// For people, in lines of at most `width` columns; lines to type are never broken.
+/// Writes text in lines of at most `width` columns. Lines to type are never broken.
 pub(super) fn text(diagnosis: &Diagnosis, width: usize, out: &mut impl Write) -> io::Result<()> {
     for (label, text) in &diagnosis.subject {
         wrapped(out, &format!("{label:<10} "), text, width)?;
@@ -47,7 +47,7 @@ pub(super) fn text(diagnosis: &Diagnosis, width: usize, out: &mut impl Write) ->
     Ok(())
 }
 
-/// A line to type, below what it belongs to.
+/// Writes a line to type, below its way or finding.
 fn typed(out: &mut impl Write, indent: usize, line: Option<&str>) -> io::Result<()> {
     match line {
         Some(line) => writeln!(out, "{:indent$}> {}", "", Clean(line)),
@@ -55,7 +55,7 @@ fn typed(out: &mut impl Write, indent: usize, line: Option<&str>) -> io::Result<
     }
 }
 
-/// A text behind a label, its further lines below its first.
+/// Writes a text after a label, wrapped and indented.
 fn wrapped(out: &mut impl Write, label: &str, text: &str, width: usize) -> io::Result<()> {
     let clean = Clean(text).to_string();
     let indent = label.width();
@@ -76,7 +76,7 @@ fn wrapped(out: &mut impl Write, label: &str, text: &str, width: usize) -> io::R
     writeln!(out, "{}", line.trim_end())
 }
 
-/// As one object; see the module.
+/// Writes one JSON object; see the module.
 pub(super) fn json(diagnosis: &Diagnosis, command: &[OsString], out: &mut impl Write) -> io::Result<()> {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let subject: Map<String, Value> =

@@ -1,8 +1,7 @@
-//! Which SQLite a file holds, of a program or a library: its version, and how it can be reached.
+//! The SQLite in a file of a program or a library: its version, and whether it is exported.
 //!
-//! Nothing is loaded and nothing executed: exported symbols are read from the dynamic symbol table, the version from the bytes of
-//! `sqlite3_version`, and a SQLite without symbols is known by the texts that every build of it carries. Called by
-//! [`super::subject`].
+//! Nothing is loaded or executed. Exported symbols come from the dynamic symbol table, and the version from the bytes of `sqlite3_version`. A SQLite
+//! without symbols is recognised by texts that every build contains.
 #![forbid(unsafe_code)]
 
 use memchr::memmem;
@@ -11,21 +10,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a file has to do with SQLite.
+/// The SQLite symbols of a file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Contents {
-    /// It exports `sqlite3_open_v2`.
+    /// Whether it exports `sqlite3_open_v2`.
     pub exports: bool,
-    /// It calls an `sqlite3_open…` of another file.
+    /// Whether it calls an `sqlite3_open…` of another file.
     pub imports: bool,
-    /// The text of `sqlite3_version`, where a symbol leads to it.
+    /// The text of `sqlite3_version`, if a symbol leads to it.
     pub version: Option<String>,
 }
 
 impl Contents {
-    /// Reads the symbols of an ELF file; `None` where it is none, or damaged.
+    /// Reads the symbols of an ELF file; `None` if it is not one, or is damaged.
     pub(super) fn read(path: &Path) -> Option<Contents> {
-        // Whole: some programs have a million symbols, and a read for each name takes seconds.
+        // Reads the whole file: some programs have a million symbols, and a read for each name takes seconds.
         let data = std::fs::read(path).ok()?;
         let file = object::File::parse(&*data).ok()?;
         let mut contents = Contents::default();
@@ -48,7 +47,7 @@ impl Contents {
     }
 }
 
-/// `3.40.1` and a NUL behind it.
+/// The version in bytes such as `3.40.1` and a NUL.
 fn version_text(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
@@ -72,35 +71,35 @@ pub(super) fn wal_reset_exposed(version: &str) -> bool {
     }
 }
 
-/// A SQLite that a file carries without exporting it.
+/// A SQLite that a file contains without exporting it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Embedded {
     /// Date, time and hash of the sources.
     pub source_id: Option<String>,
-    /// It was built without `sqlite3_load_extension`: by its options, or because what that function says when it fails is missing.
+    /// Whether it was built without `sqlite3_load_extension`: its options say so, or that function's error message is missing.
     pub omits_extensions: bool,
-    /// The file was made by rustc.
+    /// Whether rustc compiled the file.
     pub rust: bool,
 }
 
-/// Bytes read at a time, and how many of them are looked at again with the next.
+/// Bytes read at a time, and how many of them are searched again with the next block.
 const BLOCK: usize = 1 << 20;
 const OVERLAP: usize = 256;
 
-/// Looks through a whole file for the texts of a SQLite.
+/// Searches a whole file for the texts of a SQLite.
 ///
-/// The header text alone is no sign, and neither is a source id: tools that read database files have the one, programs that check
-/// which SQLite they were linked with the other. Only a SQLite itself also carries the names of its SQL functions, or of the VFSes of its
-/// unix layer (a build with `SQLITE_OMIT_COMPILEOPTION_DIAGS` lacks that function).
+/// The header text alone proves nothing: tools that read database files have it. Nor does a source id: programs that check the SQLite they were
+/// linked with have it. Only a SQLite itself also has the names of its SQL functions, or of the VFSes of its unix layer. (A build with
+/// `SQLITE_OMIT_COMPILEOPTION_DIAGS` lacks the function that is searched for.)
 pub(super) fn embedded(path: &Path) -> Option<Embedded> {
     let mut file = File::open(path).ok()?;
     let header = memmem::Finder::new(b"SQLite format 3\0");
-    // In two pieces, so that this command does not find its own questions in itself.
+    // In two pieces, so that this command does not find the search texts in itself.
     let (function, omitted) = (["sqlite_compile", "option_used\0"].concat(), ["\0OMIT_LOAD", "_EXTENSION\0"].concat());
     let (exclusive, dotfile) = (["unix", "-excl\0"].concat(), ["unix", "-dotfile\0"].concat());
     let (function, exclusive, dotfile) =
         (memmem::Finder::new(&function), memmem::Finder::new(&exclusive), memmem::Finder::new(&dotfile));
-    // As an option of its own, and not as the end of a message about it.
+    // With NULs around it: as an option, and not as the end of a message.
     let omitted = memmem::Finder::new(&omitted);
     let failed_load = memmem::Finder::new(b"unable to open shared library [");
     let date = memmem::Finder::new(b"20");

@@ -1,8 +1,8 @@
-//! The program a user asks about: from the words of a command line to the file that runs in the end, and the SQLites it uses.
+//! The program that `doctor` examines: the file that a command line runs in the end, and the SQLites that it uses.
 //!
-//! A script is followed to its interpreter. One that can be asked is asked ([`super::interpreter`]), about each driver that its script imports
-//! ([`super::script`]). Of any other program the symbols are read, and those of the libraries that the loader says it would take.
-//! The program itself is never run. Called by [`super::Doctor`].
+//! A script is followed to its interpreter. A known interpreter ([`super::interpreter`]) is asked about each driver that its script imports
+//! ([`super::script`]). Of any other program, the symbols are read, and those of the libraries that the loader lists for it. The program itself is
+//! never run.
 #![forbid(unsafe_code)]
 
 use super::child::ask;
@@ -17,14 +17,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An interpreter, and what it answered.
+/// An interpreter, and its answers.
 #[derive(Clone, Debug)]
 pub(super) struct AskedInterpreter {
     pub interpreter: Interpreter,
-    /// How it was called.
+    /// The path by which it is started.
     pub program: PathBuf,
     pub script: Script,
-    /// For each driver that the script imports, or else for the usual one.
+    /// The answer about each driver that the script imports, or else about the usual one.
     pub answers: Vec<(String, Result<Answer, String>)>,
 }
 
@@ -34,7 +34,7 @@ impl AskedInterpreter {
         let drivers = if script.drivers.is_empty() { &usual[..] } else { &script.drivers[..] };
         let ask = |driver: &String| {
             let answer = interpreter.ask(&program, driver, &script);
-            // Which one it was, where it had the choice.
+            // The driver that it chose, if it had a choice.
             let named = answer.as_ref().ok().and_then(|answer| answer.module.clone()).unwrap_or_else(|| driver.clone());
             (named, answer)
         };
@@ -49,10 +49,10 @@ impl AskedInterpreter {
     }
 }
 
-/// How many drivers of a script are asked about.
+/// About how many drivers of a script the interpreter is asked.
 const MOST_DRIVERS: usize = 4;
 
-/// What was found out about a program.
+/// The results about a program.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subject {
     /// The command line.
@@ -70,12 +70,12 @@ pub(super) struct Subject {
     pub libraries: Vec<Library>,
     /// Libraries it needs and the loader does not find.
     pub missing: Vec<String>,
-    /// What it carries without exporting it.
+    /// The SQLite that it contains without exporting it.
     pub embedded: Option<Embedded>,
 }
 
 impl Subject {
-    /// Looks at a command.
+    /// Examines a command.
     pub(super) fn of(words: &[OsString]) -> Subject {
         let mut subject = Subject { words: words.to_vec(), ..Subject::default() };
         let path = std::env::var_os("PATH");
@@ -110,7 +110,7 @@ impl Subject {
         if let Some((interpreter, file)) = self.can_be_asked() {
             let asked = AskedInterpreter::new(interpreter, file, Script::of(interpreter, &self.words, &self.scripts));
             let answered = asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok());
-            // A wrapper (pyenv's, for one) is a script that ends in another program than its first line says.
+            // A wrapper, such as pyenv's, is a script that ends in another program than that of its first line.
             if let Some(executable) = answered.and_then(|answer| answer.executable.clone())
                 && self.program.canonicalize().is_ok_and(|program| program != executable)
                 && executable.is_file()
@@ -144,11 +144,11 @@ impl Subject {
         self.modules();
     }
 
-    /// The SQLite that one driver of an interpreter uses: in the libraries that were mapped when it had opened a database.
+    /// Adds the SQLite that a driver of an interpreter uses: in the libraries that were mapped after it had opened a database.
     fn answered(&mut self, answer: &Answer) {
-        type Found = (PathBuf, Option<String>, Option<Embedded>, Symbols);
+        type Candidate = (PathBuf, Option<String>, Option<Embedded>, Symbols);
         let program = self.program.clone();
-        let exported = |path: &PathBuf| -> Option<Found> {
+        let exported = |path: &PathBuf| -> Option<Candidate> {
             let contents = Contents::read(path).filter(|contents| contents.exports)?;
             let symbols = if *path == program { Symbols::Program } else { Symbols::Shared };
             Some((path.clone(), contents.version, None, symbols))
@@ -166,13 +166,13 @@ impl Subject {
         }
     }
 
-    /// The first file on the way that is a interpreter.
+    /// The first known interpreter among the scripts and the program.
     fn can_be_asked(&self) -> Option<(Interpreter, PathBuf)> {
         let mut files = self.scripts.iter().chain([&self.program]);
         files.find_map(|file| Some((Interpreter::of(file)?, file.clone())))
     }
 
-    /// A SQLite that is inside and not exported: in the program, or in a library that it is linked with.
+    /// Adds a SQLite that is not exported: in the program, or in a library that it is linked with.
     fn hidden(&mut self, version: Option<String>, linked: &[PathBuf]) {
         let program = self.program.clone();
         for path in [&program].into_iter().chain(linked) {
@@ -185,7 +185,7 @@ impl Subject {
         }
     }
 
-    /// Modules of an interpreter that bring a SQLite of their own, whether the script imports them or not.
+    /// Adds the modules of an interpreter that bring a SQLite of their own, whether the script imports them or not.
     fn modules(&mut self) {
         let Some(answer) = self.answer().cloned() else { return };
         for (module, path) in answer.others {
@@ -211,12 +211,12 @@ impl Subject {
         }
     }
 
-    /// The libraries that the loader would load with the program: it is asked to list them, which runs nothing of the program.
+    /// The libraries that the loader would load with the program. The loader lists them without running the program.
     fn loaded(&mut self) -> Vec<PathBuf> {
-        // Ours, not the one the program names: what a file says is not to be executed.
+        // Our own loader, not the one that the program names, because a file must not choose what is executed.
         let Some(loader) = Elf::read(Path::new("/proc/self/exe")).and_then(|own| own.loader) else { return Vec::new() };
         let mut command = Command::new(loader);
-        // The kernel starts the file that a link leads to, and its place is `$ORIGIN` (Java's libjli.so lies beside it).
+        // The kernel starts the file that a link leads to, and `$ORIGIN` is its directory (with Java's libjli.so).
         let program = self.program.canonicalize().unwrap_or_else(|_| self.program.clone());
         // As ldd does: unlike with `--list`, one missing library does not hide the others.
         command.arg(program).env("LD_TRACE_LOADED_OBJECTS", "1").env_remove("LD_PRELOAD");
@@ -227,7 +227,7 @@ impl Subject {
             if path == "not found" {
                 self.missing.push(name.to_owned());
             }
-            // The address behind it.
+            // Removes the address behind the path.
             let path = path.rsplit_once(" (").map_or(path, |(path, _)| path);
             if path.starts_with('/') {
                 found.push(PathBuf::from(path));
@@ -236,7 +236,7 @@ impl Subject {
         found
     }
 
-    /// What its interpreter answered.
+    /// The first answer of its interpreter.
     pub(super) fn answer(&self) -> Option<&Answer> {
         self.interpreter.as_ref().and_then(|asked| asked.answers.iter().find_map(|(_, answer)| answer.as_ref().ok()))
     }

@@ -1,7 +1,6 @@
-//! The trial of a way in: the user's interpreter opens a database of ours, and its locks were recorded or not.
+//! The trial of a way in: the user's interpreter creates a table in a scratch database, and the trace must contain the write lock.
 //!
-//! The trial succeeds when the trace holds the lock that making a table takes; otherwise it says why. All files are in a directory that
-//! is removed again. Called by [`super::ways`] and [`super::installation`].
+//! A failed trial returns the reason. All files are in a directory that is removed again.
 #![forbid(unsafe_code)]
 
 use super::child::ask;
@@ -23,7 +22,7 @@ impl Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("locktrace-doctor-{}-{number}", std::process::id()));
-        // Fails where something of that name is there: never into a directory that somebody else made.
+        // Fails if the name exists, so that no directory of somebody else is used.
         match DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => Ok(Scratch(dir)),
             Err(error) => Err(format!("{}: {error}", dir.display())),
@@ -38,26 +37,26 @@ impl Scratch {
         self.0.join("trace")
     }
 
-    /// Runs a command that makes a table in this directory's database. An error says in words what came instead of its locks.
+    /// Runs a command that creates a table in this directory's database. The error says why its locks were not recorded.
     pub(super) fn records(&self, command: &mut Command) -> Result<(), String> {
         let notes = Notes::new().map_err(|error| format!("cannot make a file for its notes: {error}"))?;
         let said = ask(command.env("LOCKTRACE_DIR", self.trace()).env(notes::VARIABLE, notes.path()))?;
-        if !said.well {
+        if !said.success {
             return Err(format!("it failed: {}", said.complaint()));
         }
         let events = Trace::open(&self.trace()).map_err(|_| {
             let complaint = reasons::troubles(&notes.read()).into_iter().next();
             let complaint = complaint.or_else(|| said.err.lines().find(|line| line.contains("locktrace")).map(str::to_owned));
-            format!("it ran, and nothing was recorded{}", complaint.map_or_else(String::new, |line| format!(" ({line})")))
+            format!("it ran, but nothing was recorded{}", complaint.map_or_else(String::new, |line| format!(" ({line})")))
         })?;
         let mut events = events.events().map_err(|error| error.to_string())?;
-        // The lock that only a writer takes, in every journal mode's first transaction.
+        // RESERVED: only a writer takes it, in the first transaction of every journal mode.
         if events
             .any(|event| event.record.kind == Kind::LOCK && event.record.requested == Level::RESERVED && event.record.rc.is_ok())
         {
             Ok(())
         } else {
-            Err("it ran, and its write lock was not recorded".to_owned())
+            Err("it ran, but its write lock was not recorded".to_owned())
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Which ways in work for a program: `locktrace run`, the loadable extension, the crate.
+//! The ways into a program (`locktrace run`, the loadable extension, the crate), each with a verdict, its reason, and the line to type.
 //!
-//! Each gets a verdict with its reason, and the line to type. What can be tried is tried ([`super::trial`]), with every driver that the
-//! program's script imports. The rest follows from how the program is linked. Called by [`super::Doctor`].
+//! A way that can be tried is tried ([`super::trial`]), with every driver that the program's script imports. Other verdicts follow from how the program
+//! is linked.
 #![forbid(unsafe_code)]
 
 use super::finding::{Symbols, Verdict, Way};
@@ -14,12 +14,11 @@ use crate::cli::program::library;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// All ways, the best first.
+/// All ways, best first.
 pub(super) fn of(subject: &Subject, library: &Path) -> Vec<Way> {
     let mut ways = vec![run(subject, library), extension(subject, library)];
     if subject.interpreter.is_none() && subject.embedded.as_ref().is_some_and(|found| found.rust) {
-        let why =
-            "it is a Rust program: where the source is yours, one line at its start installs the recorder into its own SQLite";
+        let why = "it is a Rust program: with its source, one line at its start installs the recorder into its own SQLite";
         ways.push(Way::new("crate", Verdict::May, why).typed("cargo add sqlite-locktrace --no-default-features"));
     }
     ways.sort_by_key(|way| std::cmp::Reverse(way.verdict));
@@ -34,7 +33,7 @@ fn run(subject: &Subject, library: &Path) -> Way {
         return way(Verdict::No, reason.why());
     }
     if let Some(asked) = subject.interpreter.as_ref().filter(|asked| asked.working().next().is_some()) {
-        // As `run` does it.
+        // The same library as `run` preloads.
         let shared = library::unpack_for_all();
         let library = shared.as_deref().unwrap_or(library);
         let trials = asked.working().map(|(driver, _)| {
@@ -44,57 +43,56 @@ fn run(subject: &Subject, library: &Path) -> Way {
             });
             (driver, tried)
         });
-        let words = ["its interpreter", "wrote a database", "was to write a database"];
+        let words = ["its interpreter", "wrote a database", "failed to write a database"];
         return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if let Some(asked) = subject.interpreter.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
         let drivers = asked.script.drivers.join(" and ");
-        let why = format!(
-            "not tried, as its interpreter does not get an answer from {drivers}. A SQLite in a module is covered when it is loaded"
-        );
+        let why =
+            format!("not tried: its interpreter got no answer from {drivers}. A SQLite in a module is covered when it is loaded");
         return way(Verdict::May, &why).typed(line);
     }
     if is_java(&subject.program) {
-        let why = "its SQLite comes with a driver (sqlite-jdbc unpacks a library and loads it), and is covered when that is loaded";
+        let why = "its SQLite comes with a driver (sqlite-jdbc unpacks a library and loads it) and is covered when that is loaded";
         return way(Verdict::May, why).typed(line);
     }
     match subject.libraries.first().map(|library| library.symbols) {
-        // Not tried on any other.
+        // Covering in place was tested on x86-64 only.
         Some(_) if !cfg!(target_arch = "x86_64") => {
-            way(Verdict::May, "its SQLite is covered where it lies, in the program or a library, which was not tried on this processor")
+            way(Verdict::May, "its SQLite is covered in place, in the program or a library, which was not tested on this processor")
                 .typed(line)
         }
         Some(_) if checks_calls(&subject.program) => {
-            let why = "its SQLite is inside it; but Chrome's own builds check where calls go (CFI), and then it is left alone";
+            let why = "its SQLite is inside it, but Chrome's own builds check their calls (CFI), and then it stays untraced";
             way(Verdict::May, why).typed(line)
         }
-        Some(Symbols::Shared) => way(Verdict::Works, "its SQLite is in a shared library, and is covered there").typed(line),
-        Some(Symbols::Program) => way(Verdict::Works, "its SQLite is in the program itself, and is covered there").typed(line),
+        Some(Symbols::Shared) => way(Verdict::Works, "its SQLite is in a shared library and is covered there").typed(line),
+        Some(Symbols::Program) => way(Verdict::Works, "its SQLite is in the program itself and is covered there").typed(line),
         Some(Symbols::Hidden) => {
             let why = if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
-                "its SQLite is inside, with nothing exported, and is covered there. It was built without the loading of extensions, so \
-                 the text of its SQL may be missing"
+                "its SQLite is inside, with nothing exported, and is covered there. It was built without extension loading, so the text \
+                 of its SQL may be missing"
             } else {
                 "its SQLite is inside, with nothing exported, and is covered there"
             };
             way(Verdict::Works, why).typed(line)
         }
         None if subject.elf.is_none() && subject.program.is_file() => {
-            way(Verdict::No, "it is neither a program for this system nor a script that names its interpreter")
+            way(Verdict::No, "it is neither a program for this system nor a script with an interpreter line")
         }
         None => way(
             Verdict::May,
-            "no SQLite was found in it, nor in the libraries it is linked with. The library gets in, and into every program it starts: \
-             what loads a SQLite later is recorded. If it starts the program that has the SQLite, ask about that one",
+            "no SQLite was found in it, nor in the libraries it is linked with. The recorder gets into it and into every program that it \
+             starts, and records a SQLite that is loaded later. If it starts the program that has the SQLite, ask about that one",
         )
         .typed(line),
     }
 }
 
 /// The verdict of trials, one for each driver: the best if all agree, and `may work` if some failed.
-fn judged(way: Way, interpreter: Interpreter, trials: &[(&str, Result<(), String>)], [who, did, was_to]: [&str; 3]) -> Way {
+fn judged(way: Way, interpreter: Interpreter, trials: &[(&str, Result<(), String>)], [who, did, failed_to]: [&str; 3]) -> Way {
     let python = interpreter == Interpreter::Python;
-    // The language's own goes without saying, where it is the only one.
+    // The language's own driver is not named if it is the only one.
     let own = |driver: &str| driver.is_empty() || (driver == "sqlite3" && trials.len() == 1 && python);
     let with = |driver: &str| if own(driver) { String::new() } else { format!(" with {driver}") };
     let (worked, failed): (Vec<_>, Vec<_>) = trials.iter().partition(|(_, tried)| tried.is_ok());
@@ -105,7 +103,7 @@ fn judged(way: Way, interpreter: Interpreter, trials: &[(&str, Result<(), String
     }
     for (driver, tried) in &failed {
         let error = tried.as_ref().err().map_or("", String::as_str);
-        why.push(format!("{who} {was_to}{}: {error}", with(driver)));
+        why.push(format!("{who} {failed_to}{}: {error}", with(driver)));
     }
     let verdict = match (worked.is_empty(), failed.is_empty()) {
         (_, true) => Verdict::Works,
@@ -119,7 +117,7 @@ fn is_java(program: &Path) -> bool {
     program.file_name() == Some(OsStr::new("java"))
 }
 
-/// Known by name: a browser of Google's sources, whose official builds have clang's CFI.
+/// Whether this is a browser of Google's sources, by its name. Their official builds have clang's CFI.
 fn checks_calls(program: &Path) -> bool {
     let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     real.file_name()
@@ -131,7 +129,7 @@ fn extension(subject: &Subject, library: &Path) -> Way {
     let way = |verdict, why: &str| Way::new("extension", verdict, why);
     match subject.untraceable {
         Some(Untraceable::Foreign) => return way(Verdict::No, "the extension is built for another architecture than the program"),
-        Some(Untraceable::Musl) => return way(Verdict::No, "the extension is built for glibc, and the program runs on musl"),
+        Some(Untraceable::Musl) => return way(Verdict::No, "the extension is built for glibc, but the program runs on musl"),
         Some(Untraceable::Go(_)) => return way(Verdict::No, "SQLite translated to Go cannot load an extension in C"),
         _ => {}
     }
@@ -144,7 +142,7 @@ fn extension(subject: &Subject, library: &Path) -> Way {
                     "this Python was built without enable_load_extension (pyenv builds it that way)"
                 }
                 Interpreter::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
-                _ => "its SQLite, or the module it comes with, was built without the loading of extensions",
+                _ => "its SQLite, or the module that brings it, was built without extension loading",
             };
             return way(Verdict::No, why);
         };
@@ -158,11 +156,11 @@ fn extension(subject: &Subject, library: &Path) -> Way {
             });
             (*driver, tried)
         });
-        let words = ["it", "loaded the extension", "was to load the extension"];
+        let words = ["it", "loaded the extension", "failed to load the extension"];
         return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
-        return way(Verdict::No, "its SQLite was built without the loading of extensions");
+        return way(Verdict::No, "its SQLite was built without extension loading");
     }
     if subject.libraries.is_empty() {
         return if subject.untraceable.is_none() && !subject.scripts.is_empty() {

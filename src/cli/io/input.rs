@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// The trace a verb was given: a path, `-` for JSON lines on standard input, or nothing for the usual place.
+/// The path of the trace: the given one, `-` for JSON lines on standard input, or the default directory.
 pub(in crate::cli) fn place(given: Option<&Path>) -> PathBuf {
     given.map_or_else(
         || {
@@ -22,7 +22,7 @@ pub(in crate::cli) fn place(given: Option<&Path>) -> PathBuf {
     )
 }
 
-/// Opens the trace a verb was given, to read it once.
+/// Opens the trace of a verb, to read it once.
 pub(in crate::cli) fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
     let path = place(given);
     if path == Path::new("-") {
@@ -31,10 +31,10 @@ pub(in crate::cli) fn open(given: Option<&Path>) -> Result<Trace, trace::Error> 
     Trace::open(&path)
 }
 
-/// What errors call standard input.
+/// The name of standard input in errors.
 const STDIN: &str = "standard input";
 
-/// A trace that is opened more than once. What comes on standard input is kept in a temporary file, which has no name and so goes with us.
+/// A trace that can be opened more than once. Standard input is copied to an unnamed temporary file, which ends with this process.
 pub(in crate::cli) struct Reopenable {
     path: PathBuf,
     kept: Option<File>,
@@ -49,10 +49,10 @@ impl Reopenable {
 
     pub(in crate::cli) fn open(&self) -> Result<Trace, Failure> {
         let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
-        // Not a duplicate of the descriptor, which would share its place in the file.
+        // A new open file: a duplicate of the descriptor would share its offset.
         let lines = || {
             let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
-            lines.map_err(|error| Failure::Other(format!("{STDIN}: what was kept of it cannot be read: {error}")))
+            lines.map_err(|error| Failure::Other(format!("{STDIN}: its temporary copy cannot be read: {error}")))
         };
         Ok(Trace::from_reader(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines()?)), Some(lines()?))?)
     }
@@ -62,12 +62,12 @@ fn keep(stream: &mut impl io::Read) -> Result<File, Failure> {
     let dir = std::env::temp_dir();
     let kept = tempfile::tempfile_in(&dir).and_then(|mut file| io::copy(stream, &mut file).map(|_| file));
     kept.map_err(|error| {
-        let why = format!("cannot be kept in {} to be read twice: {error}; give a file or a directory instead", dir.display());
+        let why = format!("cannot be copied to {} to be read twice: {error}; give a file or a directory instead", dir.display());
         Failure::Other(format!("{STDIN}: {why}"))
     })
 }
 
-/// The files of the logs in a directory; none if it is not there.
+/// The names of the log files in a directory; empty if the directory does not exist.
 pub(in crate::cli) fn log_files(dir: &Path) -> Result<BTreeSet<OsString>, Failure> {
     let fail = |error: io::Error| Failure::Other(format!("{}: {error}", dir.display()));
     let entries = match std::fs::read_dir(dir) {

@@ -17,7 +17,7 @@ pub(in crate::cli) enum Failure {
     Trace(trace::Error),
     /// The output cannot be written.
     Output(io::Error),
-    /// Something else, in words.
+    /// Another failure, in words.
     Other(String),
 }
 

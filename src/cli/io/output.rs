@@ -5,7 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// How many columns a line may take: those of the terminal, 100 elsewhere.
+/// The width of lines: that of the terminal, or 100 columns without one.
 pub(in crate::cli) fn width() -> usize {
     if !io::stdout().is_terminal() {
         return 100;
@@ -13,17 +13,17 @@ pub(in crate::cli) fn width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(60))
 }
 
-/// Standard output, buffered, with colours only where they are wanted.
+/// Standard output, buffered, with colours if they are wanted.
 pub(in crate::cli) fn output() -> impl Write {
     io::BufWriter::with_capacity(1 << 16, anstream::stdout())
 }
 
-/// Standard output, buffered, for what has no colours in it: nobody need look for them.
+/// Standard output, buffered, for text without colours, which need not be searched for them.
 pub(in crate::cli) fn plain() -> impl Write {
     io::BufWriter::with_capacity(1 << 16, io::stdout())
 }
 
-/// Waits; `false` as soon as standard output is a pipe that nobody reads any more. A signal ends the wait.
+/// Waits. Returns `false` as soon as the reader of standard output, a pipe, is gone. A signal ends the wait.
 pub(in crate::cli) fn wait_while_read(time: Duration) -> bool {
     let out = io::stdout();
     let mut fds = [PollFd::new(&out, PollFlags::empty())];

@@ -1,16 +1,16 @@
-//! Words as a shell takes them back: for the lines that we tell a user to type.
+//! Shell quoting, for command lines that a user can type.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 
-/// One word.
+/// A word, quoted if the shell needs that.
 pub(in crate::cli) fn quoted(word: &OsStr) -> String {
     let text = word.display().to_string();
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,@%=:".contains(c));
     if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// A command line.
+/// A command line of quoted words.
 pub(in crate::cli) fn line<'w>(words: impl IntoIterator<Item = &'w OsStr>) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,8 @@
-//! Go programs that have SQLite translated to Go: no C library is in them, and so nothing that a preloaded library could cover.
+//! Detection of Go programs with SQLite translated to Go. They have no C library that a preloaded library could cover.
 //!
-//! Go writes the modules of a program into its file (`debug/buildinfo`, since Go 1.18): a section `.go.buildinfo` of 32 bytes that begins
-//! with a magic text, followed by the Go version and the list of modules, each with its length before it. The list has a line
-//! `dep<TAB>path<TAB>version…` for each module that the program has packages of.
+//! Go writes the modules of a program into its file (`debug/buildinfo`, since Go 1.18). The section `.go.buildinfo` begins with a header of 32
+//! bytes and a magic text. The Go version and the list of modules follow, each with its length before it. The list has a line
+//! `dep<TAB>path<TAB>version…` for each module of which the program has packages.
 #![forbid(unsafe_code)]
 
 use memchr::memmem;
@@ -21,13 +21,13 @@ pub(in crate::cli) enum Translated {
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 
-/// The flag of a header that the texts follow directly.
+/// The flag of a header that is followed directly by the texts.
 const INLINE: u8 = 2;
 
-/// What is read of a list of modules.
+/// How many bytes of a list of modules are read.
 const LONGEST: usize = 1 << 20;
 
-/// Which translation a Go program has, where it has no SQLite in C beside it.
+/// The translation in a Go program that has no SQLite in C as well.
 pub(in crate::cli) fn translated(path: &Path) -> Option<Translated> {
     let data = object::ReadCache::new(File::open(path).ok()?);
     let file = object::File::parse(&data).ok()?;
@@ -45,7 +45,7 @@ fn modules(section: &[u8]) -> Option<&[u8]> {
     Some(text(rest)?.0)
 }
 
-/// A text with its length before it (a varint), and what comes behind it.
+/// Splits off a text with its length before it, a varint.
 fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut length = 0usize;
     for (place, &byte) in bytes.iter().enumerate().take(5) {

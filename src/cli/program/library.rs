@@ -1,12 +1,12 @@
-//! The library that this command carries, as a file that a program can load.
+//! The library that this command carries, unpacked to a file that a program can load.
 //!
-//! The bytes are those that `build.rs` made. [`unpack`] puts them where this user's own programs find them (`locktrace extension`), and
-//! [`unpack_for_all`] where the programs of every user do: a child of `locktrace run` can change its user, and the loader complains on
-//! the standard error of a program that cannot read what is to be preloaded.
+//! `build.rs` made its bytes. [`unpack`] puts them where this user's programs can load them (`locktrace extension`). [`unpack_for_all`] puts them
+//! where the programs of every user can: a child of `locktrace run` can change its user, and the loader complains on standard error if it cannot
+//! read the preloaded library.
 //!
-//! The file's name is fixed (the extension's entry point comes from it), so each version lies in a directory named by its content. What
-//! is loaded into other programs must be nobody else's to change. Each directory on the way belongs to root or to this user, and nobody
-//! else can replace what lies in it. The last two directories and the file belong to this user.
+//! The file's name is fixed, because SQLite derives the extension's entry point from it. So each version has a directory named by its content. Nobody
+//! else may be able to change what is loaded into other programs. Each directory on the way belongs to root or to this user, and nobody else can
+//! replace its entries. The last two directories and the file belong to this user.
 #![forbid(unsafe_code)]
 
 use crate::cli::io::Failure;
@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/liblocktrace.so"));
 
-/// Whose programs load the library.
+/// The users whose programs load the library.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Readers {
-    /// This user's.
+    /// This user.
     User,
-    /// Every user's.
+    /// Every user.
     All,
 }
 
@@ -45,7 +45,7 @@ pub(in crate::cli) fn unpack() -> Result<PathBuf, Failure> {
 
 /// Unpacks the library to where the programs of every user can load it, and returns its path.
 ///
-/// Where there is no such place, the user's cache has to do.
+/// If there is no such place, it uses the user's cache.
 pub(in crate::cli) fn unpack_for_all() -> Result<PathBuf, Failure> {
     let shared = shared_places().into_iter().map(|place| (place, Readers::All));
     unpack_into(shared.chain(caches().into_iter().map(|place| (place, Readers::User))))
@@ -67,15 +67,15 @@ fn unpack_into(places: impl Iterator<Item = (PathBuf, Readers)>) -> Result<PathB
     Err(Failure::Other(why))
 }
 
-/// Links to the directory that they are in. `$LIB` is `lib`, `lib64`, or with Debian `lib/` and the name of the machine.
+/// Links in the directory of the library that lead to itself. `$LIB` is `lib`, `lib64`, or with Debian `lib/` and the name of the machine.
 const LINKS: [&str; 3] = ["lib", "lib64", MACHINE];
 
 const MACHINE: &str = if cfg!(target_arch = "aarch64") { "aarch64-linux-gnu" } else { "x86_64-linux-gnu" };
 
-/// `LD_PRELOAD` with our library before what is there already.
+/// `LD_PRELOAD` with our library before the libraries that it has already.
 ///
-/// The path has `$LIB` in it, which glibc's loader replaces and musl's does not: musl's ends a program when a library cannot be relocated,
-/// and goes on when there is none. The directories that `$LIB` can stand for are links to where the library is ([`unpack_below`]).
+/// The path contains `$LIB`, which glibc's loader replaces and musl's does not. Musl's loader ends a program if a library cannot be relocated, but
+/// goes on if it does not exist. The directories that `$LIB` can stand for are links to the directory of the library ([`unpack_below`]).
 pub(in crate::cli) fn preload(library: &Path) -> OsString {
     let linked =
         library.parent().filter(|dir| LINKS.iter().all(|link| fs::read_link(dir.join(link)).is_ok_and(|to| to == Path::new("."))));
@@ -108,15 +108,15 @@ fn shared_places() -> Vec<PathBuf> {
 
 fn unpack_below(place: &Path, bytes: &[u8], readers: Readers) -> io::Result<PathBuf> {
     let mode = readers.mode();
-    // Nothing is made where it could not be used.
+    // Creates nothing in a place that cannot be used.
     if let Some(there) = place.ancestors().skip(1).find(|dir| dir.exists()) {
         cannot_be_replaced(&there.canonicalize()?.join("new"), readers)?;
         can_be_executed(there)?;
     }
     DirBuilder::new().recursive(true).mode(mode).create(place)?;
-    // Without links: what is checked below is what the loader is given.
+    // Without links, so that the loader gets the path that is checked below.
     let place = place.canonicalize()?;
-    // LD_PRELOAD has no way to write these.
+    // LD_PRELOAD separates its entries with these and cannot quote them.
     if place.as_os_str().as_bytes().iter().any(|byte| b": \t\n".contains(byte)) {
         return Err(io::Error::other("LD_PRELOAD cannot name it: there is a space or a colon in it"));
     }
@@ -132,19 +132,19 @@ fn unpack_below(place: &Path, bytes: &[u8], readers: Readers) -> io::Result<Path
         ));
     }
     for link in LINKS {
-        // Where it cannot be made, or is something else, the library is named without it.
+        // If a link is missing in the end, `preload` names the library without `$LIB`.
         let _ = std::os::unix::fs::symlink(".", dir.join(link));
     }
     let path = dir.join("liblocktrace.so");
     if holds(&path, bytes, mode) {
         return Ok(path);
     }
-    // A file of that name that others may be using stays whole until the new one takes its place.
+    // A file of that name may be in use, so the new one replaces it by a rename.
     let fresh = dir.join(format!("new-{}", std::process::id()));
     let _ = fs::remove_file(&fresh);
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).and_then(|mut file| {
         file.write_all(bytes)?;
-        // Whatever the umask takes away.
+        // Restores the bits that the umask removed.
         file.set_permissions(Permissions::from_mode(mode))
     });
     let placed = written.and_then(|()| fs::rename(&fresh, &path));
@@ -161,7 +161,7 @@ fn holds(path: &Path, bytes: &[u8], mode: u32) -> bool {
     ours && fs::read(path).is_ok_and(|found| found == bytes)
 }
 
-/// Accepts a directory of this user that nobody else can write, and adds permissions that it lacks.
+/// Accepts a directory of this user that nobody else can write, and adds missing permissions.
 fn own(dir: &Path, mode: u32) -> io::Result<()> {
     let meta = fs::symlink_metadata(dir)?;
     if !meta.is_dir() || !private(&meta) {
@@ -175,8 +175,8 @@ fn own(dir: &Path, mode: u32) -> io::Result<()> {
 
 /// Accepts a path without links if nobody but root and this user can put something else in its place.
 fn cannot_be_replaced(path: &Path, readers: Readers) -> io::Result<()> {
-    // In a user namespace root is often nobody we can name. The owner of / could replace the whole system, so nothing is lost by
-    // trusting the same user further down.
+    // In a user namespace, root often has another uid. The owner of / could replace the whole system, so that user is trusted further
+    // down, too.
     let root = fs::symlink_metadata("/")?.uid();
     for dir in path.ancestors().skip(1) {
         let meta = fs::symlink_metadata(dir)?;
@@ -210,7 +210,7 @@ fn private(meta: &fs::Metadata) -> bool {
     meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0
 }
 
-/// A name for the content, and no more than that: the content itself is compared.
+/// A name for the content. It need not be unique, because the content itself is compared.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

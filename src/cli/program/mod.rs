@@ -1,7 +1,7 @@
-//! The program a user wants to run: which file it is, and whether a preloaded library can get into it.
+//! The program that a user wants to trace: its file, and whether a preloaded library can get into it.
 //!
-//! From the first word of a command line come the file that would be executed, and the reason why it cannot be traced where one is
-//! known. Called by `locktrace run`, before it starts the program, and by `doctor`. Whatever cannot be read is not judged.
+//! [`find`] looks up the file that would be executed, and [`untraceable`] returns the reason if it certainly cannot be traced. A file that cannot be
+//! read is not judged.
 #![forbid(unsafe_code)]
 
 pub(super) mod elf;
@@ -18,25 +18,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Why nothing of a program can be traced.
+/// Why a program cannot be traced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::cli) enum Untraceable {
-    /// It has no loader.
+    /// It is static: no loader runs.
     Static,
-    /// It runs with rights that its user does not have.
+    /// It is setuid or setgid.
     Setuid,
-    /// Its file has capabilities that its user does not have.
+    /// Its file has capabilities.
     Capable,
-    /// It is of another architecture or word size than our library.
+    /// It is built for another architecture or word size than our library.
     Foreign,
-    /// It runs on musl, and our library on glibc.
+    /// It runs on musl, but our library needs glibc.
     Musl,
     /// It has SQLite translated to Go.
     Go(Translated),
 }
 
 impl Untraceable {
-    /// Its name in what `doctor` finds.
+    /// The id of the finding in `doctor`.
     pub(in crate::cli) fn id(self) -> &'static str {
         match self {
             Untraceable::Static => "static-program",
@@ -48,7 +48,7 @@ impl Untraceable {
         }
     }
 
-    /// In words, with what to do.
+    /// The reason in words, with what to do.
     pub(in crate::cli) fn why(self) -> &'static str {
         match self {
             Untraceable::Static => {
@@ -63,7 +63,7 @@ impl Untraceable {
                 "its file has capabilities (setcap), and the loader ignores preloaded libraries there. Run a copy of it, which has none"
             }
             Untraceable::Musl => {
-                "it runs on musl, and this locktrace's library on glibc: preloaded, it would keep the program from starting. Use a build \
+                "it runs on musl, but this locktrace's library needs glibc: preloaded, it would keep the program from starting. Use a build \
                  of the program for glibc, or in a Rust program the crate sqlite-locktrace"
             }
             Untraceable::Go(Translated::Modernc) => {
@@ -81,8 +81,8 @@ impl Untraceable {
     }
 }
 
-/// The file that is executed under this name, as `execvp` looks for it: a path if there is a slash in it, else the first executable file
-/// of that name on the `PATH`, else one that is not executable.
+/// The file that `execvp` executes under this name. A name with a slash is a path. Otherwise it is the first executable file of that name on the
+/// `PATH`, or else the first file that is not executable.
 pub(in crate::cli) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Path::new(name).exists().then(|| PathBuf::from(name));
@@ -93,15 +93,15 @@ pub(in crate::cli) fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf
     files.iter().find(executable).or(files.first()).cloned()
 }
 
-/// The file that runs in the end, and before it the scripts that lead to it: a script is its interpreter.
+/// The file that runs in the end, and the scripts that lead to it by their `#!` lines.
 pub(in crate::cli) struct Executed {
-    /// From the file that was named on; empty where that is a program itself.
+    /// The scripts, beginning with the named file; empty if that is a program itself.
     pub scripts: Vec<PathBuf>,
-    /// The last file: an ELF program, or whatever else is there or not.
+    /// The last file. It need not be an ELF program, nor exist.
     pub file: PathBuf,
 }
 
-/// Follows `#!` lines, as Linux does: through at most this many. (`env` is a program like any other here.)
+/// Follows `#!` lines, through at most 5 as Linux does. Here, `env` is a program like any other.
 pub(in crate::cli) fn executed(file: &Path) -> Executed {
     let mut found = Executed { scripts: Vec::new(), file: file.to_owned() };
     for _ in 0..5 {
@@ -111,7 +111,7 @@ pub(in crate::cli) fn executed(file: &Path) -> Executed {
     found
 }
 
-/// What the first line of a script names: the interpreter, and the rest of the line.
+/// The interpreter in the first line of a script, and the rest of the line.
 pub(in crate::cli) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     if !file.is_file() {
         return None;
@@ -127,7 +127,7 @@ pub(in crate::cli) fn interpreter(file: &Path) -> Option<(PathBuf, Vec<u8>)> {
     Some((PathBuf::from(OsStr::from_bytes(word)), rest.trim_ascii().to_vec()))
 }
 
-/// Whether it is known that nothing can be traced in this program.
+/// The reason why this program cannot be traced, if one is known.
 pub(in crate::cli) fn untraceable(file: &Path) -> Option<Untraceable> {
     // A script's own setuid bit has no effect.
     let file = executed(file).file;
@@ -146,7 +146,7 @@ pub(in crate::cli) fn untraceable(file: &Path) -> Option<Untraceable> {
     } else if elf.is_musl() {
         Some(Untraceable::Musl)
     } else if let Some(translated) = go::translated(&file) {
-        // In a static program this is the better reason: with a loader, nothing would be traced either.
+        // Checked before `Static`, because it is the better reason: a dynamic build could not be traced either.
         Some(Untraceable::Go(translated))
     } else if elf.loader.is_none() {
         Some(Untraceable::Static)

@@ -1,9 +1,8 @@
-//! What the preloaded library has to say: a file of JSON lines, because a traced program's own streams are not ours to write to.
+//! The notes of the preloaded library: a file of JSON lines, because the streams of a traced program belong to the program.
 //!
-//! `locktrace run` makes the file and names it in `LOCKTRACE_NOTES`. Every traced process appends whole lines to it, processes of other
-//! users too. A line is `{"t":"note","pid":123,"exe":"/usr/bin/x","kind":"lost","module":"","why":"in words"}`, of at most 4 KiB. Any
-//! process that knows the name can write anything into it: a line that is no note is skipped, and only the beginning of the file is
-//! read.
+//! `locktrace run` creates the file and names it in `LOCKTRACE_NOTES`. Every traced process appends whole lines to it, also processes of other
+//! users. A line is `{"t":"note","pid":123,"exe":"/usr/bin/x","kind":"lost","module":"","why":"in words"}`, of at most 4 KiB. Any process that
+//! knows the name can write to the file. So lines that are no notes are skipped, and only the beginning of the file is read.
 #![forbid(unsafe_code)]
 
 use serde_json::Value;
@@ -16,24 +15,24 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names the file.
 pub(in crate::cli) const VARIABLE: &str = "LOCKTRACE_NOTES";
 
-/// What is read of the file: that many bytes, and of these that many different notes.
+/// How many bytes of the file are read, and how many different notes in them.
 const MOST_BYTES: u64 = 4 << 20;
 const MOST_NOTES: usize = 1000;
 
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::cli) enum Kind {
-    /// The log of a process could not be made.
+    /// The log of a process could not be created.
     NotRecording,
     /// Records or names are being lost.
     Lost,
     /// A `LOCKTRACE_…` variable has a bad value.
     Config,
-    /// A SQLite was found and is left alone.
+    /// A SQLite was found and stays untraced.
     NotCovered,
     /// A SQLite was found and is traced.
     Covered,
-    /// A database was opened that has no locks: in memory, or temporary.
+    /// A database without locks was opened: in memory, or temporary.
     Memory,
     /// The process is one that `--not` names.
     Excluded,
@@ -54,7 +53,7 @@ impl Kind {
     }
 }
 
-/// A note, and how often it came.
+/// A note, and how many processes wrote it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::cli) struct Note {
     pub kind: Kind,
@@ -64,7 +63,7 @@ pub(in crate::cli) struct Note {
     pub others: usize,
     /// The program's file.
     pub exe: String,
-    /// The file that the SQLite in question is in; empty where there is none.
+    /// The file with the SQLite in question; empty if there is none.
     pub module: String,
     pub why: String,
 }
@@ -76,7 +75,7 @@ pub(in crate::cli) struct Notes {
 }
 
 impl Notes {
-    /// Makes the file, in memory where there is room for it: a note often says that a disk is full.
+    /// Creates the file, in memory if possible: notes often report that a disk is full.
     pub(in crate::cli) fn new() -> io::Result<Notes> {
         let places = [PathBuf::from("/dev/shm"), std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
         let mut result = Err(io::ErrorKind::NotFound.into());
@@ -91,7 +90,7 @@ impl Notes {
 
     fn below(place: &Path) -> io::Result<Notes> {
         let dir = tempfile::Builder::new().prefix("locktrace-notes-").tempdir_in(place)?;
-        // Others can get at what they know the name of, and can neither list nor replace it. The umask is to have no say.
+        // Other users can open a file whose name they know, and can neither list nor replace it. Set after creation, so that no umask applies.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711))?;
         let path = dir.path().join("notes");
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -103,10 +102,10 @@ impl Notes {
         &self.path
     }
 
-    /// The notes of the kinds that matter, equal ones as one, in the order in which they came first.
+    /// The notes. Equal notes are merged, in the order of their first occurrence.
     pub(in crate::cli) fn read(&self) -> Vec<Note> {
         let mut bytes = Vec::new();
-        // What was read before an error counts.
+        // What was read before an error is used.
         let _ = File::open(&self.path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
         gather(&bytes)
     }
@@ -114,7 +113,7 @@ impl Notes {
 
 fn gather(bytes: &[u8]) -> Vec<Note> {
     let mut notes: Vec<Note> = Vec::new();
-    // A process that says the same again is no other.
+    // Counts each process once for equal notes.
     let mut writers = HashSet::new();
     for note in bytes.split(|&byte| byte == b'\n').filter_map(parse) {
         let same =
@@ -168,8 +167,8 @@ mod tests {
         // A process was killed in the middle of its line.
         bytes.extend(&line(6, "lost", "torn").as_bytes()[..30]);
         let notes = gather(&bytes);
-        let told: Vec<_> = notes.iter().map(|note| (note.kind, note.pid, note.others, &*note.why)).collect();
-        assert_eq!(told, [(Kind::Lost, 1, 1, "a"), (Kind::Memory, 3, 0, ""), (Kind::Lost, 5, 0, "bytes")]);
+        let merged: Vec<_> = notes.iter().map(|note| (note.kind, note.pid, note.others, &*note.why)).collect();
+        assert_eq!(merged, [(Kind::Lost, 1, 1, "a"), (Kind::Memory, 3, 0, ""), (Kind::Lost, 5, 0, "bytes")]);
         assert_eq!(gather(&vec![b'['; 1 << 20]), [], "nesting without end");
     }
 

@@ -1,13 +1,13 @@
-//! What `locktrace run` says of the [`notes`](super::notes) at its end: what went wrong, and why nothing was recorded.
+//! The messages that `locktrace run` makes from the [`notes`](super::notes) at its end: what went wrong, and why nothing was recorded.
 //!
-//! All texts come from traced processes and are printed clean.
+//! All texts from traced processes are printed without control characters.
 #![forbid(unsafe_code)]
 
 use super::notes::{Kind, Note};
 use crate::trace::text::Clean;
 use std::process::ExitStatus;
 
-/// Lines of this kind, and no more.
+/// Most lines about what went wrong.
 const MOST_LINES: usize = 5;
 
 /// Characters of a text that a line shows.
@@ -15,10 +15,10 @@ const LONGEST: usize = 400;
 
 /// What went wrong in a traced process, the worst first.
 pub(in crate::cli) fn troubles(notes: &[Note]) -> Vec<String> {
-    let mut told: Vec<(&Note, String)> = notes.iter().filter_map(|note| Some((note, trouble(note)?))).collect();
-    told.sort_by_key(|(note, _)| note.kind);
-    let more = told.len().saturating_sub(MOST_LINES);
-    let mut lines: Vec<String> = told.into_iter().take(MOST_LINES).map(|(_, line)| line).collect();
+    let mut troubles: Vec<(&Note, String)> = notes.iter().filter_map(|note| Some((note, trouble(note)?))).collect();
+    troubles.sort_by_key(|(note, _)| note.kind);
+    let more = troubles.len().saturating_sub(MOST_LINES);
+    let mut lines: Vec<String> = troubles.into_iter().take(MOST_LINES).map(|(_, line)| line).collect();
     if more > 0 {
         lines.push(format!(
             "{more} more such {} from other processes, or with other reasons",
@@ -32,7 +32,7 @@ fn trouble(note: &Note) -> Option<String> {
     let (who, why) = (who(note), shown(&note.why));
     Some(match note.kind {
         Kind::NotRecording => format!("{who}: not recording: {why}"),
-        // The recorder says what: records, names.
+        // The recorder's text has the kind: records, names.
         Kind::Lost => format!("{who}: {why}"),
         Kind::Config => format!("{who}: {why}"),
         Kind::NotCovered => format!("{who}: {} is not traced: {why}", its_sqlite(note)),
@@ -68,7 +68,7 @@ fn its_sqlite(note: &Note) -> String {
     }
 }
 
-/// Of a text from outside, what a line has room for.
+/// A text from outside, cut to what a line has room for.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", Clean(&text[..end])),
@@ -81,9 +81,9 @@ pub(in crate::cli) struct EmptyRun<'r> {
     /// The program.
     pub name: &'r str,
     pub status: ExitStatus,
-    /// It was said before the program started that it cannot be traced.
+    /// Whether `run` said before the start that the program cannot be traced.
     pub explained: bool,
-    /// What `--not` names.
+    /// The names of `--not`.
     pub excluded: &'r [String],
 }
 
@@ -144,14 +144,14 @@ pub(in crate::cli) fn nothing(notes: &[Note], run: &EmptyRun<'_>) -> String {
     why
 }
 
-/// A program whose SQLite waited for a database.
+/// A process that was ready to be traced but opened no database.
 fn ready(note: &Note) -> String {
     let version =
         if note.why.starts_with(|c: char| c.is_ascii_digit()) { format!(", version {}", shown(&note.why)) } else { String::new() };
     format!("{} and {}{version}", who(note), its_sqlite(note))
 }
 
-/// How it ended, where that may be the reason.
+/// How the program ended, if that can be the reason.
 fn ended(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.signal(), status.code()) {

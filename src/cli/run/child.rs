@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 
-/// Says why a program was not started; the exit code is the one a shell gives.
+/// Prints why a program was not started, and returns the exit code that a shell would give.
 pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
     let name = name.display();
     match file {
@@ -20,7 +20,7 @@ pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) 
             ExitCode::from(127)
         }
         Some(file) if error.kind() == io::ErrorKind::NotFound => {
-            say(&format!("{name}: {} is there, but not the interpreter or loader it names", file.display()));
+            say(&format!("{name}: {} exists, but the interpreter or loader that it names does not", file.display()));
             ExitCode::from(126)
         }
         Some(file) => {
@@ -30,18 +30,18 @@ pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) 
     }
 }
 
+/// Why the child could not be run to its end.
 pub(super) enum Stopped {
     Start(io::Error),
     Wait(io::Error),
 }
 
-/// Runs a command to its end, passing on the signals that are meant for it.
+/// Runs a command to its end, and passes signals on to it.
 ///
-/// A key pressed on the terminal sends its signal to every process of the group, the program among them: passing that on would
-/// send it twice. The kernel says who sent a signal, and only those of other processes are passed on. We live on in either case, to say what
-/// was recorded.
+/// A key pressed on the terminal sends its signal to every process of the group, also to the program: passing it on would send it twice. The
+/// kernel reports who sent a signal, and only signals of other processes are passed on. This process survives either way, to print the summary.
 pub(super) fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
-    // Before the program starts, so that no signal is missed; they wait in a pipe.
+    // Registered before the program starts, so that no signal is missed. Signals wait in a pipe.
     let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD])).map_err(Stopped::Wait)?;
     let mut child = command.spawn().map_err(Stopped::Start)?;
     loop {
@@ -56,17 +56,17 @@ pub(super) fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
     }
 }
 
-/// The signals that are passed on. One that we were started to ignore (nohup) stays ignored, here and in the program.
+/// The signals that are passed on. A signal that was ignored at the start (nohup) stays ignored, here and in the program.
 pub(super) fn forwarded() -> impl Iterator<Item = i32> {
     let ignored = ignored_signals();
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0)
 }
 
-/// Sends a signal to the program. It was not waited for yet, so its number is still its own.
+/// Sends a signal to the program, which was not waited for yet, so its number is still its own.
 pub(super) fn pass_on(child: &Child, signal: i32) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
-        // It may have ended this moment: then there is nobody to tell.
+        // Fails if the program has just ended.
         let _ = rustix::process::kill_process(pid, signal);
     }
 }

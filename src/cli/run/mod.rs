@@ -1,8 +1,8 @@
-//! `locktrace run`: traces a program that nobody changed.
+//! `locktrace run`: traces an unchanged program.
 //!
-//! The library this command carries is preloaded into the program and all its descendants ([`super::library`]). What it does there is
-//! the shim's `preload`. It writes logs into the trace directory, and what it has to say into a file of [`super::notes`]. At the end
-//! comes a summary on standard error, and the exit code is the program's.
+//! The library that this command carries is preloaded into the program and all its descendants ([`super::program::library`]). There, the shim's
+//! `preload` runs. It writes logs into the trace directory, and notes into a file ([`super::program::notes`]). At the end `run` prints a summary on
+//! standard error, and exits with the program's exit code.
 #![forbid(unsafe_code)]
 
 mod child;
@@ -34,7 +34,7 @@ use std::time::Duration;
 /// is known beforehand, `run` says so before the program starts.
 ///
 /// The program runs as it does without `run`. It receives the signals, and `run` exits with its exit code. A summary follows on standard error: how
-/// many errors the application saw, the worst cause, and which connection was in the way. If nothing was recorded, the summary says why.
+/// many errors the application saw, the worst cause, and the blocking connection. If nothing was recorded, the summary says why.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -85,7 +85,7 @@ fn limit(text: &str) -> Result<String, String> {
     parse_limit(text).map(|_| text.to_owned()).ok_or_else(|| "expected bytes from 256K to 64G, such as 4M".to_owned())
 }
 
-/// A name that can stand in `LOCKTRACE_NOT`.
+/// Checks that a name can stand in `LOCKTRACE_NOT`.
 fn file_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(['/', ':']) {
         return Err("expected the name of a program's file, with no / and no : in it".to_owned());
@@ -93,7 +93,7 @@ fn file_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The environment variable that names the programs to leave alone, with a colon between two.
+/// The environment variable with the names of programs that stay untraced, separated by colons.
 const NOT: &str = "LOCKTRACE_NOT";
 
 impl Run {
@@ -104,7 +104,7 @@ impl Run {
         let before = log_files(&dir)?;
         if !before.is_empty() && !self.add {
             return Err(Failure::Other(format!(
-                "{} holds a trace already. Nothing was started. Give another directory with -o DIR, add to this one with --add, or \
+                "{} holds a trace already, so nothing was started. Give another directory with -o DIR, add to this one with --add, or \
                  remove it",
                 dir.display()
             )));
@@ -126,16 +126,16 @@ impl Run {
         let mut command = if self.top { split_screen::seated(name)? } else { Command::new(name) };
         command.args(arguments).env("LOCKTRACE_DIR", &dir);
         let library = library::unpack_for_all()?;
-        // musl's loader gives up where glibc's goes on without the library.
+        // musl's loader ends the program if it cannot load the library; glibc's goes on.
         if untraceable != Some(Untraceable::Musl) {
-            // The seat is a program of ours, with a SQLite of its own: it passes the library on, and does not take it.
+            // The seat is this command, with a SQLite of its own: it passes the library on and must not load it itself.
             let variable = if self.top { split_screen::PRELOAD } else { "LD_PRELOAD" };
             command.env(variable, library::preload(&library));
         }
         let notes = match Notes::new() {
             Ok(notes) => Some(notes),
             Err(error) => {
-                say(&format!("cannot make a file for what traced processes have to say: {error}"));
+                say(&format!("cannot create a file for the notes of traced processes: {error}"));
                 None
             }
         };
@@ -158,7 +158,7 @@ impl Run {
             Err(Stopped::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
             Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
         };
-        // Whatever can be said about the trace, the exit code is the program's.
+        // The exit code is the program's, also if the trace cannot be read.
         let notes = notes.as_ref().map(Notes::read).unwrap_or_default();
         for line in reasons::troubles(&notes) {
             say(&line);
@@ -180,14 +180,14 @@ impl Run {
         Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)))
     }
 
-    /// What came of it: the report if it was asked for, and the summary.
+    /// Prints the report if it was asked for, and the summary.
     fn conclude(&self, dir: &Path, before: &BTreeSet<OsString>, why_nothing: impl Fn() -> String) -> Result<(), Failure> {
         if log_files(dir)?.is_subset(before) {
             say(&why_nothing());
             return Ok(());
         }
         if let Err(error) = collect(dir) {
-            say(&format!("a part of the trace is in memory, and cannot be brought to {}: {error}", dir.display()));
+            say(&format!("a part of the trace is in memory and cannot be moved to {}: {error}", dir.display()));
         }
         if self.report {
             let trace = Trace::open(dir)?;
@@ -216,10 +216,10 @@ impl Run {
     }
 }
 
-/// How long the end of a program may be delayed for the sake of a summary.
+/// How long the summary may delay the exit of `run`.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What comes of this work, if it is done by then. Otherwise it goes on until this process ends.
+/// The result of this work, if it is done in time. Otherwise the work goes on until this process ends.
 fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (give, take) = mpsc::channel();
     std::thread::spawn(move || drop(give.send(work())));

@@ -1,8 +1,7 @@
-//! `locktrace top`: who holds what and who waits for whom, in programs that are running.
+//! `locktrace top`: who holds what and who waits for whom in running programs.
 //!
-//! Input: a trace directory, which need not be there yet. Output: a screen that is drawn anew a few times a second, or, where there is no
-//! terminal for it, a block of plain text each second. [`live`] reads, [`lines`] puts in order and in words, [`screen`] and [`plain`] lay
-//! out, `terminal` has the keyboard.
+//! It shows a screen that is redrawn a few times a second, or a block of plain text each second if there is no terminal. [`view`] reads the trace
+//! directory and puts its state into words, [`screen`] lays that out, and [`terminal`] reads the keyboard.
 #![forbid(unsafe_code)]
 
 pub mod screen;
@@ -43,7 +42,7 @@ Examples:
 and with --plain or --once.
 
 Exit codes:
-  0  Quit (q, Ctrl-C, SIGTERM), nobody reads any more, or --for is reached.
+  0  Quit (q, Ctrl-C, SIGTERM), the reader of the output is gone, or --for is reached.
   2  Wrong usage, or the directory cannot be read.")]
 pub(super) struct Top {
     /// A trace directory; without it: LOCKTRACE_DIR, or ./locktrace-trace
@@ -67,7 +66,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     if time < Duration::from_millis(10) { Err("expected 10ms or more".to_owned()) } else { Ok(time) }
 }
 
-/// When to end.
+/// When `top` ends.
 struct Until {
     stop: Arc<AtomicBool>,
     time: Option<Instant>,
@@ -78,7 +77,7 @@ impl Until {
         self.stop.load(Ordering::Relaxed) || self.time.is_some_and(|time| Instant::now() >= time)
     }
 
-    /// No longer than until then.
+    /// This wait, limited to the remaining time.
     fn at_most(&self, wait: Duration) -> Duration {
         self.time.map_or(wait, |time| wait.min(time.saturating_duration_since(Instant::now())))
     }
@@ -98,7 +97,7 @@ impl Top {
         }
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // A second one, if the first should not get through, ends us as it would anybody.
+            // A second signal ends this process at once.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
@@ -112,7 +111,7 @@ impl Top {
     }
 }
 
-/// Writes a block of text now and then.
+/// Writes a block of text in each interval.
 fn blocks(live: &mut Live, once: bool, interval: Duration, until: &Until) -> Result<(), Failure> {
     let mut out = output();
     let mut next = Instant::now();
@@ -140,7 +139,7 @@ fn blocks(live: &mut Live, once: bool, interval: Duration, until: &Until) -> Res
             if once {
                 return Ok(());
             }
-            // Where writing takes longer than the interval, blocks are left out rather than made up for.
+            // If writing takes longer than the interval, blocks are skipped.
             next = (next + interval).max(Instant::now());
         }
         if until.is_reached() {
@@ -148,7 +147,7 @@ fn blocks(live: &mut Live, once: bool, interval: Duration, until: &Until) -> Res
         }
         let wait = live.interval().min(next.saturating_duration_since(Instant::now()));
         if !wait_while_read(until.at_most(wait)) {
-            // Nobody reads: there is nobody to tell, either.
+            // Nobody reads the output any more.
             return Ok(());
         }
     }

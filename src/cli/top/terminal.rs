@@ -1,6 +1,4 @@
-//! The terminal: entered, drawn on, listened to, and left as it was, whatever happens.
-//!
-//! Input: keys, changes of size and signals. Output: drawings of a [`Screen`]. Called by the verb.
+//! The terminal of `top`: entered, drawn on by a [`Screen`], read for keys, and always restored.
 #![forbid(unsafe_code)]
 
 use super::Until;
@@ -12,22 +10,22 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How often what is shown is drawn anew: ages grow without any new record.
+/// How often the screen is redrawn, also without new records, because ages grow.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// Shows the screen until somebody has had enough.
+/// Shows the screen until the user quits.
 pub(super) fn show(live: &mut Live, until: &Until) -> Result<(), Failure> {
-    // Before the terminal is entered: what is wrong with the directory belongs on an ordinary screen.
+    // Before the terminal is entered, so that an error about the directory is printed normally.
     live.poll()?;
     within(|terminal| run(terminal, live, until))
 }
 
-/// Enters the terminal, does this, and leaves it as it was: also where this fails, and before a panic says what went wrong.
+/// Enters the terminal, runs `does`, and restores the terminal, also after a failure and before a panic prints its message.
 ///
 /// # Errors
-/// Those of the terminal, and those of what is done.
+/// Errors of the terminal, and of `does`.
 pub fn within<E: From<io::Error>>(does: impl FnOnce(&mut DefaultTerminal) -> Result<(), E>) -> Result<(), E> {
-    // It has a panic restore the terminal, too.
+    // Also installs a panic hook that restores the terminal.
     let mut terminal = ratatui::try_init()?;
     let done = does(&mut terminal);
     let left = ratatui::try_restore();
@@ -61,7 +59,7 @@ fn run(terminal: &mut DefaultTerminal, live: &mut Live, until: &Until) -> Result
                 Event::Resize(..) => dirty = true,
                 _ => {}
             }
-            // A key that is held down must not keep us from reading the logs.
+            // Goes on to read the logs, so that a key that is held down does not stop that.
         }
         live.poll()?;
     }

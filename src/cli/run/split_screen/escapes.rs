@@ -1,7 +1,7 @@
-//! Where a program's output stands in the middle of an escape sequence or a character, so that nothing is written in between.
+//! A scanner of the program's output that knows where an escape sequence or a character is incomplete, so that nothing is written into it.
 //!
-//! Input: the bytes a program writes to its terminal. Output: whether something else may be written now, and whether the program has just undone
-//! what the panel rests on (the scrolling region). As much of ECMA-48 and UTF-8 as that takes: sequences are told apart, and not understood.
+//! It also reports when the program has changed the scrolling region, on which the panel relies. It recognises as much of ECMA-48 and UTF-8 as that
+//! needs, and does not interpret other sequences.
 #![forbid(unsafe_code)]
 
 /// What the next byte belongs to.
@@ -17,9 +17,9 @@ enum State {
     Control,
     /// A string that ends with BEL or ESC \: a title, a picture.
     Text,
-    /// ESC inside of it.
+    /// ESC inside such a string.
     TextEscape,
-    /// So many bytes of a character are to come.
+    /// This many bytes of a character are missing.
     Utf8(u8),
 }
 
@@ -27,11 +27,11 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Escapes {
     state: State,
-    /// A control sequence's bytes so far, as far as they matter.
+    /// The first bytes of a control sequence.
     sequence: Vec<u8>,
-    /// The program has put the cursor's place aside, and not fetched it yet: there is one place for that.
+    /// The program has saved the cursor and not restored it yet. A terminal can save one cursor.
     saved: bool,
-    /// It has set or reset the scrolling region, or the whole terminal.
+    /// The program has set or reset the scrolling region, or reset the terminal.
     region: bool,
 }
 
@@ -43,17 +43,17 @@ impl Escapes {
         }
     }
 
-    /// Whether something else may be written between these bytes and the next ones.
+    /// Whether something else can be written between these bytes and the next ones.
     pub(super) fn is_between(&self) -> bool {
         self.state == State::Ground
     }
 
-    /// Whether the program will fetch the place of the cursor that it has put aside.
+    /// Whether the program has a cursor saved that it has not restored.
     pub(super) fn has_saved(&self) -> bool {
         self.saved
     }
 
-    /// Whether the scrolling region has to be set again; asked once.
+    /// Whether the scrolling region has to be set again. The call clears this.
     pub(super) fn take_region(&mut self) -> bool {
         std::mem::take(&mut self.region)
     }
@@ -64,9 +64,9 @@ impl Escapes {
             (State::Text, 0x07) => State::Ground,
             (State::Text, _) => State::Text,
             (State::TextEscape, b'\\') => State::Ground,
-            // What follows is a sequence of its own.
+            // Another sequence begins.
             (State::TextEscape, _) => self.escape(byte),
-            // ESC, CAN and SUB end whatever there was.
+            // ESC, CAN and SUB end any sequence.
             (_, 0x1b) => State::Escape,
             (_, 0x18 | 0x1a) => State::Ground,
             (State::Escape, _) => self.escape(byte),
@@ -76,7 +76,7 @@ impl Escapes {
                 self.control(byte);
                 State::Ground
             }
-            // Control characters inside of a sequence are obeyed, and it goes on.
+            // A terminal executes control characters inside a sequence, and the sequence goes on.
             (State::Intermediate | State::Control, _) => {
                 if self.state == State::Control && self.sequence.len() < 16 && byte >= 0x20 {
                     self.sequence.push(byte);
@@ -102,7 +102,7 @@ impl Escapes {
             0x20..=0x2f => return State::Intermediate,
             b'7' => self.saved = true,
             b'8' => self.saved = false,
-            // The terminal as it was switched on.
+            // Reset to the initial state.
             b'c' => (self.saved, self.region) = (false, true),
             _ => {}
         }
@@ -115,7 +115,7 @@ impl Escapes {
             (b'u', b"") => self.saved = false,
             (b'r', sequence) if !sequence.starts_with(b"?") => self.region = true,
             (b'p', b"!") => self.region = true,
-            // The other screen, and back: some terminals keep a region for each.
+            // The alternate screen, and back: some terminals keep a region for each.
             (b'h' | b'l', b"?1049" | b"?47" | b"?1047") => self.region = true,
             _ => {}
         }

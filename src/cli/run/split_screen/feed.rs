@@ -1,6 +1,4 @@
-//! What the panel says, worked out on a thread of its own, so that the program's output waits for nothing.
-//!
-//! Input: the trace directory. Output: lines, the most important ones that there is room for.
+//! The lines of the panel, computed on a thread of their own, so that the program's output never waits for them.
 #![forbid(unsafe_code)]
 
 use super::panel::Panel;
@@ -15,11 +13,12 @@ use std::time::{Duration, Instant};
 /// See the module.
 pub(super) struct Feed {
     lines: Arc<Mutex<Vec<String>>>,
-    /// Columns and lines, in its upper and lower half.
+    /// The size of the panel: columns in the upper half, lines in the lower.
     room: Arc<AtomicU32>,
 }
 
 impl Feed {
+    /// Starts the thread.
     pub(super) fn start(dir: &Path) -> Feed {
         let feed = Feed { lines: Arc::default(), room: Arc::default() };
         let (lines, room, dir) = (Arc::clone(&feed.lines), Arc::clone(&feed.room), dir.to_owned());
@@ -27,6 +26,7 @@ impl Feed {
         feed
     }
 
+    /// The latest lines, and the size for the next ones.
     pub(super) fn lines(&self, panel: Panel) -> Vec<String> {
         self.room.store(u32::from(panel.columns) << 16 | u32::from(panel.height), Ordering::Relaxed);
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -55,7 +55,7 @@ fn follow(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
     }
 }
 
-/// So many lines, the most important ones.
+/// The most important lines, at most `height`.
 fn text(live: &Live, columns: usize, height: usize) -> Vec<String> {
     let width = columns.saturating_sub(1);
     let snapshot = live.snapshot();

@@ -1,10 +1,10 @@
-//! `locktrace run --top`: a program on a terminal of its own, above a panel that shows who holds what and who waits for whom.
+//! The split screen of `locktrace run --top`: the program on a pseudo-terminal, above a panel that shows who holds what and who waits for whom.
 //!
-//! Of the program's standard streams those that were the terminal are a new pseudo-terminal instead, with the same settings and fewer
-//! rows, and whatever is typed goes there: so `isatty`, line editing, Ctrl-C, job control and full-screen programs work as before. Those that were no terminal stay what they are.
+//! The program's standard streams that were the terminal become a new pseudo-terminal with the same settings and fewer rows. Typed keys go there, so
+//! `isatty`, line editing, Ctrl-C, job control and full-screen programs work as before. Streams that were no terminal stay unchanged.
 //!
-//! The new terminal needs a session of its own ([`Seat`] makes it, and becomes the program): that, its name and its size are what the program
-//! could tell; and what it leaves behind in the background is hung up on when it ends.
+//! The new terminal needs a session of its own: [`Seat`] creates it and becomes the program. So the program can notice the session, and the name and
+//! size of the terminal. Its background processes receive SIGHUP when it ends.
 #![forbid(unsafe_code)]
 
 mod escapes;
@@ -30,19 +30,19 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
-/// How long the output is read on that was there when the program ended.
+/// How long the remaining output is read after the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Bytes typed ahead that are kept while the program does not read.
+/// Typed bytes that are kept while the program does not read them.
 const MOST_TYPED: usize = 1 << 16;
 
-/// What `LD_PRELOAD` is to be in the program, and is not in its [`Seat`].
+/// The `LD_PRELOAD` of the program. Its [`Seat`] runs without it.
 pub(super) const PRELOAD: &str = "LOCKTRACE_SEATED_PRELOAD";
 
-/// Becomes the program on the terminal that it was given. Started by `locktrace run --top`, and by nobody else.
+/// Becomes the program on the given terminal. Only `locktrace run --top` starts it.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Seat {
-    /// Which of its streams is the terminal
+    /// The number of the stream that is the terminal
     stream: u8,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -72,7 +72,7 @@ impl Seat {
     }
 }
 
-/// Whether there is a terminal for it.
+/// Checks that there is a terminal for the panel.
 pub(super) fn terminal() -> Result<(), Failure> {
     if io::stdout().is_terminal() || io::stderr().is_terminal() {
         return Ok(());
@@ -92,7 +92,7 @@ pub(super) fn seated(name: &std::ffi::OsStr) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Runs a command that [`seated`] made to its end, with a panel about this trace directory.
+/// Runs a command of [`seated`] to its end, with a panel about this trace directory.
 pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, Stopped> {
     let mut terminal = Terminal::new().map_err(Stopped::Start)?;
     let (mut master, streams) = terminal.pseudo().map_err(Stopped::Start)?;
@@ -103,7 +103,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
     stderr.map(|stream| command.stderr(stream));
     let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD, SIGWINCH])).map_err(Stopped::Wait)?;
     let mut child = command.spawn().map_err(Stopped::Start)?;
-    // Its ends of the terminal must not be held by us: the last one closed is the end of its output.
+    // Closes our copies of the program's end of the terminal, so that its output ends when the program closes its own.
     drop(command);
     let feed = Feed::start(dir);
     terminal.enter(keys).map_err(Stopped::Wait)?;
@@ -115,13 +115,13 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
                 match origin.signal {
                     SIGCHLD => {}
                     SIGWINCH => terminal.resized(&master)?,
-                    // It is in a session of its own: what our terminal sent has reached none of it.
+                    // The program is in a session of its own: signals of our terminal do not reach it.
                     signal if matches!(origin.cause, Cause::Kernel) => group(&child, signal),
                     signal => pass_on(&child, signal),
                 }
             }
             if let Some(status) = child.try_wait()? {
-                // What others write that it leaves behind is waited for no longer than that.
+                // Limits the wait for processes that it leaves running.
                 let until = Instant::now() + LAST_WORDS;
                 while terminal.output(&mut master)? && Instant::now() < until {}
                 return Ok(status);
@@ -134,7 +134,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
                 match master.write(&typed) {
                     Ok(written) => drop(typed.drain(..written)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    // Nobody has it open any more.
+                    // No process has the terminal open any more.
                     Err(_) => typed.clear(),
                 }
             }
@@ -147,8 +147,8 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
     terminal.leave();
     match done {
         Ok(status) => Ok(status),
-        // The terminal is gone, or cannot be written to. Then the program's is gone, too, as it would be without us: it must not wait for
-        // somebody to read what it writes.
+        // The terminal is gone, or cannot be written. Closing the program's terminal does the same to the program as without us: it must not
+        // wait for a reader of its output.
         Err(_) => {
             drop(master);
             child.wait().map_err(Stopped::Wait)
@@ -156,7 +156,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
     }
 }
 
-/// Sends a signal to all of the program's group.
+/// Sends a signal to the program's process group.
 fn group(child: &Child, signal: i32) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
@@ -177,13 +177,13 @@ fn wait(master: &File, keys: bool, writes: bool, time: Duration) -> (bool, bool)
     let ready = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
     let (input, output) = (fds.get(1).is_some_and(ready), ready(&fds[0]));
     if output && fds[0].revents() == PollFlags::HUP {
-        // Nobody has the other end open just now: do not come back at once.
+        // No process has the other end open at the moment: poll would return at once again and again.
         std::thread::sleep(Duration::from_millis(10));
     }
     (input, output)
 }
 
-/// Takes in what was typed; `false` at its end.
+/// Reads typed bytes; `false` at the end of input.
 fn read_keys(typed: &mut Vec<u8>) -> io::Result<bool> {
     let mut bytes = [0; 4096];
     match rustix::io::read(io::stdin(), &mut bytes) {

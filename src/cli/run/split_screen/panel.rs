@@ -1,13 +1,12 @@
-//! The panel at the bottom of a terminal, and what is written to the terminal to have it there.
+//! The panel at the bottom of a terminal, as the bytes that draw it.
 //!
-//! Input: the size of the terminal and lines of text. Output: bytes. The program's output scrolls in the region above; its cursor, colours
-//! and everything else it set are put aside while the panel is drawn, and fetched again.
+//! The program's output scrolls in the region above. Drawing the panel saves and restores the program's cursor, colours and other settings.
 #![forbid(unsafe_code)]
 
 use crate::report::human::pad;
 use std::fmt::Write as _;
 
-/// Rows and columns of a terminal, and how many rows of it the panel has.
+/// The rows and columns of a terminal, and the rows of the panel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Panel {
     pub(super) rows: u16,
@@ -16,18 +15,18 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// A third of the terminal, and at most twelve lines; none on one so low that the program needs all of it.
+    /// A panel of a third of the terminal, at most twelve lines. A low terminal gets none, because the program needs all of it.
     pub(super) fn on(rows: u16, columns: u16) -> Panel {
         let height = if rows < 12 || columns < 20 { 0 } else { (rows / 3).min(12) };
         Panel { rows, columns, height }
     }
 
-    /// The rows that are left to the program.
+    /// The rows of the program.
     pub(super) fn above(&self) -> u16 {
         self.rows - self.height
     }
 
-    /// Makes room: what is on the screen moves up as far as the cursor needs it to, and scrolls above the panel from now on.
+    /// Makes room: moves the screen up as far as the cursor requires, and sets the region above the panel to scroll.
     pub(super) fn enter(&self) -> String {
         if self.height == 0 {
             return String::new();
@@ -46,7 +45,7 @@ impl Panel {
         if self.height == 0 {
             return String::new();
         }
-        // Written beyond its last column a line would go on in the next; with the cursor there, too, on some terminals.
+        // One column less: some terminals wrap to the next line as soon as the last column is written.
         let width = usize::from(self.columns) - 1;
         let mut out = "\x1b7".to_owned();
         for number in 0..self.height {
@@ -57,7 +56,7 @@ impl Panel {
         out + "\x1b8"
     }
 
-    /// Gives the whole terminal back.
+    /// Removes the panel and gives the whole terminal back.
     pub(super) fn leave(&self) -> String {
         if self.height == 0 { String::new() } else { format!("\x1b7\x1b[r\x1b[{};1H\x1b[0m\x1b[J\x1b8", self.above() + 1) }
     }

@@ -1,6 +1,4 @@
-//! The terminal that we were started on: the program's output passes through it, and the panel is drawn between.
-//!
-//! Input: the program's bytes and what there is to tell. Output: both, to the terminal, which is left as it was.
+//! The real terminal: it gets the program's output with the panel drawn in between, and is restored at the end.
 #![forbid(unsafe_code)]
 
 use super::escapes::Escapes;
@@ -17,10 +15,10 @@ use std::time::{Duration, Instant};
 /// How often the panel is drawn.
 const FRAME: Duration = Duration::from_millis(250);
 
-/// A program that has put the cursor aside for longer than this does not seem to want it back.
+/// A saved cursor that is older than this is taken to be abandoned by the program.
 const SAVED: Duration = Duration::from_secs(2);
 
-/// The terminal that we were started on.
+/// The terminal on which this command was started.
 pub(super) struct Terminal {
     tty: File,
     settings: Termios,
@@ -28,7 +26,7 @@ pub(super) struct Terminal {
     entered: bool,
     raw: bool,
     escapes: Escapes,
-    /// Since when the program has the cursor put aside.
+    /// Since when the program has a cursor saved.
     saved: Option<Instant>,
     frame: Instant,
 }
@@ -51,7 +49,7 @@ impl Terminal {
         })
     }
 
-    /// A pseudo-terminal like this one, and those of the program's streams that are to be it.
+    /// Creates a pseudo-terminal like this one, and the streams of the program that become it.
     pub(super) fn pseudo(&self) -> io::Result<(File, [Option<Stdio>; 3])> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags)?;
@@ -99,7 +97,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Passes on what the program has written. Whether there was anything.
+    /// Passes the program's output on; `false` if there was none.
     pub(super) fn output(&mut self, master: &mut File) -> io::Result<bool> {
         let mut bytes = [0; 1 << 14];
         match master.read(&mut bytes) {
@@ -116,7 +114,7 @@ impl Terminal {
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            // Nothing now; or nobody has it open (EIO).
+            // No output at the moment, or no process has the terminal open (EIO).
             Err(_) => Ok(false),
         }
     }
@@ -125,7 +123,7 @@ impl Terminal {
         self.frame.saturating_duration_since(Instant::now())
     }
 
-    /// Draws the panel when it is time, and nothing of the program's is torn by it.
+    /// Draws the panel if it is due, and only between two sequences of the program's output.
     pub(super) fn frame(&mut self, feed: &Feed) -> io::Result<()> {
         let now = Instant::now();
         let kept = self.saved.is_some_and(|saved| now.duration_since(saved) < SAVED);
@@ -147,7 +145,7 @@ impl Terminal {
 
     pub(super) fn leave(&mut self) {
         if std::mem::take(&mut self.entered) {
-            // If it cannot be written to, there is nothing to give back.
+            // If the terminal cannot be written, it cannot be restored either.
             let _ = self.tty.write_all(self.panel.leave().as_bytes());
         }
         if std::mem::take(&mut self.raw) {

@@ -1,6 +1,4 @@
-//! All there is to say about one connection, and one line about a process.
-//!
-//! Input: a row of a snapshot and the names. Output: lines that fit the width. Called by [`super::draw`].
+//! The details of one connection, and the line of one process, in lines that fit the width.
 #![forbid(unsafe_code)]
 
 use super::super::view::lines;
@@ -11,10 +9,10 @@ use crate::trace::Trace;
 use crate::trace::text::Clean;
 use unicode_width::UnicodeWidthChar;
 
-/// A statement is shown up to here.
+/// Longest part of a statement that is shown, in bytes.
 const LONGEST: usize = 20_000;
 
-/// What it holds and wants, for which statements, who is in the way, and its latest calls.
+/// A connection's locks and statements, its blockers, and its latest calls.
 pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: usize) -> Vec<String> {
     let mut out = Vec::new();
     let say = |out: &mut Vec<String>, name: &str, text: &str| {
@@ -43,7 +41,7 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
             let other = &snapshot.rows[blocker];
             say(
                 &mut out,
-                "in its way",
+                "blocked by",
                 &format!("{}: {} for {}", lines::who(trace, other.who, other.tid), lines::lock(other), lines::age(other)),
             );
             if let Some(sql) = lines::sql(trace, other.who, other.statement()) {
@@ -52,7 +50,7 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
         }
         if row.blockers.is_empty() && !want.over {
             let who = lines::outside(trace, row).unwrap_or_else(|| "nobody that is known here".to_owned());
-            say(&mut out, "in its way", &who);
+            say(&mut out, "blocked by", &who);
         }
     }
     for held in &row.held {
@@ -76,7 +74,7 @@ pub(super) fn connection(snapshot: &Snapshot, trace: &Trace, row: &Row, width: u
 }
 
 fn hold(held: &HeldLock, doubted: bool) -> String {
-    let doubt = if doubted { "; records of its process were not seen since, it may be free by now" } else { "" };
+    let doubt = if doubted { "; records of its process are missing since then, it may be free by now" } else { "" };
     format!("{} for {}, thread {}{doubt}", held.lock, lines::lasting(held.age_ns, held.seen), held.tid)
 }
 
@@ -84,7 +82,7 @@ fn times(number: u32) -> String {
     if number == 1 { "once".to_owned() } else { format!("{} times", count(u64::from(number))) }
 }
 
-/// A text in lines of at most so many columns.
+/// A text in lines of at most `width` columns.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut end = text.len().min(LONGEST);
     while !text.is_char_boundary(end) {
@@ -130,7 +128,7 @@ pub(super) fn process(process: &ProcessRow, trace: &Trace, width: usize) -> Stri
     row(cells.map(String::as_str), width)
 }
 
-/// In a narrow line without the counts that say least.
+/// The cells in columns. A narrow line leaves out two counts.
 fn row(cells: [&str; 8], width: usize) -> String {
     let [pid, connections, holding, waiting, records, lost, state, command] = cells;
     let all = [(pid, 8), (holding, 8), (waiting, 8), (lost, 8), (connections, 7), (records, 11)];

@@ -1,6 +1,6 @@
-//! What is drawn of a [`Screen`]: its title, one of the three lists or what lies over them, and the line of keys.
+//! The drawing of a [`Screen`]: its title, one of the three lists or what lies over them, and the line of keys.
 //!
-//! Input: what it shows and the names. Output: lines in a buffer. What is laid out here is remembered for the next key.
+//! The screen remembers the layout for the next key.
 #![forbid(unsafe_code)]
 
 use super::super::view::lines::{self, Look};
@@ -17,23 +17,23 @@ const HELP: &[&str] = &[
     "↑ ↓ j k       select; PgUp PgDn Home End g G too",
     "Enter         all about the selected connection",
     "s             next order: who waits for whom, age, process, database, statement",
-    "r             the order reversed",
+    "r             reverse the order",
     "/             filter by statement, path, process or lock; Esc: no filter",
-    "Space         freeze, and go on",
+    "Space         freeze, or go on",
     "? h           this help",
     "q, Ctrl-C     quit",
     "",
     "wants X WRITE   it is refused and tries again; refused: it has not for half a second",
-    "for 4711 c2     connection 2 of process 4711 is in the way; └ shows it as a tree",
-    "≥ 5.0 s         it was taken before the oldest record that was read",
+    "for 4711 c2     connection 2 of process 4711 blocks it; └ shows that as a tree",
+    "≥ 5.0 s         it was taken before the oldest record in the log",
     "< 0.4 s         a moment ago: it may be over by now",
-    "X WRITE?        records were not seen since: it may be free by now",
-    "writer          the time there was one writer: X WRITE, or RESERVED and above",
-    "The SHARED that every connection of a WAL database has is shown only where it is in somebody's way.",
+    "X WRITE?        records are missing since then: it may be free by now",
+    "writer          share of the time with a writer: X WRITE, or RESERVED and above",
+    "The SHARED that every connection of a WAL database holds is shown only if it blocks somebody.",
 ];
 
 impl Screen {
-    /// Draws it.
+    /// Draws the screen.
     pub fn draw(&mut self, frame: &mut Frame<'_>, trace: &Trace) {
         let area = frame.area();
         let buffer = frame.buffer_mut();
@@ -50,7 +50,7 @@ impl Screen {
             Some(Over::Help) => HELP.iter().for_each(|text| pen.line(text, Style::default())),
             Some(Over::Detail(who, down)) => self.detail(&mut pen, trace, who, down),
             None => {
-                // The line at the bottom is kept for the keys.
+                // The bottom line is for the keys.
                 pen.area.height = area.height.saturating_sub(1).max(1);
                 match self.view {
                     View::Connections => self.connections(&mut pen, trace),
@@ -150,12 +150,12 @@ impl Screen {
         self.list(pen, ids, |place| (detail::process(&processes[place], trace, width), looks[place]));
     }
 
-    /// The part of a list that there is room for, the selected line among it.
+    /// Draws the part of a list that fits, including the selected line.
     fn list(&mut self, pen: &mut Pen<'_>, ids: Vec<Selected>, line: impl Fn(usize) -> (String, Style)) {
         self.room = usize::from(pen.area.height.saturating_sub(pen.y));
         match self.selected.and_then(|selected| ids.iter().position(|&id| id == selected)) {
             Some(place) => self.place = place,
-            // What was selected is gone: nothing is, but the next key goes on from there.
+            // The selected entry is gone. Nothing is selected, and the next key starts from its place.
             None => (self.selected, self.place) = (None, self.place.min(ids.len().saturating_sub(1))),
         }
         if self.selected.is_none() && self.place > 0 && self.first == 0 {

@@ -1,7 +1,6 @@
-//! The screen: what is shown of how things stand, and what keys do to it.
+//! The screen of `top`: the state that it shows, and how keys change it.
 //!
-//! Input: a [`Live`] directory, or a snapshot, and keys. Output: a drawing (`draw`). No terminal is touched here, so that tests draw into a
-//! buffer.
+//! It draws into a buffer (`draw`) and touches no terminal, so tests can read the drawing.
 #![forbid(unsafe_code)]
 
 mod detail;
@@ -17,7 +16,7 @@ use crate::trace::LogId;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::path::Path;
 
-/// What is listed.
+/// Which list is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum View {
     #[default]
@@ -34,12 +33,12 @@ enum Over {
     Detail(ConnId, usize),
 }
 
-/// What a key asks of the program.
+/// Whether a key ends the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// To go on.
+    /// Go on.
     Stay,
-    /// To end.
+    /// End.
     Quit,
 }
 
@@ -66,16 +65,16 @@ pub struct Screen {
     typing: bool,
     over: Option<Over>,
     selected: Option<Selected>,
-    /// Its place in the list when that was last laid out, and the first place that is shown.
+    /// The place of the selection in the list when that was last laid out, and the first place that is shown.
     place: usize,
     first: usize,
-    /// What the list consists of, and how many lines of it there is room for.
+    /// The entries of the list, and how many lines there is room for.
     listed: Vec<Selected>,
     room: usize,
 }
 
 impl Screen {
-    /// Of this directory; `colours`: whether they are wanted.
+    /// A screen for this directory, with `colours` or without.
     pub fn new(dir: &Path, colours: bool) -> Screen {
         Screen {
             title: cut(&dir.to_string_lossy(), 400),
@@ -98,7 +97,7 @@ impl Screen {
         }
     }
 
-    /// Shows how things stand now, unless it is frozen.
+    /// Shows the current state, unless the screen is frozen.
     pub fn update(&mut self, live: &Live) {
         if !self.frozen {
             self.take(live.snapshot(), live.found(), live.problem());
@@ -112,7 +111,7 @@ impl Screen {
         self.problem = problem.map(str::to_owned);
     }
 
-    /// A key was pressed.
+    /// Handles a key.
     pub fn key(&mut self, key: KeyEvent) -> Wish {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if control {

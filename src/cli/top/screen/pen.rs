@@ -1,4 +1,4 @@
-//! A buffer that is written from top to bottom.
+//! A pen that writes a buffer from top to bottom.
 #![forbid(unsafe_code)]
 
 use crate::report::human::cut;
@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-/// Writes line below line, as long as there is room.
+/// Writes line below line while there is room.
 pub(super) struct Pen<'b> {
     pub(super) buffer: &'b mut Buffer,
     pub(super) area: Rect,
@@ -22,7 +22,7 @@ impl Pen<'_> {
         }
     }
 
-    /// A line whose style goes to its end.
+    /// A line whose style fills the whole width.
     pub(super) fn whole(&mut self, text: &str, style: Style) {
         if self.y < self.area.height {
             let row = Rect { y: self.area.y + self.y, height: 1, ..self.area };

@@ -1,7 +1,6 @@
-//! How things stand, as lines of cells: in which order, under whom, in which words.
+//! A snapshot as lines of cells, sorted and worded. The screen and the plain text lay these [`Line`]s out.
 //!
-//! Input: a [`Snapshot`] and the names of its numbers. Output: [`Line`]s, not yet cut to columns, which the screen and the plain text lay
-//! out. Whatever comes from a traced program is shown without control characters.
+//! Texts of traced programs are shown without control characters.
 #![forbid(unsafe_code)]
 
 use crate::analysis::current::{LAG_NS, ProcessRow, Row, Snapshot};
@@ -11,13 +10,13 @@ use crate::report::words;
 use crate::trace::{LogId, Trace};
 use std::cmp::Reverse;
 
-/// Statements are cut to so many columns before they are laid out.
+/// Statements are cut to this many columns before they are laid out.
 const LONGEST: usize = 400;
 
 /// The order of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Sort {
-    /// Who is waited for, each followed by those who wait for it.
+    /// Blockers, each followed by the connections that wait for it.
     #[default]
     Chains,
     /// The oldest hold or wait first.
@@ -31,7 +30,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// The next one.
+    /// The next order.
     pub fn next(self) -> Sort {
         match self {
             Sort::Chains => Sort::Age,
@@ -42,7 +41,7 @@ impl Sort {
         }
     }
 
-    /// What it is called.
+    /// Its name on the screen.
     pub fn name(self) -> &'static str {
         match self {
             Sort::Chains => "who waits for whom",
@@ -54,10 +53,10 @@ impl Sort {
     }
 }
 
-/// What a line is about, to be shown in its colour.
+/// The kind of a line, which has a colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Look {
-    /// It holds something, and is in nobody's way.
+    /// It holds locks and blocks nobody.
     Holds,
     /// Others wait for it.
     Blocks,
@@ -72,17 +71,17 @@ pub enum Look {
 /// A connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// Which row of the snapshot.
+    /// The row of the snapshot.
     pub row: usize,
-    /// How it looks.
+    /// Its kind.
     pub look: Look,
-    /// How long it has held, or waited.
+    /// How long it has held or waited.
     pub age: String,
     /// What it holds or wants.
     pub lock: String,
     /// Process, thread, connection.
     pub who: String,
-    /// Who is in its way, or how many wait for it.
+    /// Its blocker, or how many connections wait for it.
     pub between: String,
     /// The file name of its database.
     pub database: String,
@@ -90,7 +89,7 @@ pub struct Line {
     pub sql: String,
 }
 
-/// The connections that this text occurs in (their statement, path, process or lock), in this order.
+/// The connections whose statement, path, process or lock contains the filter, in this order.
 pub fn lines(snapshot: &Snapshot, trace: &Trace, sort: Sort, filter: &str) -> Vec<Line> {
     let rows = &snapshot.rows;
     let mut order: Vec<(usize, usize)> = (0..rows.len()).map(|row| (row, 0)).collect();
@@ -108,11 +107,11 @@ pub fn lines(snapshot: &Snapshot, trace: &Trace, sort: Sort, filter: &str) -> Ve
     order.into_iter().map(|(row, depth)| line(snapshot, trace, row, depth)).collect()
 }
 
-/// Each row that is in somebody's way, and below it those who wait for it; the depth says below how many. Each row comes once.
+/// Each blocking row, followed by the rows that wait for it. The depth counts the rows above it in the chain. Each row comes once.
 fn chains(rows: &[Row]) -> Vec<(usize, usize)> {
     let mut behind: Vec<Vec<usize>> = vec![Vec::new(); rows.len()];
     for (waiter, row) in rows.iter().enumerate() {
-        // Under the one it has been waiting for the longest, where there are several.
+        // If it has several blockers: under the one with the oldest hold.
         if let Some(&first) = row.blockers.iter().max_by_key(|&&blocker| (rows[blocker].age_ns(), Reverse(blocker))) {
             behind[first].push(waiter);
         }
@@ -120,7 +119,7 @@ fn chains(rows: &[Row]) -> Vec<(usize, usize)> {
     let by_harm = |&row: &usize| (Reverse(rows[row].blocks), Reverse(rows[row].age_ns()));
     behind.iter_mut().for_each(|waiters| waiters.sort_by_key(by_harm));
     let mut roots: Vec<usize> = (0..rows.len()).collect();
-    // First those that wait for nobody; what is left then waits in a circle.
+    // First the rows that wait for nobody. The rows left after them wait in a circle.
     roots.sort_by_key(|row| (!rows[*row].blockers.is_empty(), by_harm(row)));
     let mut seen = vec![false; rows.len()];
     let mut order = Vec::new();
@@ -173,8 +172,8 @@ pub fn age(row: &Row) -> String {
     lasting(row.age_ns(), row.wants.is_some() || row.held.first().is_none_or(|held| held.seen))
 }
 
-/// How long something lasts; `≥` where its beginning was not seen. What began a moment ago may be over by now: a connection that takes and gives up a
-/// lock all the time is seen in a state that it was in a moment ago. Of that the exact age would say something that never was.
+/// How long something lasts, with `≥` if its beginning was not recorded. A state that began a moment ago may be over by now: the snapshot of a
+/// connection that takes and releases a lock all the time is a moment old. So such an age is not shown exactly.
 pub fn lasting(ns: Option<u64>, seen: bool) -> String {
     match (ns, seen) {
         (None, _) | (Some(..LAG_NS), false) => "?".to_owned(),
@@ -184,7 +183,7 @@ pub fn lasting(ns: Option<u64>, seen: bool) -> String {
     }
 }
 
-/// A duration without more digits than can be read while they run.
+/// A duration with few digits, because it is redrawn all the time.
 fn short(ns: u64) -> String {
     match ns {
         0..1_000_000_000 => format!("{} ms", ns / 1_000_000),
@@ -198,7 +197,7 @@ pub fn ago(ns: Option<u64>) -> String {
     ns.map_or_else(|| "an unknown time".to_owned(), short)
 }
 
-/// What it wants and what it holds: of the levels of the database file the highest, which includes the others.
+/// The locks that it wants and holds. Of the levels of the database file only the highest, which includes the others.
 pub fn lock(row: &Row) -> String {
     let mut held: Vec<LockId> = Vec::new();
     for lock in row.held.iter().map(|held| held.lock) {
@@ -238,7 +237,7 @@ pub fn command(trace: &Trace, log: LogId) -> String {
     cut(&argv.or_else(|| program(trace, log)).unwrap_or_else(|| "(not named)".to_owned()), LONGEST)
 }
 
-/// Who is in its way, or how many wait for it.
+/// Its blocker, or how many connections wait for it.
 fn between(snapshot: &Snapshot, trace: &Trace, row: &Row) -> String {
     if row.waits() {
         let oldest = row.blockers.iter().max_by_key(|&&blocker| (snapshot.rows[blocker].age_ns(), Reverse(blocker)));
@@ -253,14 +252,14 @@ fn between(snapshot: &Snapshot, trace: &Trace, row: &Row) -> String {
     }
 }
 
-/// Whom the kernel named, where nobody in the trace is in the way.
+/// The untraced holder that the kernel named, if no traced connection blocks.
 pub fn outside(trace: &Trace, row: &Row) -> Option<String> {
     let answer = trace.log(row.who.log).names.outside(row.who.conn, row.wants?.since)?;
     let first = answer.others().next()?;
     Some(format!("for untraced {first}"))
 }
 
-/// A statement's text, or its hash; `None` where none was running.
+/// A statement's text, or its hash; `None` if none was running.
 pub fn sql(trace: &Trace, who: ConnId, hash: u64) -> Option<String> {
     if hash == 0 {
         return None;
@@ -292,7 +291,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// What a -wal got since it began anew.
+/// The bytes in a -wal since it was last restarted.
 pub fn wal(wal: Option<(u64, bool)>) -> String {
     match wal {
         None => "-".to_owned(),
@@ -301,7 +300,7 @@ pub fn wal(wal: Option<(u64, bool)>) -> String {
     }
 }
 
-/// Whether a process runs, and what it held when it ended.
+/// Whether a process runs. If it has ended: on how many connections it held locks then.
 pub fn state(process: &ProcessRow) -> String {
     match (process.ended, process.held_at_end) {
         (false, _) => "followed".to_owned(),

@@ -1,7 +1,4 @@
-//! A trace directory whose programs are running: what was read of it so far, and how things stand.
-//!
-//! Input: the path. [`Live::poll`] reads what is new, [`Live::snapshot`] says what it comes to. Called by both ways of showing it, and by
-//! `locktrace run --top`.
+//! The trace directory of running programs: [`Live::poll`] reads new records, and [`Live::snapshot`] returns the current state.
 #![forbid(unsafe_code)]
 
 use crate::analysis::current::{Current, Snapshot, When};
@@ -13,11 +10,12 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often the logs are looked at, and where one fills fast.
+/// How often the logs are polled, and how often if one fills fast.
 const INTERVAL: Duration = Duration::from_millis(200);
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// New records of a log that are taken in at one time. More there are only after we were held up: then it counts how things stand, and not how they came to.
+/// New records of a log that are read at one time. There are more only after this process was delayed. Then the current state matters, and not its
+/// history.
 const MOST: u64 = 1 << 18;
 
 /// See the module.
@@ -27,15 +25,15 @@ pub struct Live {
     now: Current,
     boot: [u8; 16],
     caught_up: bool,
-    /// For each log, the records that did not come when it was first read, before our time; and those that have not since.
+    /// For each log, the records that were missing at its first read, and those that have been missing since.
     lost_before: Vec<(u64, u64)>,
-    /// Losses that were seen, to be told once the records that were read before them have been.
+    /// Losses that are passed on after the records that were read before them.
     losses: VecDeque<(Instant, LogId, u64, u64)>,
     problem: Option<String>,
 }
 
 impl Live {
-    /// Of this directory, which need not be there yet.
+    /// The state of this directory, which need not exist yet.
     pub fn new(dir: &Path) -> Live {
         Live {
             dir: dir.to_owned(),
@@ -49,22 +47,22 @@ impl Live {
         }
     }
 
-    /// Which directory.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether the directory was there at some time.
+    /// Whether the directory has existed.
     pub fn found(&self) -> bool {
         self.follow.found()
     }
 
-    /// The names of everything.
+    /// The trace, for the names in it.
     pub fn trace(&self) -> &Trace {
         self.follow.trace()
     }
 
-    /// What was wrong last with a log, or with a line of names.
+    /// The latest problem of a log, or of a line of names.
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }
@@ -74,21 +72,21 @@ impl Live {
         if self.follow.hurries() { BUSY_INTERVAL } else { INTERVAL }
     }
 
-    /// Reads what is new.
+    /// Reads new records.
     ///
     /// # Errors
-    /// When the directory is there and cannot be read.
+    /// If the directory exists and cannot be read.
     pub fn poll(&mut self) -> Result<(), Error> {
         let here = self.here();
         if self.caught_up {
             let batch = self.follow.poll(Some(here))?;
             let when = When { trace: self.follow.trace(), here };
             batch.events.iter().for_each(|event| self.now.event(&when, event));
-            self.told(&batch);
+            self.take_news(&batch);
         } else {
             let now = &mut self.now;
             let batch = self.follow.catch_up(Some(here), &mut |trace, event| now.event(&When { trace, here }, event))?;
-            self.told(&batch);
+            self.take_news(&batch);
             self.now.count();
             self.caught_up = true;
         }
@@ -96,7 +94,7 @@ impl Live {
         Ok(())
     }
 
-    /// How things stand.
+    /// The current state.
     pub fn snapshot(&self) -> Snapshot {
         self.now.snapshot(&When { trace: self.follow.trace(), here: self.here() })
     }
@@ -105,7 +103,7 @@ impl Live {
         (clock::kind(), self.boot, clock::anchor())
     }
 
-    fn told(&mut self, batch: &Batch) {
+    fn take_news(&mut self, batch: &Batch) {
         for news in batch.news.iter().chain(&batch.ended) {
             match news {
                 News::Ended(log) => self.now.ended(*log),
@@ -115,7 +113,7 @@ impl Live {
         }
     }
 
-    /// Tells of losses once everything that was read before them has been told, too.
+    /// Passes losses on, after the delay in which earlier records are still held back.
     fn lost(&mut self) {
         let now = Instant::now();
         for index in 0..self.follow.trace().logs().len() {

@@ -1,6 +1,4 @@
-//! How things stand, as plain text: for pipes, files and terminals that cannot do more.
-//!
-//! Input: a snapshot. Output: one block of lines, each at most as wide as asked. What is left out for want of room is said.
+//! The state of running programs as plain text, for pipes, files and simple terminals. Counts show what is left out for want of room.
 #![forbid(unsafe_code)]
 
 use super::lines::{self, Line, Sort};
@@ -10,10 +8,10 @@ use crate::trace::Trace;
 use std::io::{self, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Lines of each kind in a block.
+/// Most lines of each kind in a block.
 const MOST: usize = 100;
 
-/// What both ways of showing it begin with: processes, connections, refusals.
+/// The two summary lines of screen and text: processes and connections, refusals.
 pub fn summary(snapshot: &Snapshot) -> (String, String) {
     let ended = snapshot.processes.iter().filter(|process| process.ended).count();
     let running =
@@ -31,10 +29,10 @@ pub fn summary(snapshot: &Snapshot) -> (String, String) {
     (first, second)
 }
 
-/// Writes one block.
+/// Writes one block, in lines of at most `width` columns.
 ///
 /// # Errors
-/// As `out`.
+/// Errors of `out`.
 pub fn write(snapshot: &Snapshot, trace: &Trace, title: &str, width: usize, out: &mut dyn Write) -> io::Result<()> {
     let mut line = |text: &str| writeln!(out, "{}", cut(text, width).trim_end());
     let (first, second) = summary(snapshot);
@@ -81,7 +79,7 @@ pub(in crate::cli::top) fn database(snapshot: &Snapshot, index: usize, width: us
     database_cells(cells.map(String::as_str), width)
 }
 
-/// In a narrow line the database alone, and how much of the time it had a writer.
+/// The cells in columns. A narrow line has only the main ones.
 pub(in crate::cli::top) fn database_cells(cells: [&str; 7], width: usize) -> String {
     let [one, ten, refused, waiting, holding, wal, path] = cells;
     let narrow = width < 80;
@@ -93,11 +91,11 @@ pub(in crate::cli::top) fn database_cells(cells: [&str; 7], width: usize) -> Str
     let mut text: String = widths.iter().map(|&(cell, columns)| pad_left(cell, columns)).collect();
     text.push_str("  ");
     let left = width.saturating_sub(text.width());
-    // Of a long path its end says more.
+    // The end of a long path is more useful than its beginning.
     text + &end(path, left)
 }
 
-/// The end of a text, in so many columns.
+/// The end of a text, in at most this many columns.
 fn end(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -114,7 +112,7 @@ fn end(text: &str, columns: usize) -> String {
     if columns == 0 { String::new() } else { format!("…{}", kept.into_iter().collect::<String>()) }
 }
 
-/// How wide the columns of connections are: as wide as what is in them, up to a limit. The statement gets what is left.
+/// The widths of the columns of connections: as wide as their cells, up to a limit. The statement gets the rest of the line.
 pub(crate) struct Columns {
     widths: [usize; 4],
     width: usize,
@@ -141,7 +139,7 @@ impl Columns {
         self.line(["for", "lock", "connection", "", "statement"])
     }
 
-    /// One connection; `many`: there are several databases.
+    /// The line of a connection; with its database if there are `many`.
     pub(crate) fn row(&self, row: &Line, many: bool) -> String {
         let sql = if many { format!("{}: {}", row.database, row.sql) } else { row.sql.clone() };
         self.line([&row.age, &row.lock, &row.who, &row.between, &sql])
