@@ -12,7 +12,7 @@ mod feed;
 mod panel;
 mod terminal;
 
-use super::child::{Stopped, forwarded, not_started, pass_on};
+use super::child::{Stopped, forwarded, not_started, pass_on, pass_on_to_group};
 use crate::cli::io::Failure;
 use crate::cli::program;
 use feed::Feed;
@@ -26,7 +26,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
@@ -116,7 +116,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
                     SIGCHLD => {}
                     SIGWINCH => terminal.resized(&master)?,
                     // The program is in a session of its own: signals of our terminal do not reach it.
-                    signal if matches!(origin.cause, Cause::Kernel) => group(&child, signal),
+                    signal if matches!(origin.cause, Cause::Kernel) => pass_on_to_group(&child, signal),
                     signal => pass_on(&child, signal),
                 }
             }
@@ -153,14 +153,6 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
             drop(master);
             child.wait().map_err(Stopped::Wait)
         }
-    }
-}
-
-/// Sends a signal to the program's process group.
-fn group(child: &Child, signal: i32) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
-        let _ = rustix::process::kill_process_group(pid, signal);
     }
 }
 

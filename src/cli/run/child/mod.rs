@@ -1,15 +1,19 @@
-//! The child of `locktrace run`: its start, the signals passed on to it, and its end.
+//! The child of `locktrace run`: its start, the signals that are passed on to it, and its end.
 #![forbid(unsafe_code)]
 
+mod signals;
+
+pub(super) use signals::{forwarded, pass_on, pass_on_to_group};
+
 use crate::cli::io::say;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
 
 /// Prints why a program was not started, and returns the exit code that a shell would give.
 pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) -> ExitCode {
@@ -54,26 +58,4 @@ pub(super) fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
             }
         }
     }
-}
-
-/// The signals that are passed on. A signal that was ignored at the start (nohup) stays ignored, here and in the program.
-pub(super) fn forwarded() -> impl Iterator<Item = i32> {
-    let ignored = ignored_signals();
-    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0)
-}
-
-/// Sends a signal to the program, which was not waited for yet, so its number is still its own.
-pub(super) fn pass_on(child: &Child, signal: i32) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
-        // Fails if the program has just ended.
-        let _ = rustix::process::kill_process(pid, signal);
-    }
-}
-
-/// The signals this process ignores, one bit each (signal n is bit n - 1); 0 if that cannot be read.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
