@@ -3,6 +3,9 @@
 //! Reads the `use` lines and the paths in the code. Comments are skipped.
 #![allow(clippy::unwrap_used)]
 
+mod source;
+
+use source::{code, paths};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -21,12 +24,6 @@ const FLOORS: [&[&str]; 8] = [
 /// A module of the analysis, as names from the analysis on; empty for the analysis itself.
 type Module = Vec<String>;
 
-/// The code of a file, without its comments.
-fn code(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| line.find("//").map_or(line, |at| &line[..at])).collect::<Vec<_>>().join("\n")
-}
-
 /// Every module with its code.
 fn modules() -> BTreeMap<Module, String> {
     fn add(dir: &Path, module: &Module, out: &mut BTreeMap<Module, String>) {
@@ -44,51 +41,6 @@ fn modules() -> BTreeMap<Module, String> {
     }
     let mut out = BTreeMap::new();
     add(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis"), &Vec::new(), &mut out);
-    out
-}
-
-/// The paths of a `use` tree: `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
-fn expand(tree: &str, prefix: &str, out: &mut Vec<String>) {
-    let Some((head, rest)) = tree.split_once('{') else {
-        return out.push(format!("{prefix}{}", tree.split(" as ").next().unwrap().trim()));
-    };
-    let inner = rest.trim_end().strip_suffix('}').unwrap();
-    let (mut depth, mut start) = (0, 0);
-    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                if !inner[start..at].trim().is_empty() {
-                    expand(inner[start..at].trim(), &format!("{prefix}{}", head.trim()), out);
-                }
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Every path in the code that may lead to a module, with the `use` lines expanded.
-fn paths(code: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut rest = String::new();
-    let mut left = code;
-    while let Some(at) = left.find("use ") {
-        let begins = left[..at].lines().last().unwrap_or("").trim();
-        let end = left[at..].find(';').map_or(left.len(), |end| at + end);
-        if begins.is_empty() || begins == "pub" || begins.starts_with("pub(") {
-            rest += &left[..at];
-            let tree = left[at + 4..end].replace('\n', " ");
-            expand(&tree, "", &mut out);
-        } else {
-            rest += &left[..end];
-        }
-        left = &left[end..];
-    }
-    rest += left;
-    let separate = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
-    out.extend(rest.split(separate).filter(|word| word.contains("::")).map(str::to_owned));
     out
 }
 
@@ -129,7 +81,7 @@ fn floor(module: &Module) -> usize {
 fn arrows() -> BTreeMap<Module, BTreeSet<Module>> {
     let modules = modules();
     let used = |from: &Module, code: &str| -> BTreeSet<Module> {
-        paths(code).iter().filter_map(|path| target(path, from, &modules)).filter(|to| to != from).collect()
+        paths(code).iter().filter_map(|(_, path)| target(path, from, &modules)).filter(|to| to != from).collect()
     };
     modules.iter().map(|(from, code)| (from.clone(), used(from, code))).collect()
 }
@@ -160,10 +112,4 @@ fn no_files_use_each_other_in_a_circle() {
         }
     }
     assert!(arrows.is_empty(), "in a circle: {arrows:?}");
-}
-
-#[test]
-fn paths_are_found() {
-    let found = paths("pub use a::{b, c::{d, e as f}};\nuse crate::analysis::x::Y;\nfn f() { super::g::h(); }");
-    assert_eq!(found, ["a::b", "a::c::d", "a::c::e", "crate::analysis::x::Y", "super::g::h"]);
 }
