@@ -167,7 +167,7 @@ fn what_cannot_be_used_is_said_and_the_rest_is_judged() {
                 other.header.capacity = 32_768;
                 other.write(dir);
             },
-            "1 record came later than the time in it allows to sort it",
+            "1 record came too late to be sorted by its time",
         ),
         (
             "a log that was cut",

@@ -122,7 +122,7 @@ fn records_far_out_of_claim_order_are_sorted_and_those_beyond_the_window_are_cou
     process.write(dir.path());
     let (events, summary) = read(&Trace::open(dir.path()).unwrap());
     assert!(!events.is_sorted_by_key(|event| event.record.start));
-    assert!(summary.problems[0].to_string().starts_with("1 record came later"), "{:?}", summary.problems);
+    assert!(summary.problems[0].to_string().starts_with("1 record came too late to be sorted"), "{:?}", summary.problems);
 }
 
 #[test]

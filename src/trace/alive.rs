@@ -1,22 +1,22 @@
-//! Whether the process behind a log still lives.
+//! The process of a log, and whether it still lives.
 //!
-//! Input: the number in its header. Output: an answer only where it is proven: a number can be another process's by now, or one of
-//! another host or container. The proof is that the process has this very ring mapped. Called by [`super::follow`].
+//! The process id in a header can meanwhile belong to another process, or to one of another host or container. So a process counts only if it has this
+//! very ring mapped.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// A process that was seen to write a log.
+/// A process that has a log mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Process {
     pid: u32,
-    /// When it started, in clock ticks since the boot: a number that is used again has another start.
+    /// When it started, in clock ticks since the boot. A reused process id has another start.
     started: u64,
 }
 
 impl Process {
-    /// The process of this number, if it has this ring mapped.
+    /// The process with this id, if it has this ring mapped.
     pub(crate) fn of(pid: u32, ring: &Path) -> Option<Process> {
         let started = started(pid)?;
         let inode = ring.metadata().ok()?.ino().to_string();
@@ -28,17 +28,17 @@ impl Process {
         mapped.then_some(Process { pid, started })
     }
 
-    /// Whether it is still there; a process that has ended and was not waited for yet is not.
+    /// Whether it lives. A process that has ended and was not waited for yet does not.
     pub(crate) fn lives(&self) -> bool {
         started(self.pid) == Some(self.started)
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)); `None` for one that is not there or has ended.
+/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)); `None` for a process that does not exist or has ended.
 fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The name is in parentheses and may hold anything.
+    // The name is in parentheses and may contain any characters.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
     if matches!(state, "Z" | "X" | "x") { None } else { fields.nth(18)?.parse().ok() }

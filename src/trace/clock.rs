@@ -1,7 +1,6 @@
-//! What a log's ticks mean: which logs compare, and how long a tick is.
+//! The clocks of a trace, one for each clock kind and boot: which logs can be compared, and how long a tick is.
 //!
-//! Input: the headers' clock kinds, boot ids and anchors. Output: [`Clock`]s, one for each (clock kind, boot). Ticks of one clock
-//! compare directly, and that raw order is the authority; nanoseconds are for display, and unknown where no anchors tell.
+//! Ticks of one clock compare directly, and that order is the authority. Nanoseconds are for display, and unknown without usable anchors.
 #![forbid(unsafe_code)]
 
 use super::Log;
@@ -11,27 +10,27 @@ use shim::format::header::{Anchor, ClockKind};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ClockId(pub u32);
 
-/// A span between anchors shorter than this tells no useful frequency: reading the clocks takes a fair part of it.
+/// The shortest span between anchors that gives a useful frequency. In a shorter one, reading the clocks takes a large part.
 const SHORTEST_SPAN_NS: u64 = 100_000;
 
 /// One clock of one boot of one host.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// What it counts.
+    /// The kind of clock.
     pub kind: ClockKind,
-    /// The boot it belongs to; all 0 where unknown.
+    /// Its boot; all 0 if unknown.
     pub boot_id: [u8; 16],
     ns_per_tick: Option<f64>,
 }
 
 impl Clock {
-    /// A clock of this kind that these two readings tell about, on this boot.
+    /// A clock of this kind on this boot, with the rate between two readings.
     pub(crate) fn between(kind: ClockKind, first: &Anchor, last: &Anchor) -> Clock {
         let ns_per_tick = if kind == ClockKind::Monotonic { Some(1.0) } else { rate(&[*first, *last]) };
         Clock { kind, boot_id: [0; 16], ns_per_tick }
     }
 
-    /// Nanoseconds in a tick; `None` when the anchors do not tell.
+    /// Nanoseconds in a tick; `None` without usable anchors.
     pub fn ns_per_tick(&self) -> Option<f64> {
         self.ns_per_tick
     }
@@ -43,24 +42,24 @@ impl Clock {
             return Some(ticks);
         }
         let rate = self.ns_per_tick?;
-        // As `round` does, which is a call where the processor's own instruction for it cannot be relied on.
+        // The same as `round`, which would be a function call on processors without an instruction for it.
         let ns = ticks as f64 * rate;
         let whole = ns as u64;
         Some(whole.saturating_add(u64::from(ns - whole as f64 >= 0.5)))
     }
 
-    /// Ticks in this many nanoseconds; where the length of a tick is unknown, what the fastest clock would count (6 GHz).
+    /// Ticks in this many nanoseconds. If the length of a tick is unknown, that of the fastest clock is used (6 GHz).
     pub fn ticks_in(&self, ns: u64) -> u64 {
         (ns as f64 / self.ns_per_tick.unwrap_or(1.0 / 6.0)) as u64
     }
 
-    /// Whether the boot is unknown, so that two logs with this clock are taken to be of one boot without proof.
+    /// Whether the boot is unknown. Two logs with this clock are then treated as of one boot, without proof.
     pub fn boot_unknown(&self) -> bool {
         self.boot_id == [0; 16]
     }
 }
 
-/// The clocks of these logs; tells each log its own. `here` is one more anchor of the clock of this kind and boot.
+/// Computes the clocks of these logs, and assigns each log its clock. `here` is one more anchor of the clock of this kind and boot.
 pub(crate) fn assign(logs: &mut [Log], here: Option<(ClockKind, [u8; 16], Anchor)>) -> Vec<Clock> {
     let mut clocks: Vec<(Clock, Vec<Anchor>)> = Vec::new();
     for log in logs {
@@ -83,17 +82,17 @@ pub(crate) fn assign(logs: &mut [Log], here: Option<(ClockKind, [u8; 16], Anchor
     clocks.into_iter().map(|(clock, _)| clock).collect()
 }
 
-/// Nanoseconds in a tick, over the widest span these anchors give.
+/// Nanoseconds in a tick, over the widest span of these anchors.
 fn rate(anchors: &[Anchor]) -> Option<f64> {
     let first = anchors.iter().min_by_key(|anchor| anchor.ticks)?;
     let last = anchors.iter().max_by_key(|anchor| anchor.ticks)?;
     let ns = last.monotonic_ns.checked_sub(first.monotonic_ns).filter(|&ns| ns >= SHORTEST_SPAN_NS)?;
     let rate = ns as f64 / (last.ticks - first.ticks) as f64;
-    // From 20 GHz to 100 kHz: outside of it, these are no anchors.
+    // From 20 GHz to 100 kHz. Other rates mean bad anchors.
     (0.05..=10_000.0).contains(&rate).then_some(rate)
 }
 
-/// `CLOCK_REALTIME` at these ticks of a log, in nanoseconds since 1970; `None` when the length of a tick is unknown.
+/// `CLOCK_REALTIME` at these ticks of a log, in nanoseconds since 1970; `None` if the length of a tick is unknown.
 pub(crate) fn real_ns(clock: &Clock, first: &Anchor, ticks: u64) -> Option<u64> {
     let away = clock.to_ns(ticks.abs_diff(first.ticks))?;
     if ticks >= first.ticks { first.real_ns.checked_add(away) } else { first.real_ns.checked_sub(away) }

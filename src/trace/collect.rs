@@ -1,7 +1,7 @@
-//! Files of a trace that lie in memory, brought into the trace directory.
+//! The move of a trace's files from memory into the trace directory.
 //!
-//! Where the directory's file system cannot hold mapped files safely, the recorder keeps them in `/dev/shm` and leaves links
-//! (`shim::format`). Memory is gone after a restart; so when a process has ended, its files are copied and the links replaced.
+//! If the directory's file system cannot hold mapped files safely, the recorder keeps them in `/dev/shm` and leaves links (`shim::format`). A restart
+//! of the machine clears that memory. So after a process has ended, its files are copied over the links.
 #![forbid(unsafe_code)]
 
 use super::alive::Process;
@@ -13,11 +13,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Brings every log in this directory whose process has ended out of memory; gives how many files. What cannot be copied stays where it is, and
-/// the first reason is the error.
+/// Moves the files of all ended processes in this directory out of memory, and returns their number. A file that cannot be copied stays in memory,
+/// and the first such failure is the error.
 ///
 /// # Errors
-/// The directory cannot be read, or a file not copied.
+/// If the directory cannot be read, or a file cannot be copied.
 pub fn collect(dir: &Path) -> io::Result<usize> {
     let (mut done, mut failed) = (0, None);
     for entry in fs::read_dir(dir)? {
@@ -28,7 +28,7 @@ pub fn collect(dir: &Path) -> io::Result<usize> {
         if ring::open(&ring).is_ok_and(|(_, header)| Process::of(header.pid, &ring).is_some_and(|process| process.lives())) {
             continue;
         }
-        // The names first: a ring says that its names are there.
+        // The names first: a ring file implies that its names exist.
         for file in [ring.with_extension(NAMES_EXTENSION), ring] {
             match is_in_memory(&file).then(|| fetch(&file)) {
                 None => {}
@@ -40,14 +40,14 @@ pub fn collect(dir: &Path) -> io::Result<usize> {
     failed.map_or(Ok(done), Err)
 }
 
-/// Whether this is a link of the recorder's into memory.
+/// Whether this is a link of the recorder into memory.
 fn is_in_memory(path: &Path) -> bool {
     let Ok(target) = fs::read_link(path) else { return false };
     let inside = target.to_str().is_some_and(|target| target.starts_with(MEMORY_DIR) && !target.contains("/../"));
     inside && target.file_name() == path.file_name()
 }
 
-/// Replaces a link by what it leads to.
+/// Replaces a link by the file that it leads to.
 fn fetch(link: &Path) -> io::Result<()> {
     let target = fs::read_link(link)?;
     let mut name = link.file_name().unwrap_or_default().to_owned();
@@ -66,7 +66,7 @@ fn fetch(link: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies a file, without giving space to what has none.
+/// Copies a file, and leaves its holes unallocated.
 fn copy(mut from: File, mut into: File) -> io::Result<()> {
     let len = from.metadata()?.len();
     let mut bytes = vec![0; 64 << 10];

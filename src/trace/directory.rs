@@ -1,7 +1,6 @@
-//! A trace directory: which logs it holds, and what they are called.
+//! The logs of a trace directory, with their headers and names but without records.
 //!
-//! Input: a path. Output: [`Log`]s (headers and names, no records yet) and the problems met on the way. One bad file never hides
-//! the others: only a directory in which nothing at all can be read is an error. Called by [`super::Trace::open`].
+//! One bad file never hides the others: it becomes a problem. Only a directory in which nothing can be read is an error.
 #![forbid(unsafe_code)]
 
 use super::error::{Error, Place, Problem};
@@ -14,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// Longer lines are no names lines; they are skipped.
+/// Longer lines cannot be lines of names, and are skipped.
 const LONGEST_LINE: u64 = 16 << 20;
 
 #[derive(Default)]
@@ -90,19 +89,19 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
     Ok((logs, problems))
 }
 
-/// A ring file without a header yet: its process is making it at this moment, or died while it did.
+/// The notice about a ring file without a header: its process is creating it, or died while it did.
 fn unfinished(ring: &Path) -> Option<Problem> {
     use std::io::Read as _;
     let mut magic = [0; MAGIC.len()];
     std::fs::File::open(ring).ok()?.read_exact(&mut magic).ok()?;
-    let what = "it has no header yet: its process is making it, or died while it did; not used";
+    let what = "it has no header yet: its process is creating it, or died while it did; not used";
     (magic == [0; MAGIC.len()]).then(|| Problem::notice(ring, Place::Whole, what))
 }
 
 const EMPTY: &str = "no trace in this directory: expected <id>.ring files. Was LOCKTRACE_DIR set to it in the traced process, was the \
                      extension loaded there, and did it open a database afterwards?";
 
-/// Reads one names file; whatever is wrong with it is a problem, and the rest of it is used.
+/// Reads one names file. Each bad line is a problem, and the rest is used.
 fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
     let file = match std::fs::metadata(path)
         .and_then(|meta| if meta.is_file() { std::fs::File::open(path) } else { Err(std::io::Error::other("not a regular file")) })
@@ -140,7 +139,7 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
                     Piece::Line(text, gap) => (text, bytes.get(..gap).unwrap_or_default()),
                     Piece::Gap => (&[][..], &bytes[..]),
                 };
-                // A place that nothing was written to is nothing.
+                // A claimed place without any byte written is not reported.
                 if before.iter().any(|&byte| byte != 0) {
                     problems.push(Problem::notice(path, Place::Line(line), HALF));
                 }
@@ -162,10 +161,10 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
     bad.rest(path, problems);
 }
 
-/// So many NULs are the end: no place for a line is as long, but the first one's.
+/// This many NULs are the end of what was written: except for the first line, no claimed place is as long.
 const NULS: usize = 64 << 10;
 
-/// Skips NULs: whether there were some, or `None` at the end of what was written.
+/// Skips NULs. Returns whether there were any, or `None` at the end of what was written.
 fn skip_nuls(reader: &mut impl BufRead) -> std::io::Result<Option<bool>> {
     let mut skipped = 0;
     loop {
@@ -184,12 +183,12 @@ fn skip_nuls(reader: &mut impl BufRead) -> std::io::Result<Option<bool>> {
 
 const HALF: &str = "half a line: the process is writing it, or died while it did; not used";
 
-/// One JSON object.
+/// Parses one JSON object.
 pub(crate) fn parse(line: &[u8]) -> Result<super::names::Object, String> {
     serde_json::from_slice(line).map_err(|error| format!("expected a JSON object: {error}"))
 }
 
-/// What came before the next newline.
+/// The result of reading a line.
 pub(crate) enum Line {
     /// A whole line; its bytes are in the buffer.
     Whole,
@@ -201,7 +200,7 @@ pub(crate) enum Line {
     End,
 }
 
-/// Reads one line into `bytes`, without its newline, and never more than [`LONGEST_LINE`] of it.
+/// Reads one line into `bytes`, without its newline and up to [`LONGEST_LINE`].
 pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<Line> {
     use std::io::Read as _;
     bytes.clear();
@@ -230,17 +229,17 @@ pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::
     }
 }
 
-/// Bad lines of one file: the first few each get a problem of their own, the rest are counted.
+/// The bad lines of one file. The first few get a problem each, the others are counted.
 #[derive(Default)]
 pub(crate) struct BadLines {
     shown: u64,
     more: u64,
-    /// Types that this version does not know, of which one line was told.
+    /// Unknown line types that have been reported.
     unknown: Vec<String>,
 }
 
 impl BadLines {
-    /// Notes a line of a type that this version does not know: no defect, and said once for each type.
+    /// Reports a line of an unknown type, as a notice and once for each type.
     pub(crate) fn unknown(&mut self, path: &Path, line: u64, t: &str, problems: &mut Vec<Problem>) {
         if self.unknown.len() < 5 && !self.unknown.iter().any(|known| known == t) {
             let what = format!("lines of the unknown type {t:?} are skipped (a newer locktrace wrote them?)");
@@ -249,7 +248,7 @@ impl BadLines {
         }
     }
 
-    /// Notes a line that was skipped.
+    /// Reports a skipped line.
     pub(crate) fn note(&mut self, path: &Path, line: u64, what: String, problems: &mut Vec<Problem>) {
         if self.shown < 5 {
             self.shown += 1;
@@ -259,7 +258,7 @@ impl BadLines {
         }
     }
 
-    /// Says how many were not shown.
+    /// Reports the number of the lines that were only counted.
     pub(crate) fn rest(&self, path: &Path, problems: &mut Vec<Problem>) {
         if self.more > 0 {
             problems.push(Problem::unusable(path, Place::Whole, format!("{} more lines are bad and were skipped", self.more)));

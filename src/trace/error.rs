@@ -1,13 +1,12 @@
-//! What can be wrong with a trace: [`Error`] when nothing can be read, [`Problem`] when the rest still can.
+//! The errors of reading a trace: [`Error`] if nothing can be read, [`Problem`] if the rest can.
 //!
-//! Every part of [`crate::trace`] makes these; the command line prints them. Both say which file, where in it, what was expected
-//! and, where there is something to do, what to do next.
+//! Both have the file, the place in it, what was expected and, where possible, what to do next.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::path::Path;
 
-/// Where in a file.
+/// A place in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Place {
     /// The file as a whole.
@@ -19,10 +18,10 @@ pub enum Place {
     Line(u64),
 }
 
-/// How much a [`Problem`] matters.
+/// The weight of a [`Problem`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
-    /// Worth knowing when reading the result.
+    /// The result stands; this helps to read it.
     Notice,
     /// Part of the trace could not be used.
     Problem,
@@ -33,7 +32,7 @@ pub enum Severity {
 pub struct Problem {
     /// Notice or problem.
     pub severity: Severity,
-    /// The file, as text; empty where it is about the whole trace.
+    /// The file, as text; empty if it is about the whole trace.
     pub path: String,
     /// Where in the file.
     pub place: Place,
@@ -48,13 +47,13 @@ impl Problem {
         Problem { severity: Severity::Problem, path: path.to_string_lossy().into_owned(), place, what: what.into() }
     }
 
-    /// Something to know about this file.
+    /// A notice about this file.
     #[cold]
     pub(crate) fn notice(path: &Path, place: Place, what: impl Into<String>) -> Problem {
         Problem { severity: Severity::Notice, ..Problem::unusable(path, place, what) }
     }
 
-    /// Something to know about the trace as a whole.
+    /// A notice about the whole trace.
     #[cold]
     pub(crate) fn general(what: impl Into<String>) -> Problem {
         Problem { severity: Severity::Notice, path: String::new(), place: Place::Whole, what: what.into() }
@@ -103,7 +102,7 @@ impl Error {
         Error(Box::new(Inner { path: path.to_string_lossy().into_owned(), place, what, source: Some(source) }))
     }
 
-    /// The file it is about, as text.
+    /// The file in question, as text.
     pub fn path(&self) -> &str {
         &self.0.path
     }
@@ -118,7 +117,7 @@ impl Error {
         &self.0.what
     }
 
-    /// The same, for when other files can still be used.
+    /// This error as a problem, if other files can still be used.
     pub(crate) fn into_problem(self) -> Problem {
         Problem { severity: Severity::Problem, path: self.0.path, place: self.0.place, what: self.0.what }
     }

@@ -1,22 +1,22 @@
-//! The lines of a names file that grows: each once, and none that is half written.
+//! The lines of a growing names file: each once, and only complete ones.
 //!
-//! A writer claims a place for its line, and writes the line's first byte last (`shim::format`). So a place that begins with a NUL is a gap:
-//! its line is not there yet, or its writer died. GrowingLines behind a gap are handed out at once; the gap is looked at again until its line is
-//! there, or [`PATIENCE`] has passed.
+//! A writer claims a place for its line, and writes the line's first byte last (`shim::format`). So a place that begins with a NUL is a gap: its line
+//! is not written yet, or its writer died. Lines after a gap are returned at once. The gap is read again until its line is there, or [`PATIENCE`] has
+//! passed.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
-/// How long a claimed place may stay empty before it is given up.
+/// How long a claimed place may stay empty before it is abandoned.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes that are read at first; more where they are full of lines.
+/// Bytes of the first read. Reads become larger while no line ends in them.
 const STEP: usize = 16 << 10;
-/// A longer line is no line of names.
+/// A longer line cannot be a line of names.
 const LONGEST_LINE: usize = 16 << 20;
-/// Gaps that are looked at again.
+/// Most gaps that are read again.
 const MOST_GAPS: usize = 256;
 
-/// A place that was claimed and not written yet.
+/// A place that was claimed but not written yet.
 #[derive(Debug)]
 struct Gap {
     from: u64,
@@ -31,16 +31,16 @@ pub(crate) struct GrowingLines {
     gaps: Vec<Gap>,
 }
 
-/// What stands between two newlines.
+/// The bytes between two newlines.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Piece<'a> {
-    /// A line, and how many bytes before it are no line (yet).
+    /// A line, and the length of a gap before it.
     Line(&'a [u8], usize),
-    /// No line (yet).
+    /// A gap only.
     Gap,
 }
 
-/// Finds the line in a piece, newline excluded: it is what stands behind the last NUL.
+/// Finds the line in a piece without its newline: it comes after the last NUL.
 pub(crate) fn piece(bytes: &[u8]) -> Piece<'_> {
     let Some(last) = bytes.iter().rposition(|&byte| byte == 0) else { return Piece::Line(bytes, 0) };
     match bytes.get(last + 1..) {
@@ -50,18 +50,18 @@ pub(crate) fn piece(bytes: &[u8]) -> Piece<'_> {
 }
 
 impl GrowingLines {
-    /// Whether nothing was read so far, or something is to be looked at again.
+    /// Whether nothing was read so far, or a gap has to be read again.
     pub(crate) fn is_waiting(&self) -> bool {
         self.offset == 0 || !self.gaps.is_empty()
     }
 
-    /// Where the next line begins.
+    /// The offset of the next line.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Hands every whole line that is new to `each`, newline excluded. `read` gives the bytes from an offset on, up to so many; fewer only
-    /// where the file ends.
+    /// Passes every new complete line to `each`, without its newline. `read` returns the bytes from an offset on, at most this many, and fewer only at
+    /// the end of the file.
     pub(crate) fn read(&mut self, now: Instant, read: &mut dyn FnMut(u64, usize) -> Option<Vec<u8>>, each: &mut dyn FnMut(&[u8])) {
         self.gaps.retain(|gap| {
             let len = usize::try_from(gap.to - gap.from).unwrap_or(usize::MAX);
@@ -91,12 +91,12 @@ impl GrowingLines {
             }
             self.offset += at as u64;
             let rest = bytes.get(at..).unwrap_or_default();
-            // The end of the file, or of what was written in it.
+            // The end of the file, or of its written part.
             if bytes.len() < step || rest.iter().all(|&byte| byte == 0) && at == 0 {
                 break;
             }
             if at == 0 && step >= LONGEST_LINE {
-                // No line of names. What comes behind it is looked at the next time.
+                // Too long for a line of names. What follows is read the next time.
                 self.offset += step as u64;
                 break;
             }

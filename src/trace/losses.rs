@@ -1,7 +1,7 @@
-//! Where in a log records are missing: which numbers, and between which instants.
+//! The places of missing records in a log: their numbers, and the instants around them.
 //!
-//! Input: the events of a trace, a second time. Output: [`Loss`]es. Whoever judges a trace asks, and only where a [`Tally`] says that something is missing
-//! ([`super::Summary`] counts, and counting is enough for a report).
+//! Finding them takes a second pass over the events, which only `check` makes, and only if a [`Tally`] has missing records. For a report, the counts of
+//! [`super::Summary`] are enough.
 #![forbid(unsafe_code)]
 
 use super::merge::WINDOW;
@@ -9,29 +9,29 @@ use super::{Events, LogId, Tally};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Record numbers that follow each other, none of which can be read.
+/// Consecutive record numbers, none of which could be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Loss {
-    /// Of which log.
+    /// The log.
     pub log: LogId,
-    /// The first and the last of them.
+    /// The first and the last number.
     pub numbers: (u64, u64),
-    /// When the call before them ended, in ticks of the log; `None` where there is none before them.
+    /// When the call before them ended, in ticks of the log; `None` if there is none.
     pub before: Option<u64>,
-    /// When the call behind them ended; `None` where there is none behind them.
+    /// When the call after them ended; `None` if there is none.
     pub after: Option<u64>,
-    /// They were overwritten by later ones: the log is a ring.
+    /// Whether later records overwrote them, because the log is a ring.
     pub overwritten: bool,
 }
 
 impl Loss {
-    /// How many.
+    /// How many records.
     pub fn count(&self) -> u64 {
         self.numbers.1 - self.numbers.0 + 1
     }
 }
 
-/// What is missing in those logs of which a tally says that something is, by log and number.
+/// The losses of all logs whose tallies have missing records, by log and number.
 pub fn all(tallies: &[Tally], mut events: Events<'_>) -> Vec<Loss> {
     let mut walks: Vec<Option<Walk>> = tallies.iter().map(|tally| (tally.unread() > 0).then(Walk::default)).collect();
     for event in &mut events {
@@ -39,13 +39,13 @@ pub fn all(tallies: &[Tally], mut events: Events<'_>) -> Vec<Loss> {
             walk.push(event.number, event.record.end());
         }
     }
-    // The log may have wrapped since the first look at it.
+    // A log may have wrapped since the first pass.
     let now = events.finish().tallies;
     let walks = (0..).map(LogId).zip(walks).zip(&now);
     walks.filter_map(|((log, walk), tally)| Some(walk?.finish(log, tally))).flatten().collect()
 }
 
-/// The numbers of one log as they pass by, nearly in order.
+/// A walk over the record numbers of one log, which come nearly in order.
 #[derive(Default)]
 struct Walk {
     next: u64,
@@ -54,13 +54,13 @@ struct Walk {
     found: Vec<Gap>,
 }
 
-/// First and last number; the end of the call before and behind.
+/// First and last number; the ends of the calls before and after.
 type Gap = ((u64, u64), Option<u64>, Option<u64>);
 
 impl Walk {
     fn push(&mut self, number: u64, end: u64) {
         self.waiting.push(Reverse((number, end)));
-        // The merge sorts by time through a window of that size: no number comes later than that.
+        // The merge sorts by time through a window, so no number can come later than this.
         if self.waiting.len() > 2 * WINDOW {
             self.pass();
         }
@@ -73,7 +73,7 @@ impl Walk {
         self.before = Some(self.before.map_or(end, |before| before.max(end)));
     }
 
-    /// The numbers from the one that should come up to this one are missing.
+    /// Notes the numbers between the expected one and this one as missing.
     fn missing(&mut self, number: u64, after: Option<u64>) {
         if number > self.next {
             self.found.push(((self.next, number - 1), self.before, after));
@@ -87,7 +87,7 @@ impl Walk {
         self.missing(tally.head, None);
         let mut losses = Vec::new();
         for ((first, last), before, after) in self.found {
-            // A ring loses its oldest, so they come first.
+            // A ring overwrites its oldest records, so they come first.
             let gone = if first == 0 { tally.overwritten.min(last + 1) } else { 0 };
             if gone > 0 {
                 losses.push(Loss { log, numbers: (0, gone - 1), before, after, overwritten: true });

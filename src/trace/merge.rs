@@ -1,9 +1,8 @@
-//! Many logs, one stream: records of all of them in time order.
+//! The merge of all logs of a trace into one stream of records in time order.
 //!
-//! Input: the rings of a [`Trace`]. Output: records with the instants that order them. Within one log records are in the order of
-//! their claims, which is *nearly* that of time: a thread can be preempted between the end of a call and its claim. So each log is
-//! sorted through a window of [`WINDOW`] records, and the logs are merged through a heap. Memory is one window and one block a log,
-//! whatever the length, small enough to stay near the processor; a log that has not begun yet at the time the merge has reached costs nothing.
+//! Within a log, records are in the order of their claims. That is *nearly* the order of time, because a thread can be preempted between the end of a
+//! call and its claim. So each log is sorted through a window of [`WINDOW`] records, and a heap merges the logs. The memory is one window and one
+//! block for each log, small enough to stay in the processor's cache. A log that begins later than the merge has reached needs no memory.
 #![forbid(unsafe_code)]
 
 use super::ring::{BLOCK, Cursor, Room, Tally};
@@ -12,18 +11,18 @@ use shim::format::record::Record;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-/// How many records late a record may be and still be put in its place.
+/// By how many records a record may be late and still be sorted into its place.
 pub(crate) const WINDOW: usize = 4096;
 
-/// With more logs than this, those that have not begun are closed again after a look at their first record.
+/// With more logs than this, a log is closed again after its first record is read, until the merge reaches that.
 const OPEN_AT_ONCE: usize = 32;
 
-/// Where a record belongs: its instant; releases first; then by log. One number, since most of what the merge does is to compare two.
+/// The order of a record: its instant, releases first, then its log. It is one number, because the merge mostly compares two of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Place(u128);
 
 impl Place {
-    /// Behind every record.
+    /// After every record.
     const LAST: Place = Place(u128::MAX);
 
     #[inline]
@@ -37,11 +36,11 @@ impl Place {
     }
 }
 
-/// A record that waits for its turn.
+/// A waiting record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Entry {
     key: u64,
-    /// Its number, and whether it is anything but a release.
+    /// Its number, and in the lowest bit whether it is not a release.
     number: u64,
 }
 
@@ -62,17 +61,17 @@ impl Entry {
     }
 }
 
-/// The records that wait, sorted.
+/// The waiting records, sorted.
 #[derive(Default)]
 struct Order {
     entries: VecDeque<Entry>,
-    /// Steps that may still be made to put records into their places one by one.
+    /// How many more steps insertions may take before the whole is sorted.
     budget: usize,
     unsorted: bool,
 }
 
 impl Order {
-    /// Puts one more in its place, by insertion as long as little is out of place, which is nearly always.
+    /// Adds a record, by insertion while few records are out of place, which is nearly always.
     #[inline]
     fn push(&mut self, entry: Entry) {
         if self.entries.back().is_some_and(|last| *last > entry) {
@@ -90,7 +89,7 @@ impl Order {
         self.entries.insert(self.entries.len() - behind, entry);
     }
 
-    /// All are in their places from now on; `more` may come before this is said again.
+    /// Sorts all records, and sets the budget for `more` records until the next call.
     fn settle(&mut self, more: usize) {
         if std::mem::take(&mut self.unsorted) {
             self.entries.make_contiguous().sort_unstable();
@@ -104,14 +103,14 @@ struct Stream<'t> {
     trace: &'t Trace,
     log: LogId,
     cursor: Cursor,
-    /// Those that wait, and a few that do not any more.
+    /// The waiting records, and a few others.
     room: Room,
-    /// Those that wait although there was no room left for them.
+    /// Waiting records whose places were needed for later ones.
     apart: HashMap<u64, Record>,
     order: Order,
-    /// So many must wait for what may still come.
+    /// How many records must wait, because earlier ones can still come.
     wait: usize,
-    /// None of those that wait has a smaller number than this, or it is apart.
+    /// No waiting record in `room` has a smaller number than this.
     oldest: u64,
 }
 
@@ -122,14 +121,14 @@ impl<'t> Stream<'t> {
         Stream { trace, log, cursor, room, apart: HashMap::new(), order: Order::default(), wait: WINDOW, oldest: 0 }
     }
 
-    /// Where the next record to give belongs, while there is one in this block.
+    /// The order of the next record, if this block has one.
     #[inline]
     fn peek(&self) -> Option<Place> {
         let entry = if self.order.entries.len() > self.wait { self.order.entries.front()? } else { return None };
         Some(Place::new(entry.key, entry.takes(), self.log))
     }
 
-    /// Where the next record belongs; `None` when nothing is left.
+    /// The order of the next record, after reading on if needed; `None` at the end.
     #[inline]
     fn place(&mut self) -> Option<Place> {
         if self.order.entries.len() <= self.wait {
@@ -138,7 +137,7 @@ impl<'t> Stream<'t> {
         self.peek()
     }
 
-    /// Takes what [`Stream::peek`] has shown, and gives its instant.
+    /// Takes the record of [`Stream::peek`], and returns its instant.
     #[inline]
     fn give(&mut self, event: &mut Event) -> Option<u64> {
         let entry = self.order.entries.pop_front()?;
@@ -153,7 +152,7 @@ impl<'t> Stream<'t> {
         self.apart.remove(&number).unwrap_or_else(|| self.room.record(number))
     }
 
-    /// Reads on until more than a window's worth waits, or all is read.
+    /// Reads on until more than a window of records waits, or all are read.
     #[cold]
     fn refill(&mut self) {
         let raw = self.trace.clocks.len() <= 1;
@@ -173,7 +172,7 @@ impl<'t> Stream<'t> {
         self.order.settle(0);
     }
 
-    /// Puts what waits in the places of the next block apart: records that came very early for their time.
+    /// Moves the records that wait in the places of the next block to `apart`. These records came very early for their time.
     fn make_room(&mut self) {
         let first = self.cursor.next().saturating_add(BLOCK).saturating_sub(self.room.places());
         if first <= self.oldest {
@@ -193,7 +192,7 @@ impl<'t> Stream<'t> {
 }
 
 enum State<'t> {
-    /// Not begun; its records will be read from the start.
+    /// The merge has not reached it. Its records will be read from the start.
     Parked,
     Open(Box<Stream<'t>>),
     Finished,
@@ -206,7 +205,7 @@ pub(crate) struct Merge<'t> {
     heap: BinaryHeap<Reverse<Place>>,
     tallies: Vec<Tally>,
     problems: Vec<Problem>,
-    /// The stream that gives now, and the place of the first record of any other.
+    /// The stream of the latest record, and the order of the first record of all others.
     current: Option<Box<Stream<'t>>>,
     limit: Place,
 }
@@ -262,7 +261,7 @@ impl<'t> Merge<'t> {
     #[inline]
     pub(crate) fn next(&mut self, event: &mut Event) -> Option<u64> {
         loop {
-            // Mostly, the log that gave the last record has the next one, too.
+            // Usually the log of the last record has the next one, too.
             if let Some(stream) = &mut self.current
                 && let Some(place) = stream.peek()
                 && place <= self.limit
@@ -273,7 +272,7 @@ impl<'t> Merge<'t> {
         }
     }
 
-    /// Finds the log that has the next record; `None` when nothing is left.
+    /// Finds the log with the next record; `None` at the end.
     #[inline(never)]
     fn turn(&mut self) -> Option<()> {
         let next = match &mut self.current {
@@ -287,7 +286,7 @@ impl<'t> Merge<'t> {
                 if place <= self.limit {
                     return Some(());
                 }
-                // It goes where the next one was.
+                // This stream takes the place of the next one in the heap.
                 let mut first = self.heap.peek_mut()?;
                 let Reverse(next) = std::mem::replace(&mut *first, Reverse(place));
                 drop(first);

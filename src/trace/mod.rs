@@ -1,10 +1,9 @@
-//! Reading: a trace directory, or its export as JSON lines, as one stream of records in time order.
+//! The reader of traces: a trace directory, or its JSON lines, as one stream of records in time order.
 //!
-//! Input: a path ([`Trace::open`]) or a reader of JSON lines ([`Trace::from_lines`]). Output: the [`Log`]s (one for each process
-//! that wrote), the [`Problem`]s met, and [`Trace::events`]: every record of every log, merged by time, at a memory cost that does not depend on
-//! the length of the trace. `analysis`, `cat` and the exports read this and nothing else.
+//! [`Trace::open`] reads the [`Log`]s (one for each process that recorded) and the [`Problem`]s. [`Trace::events`] merges the records of all logs by
+//! time, in memory that does not depend on the length of the trace. `analysis`, `cat` and the exports read nothing else.
 //!
-//! Nothing that is lost, torn or unknown is hidden: [`Events::finish`] accounts for every record number of every log.
+//! [`Events::finish`] accounts for every record number of every log, so no loss stays hidden.
 #![forbid(unsafe_code)]
 
 mod alive;
@@ -43,32 +42,32 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LogId(pub u32);
 
-/// What one process recorded: everything but the records.
+/// The log of one process, without its records.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// `<pid>-<start>`, the name its files have in the trace directory.
+    /// `<pid>-<start>`, the name of its files in the trace directory.
     pub id: String,
     /// The process.
     pub pid: u32,
-    /// What its ticks count.
+    /// The clock of its ticks.
     pub clock_kind: ClockKind,
-    /// The boot of its host; all 0 where unknown.
+    /// The boot of its host; all 0 if unknown.
     pub boot_id: [u8; 16],
     /// How many records its ring holds.
     pub capacity: u64,
-    /// The three clocks at one instant near its start.
+    /// The three clocks, read at one instant near its start.
     pub first: Anchor,
-    /// The same later on; `None` where the process never wrote it or died while it did.
+    /// A later reading; `None` if the process never wrote one, or died while it did.
     pub last: Option<Anchor>,
     /// Records claimed when the trace was opened.
     pub head: u64,
-    /// Of those, never written for want of disk space, or before the log was open.
+    /// The number of these that were never written, for want of disk space or because the log was not open yet.
     pub lost_space: u64,
     /// Lines of names that could not be written.
     pub lost_names: u64,
     /// Paths, threads, SQL.
     pub names: Names,
-    /// Which of the trace's clocks its ticks belong to.
+    /// The clock of the trace to which its ticks belong.
     pub clock: ClockId,
     path: PathBuf,
 }
@@ -92,7 +91,7 @@ impl Log {
         }
     }
 
-    /// One that says nothing but these names.
+    /// A log with these names and nothing else.
     #[cfg(test)]
     pub(crate) fn with_names(names: Names) -> Log {
         let header = Header::new(ClockKind::Monotonic, 1, 1, [1; 16], Anchor::default());
@@ -100,18 +99,18 @@ impl Log {
     }
 }
 
-/// One record, and where it came from.
+/// A record, with its log and number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
     /// Its log.
     pub log: LogId,
-    /// Its number there: the order of claims.
+    /// Its number in the log, in the order of claims.
     pub number: u64,
     /// The record.
     pub record: Record,
 }
 
-/// Whether a call gives locks up: it then counts from its start in the merged order, and every other call from its end. So a release
+/// Whether a call releases locks. In the merged order a release has the instant of its start, and every other call that of its end. So a release
 /// always comes before the acquisition that it made possible.
 pub fn is_release(record: &Record) -> bool {
     match record.kind {
@@ -132,7 +131,7 @@ enum Source {
     Lines(RefCell<Option<Box<jsonl::Lines>>>),
 }
 
-/// A trace that was opened: its logs, names and problems. The records are read by [`Trace::events`].
+/// An opened trace: its logs, names and problems. [`Trace::events`] reads the records.
 pub struct Trace {
     logs: Vec<Log>,
     clocks: Vec<Clock>,
@@ -144,7 +143,7 @@ impl Trace {
     /// Opens a trace directory, or a file of JSON lines written by `locktrace cat --json`.
     ///
     /// # Errors
-    /// When nothing at all can be read there. What can only be read in part is in [`Trace::problems`].
+    /// If nothing can be read. Parts that cannot be read are in [`Trace::problems`].
     pub fn open(path: &Path) -> Result<Trace, Error> {
         let meta = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::new(path, Place::Whole, MISSING),
@@ -168,15 +167,15 @@ impl Trace {
         Trace::from_reader(path, Box::new(file), ahead)
     }
 
-    /// Reads JSON lines, as written by `locktrace cat --json`, from anywhere; `name` is what errors call it.
+    /// Reads JSON lines, as `locktrace cat --json` writes them, from any reader. Errors call it `name`.
     ///
     /// # Errors
-    /// When there is no log in it.
+    /// If it describes no log.
     pub fn from_lines(name: &Path, reader: Box<dyn BufRead>) -> Result<Trace, Error> {
         Trace::from_reader(name, reader, None)
     }
 
-    /// The same, where the lines are in a file and so can be read once more: logs and names may then come behind records, as
+    /// Reads JSON lines, and with `ahead` (the same file, opened a second time) also logs and names that come after records, as
     /// `locktrace follow --json` writes them.
     pub(crate) fn from_reader(name: &Path, reader: Box<dyn BufRead>, ahead: Option<std::fs::File>) -> Result<Trace, Error> {
         let ahead = ahead.map(|file| Box::new(BufReader::with_capacity(1 << 20, file)) as Box<dyn BufRead>);
@@ -195,7 +194,7 @@ impl Trace {
         self.reckon(None);
     }
 
-    /// Works out anew what ticks mean, from the anchors of the logs and, where the reader is on their host, one of its own.
+    /// Computes the clocks again from the anchors of the logs and, if the reader is on their host, an anchor of its own.
     fn reckon(&mut self, here: Option<(ClockKind, [u8; 16], Anchor)>) {
         self.clocks = clock::assign(&mut self.logs, here);
     }
@@ -220,17 +219,17 @@ impl Trace {
         &self.clocks[self.log(id).clock.0 as usize]
     }
 
-    /// What was wrong when the trace was opened. What comes to light while its records are read is in [`Summary::problems`].
+    /// The problems found when the trace was opened. [`Summary::problems`] also has those found while its records are read.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// The wall-clock time at these ticks of a log, in nanoseconds since 1970; `None` when the length of a tick is unknown.
+    /// The wall-clock time at these ticks of a log, in nanoseconds since 1970; `None` if the length of a tick is unknown.
     pub fn real_ns(&self, log: LogId, ticks: u64) -> Option<u64> {
         clock::real_ns(self.clock(log), &self.log(log).first, ticks)
     }
 
-    /// The instants that order records across logs: raw ticks where all logs share one clock, wall-clock nanoseconds otherwise.
+    /// The key that orders records across logs: raw ticks if all logs share one clock, wall-clock nanoseconds otherwise.
     #[inline]
     pub(crate) fn key(&self, log: LogId, record: &Record) -> u64 {
         let ticks = instant(record);
@@ -238,11 +237,11 @@ impl Trace {
     }
 
     fn real_key(&self, log: LogId, ticks: u64) -> u64 {
-        // Without a tick length the log's start is the best there is; its records stay in their own order.
+        // Without a tick length, all records of the log get the time of its start and keep their own order.
         self.real_ns(log, ticks).unwrap_or(self.log(log).first.real_ns)
     }
 
-    /// The last record of this log, before its records are read; `None` where it is not known.
+    /// The last record of this log, read ahead of the others; `None` if it is unknown.
     pub(crate) fn last_record(&self, log: LogId) -> Option<Record> {
         let log = self.log(log);
         match self.source {
@@ -259,7 +258,7 @@ impl Trace {
     /// Every record, in time order.
     ///
     /// # Errors
-    /// When the records of a stream of JSON lines were already read: they can be read only once.
+    /// If the records of JSON lines were read before: they can be read only once.
     pub fn events(&self) -> Result<Events<'_>, Error> {
         let inner = match &self.source {
             Source::Directory => Inner::Merge(merge::Merge::new(self)),
@@ -285,14 +284,14 @@ enum Inner<'t> {
 pub struct Events<'t> {
     trace: &'t Trace,
     inner: Inner<'t>,
-    /// The record that was given last.
+    /// The latest record.
     event: Event,
     latest: u64,
     late: u64,
 }
 
 impl Events<'_> {
-    /// The next record, which stays here until the one after it: of many millions, each is copied once.
+    /// The next record. It stays in place until the following one, so that each of many millions is copied only once.
     #[inline]
     pub(crate) fn advance(&mut self) -> Option<&Event> {
         let key = match &mut self.inner {
@@ -307,13 +306,13 @@ impl Events<'_> {
         Some(&self.event)
     }
 
-    /// The account of what was read and what was not; reads to the end first.
+    /// Reads to the end, and returns the account of all records.
     pub fn finish(mut self) -> Summary {
         while self.next().is_some() {}
         self.stop()
     }
 
-    /// The account of what was read so far; the rest counts as missing.
+    /// The account of the records so far. The rest counts as missing.
     pub(crate) fn stop(self) -> Summary {
         let mut summary = match self.inner {
             Inner::Merge(merge) => merge.finish(),
@@ -322,8 +321,8 @@ impl Events<'_> {
         summary.late = self.late;
         if self.late > 0 {
             let what = match self.late {
-                1 => "1 record came later than the time in it allows to sort it".to_owned(),
-                late => format!("{late} records came later than the time in them allows to sort them"),
+                1 => "1 record came too late to be sorted by its time".to_owned(),
+                late => format!("{late} records came too late to be sorted by their times"),
             };
             let what = format!("{what}: the order around there is not certain");
             summary.add(Problem::general(what));
@@ -361,19 +360,19 @@ impl Iterator for Events<'_> {
     }
 }
 
-/// What became of every record of a trace, and what was wrong with it.
+/// The account of every record of a trace, and its problems.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Summary {
     /// For each log, in the order of [`Trace::logs`].
     pub tallies: Vec<Tally>,
-    /// Everything that was wrong: found on opening, and found while reading.
+    /// All problems, found on opening and while reading.
     pub problems: Vec<Problem>,
-    /// Records that came later than the time in them allows to sort them.
+    /// Records that came too late to be sorted by time.
     pub late: u64,
 }
 
 impl Summary {
-    /// Adds a problem that is not there yet (an export carries those found when it was written).
+    /// Adds a problem unless it is there already: JSON lines contain those found when they were written.
     fn add(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

@@ -1,8 +1,7 @@
-//! What the numbers in a log's records mean: the lines of a names file, kept by number.
+//! The names of a log: paths, threads and statements by the numbers in its records.
 //!
-//! Input: JSON objects (from a `.names` file, or from an export, where each also says which log it belongs to). Output: look-ups.
-//! Unknown line types and keys are no error; a line that lacks what it must have is, and says what. [`Names::lines`] gives every
-//! line back for the export.
+//! They come from the JSON objects of a `.names` file, or of JSON lines. Unknown line types and keys are no error. A line without a required key is
+//! one, and the error names the key. [`Names::lines`] returns every line again, for JSON lines.
 #![forbid(unsafe_code)]
 
 use super::outside::Outside;
@@ -20,7 +19,7 @@ pub struct FileName {
     pub lib: u64,
     /// Its path.
     pub path: Text,
-    /// Device and inode, where `stat` worked.
+    /// Device and inode, if `stat` worked.
     pub dev_ino: Option<(u64, u64)>,
     /// File system type.
     pub fs: Option<String>,
@@ -29,13 +28,13 @@ pub struct FileName {
 /// A statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SqlText {
-    /// As prepared; cut where it is shorter than `len`.
+    /// The text as prepared. It is cut if it is shorter than `len`.
     pub text: Text,
     /// Its whole length in bytes.
     pub len: u64,
 }
 
-/// Everything a names file says.
+/// The contents of a names file.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Names {
     process: Option<Object>,
@@ -48,12 +47,12 @@ pub struct Names {
     outside: HashMap<(u32, u64), Outside>,
 }
 
-/// What became of a line.
+/// The result of taking a line in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// It is known now.
+    /// The line was used.
     Yes,
-    /// A line type this version does not know.
+    /// This version does not know the line type.
     Unknown(String),
 }
 
@@ -79,7 +78,7 @@ impl Names {
         library.get("sqlite")?.as_str()
     }
 
-    /// The name of this thread; where a thread id had several names, all of them.
+    /// The name of this thread; if its id had several names, all of them.
     pub fn thread(&self, tid: u32) -> Option<&Text> {
         self.threads.get(&tid)
     }
@@ -89,7 +88,7 @@ impl Names {
         self.sql.get(&hash)
     }
 
-    /// What the kernel said about the refused attempt of this connection that began at these ticks, where it was asked.
+    /// The kernel's answer about the refused attempt of this connection that began at these ticks, if the recorder asked.
     pub fn outside(&self, conn: u32, start: u64) -> Option<&Outside> {
         self.outside.get(&(conn, start))
     }
@@ -120,18 +119,18 @@ impl Names {
         Some(argv.iter().filter_map(Value::as_str).collect())
     }
 
-    /// The modules the process had loaded when its log began, as far as they tell what it is; `None` where it does not say.
+    /// The characteristic modules that the process had loaded when its log began; `None` if they were not recorded.
     pub fn modules(&self) -> Option<Vec<&str>> {
         let modules = self.process.as_ref()?.get("modules")?.as_array()?;
         Some(modules.iter().filter_map(Value::as_str).collect())
     }
 
-    /// Whether the recorder was part of the program itself, which is then written in Rust: the program installed it in the SQLite that it links.
+    /// Whether the recorder is linked into the program: a Rust program that installed it in its own SQLite.
     pub fn is_linked(&self) -> bool {
         self.libraries.iter().any(|library| library.get("linked") == Some(&Value::Bool(true)))
     }
 
-    /// The host it ran on.
+    /// The host on which the process ran.
     pub fn host(&self) -> Option<&str> {
         self.process.as_ref()?.get("host")?.as_str()
     }
@@ -149,13 +148,13 @@ impl Names {
         versions
     }
 
-    /// The VFS that was wrapped in the SQLite library of this number: `unix`, as a rule.
+    /// The VFS that was wrapped in the SQLite library with this number, usually `unix`.
     pub fn base_vfs(&self, lib: u64) -> Option<&str> {
         let library = self.libraries.iter().find(|library| library.get("lib").and_then(Value::as_u64) == Some(lib))?;
         library.get("base")?.as_str()
     }
 
-    /// The kinds of names of which no more were written, each with its limit.
+    /// The kinds of names that reached their limits, with these limits.
     pub fn caps(&self) -> impl Iterator<Item = (&str, u64)> {
         self.caps.iter().map(|cap| {
             let what = cap.get("what").and_then(Value::as_str).unwrap_or("names of an unknown kind");
@@ -163,12 +162,12 @@ impl Names {
         })
     }
 
-    /// Whether the program itself stopped recording for a time (`PRAGMA locktrace = off`).
+    /// Whether the program paused the recording (`PRAGMA locktrace = off`).
     pub fn was_off(&self) -> bool {
         self.recordings.iter().any(|line| line.get("on") == Some(&Value::Bool(false)))
     }
 
-    /// Whether a SQLite of this process may have been built to wait for locks inside the system call; also where its build does not tell.
+    /// Whether a SQLite of this process may wait for locks inside the system call: its build options say so, or are unknown.
     pub fn may_wait_in_the_kernel(&self) -> bool {
         let options = |library: &Object| library.get("options").and_then(Value::as_array).cloned();
         let waits =
@@ -230,7 +229,7 @@ impl Names {
         Ok(Taken::Yes)
     }
 
-    /// Every line that was taken in, in a fixed order: its type, and its other keys.
+    /// Every line that was taken in, in a fixed order, as its type and its other keys.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static str, Object)> + '_ {
         let fixed = |t: &'static str| move |line: &Object| (t, line.clone());
         let files = sorted(&self.files).into_iter().map(|(file, name)| {
@@ -258,7 +257,7 @@ impl Names {
     }
 }
 
-/// A thread id can be used again for another thread: then it has both names.
+/// Adds the name of a thread. If its id was used before by another thread, it keeps both names.
 fn add_name(known: &mut Text, name: &Text) {
     if !known.text.split(" or ").any(|part| part == name.text) && known.text.len() < 100 {
         known.text = format!("{} or {}", known.text, name.text);

@@ -1,6 +1,4 @@
-//! What `/proc/locks` said to a traced process about a lock it was refused: the `outside` lines of the names.
-//!
-//! Input: JSON objects. Output: [`Outside`]s, and the same objects again for an export. Called by the names.
+//! The answers of `/proc/locks` about refused locks, from the `outside` lines of the names.
 #![forbid(unsafe_code)]
 
 use super::names::{Object, object};
@@ -8,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
-/// One answer.
+/// The answer about one refused attempt.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outside {
     /// The connection that was refused, as in its record.
@@ -22,13 +20,13 @@ pub struct Outside {
     /// How often the list was read.
     #[serde(default)]
     pub readings: u32,
-    /// Why it could not be asked, where it could not.
+    /// Why the list could not be read, if it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
-    /// Who held what was asked for. None of these and no reason: nobody that the process could see.
+    /// The holders of conflicting locks. None, and no failure: none that the process could see.
     #[serde(default)]
     pub holders: Vec<OutsideHolder>,
-    /// Holders left out.
+    /// How many holders were left out.
     #[serde(default)]
     pub more: u32,
 }
@@ -36,7 +34,8 @@ pub struct Outside {
 /// A process that held a conflicting lock when the list was read, just after the refusal.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OutsideHolder {
-    /// Its number; -1 for a lock of an open file description, whose processes the kernel does not tell; 0 for another namespace's.
+    /// Its process id; -1 for a lock of an open file description, whose processes the kernel does not report; 0 for a process of another pid
+    /// namespace.
     pub pid: i64,
     /// `posix`, `ofd` or `flock`.
     #[serde(default)]
@@ -44,31 +43,31 @@ pub struct OutsideHolder {
     /// `read` or `write`.
     #[serde(default)]
     pub mode: String,
-    /// A level, or the slots that stand in the way.
+    /// A level, or the conflicting slots.
     #[serde(default)]
     pub locks: Vec<String>,
-    /// Whether the device agrees, too; otherwise it is only possible that this is the same file.
+    /// Whether the device is the same, too. Otherwise the file may be another one.
     #[serde(default)]
     pub exact: bool,
-    /// It is the refused process itself: another connection in it, traced or not.
+    /// Whether it is the refused process itself: another connection in it, traced or not.
     #[serde(default)]
     pub own: bool,
     /// The name of its program, up to 15 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
-    /// The same in hexadecimal, where it was not UTF-8.
+    /// The name in hexadecimal, if it was not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comm_bytes: Option<String>,
-    /// The beginning of its command line; nothing where it could not be read.
+    /// The beginning of its command line; empty if it could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
-    /// When it started: `_SC_CLK_TCK` since boot.
+    /// When it started, in units of `_SC_CLK_TCK` since boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<u64>,
 }
 
 impl Outside {
-    /// Those that are certainly outside the refused process, and hold locks of this very file.
+    /// The holders that are certainly other processes and hold locks of this very file.
     pub fn others(&self) -> impl Iterator<Item = &OutsideHolder> {
         self.holders.iter().filter(|holder| holder.exact && !holder.own)
     }
@@ -83,7 +82,7 @@ impl Outside {
 }
 
 impl OutsideHolder {
-    /// What it held, as reports name locks: `RESERVED`, `X WRITE`, `S READ1+READ2`.
+    /// The lock that it held, in the words of reports: `RESERVED`, `X WRITE`, `S READ1+READ2`.
     pub fn lock(&self) -> String {
         let level = self.locks.iter().all(|lock| (1..=4).any(|level| shim::event::Level(level).name() == Some(lock)));
         let mode = match (level, self.mode.as_str()) {
@@ -94,18 +93,18 @@ impl OutsideHolder {
         format!("{mode}{}", if self.locks.is_empty() { "a lock".to_owned() } else { self.locks.join("+") })
     }
 
-    /// Its command line, or the name of its program; empty where neither is known.
+    /// Its command line, or the name of its program; empty if both are unknown.
     pub fn command(&self) -> String {
         if self.argv.is_empty() { self.comm.clone().unwrap_or_default() } else { self.argv.join(" ") }
     }
 }
 
-/// Who it is: `pid 4711 sqlite3 app.db`.
+/// The process: `pid 4711 sqlite3 app.db`.
 impl fmt::Display for OutsideHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
             0 => f.write_str("a process of another pid namespace"),
-            -1 => f.write_str("an open file description (an OFD lock: the kernel does not tell whose)"),
+            -1 => f.write_str("an open file description (an OFD lock: the kernel does not report whose)"),
             pid => {
                 let command = self.command();
                 write!(f, "pid {pid}{}{command}", if command.is_empty() { "" } else { " " })

@@ -1,8 +1,7 @@
-//! One ring file: its header, and its records in blocks, with every number between them accounted for.
+//! One ring file: its header, its records in blocks in the order of their claims, and a [`Tally`] of every record number.
 //!
-//! Input: a path and the bytes behind it. Output: records in the order in which they were claimed, and a [`Tally`]. Called by
-//! [`super::merge`] and, for the header, by [`super::directory`]. Reading is by `pread` and not by a mapping, so that a file that
-//! is cut while we read it is an error and not a signal. The log may be written to while it is read.
+//! It is read with `pread` and not through a mapping, so that a file that is truncated meanwhile is an error and not a signal. A process may write to
+//! the log while it is read.
 #![forbid(unsafe_code)]
 
 use super::error::{Error, Place, Problem};
@@ -13,10 +12,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Records read at a time at most: few enough to be decoded while they are still near the processor.
+/// Most records read at a time: few enough to stay in the processor's cache until they are decoded.
 pub(crate) const BLOCK: u64 = 2048;
 
-/// What became of the record numbers `0..head` of one log; the other counts add up to `head`.
+/// What became of the record numbers `0..head` of one log. The other counts add up to `head`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     /// Records claimed when reading began.
@@ -27,26 +26,26 @@ pub struct Tally {
     pub overwritten: u64,
     /// Never written for want of disk space, or before the log was open.
     pub lost: u64,
-    /// Claimed and never written: being written just then, or the writer died.
+    /// Claimed and not written: still being written, or the writer died.
     pub empty: u64,
     /// Half a record, or damage.
     pub torn: u64,
-    /// Behind the end of a file that was cut, or that could not be read.
+    /// Beyond the end of a truncated file, or unreadable.
     pub missing: u64,
 }
 
-/// The sum of numbers that a damaged trace may say anything about: no more than there is room for.
+/// A saturating sum, because a damaged trace can have any numbers.
 pub(crate) fn total(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
 impl Tally {
-    /// Records that are not there to read, for whatever reason.
+    /// Records that could not be read, for any reason.
     pub fn unread(&self) -> u64 {
         self.overwritten + self.lost + self.empty + self.torn + self.missing
     }
 
-    /// Of what never came, this many had found no disk space: such a record leaves its slot empty, or the file short.
+    /// Counts this many of the empty and missing records as lost: a record without disk space leaves its slot empty, or the file short.
     pub(crate) fn settle_lost(&mut self, lost_space: u64) {
         self.lost = lost_space.min(self.empty + self.missing);
         let from_empty = self.lost.min(self.empty);
@@ -55,17 +54,17 @@ impl Tally {
     }
 }
 
-/// Room for the latest records of a log, as they are in the file: each has its place by its number, and displaces an earlier one there.
+/// A buffer for the latest records of a log, as they are in the file. A record's place follows from its number, and it replaces an earlier one.
 pub(crate) struct Room {
     bytes: Vec<u8>,
-    /// The first place, on a boundary of the processor's cache lines, so that a record is one of them.
+    /// The first place, aligned so that each record is one cache line.
     begins: usize,
-    /// Places: a power of two.
+    /// The number of places, a power of two.
     places: u64,
 }
 
 impl Room {
-    /// For at least as many as this.
+    /// Room for at least this many records.
     pub(crate) fn new(records: u64) -> Room {
         let places = records.next_power_of_two();
         let bytes = vec![0; (places as usize + 1) * record::SIZE];
@@ -77,7 +76,7 @@ impl Room {
         self.places
     }
 
-    /// The places of this many numbers from `number` on, or of as many as lie in a row.
+    /// The places of `count` numbers from `number` on, or of as many as are contiguous.
     fn bytes(&mut self, number: u64, count: u64) -> &mut [u8] {
         let place = number & (self.places - 1);
         let count = count.min(self.places - place);
@@ -85,7 +84,7 @@ impl Room {
         &mut self.bytes[from..from + count as usize * record::SIZE]
     }
 
-    /// What is in the place of this number.
+    /// The record in the place of this number.
     #[inline]
     pub(crate) fn record(&self, number: u64) -> Record {
         let from = self.begins + (number & (self.places - 1)) as usize * record::SIZE;
@@ -111,7 +110,7 @@ pub(crate) fn open(path: &Path) -> Result<(File, Header), Error> {
     }
 }
 
-/// The recorder keeps its files in memory where the directory's file system cannot hold them safely.
+/// The message about a missing target: the recorder keeps its files in memory if the directory's file system cannot hold them safely.
 #[cold]
 fn gone(target: &Path) -> String {
     format!(
@@ -153,9 +152,9 @@ pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io
     Ok(have)
 }
 
-/// The latest whole record near the end of a ring that holds `head` records by now; `None` where there is none, or the file cannot be read.
+/// The latest whole record near the end of a ring with `head` claimed records; `None` if there is none, or the file cannot be read.
 pub(crate) fn last_record(path: &Path, capacity: u64, head: u64) -> Option<Record> {
-    /// Slots that are looked at: each thread can leave one empty.
+    /// How many slots are searched: each thread can leave one empty.
     const LOOK: u64 = 64;
     let file = File::open(path).ok()?;
     (head.saturating_sub(LOOK.min(capacity))..head).rev().find_map(|number| {
@@ -182,10 +181,10 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Starts at the oldest record that is still there.
+    /// Starts at the oldest record that is not overwritten.
     pub(crate) fn new(path: &Path) -> Result<Cursor, Error> {
         let (file, header) = open(path)?;
-        // The length is asked for after the head, so that a growing file holds at least what the head promised.
+        // The length is read after the head, so a growing file contains all records below the head.
         let length = file.metadata().map_err(|error| Error::io(path, Place::Whole, "look at the file", error))?.len();
         let next = header.head.saturating_sub(header.capacity);
         let tally = Tally { head: header.head, overwritten: next, ..Tally::default() };
@@ -196,16 +195,16 @@ impl Cursor {
         Ok(Cursor { path, capacity, lost_space, next, end: header.head, slots, length, tally, problem: None })
     }
 
-    /// Reads the next block of records into `room`, where each has its place by its number, and hands the whole ones to `each`, with their
-    /// numbers; `false` when there are no more. What is in the places of the [`BLOCK`] numbers from [`Cursor::next`] on is overwritten.
+    /// Reads the next block of records into `room`, and passes the whole ones to `each` with their numbers. Returns `false` at the end. The places
+    /// of the [`BLOCK`] numbers from [`Cursor::next`] on are overwritten.
     ///
-    /// The file is opened anew for each block: a trace can have more logs than a process may have open files.
+    /// The file is opened for each block: a trace can have more logs than a process may have open files.
     pub(crate) fn block(&mut self, room: &mut Room, each: &mut impl FnMut(u64, Record)) -> bool {
         if self.next >= self.end {
             return false;
         }
         let slot = self.next & (self.capacity - 1);
-        // Up to the end of this lap; what the file does not hold is missing.
+        // Up to the end of this lap. Records beyond the end of the file are missing.
         let run = (self.end - self.next).min(self.capacity - slot);
         let there = self.slots.saturating_sub(slot).min(run);
         if there == 0 {
@@ -239,7 +238,7 @@ impl Cursor {
         }
         self.next += have as u64;
         if (have as u64) < there {
-            // The file was cut while we read it.
+            // The file was truncated while it was read.
             self.slots = slot + have as u64;
             self.length = offset + (have * record::SIZE) as u64;
         }
@@ -257,7 +256,7 @@ impl Cursor {
         self.next += count;
     }
 
-    /// Slots that did not hold the record they should: overwritten by now, never written, or torn.
+    /// Counts slots without the expected record: overwritten meanwhile, never written, or torn.
     #[cold]
     fn account(&mut self, file: &File, bad: &[(u64, Slot)]) {
         let mut le = [0; 8];
@@ -276,7 +275,7 @@ impl Cursor {
         }
     }
 
-    /// The final account, once [`Cursor::block`] has said `false`.
+    /// The final account, after [`Cursor::block`] has returned `false`.
     pub(crate) fn finish(mut self) -> (Tally, Vec<Problem>) {
         let tally = &mut self.tally;
         tally.settle_lost(self.lost_space);

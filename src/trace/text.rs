@@ -1,23 +1,23 @@
-//! Text from traced processes, made safe to print: paths, thread names and SQL are whatever those processes chose.
+//! Text from traced processes, made safe to print: paths, thread names and SQL can contain any bytes.
 //!
-//! [`Text`] keeps what a names file holds, bytes that were not UTF-8 included; [`Clean`] prints any text on one line without control
-//! characters, so that a name can neither break a line nor speak to a terminal.
+//! [`Text`] keeps the text of a names file, also bytes that were not UTF-8. [`Clean`] prints any text on one line without control characters, so that
+//! a name can neither break a line nor control a terminal.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::fmt::Write as _;
 
-/// A text that may not have been UTF-8 where it came from.
+/// A text that may not have been UTF-8 in its process.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Text {
-    /// As UTF-8, with U+FFFD for each bad byte.
+    /// The text as UTF-8, with U+FFFD for each bad byte.
     pub text: String,
-    /// All its bytes, when they were not UTF-8.
+    /// All its bytes, if they were not UTF-8.
     pub bytes: Option<Box<[u8]>>,
 }
 
 impl Text {
-    /// The bytes it had in its process.
+    /// Its bytes in the process.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.as_deref().unwrap_or(self.text.as_bytes())
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Clean<'_> {
     }
 }
 
-/// Control characters, bidirectional overrides, zero-width marks, line and paragraph separators, tags, and what is no character (nor allowed in XML).
+/// Control characters, bidirectional overrides, zero-width marks, line and paragraph separators, tags, and noncharacters (not allowed in XML).
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -71,7 +71,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     out
 }
 
-/// The bytes these hexadecimal digits stand for; `None` when they are not pairs of them.
+/// The bytes of these hexadecimal digits; `None` if they are not pairs of digits.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) {

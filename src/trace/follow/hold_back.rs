@@ -1,7 +1,6 @@
-//! Records held back for a moment, so that those of several logs come out in time order.
+//! The queue that holds records back for a moment, so that the records of several logs come in time order.
 //!
-//! Input: records with the keys that place them, poll by poll. Output: the same records, each once nothing is expected any more that belongs before it. Called by
-//! [`super::follow`], whose documentation says what that order is worth.
+//! A record is returned as soon as no earlier one is expected. The documentation of [`super`] describes the limits of that order.
 #![forbid(unsafe_code)]
 
 use crate::trace::{Event, LogId};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How long records are held back to be sorted.
 pub const DELAY: Duration = Duration::from_millis(100);
 
-/// Records held back at most: then they go out sooner.
+/// Most records that are held back. Beyond this, they are returned sooner.
 const MOST_HELD: usize = 1 << 19;
 
 /// A record that is held back: its key, log and number.
@@ -36,7 +35,7 @@ impl HoldBack {
         self.held.push(((key, event.log.0, event.number), event));
     }
 
-    /// Everything that is held back, in the order of its numbers; what comes later is put in order again.
+    /// Returns everything that is held back, in the order of the numbers. Later records are sorted on their own.
     pub(super) fn take_all(&mut self) -> Vec<Event> {
         let mut events: Vec<Event> = self.held.drain(..).map(|(_, event)| event).collect();
         events.sort_unstable_by_key(|event| (event.log, event.number));
@@ -44,7 +43,8 @@ impl HoldBack {
         events
     }
 
-    /// A poll has read everything there was: up to which key nothing more is expected. `at_once`: the keys themselves have changed, so that everything goes.
+    /// The key up to which no more records are expected, after a poll has read all logs. `at_once`: the kind of keys has changed, so everything is
+    /// returned.
     pub(super) fn polled(&mut self, now: Instant, at_once: bool) -> Option<u64> {
         self.frontiers.push_back((now, self.latest));
         let mut up_to = None;
@@ -54,10 +54,10 @@ impl HoldBack {
         if at_once || self.held.len() > MOST_HELD { Some(u64::MAX) } else { up_to }
     }
 
-    /// Gives what is held back up to this key, or, where it is late already, at once.
+    /// Returns the records up to this key. Late ones are returned at once.
     pub(super) fn give(&mut self, up_to: Option<u64>, events: &mut Vec<Event>) {
         let up_to = up_to.unwrap_or(0).max(self.given);
-        // Nearly sorted, and all that is left is small: sorting it anew costs less than a heap.
+        // The records are few and nearly sorted, so sorting them costs less than a heap.
         self.held.sort_unstable_by_key(|(place, _)| *place);
         let count = self.held.partition_point(|(place, _)| place.0 <= up_to);
         for ((key, ..), event) in self.held.drain(..count) {
@@ -75,7 +75,7 @@ impl HoldBack {
         self.held.iter().any(|(_, event)| event.log == log)
     }
 
-    /// Records that came later than they could be put in their place.
+    /// Records that came too late to be sorted.
     pub(super) fn late(&self) -> u64 {
         self.late
     }

@@ -1,16 +1,15 @@
-//! A trace directory while programs write to it: new records as they come, merged by time with a bounded delay.
+//! The reader of a trace directory to which programs write: new records, merged by time with a bounded delay.
 //!
-//! Input: a directory, which need not be there yet. Each [`Follow::poll`] gives a [`Batch`]: records of all logs in time order, and
-//! what else happened (a process began to record or ended, names became known, something is wrong). Every number of every log comes once or
-//! is counted in [`Follow::tally`]. Called by `locktrace follow` and `locktrace top`.
+//! The directory need not exist yet. Each [`Follow::poll`] returns a [`Batch`]: records of all logs in time order, and other news (a process began to
+//! record or ended, new names, problems). Every record number of every log comes once, or is counted in [`Follow::tally`].
 //!
 //! # Order
 //!
-//! A record is written when its call has returned. So everything that ended before a poll has been read by that poll or, where its
-//! writer was held up, by one soon after. Records are held back for [`DELAY`], sorted among all that came meanwhile, and given up to the
-//! latest instant that was known that long ago. What comes later than that is given at once, out of order, and counted
-//! ([`Follow::late`]): records whose thread was not scheduled between call and writing, and the end of a call that gives up a lock and
-//! takes longer than the delay (such a call counts from its start).
+//! A record is written when its call has returned. So a poll reads every call that ended before it, or, if a writer was delayed, a later poll does.
+//! Records are held back for [`DELAY`] and sorted among all that came meanwhile. Then those up to the latest instant that was known that long ago are
+//! returned. A record that comes even later is returned at once, out of order, and counted ([`Follow::late`]). Two kinds can be that late: records
+//! whose thread was not scheduled between the call and the writing, and releases that take longer than the delay, because a release counts from its
+//! start.
 #![forbid(unsafe_code)]
 
 mod hold_back;
@@ -31,22 +30,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often a process is looked for, and a log that has been quiet is read.
+/// How often the processes are checked, and quiet logs are read.
 const SELDOM: Duration = Duration::from_secs(1);
 
-/// A log whose process cannot be seen has ended, as far as that can be told, when nothing came for this long.
+/// A log whose process cannot be seen counts as ended after this long without a record.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// A new ring file whose header cannot be read yet is being made; after this time, something is wrong with it.
+/// How long a process may take to write the header of a new ring file. After this time, an unreadable header is a problem.
 const MAKING: Duration = Duration::from_secs(2);
 
-/// Logs that nobody is known to write to: so many are looked at in one poll, in turn. A directory may have ten thousand of them.
+/// How many quiet logs without a known process are read in one poll, in turn. A directory may have ten thousand of them.
 const MOST_LOOKS: usize = 32;
 
-/// Records of a log that [`Follow::catch_up`] reads at most, the latest ones.
+/// Most records of a log that [`Follow::catch_up`] reads, the latest ones.
 const MOST_BACK: u64 = 1 << 20;
 
-/// This host's boot, as it is in the headers of logs.
+/// The boot id of this host, as in the headers of logs.
 pub(crate) fn boot_id() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
@@ -57,24 +56,24 @@ pub(crate) fn boot_id() -> Option<[u8; 16]> {
 /// Something other than a record.
 #[derive(Clone, PartialEq, Debug)]
 pub enum News {
-    /// A log that is read from now on.
+    /// The log is followed from now on.
     Began(LogId),
-    /// A line of its names, as in its names file.
+    /// A line of the log's names, as in its names file.
     Named(LogId, serde_json::Map<String, serde_json::Value>),
-    /// Its process has ended, or its file is gone: everything of it was read.
+    /// The log's process has ended, or its file is gone. All of it was read.
     Ended(LogId),
-    /// Something is wrong.
+    /// A problem.
     Problem(Problem),
 }
 
-/// What one poll brought.
+/// The result of one poll.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Batch {
-    /// To be told before the records.
+    /// News that come before the records.
     pub news: Vec<News>,
     /// Records, in time order.
     pub events: Vec<Event>,
-    /// To be told after the records.
+    /// News that come after the records.
     pub ended: Vec<News>,
 }
 
@@ -85,7 +84,7 @@ struct Followed {
     path: PathBuf,
     process: Option<Process>,
     looked: Instant,
-    /// When it last brought something.
+    /// When its latest record came.
     active: Instant,
     ended: bool,
     skipped: u64,
@@ -103,15 +102,15 @@ pub struct Follow {
     known: BTreeSet<String>,
     /// Ring files whose header cannot be read yet, and since when.
     making: Vec<(String, Instant)>,
-    /// What is there at the first poll was there before; whatever comes later is read from its start.
+    /// Whether this is the first poll. Logs that it finds existed before; later ones are read from their start.
     first: bool,
-    /// The directory was there once, and when it was last read.
+    /// When the directory was last read; `None` if it has not existed so far.
     scanned: Option<SystemTime>,
     /// Logs that have ended, with records that are still held back.
     ending: Vec<LogId>,
     held: HoldBack,
     busy: bool,
-    /// How many quiet logs may still be looked at in this poll, and the one to begin with.
+    /// How many more quiet logs this poll may read, and the first one for the next poll.
     looks: usize,
     turn: usize,
 }
@@ -137,8 +136,8 @@ impl Follow {
         }
     }
 
-    /// Reads no more than so many new records of a log in one poll: where there are more, because the reader was held up, the latest ones.
-    /// How many were left out says [`Follow::unseen`]. For who wants to know how things stand now, and not what happened.
+    /// Limits the new records of a log in one poll to this many, the latest ones. There are more only if the reader was delayed.
+    /// [`Follow::unseen`] counts those left out. This suits a reader that needs the current state and not the history.
     pub fn at_most(mut self, records: u64) -> Follow {
         self.most = records;
         self
@@ -149,13 +148,13 @@ impl Follow {
         &self.trace
     }
 
-    /// Whether the directory was there at some time.
+    /// Whether the directory has existed.
     pub fn found(&self) -> bool {
         self.scanned.is_some()
     }
 
-    /// Whether every log there was has ended; false before there is one. A process that cannot be seen (it ended before, or is in another
-    /// container) counts as ended once its log has been quiet for two seconds.
+    /// Whether every log has ended; false if there is none yet. A process that cannot be seen (it ended before, or is in another container) counts as
+    /// ended after its log has been quiet for two seconds.
     pub fn all_ended(&self) -> bool {
         let ended = |log: &Followed| log.ended || (log.process.is_none() && log.active.elapsed() >= QUIET);
         !self.logs.is_empty() && self.making.is_empty() && self.logs.iter().all(ended)
@@ -166,7 +165,7 @@ impl Follow {
         self.busy
     }
 
-    /// Records that came later than they could be sorted.
+    /// Records that came too late to be sorted.
     pub fn late(&self) -> u64 {
         self.held.late()
     }
@@ -176,22 +175,22 @@ impl Follow {
         self.logs.get(log.0 as usize).map_or_else(Default::default, |log| (log.tally, log.skipped))
     }
 
-    /// Records of this log that did not come: lost, gone over, or left out ([`Follow::at_most`]).
+    /// Records of this log that were not returned: lost, overwritten, or left out ([`Follow::at_most`]).
     pub fn unseen(&self, log: LogId) -> u64 {
         self.logs.get(log.0 as usize).map_or(0, |log| log.tally.unread() + log.ring.passed_over())
     }
 
-    /// Every record of this log that did not come since it is followed has a number below this.
+    /// All records that are missing since this log is followed have numbers below this.
     pub fn lost_below(&self, log: LogId) -> u64 {
         self.logs.get(log.0 as usize).map_or(0, |log| log.ring.lost_below())
     }
 
-    /// Instead of the first [`Follow::poll`], for who wants to know how things stand: hands `each` the records that are kept of the processes
-    /// that live, log by log in the order of their numbers, at most a million of each. What it reads is not held back, and not merged. Logs whose process cannot
-    /// be seen are followed from now on.
+    /// Replaces the first [`Follow::poll`] for a reader that needs the current state. Passes the kept records of living processes to `each`, log by
+    /// log in the order of their numbers, at most a million of each. They are neither held back nor merged. Logs whose process cannot be seen are
+    /// followed from now on.
     ///
     /// # Errors
-    /// As [`Follow::poll`].
+    /// Those of [`Follow::poll`].
     pub fn catch_up(
         &mut self,
         here: Option<(ClockKind, [u8; 16], Anchor)>,
@@ -206,7 +205,7 @@ impl Follow {
         for index in 0..self.logs.len() {
             let log = &mut self.logs[index];
             if log.process.is_none() {
-                // Nothing is expected of it.
+                // A quiet log: no records are expected.
                 log.active = now.checked_sub(SELDOM).unwrap_or(now);
                 continue;
             }
@@ -220,10 +219,10 @@ impl Follow {
         Ok(batch)
     }
 
-    /// Reads what is new. `here` is this host's clock, boot and an instant of it: with it a tick has a length from the first record on.
+    /// Reads new records. `here` is this host's clock, boot and an anchor. With it, the length of a tick is known from the first record on.
     ///
     /// # Errors
-    /// When the directory is there and cannot be read.
+    /// If the directory exists and cannot be read.
     pub fn poll(&mut self, here: Option<(ClockKind, [u8; 16], Anchor)>) -> Result<Batch, Error> {
         let now = Instant::now();
         let mut batch = Batch::default();
@@ -237,13 +236,13 @@ impl Follow {
         }
         let clocks = self.trace.clocks.len();
         self.trace.reckon(here);
-        // Instants of one clock do not compare with those of several.
+        // With more than one clock, the keys are of another kind than with one, and cannot be compared with earlier ones.
         let up_to = self.held.polled(now, clocks != self.trace.clocks.len() && clocks > 0);
         self.give(up_to, &mut batch);
         Ok(batch)
     }
 
-    /// Everything that is still held back or waited for.
+    /// Returns everything that is held back, and ends all logs.
     pub fn finish(&mut self) -> Batch {
         let mut batch = Batch::default();
         for index in 0..self.logs.len() {
@@ -253,7 +252,7 @@ impl Follow {
         batch
     }
 
-    /// Finds logs that are new.
+    /// Finds new logs.
     fn scan(&mut self, now: Instant, batch: &mut Batch) -> Result<(), Error> {
         let fail = |error| Error::io(&self.dir, Place::Whole, "read the directory", error);
         let changed = match std::fs::metadata(&self.dir).and_then(|meta| meta.modified()) {
@@ -261,7 +260,7 @@ impl Follow {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(fail(error)),
         };
-        // Time stamps of directories are coarse: what changed just before the last look may have changed just after it, too.
+        // Time stamps of directories are coarse: a change just after the last read can have the time stamp of one just before it.
         let unchanged = self.scanned.is_some_and(|scanned| changed + Duration::from_secs(2) < scanned);
         if unchanged && self.making.is_empty() {
             return Ok(());
@@ -325,11 +324,11 @@ impl Follow {
         self.trace.add(Log::new(id, path, &header, Names::default()));
     }
 
-    /// Reads what is new in one log, and sees whether its process lives.
+    /// Reads the new records of one log, and checks its process.
     fn read(&mut self, index: usize, now: Instant, batch: &mut Batch) {
         let Some(log) = self.logs.get_mut(index) else { return };
         let seldom = now.duration_since(log.looked) >= SELDOM;
-        // A log that nobody is known to write to, and that has been quiet, is looked at now and then.
+        // A quiet log without a known process is read less often.
         let quiet = now.duration_since(log.active) >= SELDOM;
         if log.ended || (log.process.is_none() && quiet && (!seldom || self.looks == 0)) {
             return;
@@ -337,7 +336,7 @@ impl Follow {
         if log.process.is_none() && quiet {
             (self.looks, self.turn) = (self.looks - 1, index + 1);
         }
-        // Asked before the last records are read, so that none can come after them.
+        // Checked before the last records are read, so that none can come after them.
         let mut gone = false;
         if seldom {
             log.looked = now;
@@ -356,14 +355,14 @@ impl Follow {
             Ok((header, more)) => {
                 new = more;
                 log.active = if new > 0 { now } else { log.active };
-                // At this pace the ring is gone over within a few polls.
+                // At this pace the ring wraps within a few polls.
                 self.busy |= new > header.capacity / 16;
                 let known = &mut self.trace.logs[index];
                 (known.head, known.last) = (header.head, header.last);
                 (known.lost_space, known.lost_names) = (header.lost_space, header.lost_names);
             }
             Err(error) => {
-                // Deleted, most likely: its process goes on writing where nobody can read it.
+                // Probably deleted: its process writes to a file that has no name.
                 batch.news.push(News::Problem(error.into_problem()));
                 gone = true;
             }
@@ -377,7 +376,7 @@ impl Follow {
         }
     }
 
-    /// Reads what is new in its names.
+    /// Reads the new lines of its names.
     fn name(&mut self, index: usize, now: Instant, batch: &mut Batch) {
         let names = &mut self.trace.logs[index].names;
         self.logs[index].names.read(now, &mut |line| match line {
@@ -396,7 +395,7 @@ impl Follow {
         self.ending.push(LogId(index as u32));
     }
 
-    /// Gives what is held back, and tells of the ends of which nothing is.
+    /// Returns held-back records up to this key, and the ends of logs without held-back records.
     fn give(&mut self, up_to: Option<u64>, batch: &mut Batch) {
         self.held.give(up_to, &mut batch.events);
         let held = &self.held;

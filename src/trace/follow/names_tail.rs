@@ -1,4 +1,4 @@
-//! The end of a names file that grows: whole lines, each once.
+//! The end of a growing names file: complete lines, each once.
 
 use crate::trace::directory::parse;
 use crate::trace::error::{Place, Problem};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// The end of a names file that grows.
+/// The end of a growing names file.
 pub(crate) struct NamesTail {
     path: PathBuf,
     lines: GrowingLines,
@@ -20,18 +20,18 @@ impl NamesTail {
         NamesTail { path, lines: GrowingLines::default(), line: 0 }
     }
 
-    /// Whether it should be read even if its log has nothing new.
+    /// Whether it should be read even if its log has no new records.
     pub(crate) fn is_waiting(&self) -> bool {
         self.lines.is_waiting()
     }
 
-    /// Hands every whole line that is new to `each`.
+    /// Passes every new complete line to `each`.
     pub(crate) fn read(&mut self, now: Instant, each: &mut impl FnMut(Result<Object, Problem>)) {
-        // A file of an older version, or a copy, ends where its lines do: that costs one system call.
+        // A file of an older version, or a copy, ends with its last line. Then one system call is enough.
         if !self.lines.is_waiting() && std::fs::metadata(&self.path).is_ok_and(|meta| meta.len() == self.lines.offset()) {
             return;
         }
-        // It may not be there: names are then unknown, and the records still say what they can.
+        // If the file is missing, the names are unknown, and the records are still used.
         let Ok(file) = File::open(&self.path) else { return };
         let mut read = |from: u64, len: usize| {
             let mut bytes = vec![0; len];

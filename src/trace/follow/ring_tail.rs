@@ -1,7 +1,7 @@
-//! The end of a ring that grows.
+//! The end of a growing ring file.
 //!
-//! A number is read when the header says that it was claimed. If its slot does not hold it yet, its writer is still at it: the slot is
-//! looked at again until it does, or until [`PATIENCE`] has passed or the ring has gone over it.
+//! A record number is read after the header shows that it was claimed. If its slot does not contain it yet, the writer is still writing. The slot is
+//! read again until it does, until [`PATIENCE`] has passed, or until the ring has overwritten it.
 use crate::trace::error::{Error, Place};
 use crate::trace::ring::{self, Tally, read_up_to};
 use shim::format::header::{self, Header};
@@ -11,42 +11,42 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a claimed record may take to be written before it is given up.
+/// How long a claimed record may stay unwritten before it is abandoned.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time.
 const BLOCK: usize = 1 << 18;
 
-/// Claimed numbers that are waited for; more than these are given up at once.
+/// Most claimed numbers that are waited for. Beyond this, the oldest are abandoned at once.
 const MOST_HOLES: usize = 4096;
 
-/// A number that was claimed and not there yet.
+/// A number that was claimed but is not written yet.
 struct Hole {
     number: u64,
     since: Instant,
     slot: Slot,
 }
 
-/// The end of a ring that grows.
+/// The end of a growing ring file.
 pub(crate) struct RingTail {
     path: PathBuf,
     capacity: u64,
     /// The next number to read.
     next: u64,
-    /// New records that are read at one time: of more, the latest.
+    /// Most new records that are read at one time, the latest ones.
     most: u64,
-    /// New records that were left out for that.
+    /// New records that were left out because of that limit.
     passed_over: u64,
     holes: Vec<Hole>,
     tally: Tally,
-    /// Every number that did not come is below this.
+    /// All missing numbers are below this.
     lost_below: u64,
     lost_space: u64,
     buffer: Vec<u8>,
 }
 
 impl RingTail {
-    /// Starts at record `from`, or at the oldest that is still there.
+    /// Starts at record `from`, or at the oldest that is not overwritten.
     pub(crate) fn new(path: &Path, header: &Header, from: u64) -> RingTail {
         RingTail {
             path: path.to_owned(),
@@ -62,17 +62,17 @@ impl RingTail {
         }
     }
 
-    /// Goes on with this record, before anything was read.
+    /// Sets the first record to read, before anything was read.
     pub(crate) fn begin_at(&mut self, number: u64) {
         self.next = number;
     }
 
-    /// From now on reads no more than so many new records at one time, the latest.
+    /// Limits the new records at one time to this many, the latest ones.
     pub(crate) fn at_most(&mut self, records: u64) {
         self.most = records;
     }
 
-    /// Hands everything new to `each`. Gives the header, and how many numbers are new.
+    /// Passes every new record to `each`. Returns the header, and how many numbers are new.
     pub(crate) fn read(&mut self, now: Instant, each: &mut impl FnMut(u64, Record)) -> Result<(Header, u64), Error> {
         let (file, header) = ring::open(&self.path)?;
         let before = self.next;
@@ -123,7 +123,7 @@ impl RingTail {
                 Err(slot) => self.holes.push(Hole { number, since: now, slot }),
             }
         }
-        // A slot is made ready before it is written: behind the end of the file nothing will come.
+        // Slots are allocated before they are written, so no record comes beyond the end of the file.
         let missing = (count - have / record::SIZE) as u64;
         self.tally.missing += missing;
         self.next += count as u64;
@@ -140,7 +140,7 @@ impl RingTail {
         Some(bytes)
     }
 
-    /// Gives up holes that the ring has gone over, that are too old, or that are too many.
+    /// Abandons unwritten numbers that the ring has overwritten, that are too old, or that are too many.
     fn settle(&mut self, file: &File, now: Instant) {
         if self.holes.is_empty() {
             return;
@@ -165,7 +165,7 @@ impl RingTail {
         });
     }
 
-    /// What became of every number so far; those still waited for are given up.
+    /// The account of every number. Unwritten ones are abandoned.
     pub(crate) fn finish(&mut self) -> Tally {
         for hole in self.holes.drain(..) {
             give_up(&mut self.tally, hole.slot);
@@ -174,17 +174,17 @@ impl RingTail {
         self.tally
     }
 
-    /// New records that were not read because there were too many at one time. The tally does not know of them.
+    /// New records that were not read because there were too many at one time. The tally does not count them.
     pub(crate) fn passed_over(&self) -> u64 {
         self.passed_over
     }
 
-    /// Every number that did not come, and will not, is below this.
+    /// All numbers that are missing for good are below this.
     pub(crate) fn lost_below(&self) -> u64 {
         self.lost_below
     }
 
-    /// What became of every number so far.
+    /// The account of every number so far.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }

@@ -1,16 +1,16 @@
-//! JSON lines: a whole trace as text, one object a line. The interchange format: `locktrace cat --json` writes it, and everything
-//! that reads a trace directory reads it too and gives the same results.
+//! The interchange format: a whole trace as JSON lines, one object a line. `locktrace cat --json` writes it. Every command that reads a trace
+//! directory also reads it, with the same results.
 //!
-//! The order is: for each log a `log` line and its names lines; then every record of every log in time order; then for each log an
-//! `end` line, and the problems. A reader skips keys and line types that it does not know. Ticks and hashes, which need 64 bits, are
-//! strings; every other number is below 2^53 (or, for `arg`, a string where it is not).
+//! For each log there is a `log` line with its names lines. Then come the records of all logs in time order. An `end` line for each log and the
+//! problems follow. A reader skips unknown keys and line types. Ticks and hashes need 64 bits, so they are strings. Every other number is below 2^53; a
+//! larger `arg` is a string.
 //!
 //! | `t` | keys |
 //! | --- | --- |
 //! | `log` | `log` (its id), `version` (of the format on disk), `pid`, `clock` (`tsc`, `cntvct`, `monotonic`, or `clock#N`), `boot_id` (32 hex digits), `capacity` (records), `first` and `last` (anchors: `ticks`, `monotonic_ns`, `real_ns`, decimal strings; `last` may be null), `head`, `lost_space`, `lost_names` (counts when the trace was opened) |
 //! | `process`, `library`, `file`, `thread`, `sql`, `outside`, `recording`, `cap` | as in the names file (see `shim::format`), and `log` |
 //! | `record` | [below](#records) |
-//! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]); from `locktrace follow` also + `skipped`, those from before it began |
+//! | `end` | `log`, and what became of its record numbers: `head` = `read` + `overwritten` + `lost` + `empty` + `torn` + `missing` ([`super::Tally`]); from `locktrace follow` also + `skipped`, the records from before it began |
 //! | `problem` | `severity` (`notice`, `problem`), `path`, `byte` or `line`, `what` |
 //!
 //! # Records
@@ -20,15 +20,15 @@
 //! | key | what |
 //! | --- | --- |
 //! | `log`, `n` | which log, and the record's number there |
-//! | `time`* | when the call began: UTC, RFC 3339 with nanoseconds; left out where the length of a tick is unknown |
+//! | `time`* | when the call began: UTC, RFC 3339 with nanoseconds; left out if the length of a tick is unknown |
 //! | `start`, `duration` | when the call began (ticks, decimal string), and ticks until it returned |
-//! | `ns`* | the duration in nanoseconds; left out where it was not measured or the length of a tick is unknown |
+//! | `ns`* | the duration in nanoseconds; left out if it was not measured, or the length of a tick is unknown |
 //! | `pid`*, `tid`, `thread`* | process, OS thread id, the thread's name |
-//! | `conn` | the connection, counted from 1 in the process that opened it; left out where it is not known |
+//! | `conn` | the connection, counted from 1 in the process that opened it; left out if unknown |
 //! | `file`, `path`* | the database: its number in the names, and its path |
 //! | `kind` | the call: `xLock`, `xShmLock`, … ([`shim::event::Kind`]) |
-//! | `lock` | the level that `xLock` or `xUnlock` asks for |
-//! | `slots` | the wal-index locks that `xShmLock` asks for, an array of names |
+//! | `lock` | the level that `xLock` or `xUnlock` requests |
+//! | `slots` | the wal-index locks that `xShmLock` requests, an array of names |
 //! | `op`, `mode` | of `xShmLock`: `lock` or `unlock`; `SHARED` or `EXCLUSIVE` |
 //! | `before`, `after` | the connection's lock on the database file before and after the call |
 //! | `shm_shared`, `shm_exclusive` | the wal-index locks the connection holds after the call, arrays of names |
@@ -38,10 +38,10 @@
 //! | `sql`, `text`* | hash of the running statement (16 hex digits), and its text |
 //! | `arg` | by kind: open flags, bytes written, microseconds slept, … |
 //!
-//! `locktrace follow --json` writes the same lines as things become known: names between the records, `end` where a process has ended. A file
-//! may have logs and names behind records, since it is read twice; on a stream they come too late to be used, and that is said.
+//! `locktrace follow --json` writes the same lines as their content becomes known: names between the records, `end` when a process has ended. In a file,
+//! logs and names may come after records, because a file is read twice. In a stream they come too late to be used, and a problem reports them.
 //!
-//! A level, slot, kind or file kind that this version has no name for is `lock#N`, `slot#N`, `kind#N` or `file#N`.
+//! A level, slot, kind or file kind without a name in this version is `lock#N`, `slot#N`, `kind#N` or `file#N`.
 #![forbid(unsafe_code)]
 
 mod record;
@@ -60,18 +60,18 @@ use std::collections::hash_map::Entry;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-/// A stream of JSON lines whose logs and names were read, and whose records come next.
+/// A stream of JSON lines after its logs and names, at its records.
 pub(crate) struct Lines {
     name: PathBuf,
     reader: Box<dyn BufRead>,
     buffer: Vec<u8>,
     /// The number of the line in `buffer`.
     line: u64,
-    /// The line in `buffer` was not used yet.
+    /// Whether the line in `buffer` was not used yet.
     held: bool,
     logs: HashMap<String, LogId>,
     bad: BadLines,
-    /// Lines of logs and names that came too late to be used; `None` where they were looked for.
+    /// Lines of logs and names that came too late to be used; `None` if they were read ahead.
     late_names: Option<u64>,
     read: Vec<u64>,
     tallies: Vec<Option<Tally>>,
@@ -79,11 +79,11 @@ pub(crate) struct Lines {
     done: bool,
 }
 
-/// What every record line that we write begins with.
+/// The beginning of every record line that we write.
 const RECORD: &[u8] = br#"{"t":"record","#;
 
 impl Lines {
-    /// Reads up to the first record; and from `ahead`, which gives the same lines, the logs and names that come later.
+    /// Reads up to the first record. From `ahead`, which has the same lines, it also reads the logs and names that come later.
     pub(crate) fn open(
         name: &Path,
         reader: Box<dyn BufRead>,
@@ -138,7 +138,7 @@ impl Lines {
         Ok((logs, lines.problems.clone(), lines))
     }
 
-    /// A log or a name, in this line.
+    /// Takes a line of a log or a name.
     fn introduce(&mut self, object: Object, line: u64, logs: &mut Vec<Log>) {
         let taken = if object.get("t").and_then(Value::as_str) == Some("log") {
             log(&object, &self.name).and_then(|log| match self.logs.entry(log.id.clone()) {
@@ -161,10 +161,10 @@ impl Lines {
         }
     }
 
-    /// Finds the logs and names that come behind the first record, where `locktrace follow` writes what it has not known before.
+    /// Reads the logs and names that come after the first record, as `locktrace follow` writes them.
     fn look_ahead(&mut self, mut reader: Box<dyn BufRead>, logs: &mut Vec<Log>) {
         let mut buffer = Vec::new();
-        // (What cannot be read is told when its turn comes.)
+        // Lines that cannot be read are reported when the records are read.
         for line in 1.. {
             match next_line(&mut reader, &mut buffer) {
                 Ok(Line::Whole | Line::Torn) if line < self.line || buffer.starts_with(RECORD) => {}
@@ -194,7 +194,7 @@ impl Lines {
                 Ok(Line::End) => self.done = true,
                 Ok(Line::Torn) => {
                     self.done = true;
-                    // A text editor may have taken the last newline away: the line is whole if it parses.
+                    // A text editor may have removed the last newline: the line is complete if it parses.
                     if parse(&self.buffer).is_ok() {
                         return true;
                     }
@@ -275,7 +275,7 @@ impl Lines {
                 cut += 1;
                 Tally { head: log.head.max(read), read, missing: log.head.saturating_sub(read), ..Tally::default() }
             });
-            // Lines that were taken out of the export, or could not be read, are missing.
+            // Lines that were removed from the file, or could not be read, are missing.
             let gone = tally.read.saturating_sub(read);
             let more = read.saturating_sub(tally.read);
             tallies.push(Tally { read, missing: tally.missing + gone, head: tally.head + more, ..tally });
@@ -359,7 +359,7 @@ fn end(object: &Object) -> Result<(String, Tally), String> {
         lost: number(object, "lost")?,
         empty: number(object, "empty")?,
         torn: number(object, "torn")?,
-        // What `follow` did not ask for is not in these lines.
+        // The records that `follow` skipped are not in these lines.
         missing: number(object, "missing")?.saturating_add(optional(object, "skipped")?),
     };
     let parts = [tally.read, tally.overwritten, tally.lost, tally.empty, tally.torn, tally.missing];

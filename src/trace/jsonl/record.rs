@@ -1,6 +1,6 @@
-//! One record as a JSON object, both ways; the table is in [`super`].
+//! One record as a JSON object, written and read. The table of its keys is in [`super`].
 //!
-//! Every field of a record comes back as it was, numbers without a name included.
+//! Every field of a record survives, also numbers without a name.
 #![forbid(unsafe_code)]
 
 use crate::trace::{Event, LogId, Trace};
@@ -177,7 +177,7 @@ pub fn write(trace: &Trace, event: &Event, out: &mut impl std::io::Write) -> std
     out.write_all(b"\n")
 }
 
-/// Whether `arg` means something for this kind even when it is 0.
+/// Whether an `arg` of 0 has a meaning for this kind.
 fn has_arg(kind: Kind) -> bool {
     matches!(kind, Kind::CHECK_RESERVED | Kind::SHM_MAP | Kind::SHM_UNMAP | Kind::SLEEP | Kind::WROTE)
 }
@@ -234,7 +234,7 @@ struct In<'a> {
     arg: Option<Wide<'a>>,
 }
 
-/// Reads one line; an error says what was expected.
+/// Reads one line. The error says what was expected.
 pub(super) fn read(line: &[u8], logs: &HashMap<String, LogId>) -> Result<Event, String> {
     let line: In<'_> = serde_json::from_slice(line).map_err(|error| format!("expected a record: {error}"))?;
     let log = *logs.get(line.log.as_ref()).ok_or("expected \"log\", the id of a log described before")?;

@@ -1,4 +1,4 @@
-//! Writes a whole trace as JSON lines, in one pass and as it is read.
+//! The writer of a whole trace as JSON lines, in one pass.
 #![forbid(unsafe_code)]
 
 use super::record;
@@ -61,7 +61,7 @@ pub fn write_name(log: &Log, name: &serde_json::Map<String, Value>, out: &mut im
     line(out, name.get("t").and_then(Value::as_str).unwrap_or_default(), Some(&log.id), name)
 }
 
-/// Writes the `end` line of a log, of whose records this many were not asked for.
+/// Writes the `end` line of a log. `skipped` of its records came before `follow` began.
 ///
 /// # Errors
 /// Those of `out`.
