@@ -5,7 +5,7 @@
 //! after it.
 #![forbid(unsafe_code)]
 
-use super::{Export, incidents, labels};
+use super::{Export, incidents, labels, table_values};
 use crate::analysis::observer::ObservedHold;
 use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
@@ -62,12 +62,12 @@ impl<'t, W: Write> Csv<'t, W> {
     }
 
     fn time(&self, log: LogId, at: Instant) -> Option<impl Display + use<W>> {
-        self.times.real_ns(log, at).map(labels::rfc3339)
+        self.times.real_ns(log, at).map(table_values::rfc3339)
     }
 
     fn event_row(&mut self, event: &Event, db: Option<u32>) -> io::Result<()> {
         let Event { log, number, ref record } = *event;
-        let time = self.trace.real_ns(log, record.start).map(labels::rfc3339);
+        let time = self.trace.real_ns(log, record.start).map(table_values::rfc3339);
         let forked = record.flags.has(Flags::FORKED);
         let who = ConnId { log, conn: record.conn, forked };
         let unmeasured = record.flags.has(Flags::ONE_CLOCK);

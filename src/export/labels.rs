@@ -5,8 +5,6 @@ use crate::analysis::{ConnId, LockId};
 use crate::report::words;
 use crate::trace::{Event, Log, LogId, Trace};
 use std::collections::HashSet;
-use std::fmt::Display;
-use std::time::{Duration, UNIX_EPOCH};
 
 /// Longest statement in an export, in bytes. The whole text is in the JSON lines.
 const LONGEST_SQL: usize = 4096;
@@ -38,11 +36,6 @@ impl Paths {
     pub(super) fn get(&self, db: u32) -> Option<&str> {
         self.0.get(db as usize)?.as_deref()
     }
-}
-
-/// This wall-clock time, in nanoseconds since 1970, as RFC 3339.
-pub(super) fn rfc3339(ns: u64) -> impl Display {
-    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns))
 }
 
 /// The program of a process, without its directory; empty if it is unknown.

@@ -7,6 +7,8 @@ use crate::analysis::{HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
 use shim::event::{Flags, Kind, Slot, slot_mask};
 use shim::format::record::Record;
+use std::fmt::Display;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Converts instants of a trace to the numbers in tables.
 #[derive(Clone, Copy)]
@@ -44,6 +46,11 @@ impl<'t> TableValues<'t> {
         let from = span.from.filter(|_| !matches!(span.end, HoldEnd::Unseen(..)))?;
         integer(self.times.ns(span.who.log, from, span.until)?)
     }
+}
+
+/// This wall-clock time, in nanoseconds since 1970, as RFC 3339.
+pub(super) fn rfc3339(ns: u64) -> impl Display {
+    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(ns))
 }
 
 /// A number of a trace as a signed integer; `None` beyond 63 bits.

@@ -2,7 +2,7 @@
 //!
 //! It is a "processed profile" of version 57 (`docs-developer/CHANGELOG-formats.md` and `src/types/profile.ts` in firefox-devtools/profiler). Each
 //! connection is a "thread" whose markers are its holds, work and waits. Each process has a main thread with the notes. The file stores markers by
-//! column, so [`SpooledRows`] keep them until the pass is over. The format has no counters and no arrows: a wait names its blockers.
+//! column, so `SpooledRows` keep them until the pass is over. The format has no counters and no arrows: a wait names its blockers.
 #![forbid(unsafe_code)]
 
 use super::Timeline;

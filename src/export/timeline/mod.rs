@@ -1,6 +1,6 @@
 //! A timeline for viewers, in any format: rows for connections, slices for holds, work and waits, counters for databases.
 //!
-//! An observer of the pass draws it by calls of a [`TimelineFormat`]. Each connection of a process has these rows:
+//! An observer of the pass draws it by calls of a `TimelineFormat`. Each connection of a process has these rows:
 //!
 //! | row | slices |
 //! | --- | --- |

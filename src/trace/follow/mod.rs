@@ -46,6 +46,7 @@ const MOST_LOOKS: usize = 32;
 const MOST_BACK: u64 = 1 << 20;
 
 /// The boot id of this host, as in the headers of logs.
+#[cfg(feature = "cli")]
 pub(crate) fn boot_id() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
