@@ -304,7 +304,7 @@ fn what_cannot_be_written_leaves_nothing() {
     std::fs::create_dir(&to).unwrap();
     std::fs::write(to.join("incidents"), "precious").unwrap();
     let stopped = export::run(&trace, Options::default(), Box::new(Parquet::create(&trace, &to, Unfinished::default()).unwrap()));
-    assert!(matches!(stopped, Err(export::Stopped::Output(error)) if error.to_string().contains("incidents")));
+    assert!(matches!(stopped, Err(export::ExportError::Output(error)) if error.to_string().contains("incidents")));
     assert_eq!(files(&to).into_keys().collect::<Vec<_>>(), ["incidents"]);
     assert_eq!(std::fs::read(to.join("incidents")).unwrap(), b"precious");
 }

@@ -33,12 +33,12 @@ pub(super) enum Shape {
 pub(super) struct Destination {
     /// The path as the user gave it; `-` for standard output.
     given: PathBuf,
-    target: Target,
+    target: OutputTarget,
     unfinished: Unfinished,
     written: Rc<Cell<u64>>,
 }
 
-enum Target {
+enum OutputTarget {
     Stdout,
     /// Not a regular file: opened and written in place.
     Stream(PathBuf),
@@ -54,11 +54,11 @@ impl Destination {
     pub(super) fn new(path: &Path, shape: Shape) -> Result<Destination, Failure> {
         let target = target(path, shape).map_err(Failure::Other)?;
         let unfinished = Unfinished::default();
-        if matches!(target, Target::Whole { .. } | Target::Dataset(_)) {
+        if matches!(target, OutputTarget::Whole { .. } | OutputTarget::Dataset(_)) {
             removed_when_interrupted(path.to_owned(), unfinished.clone())
                 .map_err(|error| Failure::Other(format!("cannot watch for signals: {error}")))?;
         }
-        if let Target::Whole { partial, .. } = &target {
+        if let OutputTarget::Whole { partial, .. } = &target {
             unfinished.create(partial).map_err(|error| Failure::Other(error.to_string()))?;
         }
         Ok(Destination { given: path.to_owned(), target, unfinished, written: Rc::default() })
@@ -67,9 +67,9 @@ impl Destination {
     /// Opens the stream to write to. Called once.
     pub(super) fn stream(&self) -> io::Result<Box<dyn Write>> {
         let out: Box<dyn Write> = match &self.target {
-            Target::Stdout => Box::new(io::stdout()),
-            Target::Stream(path) | Target::Dataset(path) => Box::new(File::options().write(true).open(path)?),
-            Target::Whole { partial, .. } => Box::new(File::options().write(true).open(partial)?),
+            OutputTarget::Stdout => Box::new(io::stdout()),
+            OutputTarget::Stream(path) | OutputTarget::Dataset(path) => Box::new(File::options().write(true).open(path)?),
+            OutputTarget::Whole { partial, .. } => Box::new(File::options().write(true).open(partial)?),
         };
         Ok(Box::new(BufWriter::with_capacity(1 << 18, Counted { out, written: Rc::clone(&self.written) })))
     }
@@ -77,8 +77,8 @@ impl Destination {
     /// The path of an output that is opened by path: an empty file, or a directory.
     pub(super) fn place(&self) -> &Path {
         match &self.target {
-            Target::Stdout => &self.given,
-            Target::Stream(path) | Target::Dataset(path) | Target::Whole { partial: path, .. } => path,
+            OutputTarget::Stdout => &self.given,
+            OutputTarget::Stream(path) | OutputTarget::Dataset(path) | OutputTarget::Whole { partial: path, .. } => path,
         }
     }
 
@@ -90,14 +90,14 @@ impl Destination {
     /// The failure for an error of the output.
     pub(super) fn failed(&self, error: io::Error) -> Failure {
         match &self.target {
-            Target::Stdout => Failure::Output(error),
+            OutputTarget::Stdout => Failure::Output(error),
             _ if error.kind() == io::ErrorKind::Interrupted => {
                 Failure::Other(format!("{}: not written: {error}", self.given.display()))
             }
-            Target::Stream(path) | Target::Dataset(path) => {
+            OutputTarget::Stream(path) | OutputTarget::Dataset(path) => {
                 Failure::Other(format!("{}: cannot be written: {error}", path.display()))
             }
-            Target::Whole { partial, .. } => {
+            OutputTarget::Whole { partial, .. } => {
                 Failure::Other(format!("{}: cannot be written: {error}; {} is removed", self.given.display(), partial.display()))
             }
         }
@@ -106,9 +106,9 @@ impl Destination {
     /// Renames the complete output, and returns its size in bytes.
     pub(super) fn done(self) -> Result<u64, Failure> {
         match &self.target {
-            Target::Stdout | Target::Stream(_) => Ok(self.written.get()),
-            Target::Dataset(_) => Ok(self.unfinished.written()),
-            Target::Whole { partial, path } => {
+            OutputTarget::Stdout | OutputTarget::Stream(_) => Ok(self.written.get()),
+            OutputTarget::Dataset(_) => Ok(self.unfinished.written()),
+            OutputTarget::Whole { partial, path } => {
                 let name = || fs::metadata(partial).and_then(|meta| fs::rename(partial, path).map(|()| meta.len()));
                 self.unfinished.finish(name).map_err(|error| self.failed(error))
             }
@@ -141,11 +141,11 @@ fn removed_when_interrupted(given: PathBuf, unfinished: Unfinished) -> io::Resul
 
 const NOT_SHOWN: &str = "a terminal cannot show this format: give a file with -o FILE, or pipe it on";
 
-fn target(given: &Path, shape: Shape) -> Result<Target, String> {
+fn target(given: &Path, shape: Shape) -> Result<OutputTarget, String> {
     if given == Path::new("-") {
         return match shape {
-            Shape::Text => Ok(Target::Stdout),
-            Shape::Binary if !io::stdout().is_terminal() => Ok(Target::Stdout),
+            Shape::Text => Ok(OutputTarget::Stdout),
+            Shape::Binary if !io::stdout().is_terminal() => Ok(OutputTarget::Stdout),
             Shape::Binary => Err(NOT_SHOWN.to_owned()),
             Shape::File | Shape::Dataset => Err("this format cannot go to standard output: give a file with -o FILE".to_owned()),
         };
@@ -165,15 +165,15 @@ fn target(given: &Path, shape: Shape) -> Result<Target, String> {
         {
             return Err(format!("{}: {NOT_SHOWN}", given.display()));
         }
-        (Some(meta), Shape::Text | Shape::Binary) if !meta.is_file() => return Ok(Target::Stream(path)),
+        (Some(meta), Shape::Text | Shape::Binary) if !meta.is_file() => return Ok(OutputTarget::Stream(path)),
         _ => {}
     }
     if shape == Shape::Dataset {
-        return Ok(Target::Dataset(path));
+        return Ok(OutputTarget::Dataset(path));
     }
     let mut name = path.file_name().ok_or_else(|| format!("{}: is not the name of a file", given.display()))?.to_owned();
     name.push(".partial");
-    Ok(Target::Whole { partial: path.with_file_name(name), path })
+    Ok(OutputTarget::Whole { partial: path.with_file_name(name), path })
 }
 
 /// A stream that counts its bytes.

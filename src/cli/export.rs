@@ -7,9 +7,9 @@ use super::destination::{Destination, Shape};
 use super::io::{Failure, open};
 use super::progress::Progress;
 use crate::analysis::Options;
-use crate::export::csv::{Csv, Table};
+use crate::export::csv::{Csv, CsvTable};
 use crate::export::timeline::{firefox, perfetto};
-use crate::export::{self, Export, Stopped, folded::Folded, parquet::Parquet, sqlite::Sqlite};
+use crate::export::{self, Export, ExportError, folded::Folded, parquet::Parquet, sqlite::Sqlite};
 use crate::report::human::{bytes, count};
 use crate::trace::{Tally, Trace, total};
 use clap::ValueEnum;
@@ -40,7 +40,7 @@ pub(super) struct ExportVerb {
     min_hold: Option<Duration>,
     /// Which table to write as csv
     #[arg(long, value_enum, default_value = "incidents")]
-    table: Rows,
+    table: TableChoice,
     /// Add every record to the sqlite file, which becomes two to three times as large
     #[arg(long)]
     events: bool,
@@ -68,7 +68,7 @@ enum Format {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Rows {
+enum TableChoice {
     /// Who was refused, why, and who blocked it
     Incidents,
     /// Every hold: its connection, beginning, length and statement
@@ -83,7 +83,7 @@ impl ExportVerb {
             Some(format) => format,
             None => Format::of_name(&self.output).map_err(Failure::Other)?,
         };
-        if self.table != Rows::Incidents && format != Format::Csv {
+        if self.table != TableChoice::Incidents && format != Format::Csv {
             return Err(Failure::Other("--table is for --format csv".to_owned()));
         }
         if self.events && format != Format::Sqlite {
@@ -101,8 +101,8 @@ impl ExportVerb {
         let done = export::run(&trace, options, Box::new(progress));
         let (analysis, left_out) = match done {
             Ok(done) => done,
-            Err(Stopped::Trace(error)) => return Err(error.into()),
-            Err(Stopped::Output(error)) => return Err(destination.failed(error)),
+            Err(ExportError::Trace(error)) => return Err(error.into()),
+            Err(ExportError::Output(error)) => return Err(destination.failed(error)),
         };
         let size = destination.done()?;
         let mut errors = anstream::stderr().lock();
@@ -116,7 +116,7 @@ impl ExportVerb {
             bytes(size)
         );
         let more = analysis.not_listed()[0];
-        if more > 0 && self.table == Rows::Incidents {
+        if more > 0 && self.table == TableChoice::Incidents {
             let _ = writeln!(
                 errors,
                 "locktrace: left out: {} incidents beyond the first {} and the worst of each kind; --incidents keeps more",
@@ -216,12 +216,12 @@ impl Format {
     }
 }
 
-impl From<Rows> for Table {
-    fn from(rows: Rows) -> Table {
+impl From<TableChoice> for CsvTable {
+    fn from(rows: TableChoice) -> CsvTable {
         match rows {
-            Rows::Incidents => Table::Incidents,
-            Rows::Holds => Table::Holds,
-            Rows::Events => Table::Events,
+            TableChoice::Incidents => CsvTable::Incidents,
+            TableChoice::Holds => CsvTable::Holds,
+            TableChoice::Events => CsvTable::Events,
         }
     }
 }

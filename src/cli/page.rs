@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::io::{Failure, Reopenable};
-use super::progress::Meter;
+use super::progress::ProgressMeter;
 use crate::analysis::Options;
 use crate::report::html::Page;
 use crate::trace::Trace;
 
 /// Reads the page of this trace. `given` opens the trace again if the page needs a second pass.
 pub(super) fn read<'t>(trace: &'t Trace, given: &Reopenable, options: Options) -> Result<Page<'t>, Failure> {
-    let meter = Meter::over(trace);
+    let meter = ProgressMeter::over(trace);
     let again = || {
         meter.again();
         given.open()

@@ -1,6 +1,6 @@
 //! The progress of reading a trace, shown on a terminal.
 //!
-//! [`Meter`] counts records. After the first second it shows their number on stderr a few times a second, if that is a terminal. [`Progress`] wraps an
+//! [`ProgressMeter`] counts records. After the first second it shows their number on stderr a few times a second, if that is a terminal. [`Progress`] wraps an
 //! [`Export`] and counts for it.
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(250);
 
 /// Counts records and shows the number.
-pub(super) struct Meter {
+pub(super) struct ProgressMeter {
     records: Rc<Cell<u64>>,
     /// The expected number of records.
     total: u64,
@@ -30,12 +30,12 @@ pub(super) struct Meter {
     shown: Cell<Option<Now>>,
 }
 
-impl Meter {
+impl ProgressMeter {
     /// A meter for one pass over this trace, or for several in a row.
-    pub(super) fn over(trace: &Trace) -> Meter {
+    pub(super) fn over(trace: &Trace) -> ProgressMeter {
         let total = total(trace.logs().iter().map(|log| log.head.min(log.capacity.max(1))));
         let terminal = io::stderr().is_terminal();
-        Meter { records: Rc::default(), total, terminal, began: Now::now(), shown: Cell::new(None) }
+        ProgressMeter { records: Rc::default(), total, terminal, began: Now::now(), shown: Cell::new(None) }
     }
 
     /// Counts one more record.
@@ -76,7 +76,7 @@ impl Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for ProgressMeter {
     fn drop(&mut self) {
         self.clear();
     }
@@ -85,13 +85,13 @@ impl Drop for Meter {
 /// See the module.
 pub(super) struct Progress<'t> {
     inner: Box<dyn Export + 't>,
-    meter: Meter,
+    meter: ProgressMeter,
     holds: Rc<Cell<u64>>,
 }
 
 impl<'t> Progress<'t> {
     pub(super) fn over(trace: &Trace, inner: Box<dyn Export + 't>) -> Progress<'t> {
-        Progress { inner, meter: Meter::over(trace), holds: Rc::default() }
+        Progress { inner, meter: ProgressMeter::over(trace), holds: Rc::default() }
     }
 
     /// The counts of records and holds. They stay readable after this is dropped.

@@ -17,7 +17,7 @@ use std::io::{self, Write};
 
 /// Which table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Table {
+pub enum CsvTable {
     /// Every record.
     Events,
     /// Every hold of a lock.
@@ -38,9 +38,9 @@ const INCIDENTS: &str = "id,database,lock,log,pid,tid,thread,connection,forked,s
 pub struct Csv<'t, W: Write> {
     trace: &'t Trace,
     times: Times<'t>,
-    table: Table,
-    out: Rows<W>,
-    paths: labels::Paths,
+    table: CsvTable,
+    out: CsvRows<W>,
+    paths: labels::DatabasePaths,
     failed: Option<io::Error>,
 }
 
@@ -49,16 +49,16 @@ impl<'t, W: Write> Csv<'t, W> {
     ///
     /// # Errors
     /// Errors of `out`.
-    pub fn new(trace: &'t Trace, table: Table, out: W) -> io::Result<Csv<'t, W>> {
-        let mut out = Rows { out: csv::WriterBuilder::new().from_writer(out), text: String::new() };
+    pub fn new(trace: &'t Trace, table: CsvTable, out: W) -> io::Result<Csv<'t, W>> {
+        let mut out = CsvRows { out: csv::WriterBuilder::new().from_writer(out), text: String::new() };
         let header = match table {
-            Table::Events => EVENTS,
-            Table::Holds => HOLDS,
-            Table::Incidents => INCIDENTS,
+            CsvTable::Events => EVENTS,
+            CsvTable::Holds => HOLDS,
+            CsvTable::Incidents => INCIDENTS,
         };
         header.split(',').try_for_each(|name| out.put(name))?;
         out.end()?;
-        Ok(Csv { trace, times: Times::new(trace), table, out, paths: labels::Paths::default(), failed: None })
+        Ok(Csv { trace, times: Times::new(trace), table, out, paths: labels::DatabasePaths::default(), failed: None })
     }
 
     fn time(&self, log: LogId, at: Instant) -> Option<impl Display + use<W>> {
@@ -195,13 +195,13 @@ impl<'t, W: Write> Csv<'t, W> {
 impl<W: Write> Observer for Csv<'_, W> {
     fn event(&mut self, event: &Event, db: Option<u32>) {
         self.paths.saw(self.trace, event, db);
-        if self.table == Table::Events && self.failed.is_none() {
+        if self.table == CsvTable::Events && self.failed.is_none() {
             self.failed = self.event_row(event, db).err();
         }
     }
 
     fn hold(&mut self, span: &ObservedHold) {
-        if self.table == Table::Holds && self.failed.is_none() {
+        if self.table == CsvTable::Holds && self.failed.is_none() {
             self.failed = self.hold_row(span).err();
         }
     }
@@ -216,7 +216,7 @@ impl<W: Write> Export for Csv<'_, W> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.table == Table::Incidents {
+        if self.table == CsvTable::Incidents {
             for (id, incident) in incidents::listed(analysis) {
                 self.incident_row(analysis, id, incident)?;
             }
@@ -227,12 +227,12 @@ impl<W: Write> Export for Csv<'_, W> {
 }
 
 /// Fields and rows.
-struct Rows<W: Write> {
+struct CsvRows<W: Write> {
     out: csv::Writer<W>,
     text: String,
 }
 
-impl<W: Write> Rows<W> {
+impl<W: Write> CsvRows<W> {
     fn put(&mut self, value: impl Display) -> io::Result<()> {
         use std::fmt::Write as _;
         self.text.clear();

@@ -11,9 +11,9 @@ const LONGEST_SQL: usize = 4096;
 
 /// The paths of the databases, collected from their records.
 #[derive(Default)]
-pub(super) struct Paths(Vec<Option<String>>);
+pub(super) struct DatabasePaths(Vec<Option<String>>);
 
-impl Paths {
+impl DatabasePaths {
     /// Takes the path of a database from the first record about it ([`crate::analysis::Observer::event`]).
     #[inline]
     pub(super) fn saw(&mut self, trace: &Trace, event: &Event, db: Option<u32>) {

@@ -34,7 +34,7 @@ pub trait Export: Observer {
 
 /// Why an export stopped.
 #[derive(Debug)]
-pub enum Stopped {
+pub enum ExportError {
     /// The trace cannot be read.
     Trace(Error),
     /// The output cannot be written.
@@ -49,8 +49,8 @@ pub fn run<'t>(
     trace: &'t Trace,
     options: Options,
     mut export: Box<dyn Export + 't>,
-) -> Result<(Analysis<'t>, Vec<String>), Stopped> {
-    let analysis = Analysis::observed(trace, options, &mut *export).map_err(Stopped::Trace)?;
-    let left_out = export.finish(&analysis).map_err(Stopped::Output)?;
+) -> Result<(Analysis<'t>, Vec<String>), ExportError> {
+    let analysis = Analysis::observed(trace, options, &mut *export).map_err(ExportError::Trace)?;
+    let left_out = export.finish(&analysis).map_err(ExportError::Output)?;
     Ok((analysis, left_out))
 }

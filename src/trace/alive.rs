@@ -9,15 +9,15 @@ use std::path::Path;
 
 /// A process that has a log mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Process {
+pub(crate) struct LogProcess {
     pid: u32,
     /// When it started, in clock ticks since the boot. A reused process id has another start.
     started: u64,
 }
 
-impl Process {
+impl LogProcess {
     /// The process with this id, if it has this ring mapped.
-    pub(crate) fn of(pid: u32, ring: &Path) -> Option<Process> {
+    pub(crate) fn of(pid: u32, ring: &Path) -> Option<LogProcess> {
         let started = started(pid)?;
         let inode = ring.metadata().ok()?.ino().to_string();
         let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
@@ -25,7 +25,7 @@ impl Process {
         let name = ring.file_name()?.to_str()?;
         // address, permissions, offset, device, inode, path
         let mapped = maps.lines().any(|line| line.split_ascii_whitespace().nth(4) == Some(&inode) && line.contains(name));
-        mapped.then_some(Process { pid, started })
+        mapped.then_some(LogProcess { pid, started })
     }
 
     /// Whether it lives. A process that has ended and was not waited for yet does not.
@@ -51,10 +51,10 @@ mod tests {
     #[test]
     fn only_a_process_that_has_it_mapped() {
         let own = std::env::current_exe().unwrap();
-        let process = Process::of(std::process::id(), &own).unwrap();
+        let process = LogProcess::of(std::process::id(), &own).unwrap();
         assert!(process.lives());
-        assert!(!Process { started: process.started + 1, ..process }.lives(), "the number of another process");
-        assert_eq!(Process::of(std::process::id(), Path::new("/etc/passwd")), None, "not mapped");
-        assert_eq!(Process::of(u32::MAX, &own), None);
+        assert!(!LogProcess { started: process.started + 1, ..process }.lives(), "the number of another process");
+        assert_eq!(LogProcess::of(std::process::id(), Path::new("/etc/passwd")), None, "not mapped");
+        assert_eq!(LogProcess::of(u32::MAX, &own), None);
     }
 }

@@ -4,7 +4,7 @@
 //! of the machine clears that memory. So after a process has ended, its files are copied over the links.
 #![forbid(unsafe_code)]
 
-use super::alive::Process;
+use super::alive::LogProcess;
 use super::ring;
 use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
 use shim::recorder::MEMORY_DIR;
@@ -25,7 +25,7 @@ pub fn collect(dir: &Path) -> io::Result<usize> {
         if ring.extension().is_none_or(|extension| extension != RING_EXTENSION) || !is_in_memory(&ring) {
             continue;
         }
-        if ring::open(&ring).is_ok_and(|(_, header)| Process::of(header.pid, &ring).is_some_and(|process| process.lives())) {
+        if ring::open(&ring).is_ok_and(|(_, header)| LogProcess::of(header.pid, &ring).is_some_and(|process| process.lives())) {
             continue;
         }
         // The names first: a ring file implies that its names exist.

@@ -17,7 +17,7 @@ use std::path::Path;
 const LONGEST_LINE: u64 = 16 << 20;
 
 #[derive(Default)]
-struct Pair {
+struct LogFiles {
     ring: bool,
     names: bool,
 }
@@ -25,7 +25,7 @@ struct Pair {
 /// Reads the headers and names of every log in a directory.
 pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
     let entries = std::fs::read_dir(dir).map_err(|error| Error::io(dir, Place::Whole, "read the directory", error))?;
-    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
+    let mut pairs: BTreeMap<String, LogFiles> = BTreeMap::new();
     let mut problems = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| Error::io(dir, Place::Whole, "read the directory", error))?;
@@ -125,15 +125,15 @@ fn read_names(path: &Path, names: &mut Names, problems: &mut Vec<Problem>) {
             }
         };
         match next_line(&mut reader, &mut bytes) {
-            Ok(Line::End) => break,
-            Ok(Line::Torn) => {
+            Ok(LineRead::End) => break,
+            Ok(LineRead::Torn) => {
                 let what =
                     "torn last line (no newline at its end): the process died while it wrote it, or the disk was full; not used";
                 problems.push(Problem::notice(path, Place::Line(line), what));
                 break;
             }
-            Ok(Line::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
-            Ok(Line::Whole) => {
+            Ok(LineRead::TooLong) => bad.note(path, line, format!("longer than {LONGEST_LINE} bytes"), problems),
+            Ok(LineRead::Whole) => {
                 let (text, before) = match piece(&bytes) {
                     Piece::Line(text, 0) if skipped && !text.starts_with(b"{") => (&[][..], text),
                     Piece::Line(text, gap) => (text, bytes.get(..gap).unwrap_or_default()),
@@ -189,7 +189,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<super::names::Object, String> {
 }
 
 /// The result of reading a line.
-pub(crate) enum Line {
+pub(crate) enum LineRead {
     /// A whole line; its bytes are in the buffer.
     Whole,
     /// The file ended without a newline.
@@ -201,30 +201,30 @@ pub(crate) enum Line {
 }
 
 /// Reads one line into `bytes`, without its newline and up to [`LONGEST_LINE`].
-pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<Line> {
+pub(crate) fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<LineRead> {
     use std::io::Read as _;
     bytes.clear();
     reader.by_ref().take(LONGEST_LINE).read_until(b'\n', bytes)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
-        return Ok(Line::Whole);
+        return Ok(LineRead::Whole);
     }
     if bytes.is_empty() {
-        return Ok(Line::End);
+        return Ok(LineRead::End);
     }
     if (bytes.len() as u64) < LONGEST_LINE {
-        return Ok(Line::Torn);
+        return Ok(LineRead::Torn);
     }
     loop {
         let chunk = reader.fill_buf()?;
         if chunk.is_empty() {
-            return Ok(Line::Torn);
+            return Ok(LineRead::Torn);
         }
         let newline = chunk.iter().position(|&byte| byte == b'\n');
         let used = newline.map_or(chunk.len(), |at| at + 1);
         reader.consume(used);
         if newline.is_some() {
-            return Ok(Line::TooLong);
+            return Ok(LineRead::TooLong);
         }
     }
 }

@@ -80,10 +80,10 @@ fn show(f: &mut fmt::Formatter<'_>, path: &str, place: Place, what: &str) -> fmt
 
 /// Why a trace cannot be read at all.
 #[derive(Debug)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorContents>);
 
 #[derive(Debug)]
-struct Inner {
+struct ErrorContents {
     path: String,
     place: Place,
     what: String,
@@ -93,13 +93,13 @@ struct Inner {
 impl Error {
     #[cold]
     pub(crate) fn new(path: &Path, place: Place, what: impl Into<String>) -> Error {
-        Error(Box::new(Inner { path: path.to_string_lossy().into_owned(), place, what: what.into(), source: None }))
+        Error(Box::new(ErrorContents { path: path.to_string_lossy().into_owned(), place, what: what.into(), source: None }))
     }
 
     #[cold]
     pub(crate) fn io(path: &Path, place: Place, doing: &str, source: std::io::Error) -> Error {
         let what = format!("cannot {doing}: {source}");
-        Error(Box::new(Inner { path: path.to_string_lossy().into_owned(), place, what, source: Some(source) }))
+        Error(Box::new(ErrorContents { path: path.to_string_lossy().into_owned(), place, what, source: Some(source) }))
     }
 
     /// The file in question, as text.

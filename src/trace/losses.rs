@@ -51,11 +51,11 @@ struct Walk {
     next: u64,
     before: Option<u64>,
     waiting: BinaryHeap<Reverse<(u64, u64)>>,
-    found: Vec<Gap>,
+    found: Vec<MissingNumbers>,
 }
 
 /// First and last number; the ends of the calls before and after.
-type Gap = ((u64, u64), Option<u64>, Option<u64>);
+type MissingNumbers = ((u64, u64), Option<u64>, Option<u64>);
 
 impl Walk {
     fn push(&mut self, number: u64, end: u64) {

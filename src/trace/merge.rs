@@ -19,15 +19,15 @@ const OPEN_AT_ONCE: usize = 32;
 
 /// The order of a record: its instant, releases first, then its log. It is one number, because the merge mostly compares two of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Place(u128);
+struct MergeOrder(u128);
 
-impl Place {
+impl MergeOrder {
     /// After every record.
-    const LAST: Place = Place(u128::MAX);
+    const LAST: MergeOrder = MergeOrder(u128::MAX);
 
     #[inline]
-    fn new(key: u64, takes: bool, log: LogId) -> Place {
-        Place(u128::from(key) << 64 | u128::from(takes) << 32 | u128::from(log.0))
+    fn new(key: u64, takes: bool, log: LogId) -> MergeOrder {
+        MergeOrder(u128::from(key) << 64 | u128::from(takes) << 32 | u128::from(log.0))
     }
 
     #[inline]
@@ -38,16 +38,16 @@ impl Place {
 
 /// A waiting record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Entry {
+struct WaitingRecord {
     key: u64,
     /// Its number, and in the lowest bit whether it is not a release.
     number: u64,
 }
 
-impl Entry {
+impl WaitingRecord {
     #[inline]
-    fn new(key: u64, number: u64, takes: bool) -> Entry {
-        Entry { key, number: number << 1 | u64::from(takes) }
+    fn new(key: u64, number: u64, takes: bool) -> WaitingRecord {
+        WaitingRecord { key, number: number << 1 | u64::from(takes) }
     }
 
     #[inline]
@@ -64,7 +64,7 @@ impl Entry {
 /// The waiting records, sorted.
 #[derive(Default)]
 struct Order {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<WaitingRecord>,
     /// How many more steps insertions may take before the whole is sorted.
     budget: usize,
     unsorted: bool,
@@ -73,7 +73,7 @@ struct Order {
 impl Order {
     /// Adds a record, by insertion while few records are out of place, which is nearly always.
     #[inline]
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: WaitingRecord) {
         if self.entries.back().is_some_and(|last| *last > entry) {
             self.insert(entry);
         } else {
@@ -82,7 +82,7 @@ impl Order {
     }
 
     #[cold]
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: WaitingRecord) {
         let behind = self.entries.iter().rev().take(self.budget).take_while(|other| **other > entry).count();
         self.unsorted |= behind == self.budget;
         self.budget -= behind;
@@ -123,14 +123,14 @@ impl<'t> Stream<'t> {
 
     /// The order of the next record, if this block has one.
     #[inline]
-    fn peek(&self) -> Option<Place> {
+    fn peek(&self) -> Option<MergeOrder> {
         let entry = if self.order.entries.len() > self.wait { self.order.entries.front()? } else { return None };
-        Some(Place::new(entry.key, entry.takes(), self.log))
+        Some(MergeOrder::new(entry.key, entry.takes(), self.log))
     }
 
     /// The order of the next record, after reading on if needed; `None` at the end.
     #[inline]
-    fn place(&mut self) -> Option<Place> {
+    fn place(&mut self) -> Option<MergeOrder> {
         if self.order.entries.len() <= self.wait {
             self.refill();
         }
@@ -162,7 +162,7 @@ impl<'t> Stream<'t> {
             let Stream { trace, log, cursor, room, order, .. } = self;
             let more = cursor.block(room, &mut |number, record| {
                 let key = if raw { instant(&record) } else { trace.key(*log, &record) };
-                order.push(Entry::new(key, number, !is_release(&record)));
+                order.push(WaitingRecord::new(key, number, !is_release(&record)));
             });
             if !more {
                 self.wait = 0;
@@ -191,7 +191,7 @@ impl<'t> Stream<'t> {
     }
 }
 
-enum State<'t> {
+enum StreamState<'t> {
     /// The merge has not reached it. Its records will be read from the start.
     Parked,
     Open(Box<Stream<'t>>),
@@ -201,13 +201,13 @@ enum State<'t> {
 /// The merge of a trace directory.
 pub(crate) struct Merge<'t> {
     trace: &'t Trace,
-    states: Vec<State<'t>>,
-    heap: BinaryHeap<Reverse<Place>>,
+    states: Vec<StreamState<'t>>,
+    heap: BinaryHeap<Reverse<MergeOrder>>,
     tallies: Vec<Tally>,
     problems: Vec<Problem>,
     /// The stream of the latest record, and the order of the first record of all others.
     current: Option<Box<Stream<'t>>>,
-    limit: Place,
+    limit: MergeOrder,
 }
 
 impl<'t> Merge<'t> {
@@ -215,18 +215,18 @@ impl<'t> Merge<'t> {
         let count = trace.logs.len();
         let mut merge = Merge {
             trace,
-            states: (0..count).map(|_| State::Parked).collect(),
+            states: (0..count).map(|_| StreamState::Parked).collect(),
             heap: BinaryHeap::new(),
             tallies: trace.logs.iter().map(|log| Tally { head: log.head, ..Tally::default() }).collect(),
             problems: trace.problems.clone(),
             current: None,
-            limit: Place::LAST,
+            limit: MergeOrder::LAST,
         };
         for index in 0..count {
             let Some(mut stream) = merge.open(index) else { continue };
             match stream.place() {
                 Some(place) => {
-                    merge.states[index] = if count > OPEN_AT_ONCE { State::Parked } else { State::Open(stream) };
+                    merge.states[index] = if count > OPEN_AT_ONCE { StreamState::Parked } else { StreamState::Open(stream) };
                     merge.heap.push(Reverse(place));
                 }
                 None => merge.close(*stream),
@@ -242,7 +242,7 @@ impl<'t> Merge<'t> {
             Err(error) => {
                 self.tallies[index].missing = log.head;
                 self.problems.push(error.into_problem());
-                self.states[index] = State::Finished;
+                self.states[index] = StreamState::Finished;
                 None
             }
         }
@@ -252,7 +252,7 @@ impl<'t> Merge<'t> {
     fn close(&mut self, stream: Stream<'t>) {
         let index = stream.log.0 as usize;
         let (tally, problems) = stream.cursor.finish();
-        self.states[index] = State::Finished;
+        self.states[index] = StreamState::Finished;
         self.tallies[index] = tally;
         self.problems.extend(problems);
     }
@@ -292,15 +292,15 @@ impl<'t> Merge<'t> {
                 drop(first);
                 let stream = self.current.take()?;
                 let index = stream.log.0 as usize;
-                self.states[index] = State::Open(stream);
+                self.states[index] = StreamState::Open(stream);
                 next
             }
         };
-        self.limit = self.heap.peek().map_or(Place::LAST, |Reverse(place)| *place);
-        self.current = match std::mem::replace(&mut self.states[next.log()], State::Finished) {
-            State::Parked => self.open(next.log()),
-            State::Open(stream) => Some(stream),
-            State::Finished => None,
+        self.limit = self.heap.peek().map_or(MergeOrder::LAST, |Reverse(place)| *place);
+        self.current = match std::mem::replace(&mut self.states[next.log()], StreamState::Finished) {
+            StreamState::Parked => self.open(next.log()),
+            StreamState::Open(stream) => Some(stream),
+            StreamState::Finished => None,
         };
         Some(())
     }
@@ -321,7 +321,7 @@ mod tests {
         #[test]
         fn both_ways_of_sorting_sort(keys in proptest::collection::vec((0u64..50, 0u64..9), 0..200), budget in 0usize..300) {
             let mut order = Order { budget, ..Order::default() };
-            let entries: Vec<Entry> = keys.iter().map(|&(key, number)| Entry::new(key, number, number % 2 == 0)).collect();
+            let entries: Vec<WaitingRecord> = keys.iter().map(|&(key, number)| WaitingRecord::new(key, number, number % 2 == 0)).collect();
             entries.iter().for_each(|&entry| order.push(entry));
             order.settle(0);
             let mut expected = entries;

@@ -128,7 +128,7 @@ pub fn instant(record: &Record) -> u64 {
 
 enum Source {
     Directory,
-    Lines(RefCell<Option<Box<jsonl::Lines>>>),
+    Lines(RefCell<Option<Box<jsonl::JsonLines>>>),
 }
 
 /// An opened trace: its logs, names and problems. [`Trace::events`] reads the records.
@@ -179,7 +179,7 @@ impl Trace {
     /// `locktrace follow --json` writes them.
     pub(crate) fn from_reader(name: &Path, reader: Box<dyn BufRead>, ahead: Option<std::fs::File>) -> Result<Trace, Error> {
         let ahead = ahead.map(|file| Box::new(BufReader::with_capacity(1 << 20, file)) as Box<dyn BufRead>);
-        let (logs, problems, lines) = jsonl::Lines::open(name, reader, ahead)?;
+        let (logs, problems, lines) = jsonl::JsonLines::open(name, reader, ahead)?;
         Ok(Trace::new(logs, problems, Source::Lines(RefCell::new(Some(Box::new(lines))))))
     }
 
@@ -261,9 +261,9 @@ impl Trace {
     /// If the records of JSON lines were read before: they can be read only once.
     pub fn events(&self) -> Result<Events<'_>, Error> {
         let inner = match &self.source {
-            Source::Directory => Inner::Merge(merge::Merge::new(self)),
+            Source::Directory => EventSource::Merge(merge::Merge::new(self)),
             Source::Lines(lines) => match lines.borrow_mut().take() {
-                Some(lines) => Inner::Lines(lines),
+                Some(lines) => EventSource::Lines(lines),
                 None => return Err(Error::new(Path::new(""), Place::Whole, "these JSON lines were already read to their end")),
             },
         };
@@ -275,15 +275,15 @@ impl Trace {
 const MISSING: &str = "there is nothing here. Give a trace directory (the LOCKTRACE_DIR of the traced process, ./locktrace-trace by \
                        default) or a file written by `locktrace cat --json`";
 
-enum Inner<'t> {
+enum EventSource<'t> {
     Merge(merge::Merge<'t>),
-    Lines(Box<jsonl::Lines>),
+    Lines(Box<jsonl::JsonLines>),
 }
 
 /// The records of a trace in time order; see [`Trace::events`].
 pub struct Events<'t> {
     trace: &'t Trace,
-    inner: Inner<'t>,
+    inner: EventSource<'t>,
     /// The latest record.
     event: Event,
     latest: u64,
@@ -295,8 +295,8 @@ impl Events<'_> {
     #[inline]
     pub(crate) fn advance(&mut self) -> Option<&Event> {
         let key = match &mut self.inner {
-            Inner::Merge(merge) => merge.next(&mut self.event)?,
-            Inner::Lines(lines) => {
+            EventSource::Merge(merge) => merge.next(&mut self.event)?,
+            EventSource::Lines(lines) => {
                 self.event = lines.next(self.trace)?;
                 self.trace.key(self.event.log, &self.event.record)
             }
@@ -315,8 +315,8 @@ impl Events<'_> {
     /// The account of the records so far. The rest counts as missing.
     pub(crate) fn stop(self) -> Summary {
         let mut summary = match self.inner {
-            Inner::Merge(merge) => merge.finish(),
-            Inner::Lines(lines) => lines.finish(self.trace),
+            EventSource::Merge(merge) => merge.finish(),
+            EventSource::Lines(lines) => lines.finish(self.trace),
         };
         summary.late = self.late;
         if self.late > 0 {

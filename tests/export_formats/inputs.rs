@@ -169,7 +169,7 @@ fn written(processes: impl IntoIterator<Item = Process>) -> tempfile::TempDir {
 #[test]
 fn nothing() {
     every_format(written([Process::new(100)]).path(), 0, 0, |name, said| {
-        assert_eq!(said.contains("no stacks in it"), name == "out.folded", "{said}");
+        assert_eq!(said.contains("the output has no stacks"), name == "out.folded", "{said}");
         assert!(!said.contains("lost"), "{said}");
     });
 }
@@ -180,7 +180,7 @@ fn losses_only() {
     (process.header.capacity, process.header.head, process.header.lost_space) = (1_024, 900, 100);
     every_format(written([process]).path(), 0, 0, |_, said| {
         assert!(
-            said.contains("locktrace: 900 more records are lost or could not be read; `locktrace report` says which\n"),
+            said.contains("locktrace: 900 more records are lost or could not be read; `locktrace report` shows which\n"),
             "{said}"
         );
     });

@@ -4,7 +4,7 @@ use crate::common::{Process, within};
 use shim::format::header::word;
 use shim::format::record::Record;
 use sqlite_locktrace::analysis::current::Snapshot;
-use sqlite_locktrace::cli::top::view::live::Live;
+use sqlite_locktrace::cli::top::view::live::LiveTrace;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -24,7 +24,7 @@ fn the_latest_state_and_how_much_was_not_seen() {
         ring.write_all_at(&head.to_le_bytes(), word::HEAD as u64 * 8).unwrap();
         head
     };
-    let mut live = Live::new(dir.path());
+    let mut live = LiveTrace::new(dir.path());
     let mut until = |is: &dyn Fn(&Snapshot) -> bool| {
         let came = within(60, || {
             live.poll().unwrap();

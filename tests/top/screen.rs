@@ -145,7 +145,7 @@ fn frozen_is_what_it_was() {
     let [a, b] = contended();
     let (_dir, trace) = trace_of(&[&a, &b]);
     let dir = tempfile::tempdir().unwrap();
-    let live = sqlite_locktrace::cli::top::view::live::Live::new(dir.path());
+    let live = sqlite_locktrace::cli::top::view::live::LiveTrace::new(dir.path());
     let mut terminal = Terminal::new(TestBackend::new(100, 12)).unwrap();
     let mut screen = Screen::new(Path::new("trace"), false);
     screen.take(after(&trace, 100_000).1, true, None);

@@ -4,7 +4,7 @@
 //! the POSIX locks of this process.
 #![forbid(unsafe_code)]
 
-use super::finding::{Finding, Level};
+use super::finding::{Finding, FindingLevel};
 use super::sqlite::wal_reset_exposed;
 use rustix::fs::Access;
 use shim::recorder::file_system;
@@ -29,22 +29,26 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
     let shown = path.display();
     let meta = match path.metadata() {
         Ok(meta) => meta,
-        Err(error) => return vec![Finding::new("database", Level::Problem, format!("{shown}: {error}"))],
+        Err(error) => return vec![Finding::new("database", FindingLevel::Problem, format!("{shown}: {error}"))],
     };
     if !meta.is_file() {
-        return vec![Finding::new("database", Level::Problem, format!("{shown} is not a regular file; expected a database"))];
+        return vec![Finding::new(
+            "database",
+            FindingLevel::Problem,
+            format!("{shown} is not a regular file; expected a database"),
+        )];
     }
     let mut found = Vec::new();
     let mut header = [0; 100];
     let length = match File::open(path).and_then(|file| file.read_at(&mut header, 0)) {
         Ok(length) => length,
-        Err(error) => return vec![Finding::new("database", Level::Problem, format!("{shown} cannot be read: {error}"))],
+        Err(error) => return vec![Finding::new("database", FindingLevel::Problem, format!("{shown} cannot be read: {error}"))],
     };
     let wal = match (length, header.starts_with(MAGIC), header[18]) {
         (0, ..) => {
             found.push(Finding::new(
                 "journal-mode",
-                Level::Ok,
+                FindingLevel::Ok,
                 format!("{shown} is empty: a new database, in a rollback journal mode"),
             ));
             false
@@ -52,21 +56,21 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
         (100, true, 1) => {
             let what =
                 format!("{shown} is in a rollback journal mode: a committing writer blocks readers, and readers block its commit");
-            found.push(Finding::new("journal-mode", Level::Note, what).typed("PRAGMA journal_mode=WAL"));
+            found.push(Finding::new("journal-mode", FindingLevel::Note, what).typed("PRAGMA journal_mode=WAL"));
             false
         }
         (100, true, 2) => {
-            found.push(Finding::new("journal-mode", Level::Ok, format!("{shown} is in WAL mode")));
+            found.push(Finding::new("journal-mode", FindingLevel::Ok, format!("{shown} is in WAL mode")));
             true
         }
         (100, true, version) => {
             let what = format!("{shown}: byte 18 (the file format's version) is {version}; expected 1 or 2");
-            found.push(Finding::new("database", Level::Problem, what));
+            found.push(Finding::new("database", FindingLevel::Problem, what));
             return found;
         }
         _ => {
             let what = format!("{shown}: byte 0: this is not a SQLite database, or an encrypted one: expected \"SQLite format 3\"");
-            found.push(Finding::new("database", Level::Problem, what));
+            found.push(Finding::new("database", FindingLevel::Problem, what));
             return found;
         }
     };
@@ -74,7 +78,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
         found.extend(wal_file(path));
     } else if beside(path, "-journal").metadata().is_ok_and(|meta| meta.len() > 0) {
         let what = "it has a journal: a writer is at work, or one died, and the next connection rolls its transaction back";
-        found.push(Finding::new("journal", Level::Note, what));
+        found.push(Finding::new("journal", FindingLevel::Note, what));
     }
     found.push(place(path));
     // SQLite creates the journal, the WAL and its index in the same directory.
@@ -83,7 +87,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
         if place.is_some_and(|place| rustix::fs::access(place, Access::WRITE_OK).is_err()) {
             found.push(Finding::new(
                 "read-only",
-                Level::Note,
+                FindingLevel::Note,
                 format!("you cannot write {what}: you can only read the database, or not open it at all"),
             ));
         }
@@ -95,7 +99,7 @@ pub(super) fn examine(path: &Path, versions: &[&str]) -> Vec<Finding> {
              then",
             exposed.join(" and ")
         );
-        found.push(Finding::new("wal-reset-exposure", Level::Warning, what));
+        found.push(Finding::new("wal-reset-exposure", FindingLevel::Warning, what));
     }
     found
 }
@@ -109,10 +113,10 @@ fn place(path: &Path) -> Finding {
                 "it is on a file system of type {kind}: locks there depend on another machine or process, and WAL does not work across \
                  hosts. Move it to a local disk"
             );
-            Finding::new("network-filesystem", Level::Warning, what)
+            Finding::new("network-filesystem", FindingLevel::Warning, what)
         }
-        Some(kind) => Finding::new("file-system", Level::Ok, format!("it is on a file system of type {kind}")),
-        None => Finding::new("file-system", Level::Note, "the type of its file system cannot be read"),
+        Some(kind) => Finding::new("file-system", FindingLevel::Ok, format!("it is on a file system of type {kind}")),
+        None => Finding::new("file-system", FindingLevel::Note, "the type of its file system cannot be read"),
     }
 }
 
@@ -122,8 +126,9 @@ fn wal_file(path: &Path) -> Option<Finding> {
     let database = path.metadata().ok()?.len();
     let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     // An automatic checkpoint begins at 1000 pages (of 4 KiB).
-    let level = if wal > 64 << 20 { Level::Warning } else { Level::Ok };
-    let more = if level == Level::Warning { ": checkpoints do not reach its end, probably because of a long reader" } else { "" };
+    let level = if wal > 64 << 20 { FindingLevel::Warning } else { FindingLevel::Ok };
+    let more =
+        if level == FindingLevel::Warning { ": checkpoints do not reach its end, probably because of a long reader" } else { "" };
     Some(Finding::new(
         "wal-size",
         level,

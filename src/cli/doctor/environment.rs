@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::database::is_network;
-use super::finding::{Finding, Level};
+use super::finding::{Finding, FindingLevel};
 use crate::cli::io::{log_files, quote};
 use rustix::fs::Access;
 use shim::recorder::config::Config;
@@ -18,11 +18,11 @@ pub(super) fn examine() -> Vec<Finding> {
     let mut found = Vec::new();
     match Config::from_env() {
         Ok(config) => trace_directory(&std::path::absolute(&config.dir).unwrap_or(config.dir), &mut found),
-        Err(error) => found.push(Finding::new("settings", Level::Problem, error.to_string())),
+        Err(error) => found.push(Finding::new("settings", FindingLevel::Problem, error.to_string())),
     }
     if let Some(list) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {
         let what = format!("LD_PRELOAD is set to {}: `locktrace run` keeps it, after its own library", list.display());
-        found.push(Finding::new("preload-set", Level::Note, what));
+        found.push(Finding::new("preload-set", FindingLevel::Note, what));
     }
     found
 }
@@ -32,10 +32,13 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
     let mut say = |level, what: String| found.push(Finding::new("trace-directory", level, what));
     match std::fs::symlink_metadata(dir) {
         Ok(meta) if meta.is_symlink() => {
-            return say(Level::Problem, format!("{shown} is a link, and the recorder follows no links: give the directory itself"));
+            return say(
+                FindingLevel::Problem,
+                format!("{shown} is a link, and the recorder follows no links: give the directory itself"),
+            );
         }
         Ok(meta) if !meta.is_dir() => {
-            return say(Level::Problem, format!("{shown} is not a directory, so the trace cannot go there"));
+            return say(FindingLevel::Problem, format!("{shown} is not a directory, so the trace cannot go there"));
         }
         _ => {}
     }
@@ -43,7 +46,7 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
     let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         return say(
-            Level::Problem,
+            FindingLevel::Problem,
             format!("you cannot write {}: traces go to {shown}. Set LOCKTRACE_DIR, or use -o DIR", there.display()),
         );
     }
@@ -51,12 +54,12 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         if free < ROOM {
             let what = format!("{} has {} MiB left: records without space are lost (and counted)", there.display(), free >> 20);
-            say(Level::Warning, what);
+            say(FindingLevel::Warning, what);
         }
     }
     if let Some(kind) = file_system(there.as_os_str().as_bytes()).filter(|kind| is_network(kind)) {
         say(
-            Level::Warning,
+            FindingLevel::Warning,
             format!("{shown} is on a file system of type {kind}: a local disk or a tmpfs is faster and does not stall"),
         );
     }
@@ -64,12 +67,12 @@ fn trace_directory(dir: &Path, found: &mut Vec<Finding>) {
         Ok(logs) if !logs.is_empty() => found.push(
             Finding::new(
                 "trace-directory",
-                Level::Note,
+                FindingLevel::Note,
                 format!("{shown} holds a trace already: `run` needs another directory, or --add"),
             )
             .typed(format!("locktrace report {}", quote::quoted(dir.as_os_str()))),
         ),
-        Ok(_) => say(Level::Ok, format!("traces go to {shown}")),
-        Err(_) => say(Level::Problem, format!("{shown} cannot be read")),
+        Ok(_) => say(FindingLevel::Ok, format!("traces go to {shown}")),
+        Err(_) => say(FindingLevel::Problem, format!("{shown} cannot be read")),
     }
 }

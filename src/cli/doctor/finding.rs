@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// The weight of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Level {
+pub(super) enum FindingLevel {
     /// Nothing to do.
     Ok,
     /// Worth knowing.
@@ -16,13 +16,13 @@ pub(super) enum Level {
     Problem,
 }
 
-impl Level {
+impl FindingLevel {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Level::Ok => "ok",
-            Level::Note => "note",
-            Level::Warning => "warning",
-            Level::Problem => "problem",
+            FindingLevel::Ok => "ok",
+            FindingLevel::Note => "note",
+            FindingLevel::Warning => "warning",
+            FindingLevel::Problem => "problem",
         }
     }
 }
@@ -32,7 +32,7 @@ impl Level {
 pub(super) struct Finding {
     /// Its stable id.
     pub id: &'static str,
-    pub level: Level,
+    pub level: FindingLevel,
     /// The finding in words, with what to do.
     pub what: String,
     /// The line to type, if there is one.
@@ -40,7 +40,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(id: &'static str, level: Level, what: impl Into<String>) -> Finding {
+    pub(super) fn new(id: &'static str, level: FindingLevel, what: impl Into<String>) -> Finding {
         Finding { id, level, what: what.into(), typed: None }
     }
 
@@ -53,7 +53,7 @@ impl Finding {
 
 /// Whether a way in works.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Verdict {
+pub(super) enum WayVerdict {
     /// It cannot work.
     No,
     /// It may work.
@@ -62,12 +62,12 @@ pub(super) enum Verdict {
     Works,
 }
 
-impl Verdict {
+impl WayVerdict {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Verdict::No => "no",
-            Verdict::May => "may work",
-            Verdict::Works => "works",
+            WayVerdict::No => "no",
+            WayVerdict::May => "may work",
+            WayVerdict::Works => "works",
         }
     }
 }
@@ -77,7 +77,7 @@ impl Verdict {
 pub(super) struct Way {
     /// `run`, `extension` or `crate`.
     pub name: &'static str,
-    pub verdict: Verdict,
+    pub verdict: WayVerdict,
     /// Whether it was tried: a database was opened and its locks were recorded.
     pub tried: bool,
     pub why: String,
@@ -86,14 +86,14 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn new(name: &'static str, verdict: Verdict, why: impl Into<String>) -> Way {
+    pub(super) fn new(name: &'static str, verdict: WayVerdict, why: impl Into<String>) -> Way {
         Way { name, verdict, tried: false, why: why.into(), typed: None }
     }
 
     /// Adds the line to type, if the way can work.
     #[must_use]
     pub(super) fn typed(mut self, line: impl Into<String>) -> Way {
-        if self.verdict != Verdict::No {
+        if self.verdict != WayVerdict::No {
             self.typed = Some(line.into());
         }
         self
@@ -102,7 +102,7 @@ impl Way {
 
 /// A SQLite that the program uses or contains.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Library {
+pub(super) struct SqliteLibrary {
     /// The file that contains it.
     pub path: PathBuf,
     /// The module that uses it, if that is not the program itself.
@@ -140,14 +140,14 @@ impl Symbols {
 pub(super) struct Diagnosis {
     /// The examined program: labels and texts.
     pub subject: Vec<(&'static str, String)>,
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<SqliteLibrary>,
     pub ways: Vec<Way>,
     pub findings: Vec<Finding>,
 }
 
 impl Diagnosis {
     /// The best of the ways in.
-    pub(super) fn verdict(&self) -> Verdict {
-        self.ways.iter().map(|way| way.verdict).max().unwrap_or(Verdict::No)
+    pub(super) fn verdict(&self) -> WayVerdict {
+        self.ways.iter().map(|way| way.verdict).max().unwrap_or(WayVerdict::No)
     }
 }

@@ -4,7 +4,7 @@
 //! read back.
 #![forbid(unsafe_code)]
 
-use super::finding::{Diagnosis, Finding, Level, Verdict, Way};
+use super::finding::{Diagnosis, Finding, FindingLevel, Way, WayVerdict};
 use super::subject::Subject;
 use super::trial::Scratch;
 use super::ways;
@@ -25,8 +25,8 @@ pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis
         scratch.records(Command::new(own).args(["doctor", "--self-test"]).arg(scratch.database()).env_remove("LD_PRELOAD"))
     });
     let own = match tried {
-        Ok(()) => Way::new("crate", Verdict::Works, "this command recorded a transaction of its own and read it back"),
-        Err(why) => Way::new("crate", Verdict::No, format!("this command could not record a transaction of its own: {why}")),
+        Ok(()) => Way::new("crate", WayVerdict::Works, "this command recorded a transaction of its own and read it back"),
+        Err(why) => Way::new("crate", WayVerdict::No, format!("this command could not record a transaction of its own: {why}")),
     };
     diagnosis.ways.push(Way { tried: true, ..own });
     let Ok(library) = library else { return diagnosis };
@@ -43,7 +43,7 @@ pub(super) fn examine(library: &Result<std::path::PathBuf, String>) -> Diagnosis
             .map(|way| format!("{}: {}{}", way.name, way.verdict.name(), if way.tried { " (tried)" } else { "" }))
             .collect();
         let what = format!("{name} ({}): {sqlite}; {}", file.display(), verdicts.join(", "));
-        let finding = Finding::new("program", Level::Ok, what);
+        let finding = Finding::new("program", FindingLevel::Ok, what);
         diagnosis.findings.push(finding.typed(format!("locktrace doctor -- {name}")));
     }
     diagnosis

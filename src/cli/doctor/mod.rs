@@ -21,7 +21,7 @@ mod ways;
 
 use crate::cli::io::{Failure, output, width};
 use crate::cli::program::library;
-use finding::{Diagnosis, Finding, Level, Verdict, Way};
+use finding::{Diagnosis, Finding, FindingLevel, Way, WayVerdict};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -73,10 +73,10 @@ impl Doctor {
         let unpacked = match &library {
             Ok(path) => Finding::new(
                 "library",
-                Level::Ok,
+                FindingLevel::Ok,
                 format!("locktrace {}; its library: {}", env!("CARGO_PKG_VERSION"), path.display()),
             ),
-            Err(why) => Finding::new("library", Level::Problem, why.as_str()),
+            Err(why) => Finding::new("library", FindingLevel::Problem, why.as_str()),
         };
         diagnosis.findings.push(unpacked);
         // Both are in the user's cache: there is no place that other users can read.
@@ -85,7 +85,7 @@ impl Doctor {
         {
             let what = "`locktrace run` finds no place for its library that other users can read: a child that changes its user stays \
                         untraced, and the loader complains on its standard error";
-            diagnosis.findings.push(Finding::new("library-not-shared", Level::Note, what));
+            diagnosis.findings.push(Finding::new("library-not-shared", FindingLevel::Note, what));
         }
         if let Some(path) = &self.db {
             let versions: Vec<String> = diagnosis.libraries.iter().filter_map(|library| library.version.clone()).collect();
@@ -103,7 +103,7 @@ impl Doctor {
             show::text(&diagnosis, width(), &mut out)?;
         }
         out.flush()?;
-        Ok(if diagnosis.verdict() == Verdict::No { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        Ok(if diagnosis.verdict() == WayVerdict::No { ExitCode::from(1) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -113,8 +113,8 @@ fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis
     let mut diagnosis = Diagnosis::default();
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
     let mut no_way = |id, what: String| {
-        diagnosis.ways.push(Way::new("run", Verdict::No, what.clone()));
-        diagnosis.findings.push(Finding::new(id, Level::Problem, what));
+        diagnosis.ways.push(Way::new("run", WayVerdict::No, what.clone()));
+        diagnosis.findings.push(Finding::new(id, FindingLevel::Problem, what));
     };
     if subject.named.is_none() {
         no_way("command-not-found", format!("{name}: there is no such program"));
@@ -133,7 +133,7 @@ fn program(command: &[OsString], library: Option<&std::path::Path>) -> Diagnosis
     describe(&subject, &mut diagnosis);
     diagnosis.ways = match library {
         Some(library) => ways::of(&subject, library),
-        None => vec![Way::new("run", Verdict::No, "there is no library to put into it")],
+        None => vec![Way::new("run", WayVerdict::No, "there is no library to put into it")],
     };
     diagnosis.libraries = subject.libraries;
     diagnosis
@@ -158,38 +158,46 @@ fn describe(subject: &Subject, diagnosis: &mut Diagnosis) {
             match answer {
                 Ok(answer) => {
                     if let Some(error) = &answer.error {
-                        say("no-sqlite", Level::Warning, format!("{file} was asked{about}: {error}"));
+                        say("no-sqlite", FindingLevel::Warning, format!("{file} was asked{about}: {error}"));
                     }
                     if answer.version.is_some() && !answer.extensions {
                         let what = if driver.is_empty() { "it" } else { driver };
-                        say("no-load-extension", Level::Note, format!("{what} cannot load extensions; `locktrace run` needs none"));
+                        say(
+                            "no-load-extension",
+                            FindingLevel::Note,
+                            format!("{what} cannot load extensions; `locktrace run` needs none"),
+                        );
                     }
                 }
-                Err(why) => say("not-asked", Level::Note, format!("{file} was asked{about} what it has: {why}")),
+                Err(why) => say("not-asked", FindingLevel::Note, format!("{file} was asked{about} what it has: {why}")),
             }
         }
     }
     if let Some(reason) = subject.untraceable {
-        say(reason.id(), Level::Problem, reason.why().to_owned());
+        say(reason.id(), FindingLevel::Problem, reason.why().to_owned());
     }
     for name in &subject.missing {
-        say("library-missing", Level::Problem, format!("it needs {name}, which the loader does not find, so it will not start"));
+        say(
+            "library-missing",
+            FindingLevel::Problem,
+            format!("it needs {name}, which the loader does not find, so it will not start"),
+        );
     }
     if subject.libraries.len() > 1 {
         let what = "several SQLites can come together in one process; on one database that is safe only while nothing closes a file of the other";
-        say("two-sqlite-libraries", Level::Note, what.to_owned());
+        say("two-sqlite-libraries", FindingLevel::Note, what.to_owned());
     }
     for library in &subject.libraries {
         let Some(version) = &library.version else { continue };
         if sqlite::parse(version).is_some_and(|version| version < [3, 17, 0]) {
-            say("sqlite-too-old", Level::Problem, format!("SQLite {version}: locktrace needs 3.17.0 or later"));
+            say("sqlite-too-old", FindingLevel::Problem, format!("SQLite {version}: locktrace needs 3.17.0 or later"));
         }
         if sqlite::wal_reset_exposed(version) {
             let what = format!(
                 "SQLite {version} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): several writers can damage a database in WAL \
                  mode. Upgrade, and set no mmap_size until then"
             );
-            say("wal-reset-exposure", Level::Note, what);
+            say("wal-reset-exposure", FindingLevel::Note, what);
         }
     }
     let Some(answer) = subject.answer() else { return };

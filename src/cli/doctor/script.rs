@@ -43,7 +43,7 @@ impl Script {
         if !matches!(interpreter, Interpreter::Python | Interpreter::Node | Interpreter::Bun | Interpreter::Deno) {
             return script;
         }
-        let mut texts = Reader::default();
+        let mut texts = ScriptReader::default();
         script.options = words.iter().filter(|word| *word == "--experimental-sqlite").cloned().collect();
         // The interpreter sees the target of a link. A tool such as npm is not the program in question.
         let tool = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "node_modules");
@@ -82,7 +82,7 @@ impl Script {
         }
     }
 
-    fn python_text(&mut self, dir: &Path, text: &str, texts: &mut Reader) {
+    fn python_text(&mut self, dir: &Path, text: &str, texts: &mut ScriptReader) {
         for statement in text.split(['\n', ';']).map(str::trim_start) {
             let names: Vec<&str> = if let Some(rest) = statement.strip_prefix("import ") {
                 rest.split(',').collect()
@@ -116,7 +116,7 @@ impl Script {
         }
     }
 
-    fn javascript_text(&mut self, dir: &Path, text: &str, texts: &mut Reader) {
+    fn javascript_text(&mut self, dir: &Path, text: &str, texts: &mut ScriptReader) {
         for specifier in specifiers(text) {
             if specifier.starts_with("./") || specifier.starts_with("../") {
                 texts.javascript(&dir.join(specifier));
@@ -152,12 +152,12 @@ impl Script {
 
 /// The texts that are still to be searched.
 #[derive(Default)]
-struct Reader {
+struct ScriptReader {
     seen: HashSet<PathBuf>,
     waiting: Vec<(PathBuf, String)>,
 }
 
-impl Reader {
+impl ScriptReader {
     fn add(&mut self, dir: &Path, text: String) {
         self.waiting.push((dir.to_owned(), text));
     }

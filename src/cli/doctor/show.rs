@@ -5,7 +5,7 @@
 //! type), and `findings[]` (`id`, `level`: `ok`, `note`, `warning` or `problem`, `what`, `type`). An unknown value is null.
 #![forbid(unsafe_code)]
 
-use super::finding::{Diagnosis, Level};
+use super::finding::{Diagnosis, FindingLevel};
 use crate::trace::text::Clean;
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ pub(super) fn text(diagnosis: &Diagnosis, width: usize, out: &mut impl Write) ->
         wrapped(
             out,
             &format!("  {:<8} ", finding.level.name()),
-            if finding.level == Level::Ok { &finding.what } else { &text },
+            if finding.level == FindingLevel::Ok { &finding.what } else { &text },
             width,
         )?;
         typed(out, 11, finding.typed.as_deref())?;

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::child::ask;
-use super::finding::{Library, Symbols};
+use super::finding::{SqliteLibrary, Symbols};
 use super::interpreter::{Answer, Interpreter};
 use super::script::Script;
 use super::sqlite::{Contents, Embedded, embedded};
@@ -67,7 +67,7 @@ pub(super) struct Subject {
     pub untraceable: Option<Untraceable>,
     /// The interpreter that was asked.
     pub interpreter: Option<AskedInterpreter>,
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<SqliteLibrary>,
     /// Libraries it needs and the loader does not find.
     pub missing: Vec<String>,
     /// The SQLite that it contains without exporting it.
@@ -207,7 +207,7 @@ impl Subject {
         symbols: Symbols,
     ) {
         if !self.libraries.iter().any(|known| known.path == path) {
-            self.libraries.push(Library { path, module, version, source_id, symbols });
+            self.libraries.push(SqliteLibrary { path, module, version, source_id, symbols });
         }
     }
 

@@ -4,7 +4,7 @@
 //! is linked.
 #![forbid(unsafe_code)]
 
-use super::finding::{Symbols, Verdict, Way};
+use super::finding::{Symbols, Way, WayVerdict};
 use super::interpreter::Interpreter;
 use super::subject::Subject;
 use super::trial::Scratch;
@@ -19,7 +19,7 @@ pub(super) fn of(subject: &Subject, library: &Path) -> Vec<Way> {
     let mut ways = vec![run(subject, library), extension(subject, library)];
     if subject.interpreter.is_none() && subject.embedded.as_ref().is_some_and(|found| found.rust) {
         let why = "it is a Rust program: with its source, one line at its start installs the recorder into its own SQLite";
-        ways.push(Way::new("crate", Verdict::May, why).typed("cargo add sqlite-locktrace --no-default-features"));
+        ways.push(Way::new("crate", WayVerdict::May, why).typed("cargo add sqlite-locktrace --no-default-features"));
     }
     ways.sort_by_key(|way| std::cmp::Reverse(way.verdict));
     ways
@@ -30,7 +30,7 @@ fn run(subject: &Subject, library: &Path) -> Way {
     let words = ["locktrace", "run", "--"].map(OsStr::new).into_iter().chain(subject.words.iter().map(|word| word.as_os_str()));
     let line = quote::line(words);
     if let Some(reason) = subject.untraceable {
-        return way(Verdict::No, reason.why());
+        return way(WayVerdict::No, reason.why());
     }
     if let Some(asked) = subject.interpreter.as_ref().filter(|asked| asked.working().next().is_some()) {
         // The same library as `run` preloads.
@@ -44,30 +44,30 @@ fn run(subject: &Subject, library: &Path) -> Way {
             (driver, tried)
         });
         let words = ["its interpreter", "wrote a database", "failed to write a database"];
-        return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
+        return judged(way(WayVerdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if let Some(asked) = subject.interpreter.as_ref().filter(|asked| !asked.script.drivers.is_empty()) {
         let drivers = asked.script.drivers.join(" and ");
         let why =
             format!("not tried: its interpreter got no answer from {drivers}. A SQLite in a module is covered when it is loaded");
-        return way(Verdict::May, &why).typed(line);
+        return way(WayVerdict::May, &why).typed(line);
     }
     if is_java(&subject.program) {
         let why = "its SQLite comes with a driver (sqlite-jdbc unpacks a library and loads it) and is covered when that is loaded";
-        return way(Verdict::May, why).typed(line);
+        return way(WayVerdict::May, why).typed(line);
     }
     match subject.libraries.first().map(|library| library.symbols) {
         // Covering in place was tested on x86-64 only.
         Some(_) if !cfg!(target_arch = "x86_64") => {
-            way(Verdict::May, "its SQLite is covered in place, in the program or a library, which was not tested on this processor")
+            way(WayVerdict::May, "its SQLite is covered in place, in the program or a library, which was not tested on this processor")
                 .typed(line)
         }
         Some(_) if checks_calls(&subject.program) => {
             let why = "its SQLite is inside it, but Chrome's own builds check their calls (CFI), and then it stays untraced";
-            way(Verdict::May, why).typed(line)
+            way(WayVerdict::May, why).typed(line)
         }
-        Some(Symbols::Shared) => way(Verdict::Works, "its SQLite is in a shared library and is covered there").typed(line),
-        Some(Symbols::Program) => way(Verdict::Works, "its SQLite is in the program itself and is covered there").typed(line),
+        Some(Symbols::Shared) => way(WayVerdict::Works, "its SQLite is in a shared library and is covered there").typed(line),
+        Some(Symbols::Program) => way(WayVerdict::Works, "its SQLite is in the program itself and is covered there").typed(line),
         Some(Symbols::Hidden) => {
             let why = if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
                 "its SQLite is inside, with nothing exported, and is covered there. It was built without extension loading, so the text \
@@ -75,13 +75,13 @@ fn run(subject: &Subject, library: &Path) -> Way {
             } else {
                 "its SQLite is inside, with nothing exported, and is covered there"
             };
-            way(Verdict::Works, why).typed(line)
+            way(WayVerdict::Works, why).typed(line)
         }
         None if subject.elf.is_none() && subject.program.is_file() => {
-            way(Verdict::No, "it is neither a program for this system nor a script with an interpreter line")
+            way(WayVerdict::No, "it is neither a program for this system nor a script with an interpreter line")
         }
         None => way(
-            Verdict::May,
+            WayVerdict::May,
             "no SQLite was found in it, nor in the libraries it is linked with. The recorder gets into it and into every program that it \
              starts, and records a SQLite that is loaded later. If it starts the program that has the SQLite, ask about that one",
         )
@@ -106,9 +106,9 @@ fn judged(way: Way, interpreter: Interpreter, trials: &[(&str, Result<(), String
         why.push(format!("{who} {failed_to}{}: {error}", with(driver)));
     }
     let verdict = match (worked.is_empty(), failed.is_empty()) {
-        (_, true) => Verdict::Works,
-        (false, false) => Verdict::May,
-        (true, false) => Verdict::No,
+        (_, true) => WayVerdict::Works,
+        (false, false) => WayVerdict::May,
+        (true, false) => WayVerdict::No,
     };
     Way { tried: true, verdict, why: why.join("; "), ..way }
 }
@@ -128,9 +128,11 @@ fn checks_calls(program: &Path) -> bool {
 fn extension(subject: &Subject, library: &Path) -> Way {
     let way = |verdict, why: &str| Way::new("extension", verdict, why);
     match subject.untraceable {
-        Some(Untraceable::Foreign) => return way(Verdict::No, "the extension is built for another architecture than the program"),
-        Some(Untraceable::Musl) => return way(Verdict::No, "the extension is built for glibc, but the program runs on musl"),
-        Some(Untraceable::Go(_)) => return way(Verdict::No, "SQLite translated to Go cannot load an extension in C"),
+        Some(Untraceable::Foreign) => {
+            return way(WayVerdict::No, "the extension is built for another architecture than the program");
+        }
+        Some(Untraceable::Musl) => return way(WayVerdict::No, "the extension is built for glibc, but the program runs on musl"),
+        Some(Untraceable::Go(_)) => return way(WayVerdict::No, "SQLite translated to Go cannot load an extension in C"),
         _ => {}
     }
     if let Some(asked) = subject.interpreter.as_ref().filter(|asked| asked.working().next().is_some()) {
@@ -144,11 +146,12 @@ fn extension(subject: &Subject, library: &Path) -> Way {
                 Interpreter::Php => "PHP loads extensions only from a directory that its settings name (sqlite3.extension_dir)",
                 _ => "its SQLite, or the module that brings it, was built without extension loading",
             };
-            return way(Verdict::No, why);
+            return way(WayVerdict::No, why);
         };
         let line = asked.interpreter.load_line(first, library);
         if subject.untraceable == Some(Untraceable::Setuid) {
-            return way(Verdict::May, "it can load extensions; not tried, because it runs with another user's rights").typed(line);
+            return way(WayVerdict::May, "it can load extensions; not tried, because it runs with another user's rights")
+                .typed(line);
         }
         let trials = able.iter().map(|driver| {
             let tried = Scratch::new().and_then(|scratch| {
@@ -157,16 +160,16 @@ fn extension(subject: &Subject, library: &Path) -> Way {
             (*driver, tried)
         });
         let words = ["it", "loaded the extension", "failed to load the extension"];
-        return judged(way(Verdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
+        return judged(way(WayVerdict::Works, ""), asked.interpreter, &trials.collect::<Vec<_>>(), words).typed(line);
     }
     if subject.embedded.as_ref().is_some_and(|found| found.omits_extensions) {
-        return way(Verdict::No, "its SQLite was built without extension loading");
+        return way(WayVerdict::No, "its SQLite was built without extension loading");
     }
     if subject.libraries.is_empty() {
         return if subject.untraceable.is_none() && !subject.scripts.is_empty() {
-            way(Verdict::May, "no SQLite was found: it depends on the program that has it, so ask about that one")
+            way(WayVerdict::May, "no SQLite was found: it depends on the program that has it, so ask about that one")
         } else {
-            way(Verdict::No, "no SQLite was found that could load it")
+            way(WayVerdict::No, "no SQLite was found that could load it")
         };
     }
     let why = if subject.untraceable == Some(Untraceable::Static) {
@@ -174,5 +177,5 @@ fn extension(subject: &Subject, library: &Path) -> Way {
     } else {
         "if the program, or its driver, loads extensions (sqlite3_enable_load_extension, sqlite3_load_extension)"
     };
-    way(Verdict::May, why).typed(library.display().to_string())
+    way(WayVerdict::May, why).typed(library.display().to_string())
 }

@@ -21,7 +21,7 @@ const MOST_NOTES: usize = 1000;
 
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(in crate::cli) enum Kind {
+pub(in crate::cli) enum NoteKind {
     /// The log of a process could not be created.
     NotRecording,
     /// Records or names are being lost.
@@ -38,16 +38,16 @@ pub(in crate::cli) enum Kind {
     Excluded,
 }
 
-impl Kind {
-    fn of(name: &str) -> Option<Kind> {
+impl NoteKind {
+    fn of(name: &str) -> Option<NoteKind> {
         Some(match name {
-            "not-recording" => Kind::NotRecording,
-            "lost" => Kind::Lost,
-            "config" => Kind::Config,
-            "not-covered" => Kind::NotCovered,
-            "covered" => Kind::Covered,
-            "memory" => Kind::Memory,
-            "excluded" => Kind::Excluded,
+            "not-recording" => NoteKind::NotRecording,
+            "lost" => NoteKind::Lost,
+            "config" => NoteKind::Config,
+            "not-covered" => NoteKind::NotCovered,
+            "covered" => NoteKind::Covered,
+            "memory" => NoteKind::Memory,
+            "excluded" => NoteKind::Excluded,
             _ => return None,
         })
     }
@@ -56,7 +56,7 @@ impl Kind {
 /// A note, and how many processes wrote it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::cli) struct Note {
-    pub kind: Kind,
+    pub kind: NoteKind,
     /// The first process that wrote it.
     pub pid: u32,
     /// How many others wrote the same.
@@ -138,7 +138,7 @@ fn parse(line: &[u8]) -> Option<Note> {
         return None;
     }
     Some(Note {
-        kind: Kind::of(&text("kind"))?,
+        kind: NoteKind::of(&text("kind"))?,
         pid: u32::try_from(value.get("pid")?.as_u64()?).ok()?,
         others: 0,
         exe: text("exe"),
@@ -168,7 +168,7 @@ mod tests {
         bytes.extend(&line(6, "lost", "torn").as_bytes()[..30]);
         let notes = gather(&bytes);
         let merged: Vec<_> = notes.iter().map(|note| (note.kind, note.pid, note.others, &*note.why)).collect();
-        assert_eq!(merged, [(Kind::Lost, 1, 1, "a"), (Kind::Memory, 3, 0, ""), (Kind::Lost, 5, 0, "bytes")]);
+        assert_eq!(merged, [(NoteKind::Lost, 1, 1, "a"), (NoteKind::Memory, 3, 0, ""), (NoteKind::Lost, 5, 0, "bytes")]);
         assert_eq!(gather(&vec![b'['; 1 << 20]), [], "nesting without end");
     }
 

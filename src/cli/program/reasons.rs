@@ -3,7 +3,7 @@
 //! All texts from traced processes are printed without control characters.
 #![forbid(unsafe_code)]
 
-use super::notes::{Kind, Note};
+use super::notes::{Note, NoteKind};
 use crate::trace::text::Clean;
 use std::process::ExitStatus;
 
@@ -31,16 +31,16 @@ pub(in crate::cli) fn troubles(notes: &[Note]) -> Vec<String> {
 fn trouble(note: &Note) -> Option<String> {
     let (who, why) = (who(note), shown(&note.why));
     Some(match note.kind {
-        Kind::NotRecording => format!("{who}: not recording: {why}"),
+        NoteKind::NotRecording => format!("{who}: not recording: {why}"),
         // The recorder's text has the kind: records, names.
-        Kind::Lost => format!("{who}: {why}"),
-        Kind::Config => format!("{who}: {why}"),
-        Kind::NotCovered => format!("{who}: {} is not traced: {why}", its_sqlite(note)),
-        Kind::Covered if without_sql(note) => format!(
+        NoteKind::Lost => format!("{who}: {why}"),
+        NoteKind::Config => format!("{who}: {why}"),
+        NoteKind::NotCovered => format!("{who}: {} is not traced: {why}", its_sqlite(note)),
+        NoteKind::Covered if without_sql(note) => format!(
             "{who}: {} is traced without the text of its SQL: it has no symbols that lead to its functions",
             its_sqlite(note)
         ),
-        Kind::Covered | Kind::Memory | Kind::Excluded => return None,
+        NoteKind::Covered | NoteKind::Memory | NoteKind::Excluded => return None,
     })
 }
 
@@ -90,11 +90,11 @@ pub(in crate::cli) struct EmptyRun<'r> {
 /// Why nothing was recorded.
 pub(in crate::cli) fn nothing(notes: &[Note], run: &EmptyRun<'_>) -> String {
     let EmptyRun { name, status, explained, excluded } = *run;
-    let first = |kind: Kind| notes.iter().find(|note| note.kind == kind);
-    if first(Kind::NotRecording).or(first(Kind::Config)).is_some() {
+    let first = |kind: NoteKind| notes.iter().find(|note| note.kind == kind);
+    if first(NoteKind::NotRecording).or(first(NoteKind::Config)).is_some() {
         return "no trace: recording failed (a line above says why)".to_owned();
     }
-    if let Some(note) = first(Kind::Memory) {
+    if let Some(note) = first(NoteKind::Memory) {
         let mut why = format!(
             "no trace: {} opened only databases in memory or temporary ones. Nobody else can open these, so there are no locks to record",
             who(note)
@@ -108,25 +108,25 @@ pub(in crate::cli) fn nothing(notes: &[Note], run: &EmptyRun<'_>) -> String {
         }
         return why;
     }
-    let covered: Vec<String> = notes.iter().filter(|note| note.kind == Kind::Covered).map(ready).collect();
+    let covered: Vec<String> = notes.iter().filter(|note| note.kind == NoteKind::Covered).map(ready).collect();
     if !covered.is_empty() {
         let mut why =
             format!("no trace: no database was opened. Ready to be traced: {}", covered[..covered.len().min(3)].join("; "));
         if let Some(more) = covered.len().checked_sub(3).filter(|more| *more > 0) {
             why.push_str(&format!("; and {more} more"));
         }
-        if first(Kind::NotCovered).is_some() {
+        if first(NoteKind::NotCovered).is_some() {
             why.push_str(". One that cannot be traced may have opened a database (a line above says which)");
         }
         why.push_str(&ended(status));
         return why;
     }
-    if first(Kind::NotCovered).is_some() {
+    if first(NoteKind::NotCovered).is_some() {
         return "no trace: the only SQLite that was found cannot be traced (a line above says why). If it can load SQLite extensions, \
                 load the one that `locktrace extension` prints"
             .to_owned();
     }
-    if let Some(note) = first(Kind::Excluded) {
+    if let Some(note) = first(NoteKind::Excluded) {
         return format!("no trace: {} was left out, as --not says, and no SQLite was found in any other process", who(note));
     }
     let mut why = format!("no trace: no database was recorded while {name} ran");
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
-    fn note(kind: Kind, exe: &str, module: &str, why: &str) -> Note {
+    fn note(kind: NoteKind, exe: &str, module: &str, why: &str) -> Note {
         Note { kind, pid: 7, others: 0, exe: exe.to_owned(), module: module.to_owned(), why: why.to_owned() }
     }
 
@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn what_went_wrong_comes_worst_first_and_clean() {
         let notes = [
-            note(Kind::Covered, "/bin/x", "/bin/x", "3.50.1"),
-            note(Kind::Covered, "/bin/x", "/lib/m.so", "no functions: without SQL"),
-            note(Kind::NotCovered, "/bin/x", "/lib/c.so", "its calls are checked (CFI)"),
-            Note { others: 2, ..note(Kind::NotRecording, "/bin/\x1b[31mx", "", "/t: Permission denied\nmore") },
+            note(NoteKind::Covered, "/bin/x", "/bin/x", "3.50.1"),
+            note(NoteKind::Covered, "/bin/x", "/lib/m.so", "no functions: without SQL"),
+            note(NoteKind::NotCovered, "/bin/x", "/lib/c.so", "its calls are checked (CFI)"),
+            Note { others: 2, ..note(NoteKind::NotRecording, "/bin/\x1b[31mx", "", "/t: Permission denied\nmore") },
         ];
         assert_eq!(
             troubles(&notes),
@@ -194,29 +194,29 @@ mod tests {
                 "/bin/x (pid 7): the SQLite in /lib/m.so is traced without the text of its SQL: it has no symbols that lead to its functions",
             ]
         );
-        let many: Vec<Note> = (0..9).map(|number| note(Kind::Lost, "/bin/x", "", &format!("{number}"))).collect();
+        let many: Vec<Note> = (0..9).map(|number| note(NoteKind::Lost, "/bin/x", "", &format!("{number}"))).collect();
         let lines = troubles(&many);
         assert_eq!((lines.len(), &*lines[5]), (6, "4 more such lines from other processes, or with other reasons"));
-        let long = troubles(&[note(Kind::Config, "/bin/x", "", &"é".repeat(5000))]);
+        let long = troubles(&[note(NoteKind::Config, "/bin/x", "", &"é".repeat(5000))]);
         assert!(long[0].len() < 1000 && long[0].ends_with('…'), "{long:?}");
     }
 
     #[test]
     fn the_reason_is_the_one_that_the_notes_give() {
-        let covered = note(Kind::Covered, "/bin/x", "/lib/s.so", "3.50.1");
-        let memory = note(Kind::Memory, "/usr/bin/python3.11", "", "");
-        let left = note(Kind::NotCovered, "/bin/x", "/lib/c.so", "CFI");
-        let failed = note(Kind::NotRecording, "/bin/x", "", "/t: no");
+        let covered = note(NoteKind::Covered, "/bin/x", "/lib/s.so", "3.50.1");
+        let memory = note(NoteKind::Memory, "/usr/bin/python3.11", "", "");
+        let left = note(NoteKind::NotCovered, "/bin/x", "/lib/c.so", "CFI");
+        let failed = note(NoteKind::NotRecording, "/bin/x", "", "/t: no");
         for (notes, says) in [
             (&[][..], "no SQLite was found in any process"),
-            (&[note(Kind::Excluded, "/bin/x", "", "")], "/bin/x (pid 7) was left out, as --not says"),
+            (&[note(NoteKind::Excluded, "/bin/x", "", "")], "/bin/x (pid 7) was left out, as --not says"),
             (std::slice::from_ref(&left), "the only SQLite that was found cannot be traced"),
             (
                 &[left.clone(), covered.clone()],
                 "no database was opened. Ready to be traced: /bin/x (pid 7) and the SQLite in /lib/s.so, version 3.50.1. One that cannot be traced may",
             ),
             (&[covered.clone(), memory.clone()], "TEST"),
-            (&[memory.clone(), note(Kind::Config, "/bin/x", "", "LOCKTRACE_LIMIT is \"x\"")], "recording failed"),
+            (&[memory.clone(), note(NoteKind::Config, "/bin/x", "", "LOCKTRACE_LIMIT is \"x\"")], "recording failed"),
             (&[memory, covered, left.clone(), failed], "recording failed"),
         ] {
             let why = why(notes);
@@ -227,7 +227,7 @@ mod tests {
         let left_out = nothing(&[], &EmptyRun { excluded: &["node".to_owned()], ..run(0) });
         assert!(left_out.ends_with(". --not left node out"), "{left_out}");
         // Of the program itself, at its end: no module, no version.
-        let ended = why(&[note(Kind::Covered, "/bin/x", "", "no database was opened")]);
+        let ended = why(&[note(NoteKind::Covered, "/bin/x", "", "no database was opened")]);
         assert_eq!(ended, "no trace: no database was opened. Ready to be traced: /bin/x (pid 7) and its SQLite");
         assert_eq!(nothing(&[], &EmptyRun { explained: true, ..run(0) }), "no trace: no database was recorded while x ran");
     }

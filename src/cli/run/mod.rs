@@ -15,7 +15,7 @@ use super::program::{self, Untraceable, library, reasons};
 use crate::analysis::{Analysis, Options};
 use crate::report::{summary, text};
 use crate::trace::{Trace, collect};
-use child::{Stopped, not_started, supervise};
+use child::{ChildError, not_started, supervise};
 use shim::recorder::config::{Config, parse_limit};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -155,8 +155,8 @@ impl Run {
         }
         let status = match if self.top { split_screen::supervise(command, &dir) } else { supervise(command) } {
             Ok(status) => status,
-            Err(Stopped::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
-            Err(Stopped::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
+            Err(ChildError::Start(error)) => return Ok(not_started(name, file.as_deref(), &error)),
+            Err(ChildError::Wait(error)) => return Err(Failure::Other(format!("cannot wait for {}: {error}", name.display()))),
         };
         // The exit code is the program's, also if the trace cannot be read.
         let notes = notes.as_ref().map(Notes::read).unwrap_or_default();

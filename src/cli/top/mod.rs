@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use view::live::Live;
+use view::live::LiveTrace;
 use view::plain;
 
 /// Show who holds which lock now and who waits for whom, in running programs.
@@ -102,7 +102,7 @@ impl Top {
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         let until = Until { stop, time: self.time.and_then(|time| Instant::now().checked_add(time)) };
-        let mut live = Live::new(&dir);
+        let mut live = LiveTrace::new(&dir);
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == OsStr::new("dumb"));
         if self.plain || self.once || dumb || !io::stdout().is_terminal() {
             return blocks(&mut live, self.once, self.interval, &until);
@@ -112,7 +112,7 @@ impl Top {
 }
 
 /// Writes a block of text in each interval.
-fn blocks(live: &mut Live, once: bool, interval: Duration, until: &Until) -> Result<(), Failure> {
+fn blocks(live: &mut LiveTrace, once: bool, interval: Duration, until: &Until) -> Result<(), Failure> {
     let mut out = output();
     let mut next = Instant::now();
     let mut first = true;

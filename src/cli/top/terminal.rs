@@ -3,7 +3,7 @@
 
 use super::Until;
 use super::screen::{Screen, Wish};
-use super::view::live::Live;
+use super::view::live::LiveTrace;
 use crate::cli::io::Failure;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_millis(200);
 
 /// Shows the screen until the user quits.
-pub(super) fn show(live: &mut Live, until: &Until) -> Result<(), Failure> {
+pub(super) fn show(live: &mut LiveTrace, until: &Until) -> Result<(), Failure> {
     // Before the terminal is entered, so that an error about the directory is printed normally.
     live.poll()?;
     within(|terminal| run(terminal, live, until))
@@ -33,7 +33,7 @@ pub fn within<E: From<io::Error>>(does: impl FnOnce(&mut DefaultTerminal) -> Res
     Ok(left?)
 }
 
-fn run(terminal: &mut DefaultTerminal, live: &mut Live, until: &Until) -> Result<(), Failure> {
+fn run(terminal: &mut DefaultTerminal, live: &mut LiveTrace, until: &Until) -> Result<(), Failure> {
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut screen = Screen::new(live.dir(), colours);
     let mut drawn: Option<Instant> = None;

@@ -3,7 +3,7 @@
 //! Its memory is that of one row group.
 #![forbid(unsafe_code)]
 
-use super::tables::{Column, Holds, Table};
+use super::tables::{Column, ColumnType, Table};
 use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int64Type};
 use parquet::errors::Result;
@@ -73,7 +73,7 @@ struct Buffer {
 
 /// The texts of the row group so far.
 #[derive(Default)]
-struct Met {
+struct KnownTexts {
     places: HashMap<(usize, usize), ByteArray>,
     hashes: HashMap<u64, ByteArray>,
     texts: HashMap<Box<str>, ByteArray>,
@@ -83,7 +83,7 @@ struct Met {
 pub(super) struct Part {
     writer: SerializedFileWriter<File>,
     buffers: Vec<Buffer>,
-    met: Met,
+    met: KnownTexts,
     rows: usize,
     bytes: usize,
 }
@@ -92,15 +92,15 @@ impl Part {
     pub(super) fn new(table: &Table, file: File, about: &[(&str, String)]) -> Result<Part> {
         let buffer = |column: &Column| Buffer {
             values: match column.1 {
-                Holds::Text => Values::Text(Vec::new()),
-                Holds::Truth => Values::Bool(Vec::new()),
+                ColumnType::Text => Values::Text(Vec::new()),
+                ColumnType::Truth => Values::Bool(Vec::new()),
                 _ => Values::Int(Vec::new()),
             },
             defined: Vec::new(),
         };
         let writer = SerializedFileWriter::new(file, Arc::new(schema(table)?), Arc::new(properties(table, about)))?;
         let buffers = table.columns().map(buffer).collect();
-        Ok(Part { writer, buffers, met: Met::default(), rows: 0, bytes: 0 })
+        Ok(Part { writer, buffers, met: KnownTexts::default(), rows: 0, bytes: 0 })
     }
 
     /// Adds a row: a cell for each column.
@@ -158,7 +158,7 @@ impl Part {
             buffer.defined.clear();
         }
         group.close()?;
-        (self.met, self.rows, self.bytes) = (Met::default(), 0, 0);
+        (self.met, self.rows, self.bytes) = (KnownTexts::default(), 0, 0);
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Part {
     }
 }
 
-impl Met {
+impl KnownTexts {
     fn text(&mut self, cell: Cell<'_, '_>, bytes: &mut usize) -> Option<ByteArray> {
         let new = |text: &str, bytes: &mut usize| {
             *bytes += text.len();
@@ -200,14 +200,14 @@ impl Met {
 fn schema(table: &Table) -> Result<Type> {
     let columns = table.columns().map(|&Column(name, holds, _)| {
         let physical = match holds {
-            Holds::Text => Physical::BYTE_ARRAY,
-            Holds::Truth => Physical::BOOLEAN,
+            ColumnType::Text => Physical::BYTE_ARRAY,
+            ColumnType::Truth => Physical::BOOLEAN,
             _ => Physical::INT64,
         };
         let builder = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
         let builder = match holds {
-            Holds::Text => builder.with_logical_type(Some(LogicalType::String)),
-            Holds::Time => builder.with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MICROS))),
+            ColumnType::Text => builder.with_logical_type(Some(LogicalType::String)),
+            ColumnType::Time => builder.with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MICROS))),
             _ => builder.with_converted_type(ConvertedType::NONE),
         };
         Ok(Arc::new(builder.build()?))
@@ -227,7 +227,7 @@ fn properties(table: &Table, about: &[(&str, String)]) -> WriterProperties {
         .set_created_by(concat!("locktrace ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(pairs.collect()));
     for Column(name, holds, _) in table.columns() {
-        if matches!(holds, Holds::Count | Holds::Time) {
+        if matches!(holds, ColumnType::Count | ColumnType::Time) {
             let column = ColumnPath::from(*name);
             builder = builder
                 .set_column_dictionary_enabled(column.clone(), false)

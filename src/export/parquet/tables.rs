@@ -7,7 +7,7 @@
 
 /// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(super) enum ColumnType {
     /// Text.
     Text,
     /// A signed 64-bit integer with few different values.
@@ -21,7 +21,7 @@ pub(super) enum Holds {
 }
 
 /// A column: its name, its type, its meaning.
-pub(super) struct Column(pub &'static str, pub Holds, pub &'static str);
+pub(super) struct Column(pub &'static str, pub ColumnType, pub &'static str);
 
 /// A table: a directory of the dataset.
 pub(super) struct Table {
@@ -37,7 +37,7 @@ impl Table {
     }
 }
 
-use Holds::{Count, Number, Text, Time, Truth};
+use ColumnType::{Count, Number, Text, Time, Truth};
 
 const LOG: Column = Column("log", Text, "<pid>-<start>: the process, by the name of its files in the trace directory");
 const PID: Column = Column("pid", Number, "the process");

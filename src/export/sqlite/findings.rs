@@ -2,7 +2,7 @@
 //! of statements.
 #![forbid(unsafe_code)]
 
-use super::rows::{Rows, connection, process};
+use super::rows::{RowNumbers, connection, process};
 use super::{VERSION, logs};
 use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, Blocker, ConnId, Distribution, LockId};
@@ -19,7 +19,7 @@ fn length(ns: u64) -> i64 {
     integer(ns).unwrap_or(i64::MAX)
 }
 
-pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, events: bool) -> Result<()> {
+pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers, events: bool) -> Result<()> {
     processes(to, analysis)?;
     databases(to, analysis)?;
     incidents(to, analysis, rows)?;
@@ -176,7 +176,7 @@ fn distribution(of: &Distribution) -> [Option<i64>; 5] {
     [quantile(0.5), quantile(0.95), quantile(0.99), Some(length(of.max_ns)), Some(length(sum))]
 }
 
-fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Result<()> {
+fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers) -> Result<()> {
     let frameworks = Frameworks::of(analysis.trace);
     for (id, incident) in (1i64..).zip(&analysis.incidents) {
         let (log, lock) = (incident.who.log, incident.request.lock());
@@ -224,11 +224,11 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
 }
 
 /// The row of a thread.
-fn thread(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, who: ConnId, tid: u32) -> Result<Option<i64>> {
+fn thread(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers, who: ConnId, tid: u32) -> Result<Option<i64>> {
     rows.thread(to, who.log, tid, words::thread(analysis.trace, who, tid))
 }
 
-fn traced(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, id: (i64, i64), blocker: &Blocker) -> Result<()> {
+fn traced(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers, id: (i64, i64), blocker: &Blocker) -> Result<()> {
     let holding = &analysis.blocking_holds[blocker.hold as usize];
     let thread = thread(to, analysis, rows, holding.who, blocker.tid)?;
     let of = connection(holding.who);
@@ -304,7 +304,7 @@ fn hazards(to: &Connection, analysis: &Analysis<'_>) -> Result<()> {
 }
 
 /// The texts of all statements, also of those that no row names.
-fn statements(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Result<()> {
+fn statements(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers) -> Result<()> {
     for (hash, sql) in analysis.trace.logs().iter().flat_map(|log: &Log| log.names.numbered_sqls()) {
         let Some(id) = rows.statement(hash) else { continue };
         let text = &sql.text;

@@ -24,7 +24,7 @@ use crate::analysis::locks::activity::Work;
 use crate::analysis::observer::{ObservedHold, Worked};
 use crate::analysis::{Analysis, ConnId, Instant, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
-use rows::Rows;
+use rows::RowNumbers;
 use rusqlite::{Connection, Result, params};
 use shim::event::Flags;
 use std::io;
@@ -41,7 +41,7 @@ const VIEWS: &str = include_str!("views.sql");
 pub struct Sqlite<'t> {
     values: TableValues<'t>,
     to: Connection,
-    rows: Rows,
+    rows: RowNumbers,
     events: bool,
     failed: Option<io::Error>,
 }
@@ -53,12 +53,12 @@ impl<'t> Sqlite<'t> {
     /// If the file cannot be written.
     pub fn create(trace: &'t Trace, to: &Path, events: bool) -> io::Result<Sqlite<'t>> {
         let to = file::open(to).and_then(|to| begin(&to).map(|()| to)).map_err(io::Error::other)?;
-        Ok(Sqlite { values: TableValues::new(trace), to, rows: Rows::default(), events, failed: None })
+        Ok(Sqlite { values: TableValues::new(trace), to, rows: RowNumbers::default(), events, failed: None })
     }
 
     /// Writes rows, unless something has failed before.
     #[inline]
-    fn write(&mut self, rows: impl FnOnce(&Connection, &mut Rows, &TableValues<'t>) -> Result<()>) {
+    fn write(&mut self, rows: impl FnOnce(&Connection, &mut RowNumbers, &TableValues<'t>) -> Result<()>) {
         if self.failed.is_none() {
             self.failed = rows(&self.to, &mut self.rows, &self.values).err().map(io::Error::other);
         }
@@ -100,7 +100,7 @@ fn begin(to: &Connection) -> Result<()> {
     to.execute_batch(&tables)
 }
 
-impl Rows {
+impl RowNumbers {
     /// The rows of a connection and its thread.
     fn party(
         &mut self,

@@ -33,7 +33,7 @@ impl Once {
 
 /// The rows that were written.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct RowNumbers {
     connections: Once,
     /// Connections whose database is unknown so far. Their rows are not written yet.
     nameless: HashMap<ConnId, ()>,
@@ -55,7 +55,7 @@ pub(super) fn connection(who: ConnId) -> i64 {
     process(who.log) << 33 | number(who) as i64
 }
 
-impl Rows {
+impl RowNumbers {
     /// The row of a connection. It is written when its database is known.
     pub(super) fn connection(&mut self, to: &Connection, who: ConnId, db: Option<u32>) -> Result<i64> {
         if self.connections.first(who.log.0, number(who)) {

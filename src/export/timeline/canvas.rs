@@ -13,7 +13,7 @@ use std::io;
 
 /// The rows of an open connection.
 #[derive(Default)]
-struct Rows {
+struct ConnectionRows {
     lanes: [Lanes; RowKind::ALL.len()],
     /// How many lanes of each kind the format has been given.
     declared: [u8; RowKind::ALL.len()],
@@ -55,9 +55,9 @@ pub(super) struct Canvas<'t, F> {
     pub trace: &'t Trace,
     pub times: Times<'t>,
     pub format: F,
-    pub paths: labels::Paths,
+    pub paths: labels::DatabasePaths,
     pub left_out: LeftOut,
-    rows: HashMap<ConnId, Rows>,
+    rows: HashMap<ConnId, ConnectionRows>,
 }
 
 impl<'t, F: TimelineFormat> Canvas<'t, F> {
@@ -67,7 +67,14 @@ impl<'t, F: TimelineFormat> Canvas<'t, F> {
             format.process(trace, LogId(log as u32))?;
         }
         let times = Times::new(trace);
-        Ok(Canvas { trace, times, format, paths: labels::Paths::default(), left_out: LeftOut::default(), rows: HashMap::new() })
+        Ok(Canvas {
+            trace,
+            times,
+            format,
+            paths: labels::DatabasePaths::default(),
+            left_out: LeftOut::default(),
+            rows: HashMap::new(),
+        })
     }
 
     /// Forgets the rows of a connection that has closed.

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::Timeline;
-use super::format::{Counter, RowId, RowKind, Slice, TimelineFormat, Value};
+use super::format::{ArgValue, Counter, RowId, RowKind, Slice, TimelineFormat};
 use super::spooled_rows::SpooledRows;
 use crate::analysis::ConnId;
 use crate::export::{Export, labels};
@@ -108,7 +108,7 @@ fn format(key: &str) -> &'static str {
     }
 }
 
-struct Thread {
+struct ProfileThread {
     log: LogId,
     /// `None`: the main thread of a process.
     who: Option<ConnId>,
@@ -120,7 +120,7 @@ struct Firefox<W> {
     out: W,
     meta: String,
     origin: u64,
-    threads: Vec<Thread>,
+    threads: Vec<ProfileThread>,
     by_connection: HashMap<ConnId, usize>,
     /// The name of each log's process.
     processes: Vec<String>,
@@ -220,7 +220,7 @@ impl<W: Write> Firefox<W> {
     }
 
     fn thread(&mut self, index: usize) -> io::Result<()> {
-        let Thread { log, who, ref name, markers } = self.threads[index];
+        let ProfileThread { log, who, ref name, markers } = self.threads[index];
         let pid = self.pids.get(log);
         let tid = who.map_or_else(|| pid.to_string(), |who| format!("{pid}.{}", labels::connection(who)));
         let empty = |columns: &[&str]| {
@@ -270,7 +270,7 @@ impl<W: Write> TimelineFormat for Firefox<W> {
     fn process(&mut self, trace: &Trace, log: LogId) -> io::Result<()> {
         let name = labels::process(trace, log);
         self.processes.push(name.clone());
-        self.threads.push(Thread { log, who: None, name, markers: 0 });
+        self.threads.push(ProfileThread { log, who: None, name, markers: 0 });
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl<W: Write> TimelineFormat for Firefox<W> {
         if row.kind == RowKind::Life && !self.by_connection.contains_key(&row.who) {
             self.by_connection.insert(row.who, self.threads.len());
             let name = labels::row(row.who, database);
-            self.threads.push(Thread { log: row.who.log, who: Some(row.who), name, markers: 0 });
+            self.threads.push(ProfileThread { log: row.who.log, who: Some(row.who), name, markers: 0 });
         }
         Ok(())
     }
@@ -293,14 +293,14 @@ impl<W: Write> TimelineFormat for Firefox<W> {
             let key = field(key);
             // Writing to a string cannot fail.
             let _ = match value {
-                Value::Number(number) => write!(data, ",\"{key}\":{number}"),
-                Value::Yes => write!(data, ",\"{key}\":\"yes\""),
-                Value::Text(text) => write!(data, ",\"{key}\":{}", json!(text)),
-                Value::Word(word) => {
+                ArgValue::Number(number) => write!(data, ",\"{key}\":{number}"),
+                ArgValue::Yes => write!(data, ",\"{key}\":\"yes\""),
+                ArgValue::Text(text) => write!(data, ",\"{key}\":{}", json!(text)),
+                ArgValue::Word(word) => {
                     let number = self.word(word);
                     write!(data, ",\"{key}\":{number}")
                 }
-                Value::Sql(hash, text) => {
+                ArgValue::Sql(hash, text) => {
                     let number = match self.statements.get(&hash) {
                         Some(&number) => number,
                         None => {

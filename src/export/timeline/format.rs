@@ -51,7 +51,7 @@ pub(super) struct RowId {
 
 /// The value of an argument.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ArgValue<'a> {
     Number(u64),
     Yes,
     /// One of few texts.
@@ -62,7 +62,7 @@ pub(super) enum Value<'a> {
 }
 
 /// An argument of a slice: a detail that viewers show with it.
-pub(super) type Arg<'a> = (&'static str, Value<'a>);
+pub(super) type Arg<'a> = (&'static str, ArgValue<'a>);
 
 /// A slice of a row, or, where `instant`, a point.
 pub(super) struct Slice<'a> {
@@ -117,24 +117,24 @@ pub(super) struct Args<'a>(pub(super) Vec<Arg<'a>>);
 
 impl<'a> Args<'a> {
     pub(super) fn sql(&mut self, key: &'static str, hash: u64, text: Option<&'a str>) {
-        self.0.extend(text.map(|text| (key, Value::Sql(hash, text))));
+        self.0.extend(text.map(|text| (key, ArgValue::Sql(hash, text))));
     }
 
     pub(super) fn text(&mut self, key: &'static str, text: &'a str) {
-        self.0.push((key, Value::Text(text)));
+        self.0.push((key, ArgValue::Text(text)));
     }
 
     pub(super) fn word(&mut self, key: &'static str, word: &'static str) {
-        self.0.push((key, Value::Word(word)));
+        self.0.push((key, ArgValue::Word(word)));
     }
 
     pub(super) fn number(&mut self, key: &'static str, number: Option<u64>) {
-        self.0.extend(number.map(|number| (key, Value::Number(number))));
+        self.0.extend(number.map(|number| (key, ArgValue::Number(number))));
     }
 
     pub(super) fn yes(&mut self, key: &'static str, is: bool) {
         if is {
-            self.0.push((key, Value::Yes));
+            self.0.push((key, ArgValue::Yes));
         }
     }
 }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::Timeline;
-use super::format::{Counter, RowId, RowKind, Slice, TimelineFormat, Value};
+use super::format::{ArgValue, Counter, RowId, RowKind, Slice, TimelineFormat};
 use super::protobuf::Message;
 use crate::export::{Export, labels};
 use crate::trace::{LogId, Trace};
@@ -188,11 +188,11 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
         }
         let next = (interned.words.len() + interned.statements.len()) as u64 + 1;
         let (value, text, new) = match value {
-            Value::Word(word) => {
+            ArgValue::Word(word) => {
                 let (number, new) = number(&mut interned.words, word, next);
                 (Some(number), word, new)
             }
-            Value::Sql(hash, text) => {
+            ArgValue::Sql(hash, text) => {
                 let (number, new) = number(&mut interned.statements, hash, next);
                 (Some(number), text, new)
             }
@@ -229,10 +229,10 @@ fn write_slice(packet: &mut Message, interned: &mut Interned, slice: &Slice<'_>)
                 annotation.number(1, key);
                 match (value, interned) {
                     (_, Some(number)) => annotation.number(17, number),
-                    (Value::Number(number), _) => annotation.number(3, number),
-                    (Value::Yes, _) => annotation.number(2, 1),
-                    (Value::Text(text) | Value::Sql(_, text), _) => annotation.bytes(6, text.as_bytes()),
-                    (Value::Word(text), _) => annotation.bytes(6, text.as_bytes()),
+                    (ArgValue::Number(number), _) => annotation.number(3, number),
+                    (ArgValue::Yes, _) => annotation.number(2, 1),
+                    (ArgValue::Text(text) | ArgValue::Sql(_, text), _) => annotation.bytes(6, text.as_bytes()),
+                    (ArgValue::Word(text), _) => annotation.bytes(6, text.as_bytes()),
                 }
             });
         }

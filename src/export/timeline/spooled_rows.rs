@@ -17,12 +17,12 @@ pub(super) struct SpooledRows {
     file: Option<File>,
     /// Bytes in the file.
     length: u64,
-    rows: Vec<Row>,
+    rows: Vec<SpooledRow>,
     buffered: usize,
 }
 
 #[derive(Default)]
-struct Row {
+struct SpooledRow {
     buffer: Vec<u8>,
     /// The blocks that were written out: offset and length.
     blocks: Vec<(u64, usize)>,
@@ -32,7 +32,7 @@ impl SpooledRows {
     /// Adds a record to a row. Rows are numbered from 0 without gaps.
     pub(super) fn put(&mut self, row: usize, record: &[u8]) -> io::Result<()> {
         if self.rows.len() <= row {
-            self.rows.resize_with(row + 1, Row::default);
+            self.rows.resize_with(row + 1, SpooledRow::default);
         }
         let length = u32::try_from(record.len()).map_err(io::Error::other)?;
         let buffer = &mut self.rows[row].buffer;

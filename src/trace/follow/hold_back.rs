@@ -14,12 +14,12 @@ pub const DELAY: Duration = Duration::from_millis(100);
 const MOST_HELD: usize = 1 << 19;
 
 /// A record that is held back: its key, log and number.
-type Held = ((u64, u32, u64), Event);
+type HeldBack = ((u64, u32, u64), Event);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct HoldBack {
-    held: Vec<Held>,
+    held: Vec<HeldBack>,
     /// The latest key that was known at each poll of the last [`DELAY`].
     frontiers: VecDeque<(Instant, u64)>,
     latest: u64,

@@ -18,7 +18,7 @@ mod ring_tail;
 
 pub use hold_back::DELAY;
 
-use super::alive::Process;
+use super::alive::LogProcess;
 use super::names::{Names, Taken};
 use super::{Error, Event, Log, LogId, Place, Problem, Source, Tally, Trace, ring};
 use hold_back::HoldBack;
@@ -83,7 +83,7 @@ struct Followed {
     ring: RingTail,
     names: NamesTail,
     path: PathBuf,
-    process: Option<Process>,
+    process: Option<LogProcess>,
     looked: Instant,
     /// When its latest record came.
     active: Instant,
@@ -305,7 +305,7 @@ impl Follow {
         self.making.retain(|(making, _)| *making != id);
         self.known.insert(id.clone());
         let skipped = if from_now { header.head } else { 0 };
-        let process = Process::of(header.pid, &path);
+        let process = LogProcess::of(header.pid, &path);
         let names = NamesTail::new(self.dir.join(format!("{id}.{NAMES_EXTENSION}")));
         let mut ring = RingTail::new(&path, &header, skipped);
         ring.at_most(self.most);
@@ -342,7 +342,7 @@ impl Follow {
         if seldom {
             log.looked = now;
             if log.process.is_none() {
-                log.process = Process::of(self.trace.logs[index].pid, &log.path);
+                log.process = LogProcess::of(self.trace.logs[index].pid, &log.path);
             }
             gone = log.process.is_some_and(|process| !process.lives());
         }

@@ -50,7 +50,7 @@ mod write;
 pub use record::write as write_record;
 pub use write::{write, write_end, write_log, write_name, write_problem};
 
-use super::directory::{BadLines, Line, next_line, parse};
+use super::directory::{BadLines, LineRead, next_line, parse};
 use super::names::{Names, Object, Taken};
 use super::{ClockId, Error, Event, Log, LogId, Place, Problem, Severity, Summary, Tally, Trace};
 use serde_json::Value;
@@ -61,7 +61,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 /// A stream of JSON lines after its logs and names, at its records.
-pub(crate) struct Lines {
+pub(crate) struct JsonLines {
     name: PathBuf,
     reader: Box<dyn BufRead>,
     buffer: Vec<u8>,
@@ -82,14 +82,14 @@ pub(crate) struct Lines {
 /// The beginning of every record line that we write.
 const RECORD: &[u8] = br#"{"t":"record","#;
 
-impl Lines {
+impl JsonLines {
     /// Reads up to the first record. From `ahead`, which has the same lines, it also reads the logs and names that come later.
     pub(crate) fn open(
         name: &Path,
         reader: Box<dyn BufRead>,
         ahead: Option<Box<dyn BufRead>>,
-    ) -> Result<(Vec<Log>, Vec<Problem>, Lines), Error> {
-        let mut lines = Lines {
+    ) -> Result<(Vec<Log>, Vec<Problem>, JsonLines), Error> {
+        let mut lines = JsonLines {
             name: name.to_owned(),
             reader,
             buffer: Vec::new(),
@@ -164,18 +164,18 @@ impl Lines {
     /// Reads the logs and names that come after the first record, as `locktrace follow` writes them.
     fn look_ahead(&mut self, mut reader: Box<dyn BufRead>, logs: &mut Vec<Log>) {
         let mut buffer = Vec::new();
-        // Lines that cannot be read are reported when the records are read.
+        // JsonLines that cannot be read are reported when the records are read.
         for line in 1.. {
             match next_line(&mut reader, &mut buffer) {
-                Ok(Line::Whole | Line::Torn) if line < self.line || buffer.starts_with(RECORD) => {}
-                Ok(Line::Whole | Line::Torn) => match parse(&buffer) {
+                Ok(LineRead::Whole | LineRead::Torn) if line < self.line || buffer.starts_with(RECORD) => {}
+                Ok(LineRead::Whole | LineRead::Torn) => match parse(&buffer) {
                     Ok(object) if !matches!(object.get("t").and_then(Value::as_str), None | Some("record" | "end" | "problem")) => {
                         self.introduce(object, line, logs);
                     }
                     _ => {}
                 },
-                Ok(Line::TooLong) => {}
-                Ok(Line::End) | Err(_) => break,
+                Ok(LineRead::TooLong) => {}
+                Ok(LineRead::End) | Err(_) => break,
             }
         }
     }
@@ -188,11 +188,11 @@ impl Lines {
         while !self.done {
             self.line += 1;
             match next_line(&mut self.reader, &mut self.buffer) {
-                Ok(Line::Whole) if self.buffer.trim_ascii().is_empty() => {}
-                Ok(Line::Whole) => return true,
-                Ok(Line::TooLong) => self.note("too long for a line of a trace".to_owned()),
-                Ok(Line::End) => self.done = true,
-                Ok(Line::Torn) => {
+                Ok(LineRead::Whole) if self.buffer.trim_ascii().is_empty() => {}
+                Ok(LineRead::Whole) => return true,
+                Ok(LineRead::TooLong) => self.note("too long for a line of a trace".to_owned()),
+                Ok(LineRead::End) => self.done = true,
+                Ok(LineRead::Torn) => {
                     self.done = true;
                     // A text editor may have removed the last newline: the line is complete if it parses.
                     if parse(&self.buffer).is_ok() {
@@ -275,7 +275,7 @@ impl Lines {
                 cut += 1;
                 Tally { head: log.head.max(read), read, missing: log.head.saturating_sub(read), ..Tally::default() }
             });
-            // Lines that were removed from the file, or could not be read, are missing.
+            // JsonLines that were removed from the file, or could not be read, are missing.
             let gone = tally.read.saturating_sub(read);
             let more = read.saturating_sub(tally.read);
             tallies.push(Tally { read, missing: tally.missing + gone, head: tally.head + more, ..tally });

@@ -35,7 +35,7 @@ pub(super) fn not_started(name: &OsStr, file: Option<&Path>, error: &io::Error) 
 }
 
 /// Why the child could not be run to its end.
-pub(super) enum Stopped {
+pub(super) enum ChildError {
     Start(io::Error),
     Wait(io::Error),
 }
@@ -44,12 +44,12 @@ pub(super) enum Stopped {
 ///
 /// A key pressed on the terminal sends its signal to every process of the group, also to the program: passing it on would send it twice. The
 /// kernel reports who sent a signal, and only signals of other processes are passed on. This process survives either way, to print the summary.
-pub(super) fn supervise(mut command: Command) -> Result<ExitStatus, Stopped> {
+pub(super) fn supervise(mut command: Command) -> Result<ExitStatus, ChildError> {
     // Registered before the program starts, so that no signal is missed. Signals wait in a pipe.
-    let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD])).map_err(Stopped::Wait)?;
-    let mut child = command.spawn().map_err(Stopped::Start)?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD])).map_err(ChildError::Wait)?;
+    let mut child = command.spawn().map_err(ChildError::Start)?;
     loop {
-        if let Some(status) = child.try_wait().map_err(Stopped::Wait)? {
+        if let Some(status) = child.try_wait().map_err(ChildError::Wait)? {
             return Ok(status);
         }
         for origin in signals.wait() {

@@ -6,7 +6,7 @@
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum State {
+enum ScanState {
     #[default]
     Ground,
     /// After ESC.
@@ -26,7 +26,7 @@ enum State {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Escapes {
-    state: State,
+    state: ScanState,
     /// The first bytes of a control sequence.
     sequence: Vec<u8>,
     /// The program has saved the cursor and not restored it yet. A terminal can save one cursor.
@@ -45,7 +45,7 @@ impl Escapes {
 
     /// Whether something else can be written between these bytes and the next ones.
     pub(super) fn is_between(&self) -> bool {
-        self.state == State::Ground
+        self.state == ScanState::Ground
     }
 
     /// Whether the program has a cursor saved that it has not restored.
@@ -60,53 +60,53 @@ impl Escapes {
 
     fn byte(&mut self, byte: u8) {
         self.state = match (self.state, byte) {
-            (State::Text, 0x1b) => State::TextEscape,
-            (State::Text, 0x07) => State::Ground,
-            (State::Text, _) => State::Text,
-            (State::TextEscape, b'\\') => State::Ground,
+            (ScanState::Text, 0x1b) => ScanState::TextEscape,
+            (ScanState::Text, 0x07) => ScanState::Ground,
+            (ScanState::Text, _) => ScanState::Text,
+            (ScanState::TextEscape, b'\\') => ScanState::Ground,
             // Another sequence begins.
-            (State::TextEscape, _) => self.escape(byte),
+            (ScanState::TextEscape, _) => self.escape(byte),
             // ESC, CAN and SUB end any sequence.
-            (_, 0x1b) => State::Escape,
-            (_, 0x18 | 0x1a) => State::Ground,
-            (State::Escape, _) => self.escape(byte),
-            (State::Intermediate, 0x20..=0x2f) => State::Intermediate,
-            (State::Intermediate, 0x30..=0x7e) => State::Ground,
-            (State::Control, 0x40..=0x7e) => {
+            (_, 0x1b) => ScanState::Escape,
+            (_, 0x18 | 0x1a) => ScanState::Ground,
+            (ScanState::Escape, _) => self.escape(byte),
+            (ScanState::Intermediate, 0x20..=0x2f) => ScanState::Intermediate,
+            (ScanState::Intermediate, 0x30..=0x7e) => ScanState::Ground,
+            (ScanState::Control, 0x40..=0x7e) => {
                 self.control(byte);
-                State::Ground
+                ScanState::Ground
             }
             // A terminal executes control characters inside a sequence, and the sequence goes on.
-            (State::Intermediate | State::Control, _) => {
-                if self.state == State::Control && self.sequence.len() < 16 && byte >= 0x20 {
+            (ScanState::Intermediate | ScanState::Control, _) => {
+                if self.state == ScanState::Control && self.sequence.len() < 16 && byte >= 0x20 {
                     self.sequence.push(byte);
                 }
                 self.state
             }
-            (State::Utf8(left), 0x80..=0xbf) if left > 1 => State::Utf8(left - 1),
-            (State::Utf8(_), 0x80..=0xbf) => State::Ground,
-            (State::Ground | State::Utf8(_), 0xc2..=0xdf) => State::Utf8(1),
-            (State::Ground | State::Utf8(_), 0xe0..=0xef) => State::Utf8(2),
-            (State::Ground | State::Utf8(_), 0xf0..=0xf4) => State::Utf8(3),
-            (State::Ground | State::Utf8(_), _) => State::Ground,
+            (ScanState::Utf8(left), 0x80..=0xbf) if left > 1 => ScanState::Utf8(left - 1),
+            (ScanState::Utf8(_), 0x80..=0xbf) => ScanState::Ground,
+            (ScanState::Ground | ScanState::Utf8(_), 0xc2..=0xdf) => ScanState::Utf8(1),
+            (ScanState::Ground | ScanState::Utf8(_), 0xe0..=0xef) => ScanState::Utf8(2),
+            (ScanState::Ground | ScanState::Utf8(_), 0xf0..=0xf4) => ScanState::Utf8(3),
+            (ScanState::Ground | ScanState::Utf8(_), _) => ScanState::Ground,
         };
     }
 
-    fn escape(&mut self, byte: u8) -> State {
+    fn escape(&mut self, byte: u8) -> ScanState {
         match byte {
             b'[' => {
                 self.sequence.clear();
-                return State::Control;
+                return ScanState::Control;
             }
-            b']' | b'P' | b'X' | b'^' | b'_' => return State::Text,
-            0x20..=0x2f => return State::Intermediate,
+            b']' | b'P' | b'X' | b'^' | b'_' => return ScanState::Text,
+            0x20..=0x2f => return ScanState::Intermediate,
             b'7' => self.saved = true,
             b'8' => self.saved = false,
             // Reset to the initial state.
             b'c' => (self.saved, self.region) = (false, true),
             _ => {}
         }
-        State::Ground
+        ScanState::Ground
     }
 
     fn control(&mut self, last: u8) {

@@ -3,7 +3,7 @@
 
 use super::panel::Panel;
 use crate::cli::top::view::lines::{self, Sort};
-use crate::cli::top::view::live::Live;
+use crate::cli::top::view::live::LiveTrace;
 use crate::cli::top::view::plain::{Columns, summary};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +35,7 @@ impl Feed {
 
 /// Follows the trace until this process ends.
 fn follow(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
-    let mut live = Live::new(dir);
+    let mut live = LiveTrace::new(dir);
     let mut drawn: Option<Instant> = None;
     loop {
         let polled = live.poll();
@@ -56,7 +56,7 @@ fn follow(dir: &Path, lines: &Mutex<Vec<String>>, room: &AtomicU32) {
 }
 
 /// The most important lines, at most `height`.
-fn text(live: &Live, columns: usize, height: usize) -> Vec<String> {
+fn text(live: &LiveTrace, columns: usize, height: usize) -> Vec<String> {
     let width = columns.saturating_sub(1);
     let snapshot = live.snapshot();
     let (first, second) = summary(&snapshot);

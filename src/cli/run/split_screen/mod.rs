@@ -12,7 +12,7 @@ mod feed;
 mod panel;
 mod terminal;
 
-use super::child::{Stopped, forwarded, not_started, pass_on, pass_on_to_group};
+use super::child::{ChildError, forwarded, not_started, pass_on, pass_on_to_group};
 use crate::cli::io::Failure;
 use crate::cli::program;
 use feed::Feed;
@@ -93,20 +93,20 @@ pub(super) fn seated(name: &std::ffi::OsStr) -> io::Result<Command> {
 }
 
 /// Runs a command of [`seated`] to its end, with a panel about this trace directory.
-pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, Stopped> {
-    let mut terminal = Terminal::new().map_err(Stopped::Start)?;
-    let (mut master, streams) = terminal.pseudo().map_err(Stopped::Start)?;
+pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, ChildError> {
+    let mut terminal = Terminal::new().map_err(ChildError::Start)?;
+    let (mut master, streams) = terminal.pseudo().map_err(ChildError::Start)?;
     let [stdin, stdout, stderr] = streams;
     let keys = stdin.is_some();
     stdin.map(|stream| command.stdin(stream));
     stdout.map(|stream| command.stdout(stream));
     stderr.map(|stream| command.stderr(stream));
-    let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD, SIGWINCH])).map_err(Stopped::Wait)?;
-    let mut child = command.spawn().map_err(Stopped::Start)?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(forwarded().chain([SIGCHLD, SIGWINCH])).map_err(ChildError::Wait)?;
+    let mut child = command.spawn().map_err(ChildError::Start)?;
     // Closes our copies of the program's end of the terminal, so that its output ends when the program closes its own.
     drop(command);
     let feed = Feed::start(dir);
-    terminal.enter(keys).map_err(Stopped::Wait)?;
+    terminal.enter(keys).map_err(ChildError::Wait)?;
     let done = (|| -> io::Result<ExitStatus> {
         let mut typed: Vec<u8> = Vec::new();
         let mut keys = keys;
@@ -151,7 +151,7 @@ pub(super) fn supervise(mut command: Command, dir: &Path) -> Result<ExitStatus, 
         // wait for a reader of its output.
         Err(_) => {
             drop(master);
-            child.wait().map_err(Stopped::Wait)
+            child.wait().map_err(ChildError::Wait)
         }
     }
 }

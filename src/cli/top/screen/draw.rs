@@ -3,7 +3,7 @@
 //! The screen remembers the layout for the next key.
 #![forbid(unsafe_code)]
 
-use super::super::view::lines::{self, Look};
+use super::super::view::lines::{self, LineKind};
 use super::super::view::plain;
 use super::pen::Pen;
 use super::{Over, Screen, Selected, View, detail};
@@ -146,7 +146,7 @@ impl Screen {
         }
         let ids = processes.iter().map(|process| Selected::Process(process.log)).collect();
         let looks: Vec<Style> =
-            processes.iter().map(|process| if process.ended { self.look(Look::Ended) } else { Style::default() }).collect();
+            processes.iter().map(|process| if process.ended { self.look(LineKind::Ended) } else { Style::default() }).collect();
         self.list(pen, ids, |place| (detail::process(&processes[place], trace, width), looks[place]));
     }
 
@@ -205,12 +205,12 @@ impl Screen {
         self.style(Some(Color::Cyan)).add_modifier(Modifier::BOLD)
     }
 
-    fn look(&self, look: Look) -> Style {
+    fn look(&self, look: LineKind) -> Style {
         match look {
-            Look::Holds => Style::default(),
-            Look::Blocks => self.style(Some(Color::Red)).add_modifier(Modifier::BOLD),
-            Look::Waits => self.style(Some(Color::Yellow)),
-            Look::Refused | Look::Ended => Style::default().add_modifier(Modifier::DIM),
+            LineKind::Holds => Style::default(),
+            LineKind::Blocks => self.style(Some(Color::Red)).add_modifier(Modifier::BOLD),
+            LineKind::Waits => self.style(Some(Color::Yellow)),
+            LineKind::Refused | LineKind::Ended => Style::default().add_modifier(Modifier::DIM),
         }
     }
 }

@@ -8,7 +8,7 @@ mod draw;
 mod pen;
 
 use super::view::lines::Sort;
-use super::view::live::Live;
+use super::view::live::LiveTrace;
 use crate::analysis::ConnId;
 use crate::analysis::current::Snapshot;
 use crate::report::human::cut;
@@ -98,7 +98,7 @@ impl Screen {
     }
 
     /// Shows the current state, unless the screen is frozen.
-    pub fn update(&mut self, live: &Live) {
+    pub fn update(&mut self, live: &LiveTrace) {
         if !self.frozen {
             self.take(live.snapshot(), live.found(), live.problem());
         }

@@ -55,7 +55,7 @@ impl Sort {
 
 /// The kind of a line, which has a colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Look {
+pub enum LineKind {
     /// It holds locks and blocks nobody.
     Holds,
     /// Others wait for it.
@@ -74,7 +74,7 @@ pub struct Line {
     /// The row of the snapshot.
     pub row: usize,
     /// Its kind.
-    pub look: Look,
+    pub look: LineKind,
     /// How long it has held or waited.
     pub age: String,
     /// What it holds or wants.
@@ -148,10 +148,10 @@ fn matches(snapshot: &Snapshot, trace: &Trace, row: &Row, filter: &str) -> bool 
 fn line(snapshot: &Snapshot, trace: &Trace, index: usize, depth: usize) -> Line {
     let row = &snapshot.rows[index];
     let look = match row.wants {
-        Some(want) if want.over => Look::Refused,
-        Some(_) => Look::Waits,
-        None if row.blocks > 0 => Look::Blocks,
-        None => Look::Holds,
+        Some(want) if want.over => LineKind::Refused,
+        Some(_) => LineKind::Waits,
+        None if row.blocks > 0 => LineKind::Blocks,
+        None => LineKind::Holds,
     };
     let path = row.db.and_then(|db| snapshot.databases.get(db as usize)).map(|database| path(database.path.as_deref()));
     let indent = if depth == 0 { String::new() } else { format!("{}└ ", "  ".repeat(depth.min(8) - 1)) };

@@ -1,4 +1,4 @@
-//! The trace directory of running programs: [`Live::poll`] reads new records, and [`Live::snapshot`] returns the current state.
+//! The trace directory of running programs: [`LiveTrace::poll`] reads new records, and [`LiveTrace::snapshot`] returns the current state.
 #![forbid(unsafe_code)]
 
 use crate::analysis::current::{Current, Snapshot, When};
@@ -19,7 +19,7 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 const MOST: u64 = 1 << 18;
 
 /// See the module.
-pub struct Live {
+pub struct LiveTrace {
     dir: PathBuf,
     follow: Follow,
     now: Current,
@@ -32,10 +32,10 @@ pub struct Live {
     problem: Option<String>,
 }
 
-impl Live {
+impl LiveTrace {
     /// The state of this directory, which need not exist yet.
-    pub fn new(dir: &Path) -> Live {
-        Live {
+    pub fn new(dir: &Path) -> LiveTrace {
+        LiveTrace {
             dir: dir.to_owned(),
             follow: Follow::new(dir, false).at_most(MOST),
             now: Current::default(),
@@ -67,7 +67,7 @@ impl Live {
         self.problem.as_deref()
     }
 
-    /// How long to wait before the next [`Live::poll`].
+    /// How long to wait before the next [`LiveTrace::poll`].
     pub fn interval(&self) -> Duration {
         if self.follow.hurries() { BUSY_INTERVAL } else { INTERVAL }
     }
