@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 /// Print every record of a trace, in time order.
 ///
-/// Each line shows the time since the first record, process, thread, connection, call and result, the locks that the connection holds
-/// afterwards, the duration of the call, and the running statement. The time is the start of the call. Lines are in order of the ends of
+/// Each line shows the time since the first record, process, thread, connection, call and result. Then come the locks that the connection
+/// holds afterwards, the duration of the call, and the running statement. The time is the start of the call. Lines are in order of the ends of
 /// calls; a call that releases a lock counts from its start. Losses are reported at the end, on standard error.
 #[derive(clap::Args)]
 #[command(after_long_help = "\

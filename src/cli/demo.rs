@@ -1,6 +1,6 @@
 //! `locktrace demo`: a built-in contended workload, recorded and reported.
 //!
-//! A small shop: two web processes of four threads each, an importer that reads before it writes, and a billing process that keeps
+//! The workload is a small shop: two web processes of four threads each, an importer that reads before it writes, and a billing process that keeps
 //! a write transaction open while it waits for a slow service. They are real processes on a real database,
 //! and their timing is not scripted, so every run differs a little. Each is this program again, with a hidden `--role`.
 #![forbid(unsafe_code)]

@@ -40,8 +40,8 @@ impl<'t> TableValues<'t> {
         integer(self.trace.clock(event.log).to_ns(event.record.duration)?)
     }
 
-    /// How long a lock was held, as the report counts it: from the end of the call that took it to the start of the call that released it, or to the
-    /// last known instant of an open hold. `None` if its beginning or end was not recorded.
+    /// How long a lock was held, as the report counts it: from the end of the call that took it to the start of the call that released it. An open hold
+    /// ends at its last known instant. `None` if its beginning or end was not recorded.
     pub(super) fn held(&self, span: &ObservedHold) -> Option<i64> {
         let from = span.from.filter(|_| !matches!(span.end, HoldEnd::Unseen(..)))?;
         integer(self.times.ns(span.who.log, from, span.until)?)

@@ -31,7 +31,7 @@ use subject::Subject;
 /// Find out how to trace a program, and why.
 ///
 /// `doctor` finds out which SQLite a program uses and how it is linked. It asks interpreters (Python, Node, Bun, Deno, PHP, Ruby) and the
-/// sqlite3 shell, and tries `run`, the extension or the crate on a database of its own, with the drivers that the script imports. It does not run
+/// sqlite3 shell. It tries `run`, the extension or the crate on a database of its own, with the drivers that the script imports. It does not run
 /// the program itself. Without a command it checks this installation and shows what it can do for the usual programs.
 #[derive(clap::Args)]
 #[command(after_long_help = "\

@@ -95,8 +95,8 @@ fn incident(
     let untraced: Vec<_> = words::untraced_holders(analysis, incident).collect();
     let blockers = incident.blockers.len() as u64 + u64::from(incident.more_blockers) + untraced.len() as u64;
     row.push(Cell::count(blockers));
-    let stranger = untraced.first().map(|holder| (holder.pid, holder.command(), holder.lock()));
-    match (incident.blockers.first(), &stranger) {
+    let outside = untraced.first().map(|holder| (holder.pid, holder.command(), holder.lock()));
+    match (incident.blockers.first(), &outside) {
         (Some(blocker), _) => {
             let holding = &analysis.blocking_holds[blocker.hold as usize];
             let of = holding.who;
@@ -164,7 +164,7 @@ fn hazard(to: &mut Dataset, values: &TableValues<'_>, analysis: &Analysis<'_>, h
 }
 
 fn statements(to: &mut Dataset, values: &TableValues<'_>, trace: &Trace) -> io::Result<()> {
-    let mut told: HashSet<(usize, u64)> = HashSet::new();
+    let mut written: HashSet<(usize, u64)> = HashSet::new();
     let mut days: HashMap<usize, Day> = HashMap::new();
     let logs = || (0..).map(LogId).zip(values.trace.logs());
     for (id, _) in logs() {
@@ -174,7 +174,7 @@ fn statements(to: &mut Dataset, values: &TableValues<'_>, trace: &Trace) -> io::
     for (id, log) in logs() {
         let host = to.host(id);
         for (hash, sql) in log.names.numbered_sqls() {
-            if told.insert((host, hash)) {
+            if written.insert((host, hash)) {
                 let row = [Cell::Hash(hash), Cell::Text(&sql.text.text), Cell::count(sql.len)];
                 to.push(place(&tables::STATEMENTS), id, days.get(&host).copied().flatten(), &row)?;
             }

@@ -208,7 +208,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers) ->
         }
         let traced = incident.blockers.len() as i64;
         for (position, holder) in (traced + 1..).zip(words::untraced_holders(analysis, incident)) {
-            stranger(to, (id, position), holder)?;
+            untraced_blocker(to, (id, position), holder)?;
         }
         for (position, evidence) in (1i64..).zip(&incident.evidence) {
             to.prepare_cached("INSERT INTO evidence VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
@@ -263,7 +263,7 @@ const BLOCKER: &str =
     "INSERT INTO blockers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 /// A process outside the trace, known only from the kernel.
-fn stranger(to: &Connection, id: (i64, i64), holder: &OutsideHolder) -> Result<()> {
+fn untraced_blocker(to: &Connection, id: (i64, i64), holder: &OutsideHolder) -> Result<()> {
     let none = None::<i64>;
     let pid = (holder.pid > 0).then_some(holder.pid);
     let state = crate::analysis::State::Untraced.id();
