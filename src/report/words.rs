@@ -72,7 +72,7 @@ pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
         said.push("refused inside its own process: another connection there has the lock, and no system call failed".to_owned());
     }
     let Some(answer) = analysis.outside(refusal) else { return said };
-    let when = if refusal.asked.is_some_and(|asked| asked.here) { "" } else { "at an earlier attempt: " };
+    let when = if refusal.kernel_query.is_some_and(|query| query.here) { "" } else { "at an earlier attempt: " };
     let logs = analysis.trace.logs();
     for holder in &answer.holders {
         let held = if holder.exact { "held" } else { "possibly held" };
@@ -102,7 +102,7 @@ pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
 pub fn untraced_holders<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl Iterator<Item = &'a OutsideHolder> {
     let names = &analysis.trace.log(incident.who.log).names;
     let answer = incident.outside.and_then(|start| names.outside(incident.who.conn, start));
-    answer.into_iter().flat_map(|answer| incident::untraced(analysis.trace, answer))
+    answer.into_iter().flat_map(|answer| incident::untraced_holders(analysis.trace, answer))
 }
 
 /// Whether its attempts may each have been an error that the application saw: SQLite's own busy handler sleeps between two, and here it did not. So a busy handler of

@@ -1,7 +1,7 @@
 //! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
 //!
-//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. A PASSIVE checkpoint carries on without what it was refused.
-//! That becomes an incident only when the same reader blocks it again and the WAL grows (`incidents/starved_checkpoints`).
+//! A checkpoint holds CKPT. FULL and above also take WRITE, and keep it while they wait for readers. A PASSIVE checkpoint carries on without a lock that
+//! was refused. Such a refusal becomes an incident only if the same reader refuses several and the WAL grows (`incidents/starved_checkpoints`).
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -19,7 +19,7 @@ fn nobody_recovers(case: &Case<'_>) -> bool {
     !case.proven().any(|candidate| candidate.hold.did.recoveries > 0)
 }
 
-/// With CKPT, and perhaps WRITE, in its hands. A reader's slot that is refused to others is no incident.
+/// A victim that asks for a reader's slot holds CKPT, and perhaps WRITE: for other connections such a refusal is no incident.
 fn asks_for_readers_slot(case: &Case<'_>) -> bool {
     case.wait.request.is_optional()
 }

@@ -227,12 +227,12 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     if refusal.in_process {
         value.insert("in_process".into(), true.into());
     }
-    if let (Some(outside), Some(asked)) = (analysis.outside(refusal), refusal.asked) {
+    if let (Some(outside), Some(query)) = (analysis.outside(refusal), refusal.kernel_query) {
         let mut answer = object(json!(outside));
         let ticks = answer.remove("after").and_then(|after| after.as_u64());
         answer.retain(|key, _| !matches!(key.as_str(), "conn" | "start"));
         answer.insert("after_ns".into(), json!(ticks.and_then(|ticks| analysis.trace.clock(refusal.who.log).to_ns(ticks))));
-        answer.insert("asked_here".into(), asked.here.into());
+        answer.insert("asked_here".into(), query.here.into());
         value.insert("outside".into(), answer.into());
     }
     Value::Object(value)
