@@ -52,7 +52,7 @@ pub struct Analysis<'t> {
     pub totals: Totals,
     /// Sums over all refused attempts, listed or not.
     pub refusal_stats: RefusalStats<'t>,
-    /// What can go wrong, found without looking at refusals.
+    /// What can go wrong, found even if nothing was refused.
     pub hazards: Vec<Hazard>,
     /// The options of this analysis.
     pub options: Options,

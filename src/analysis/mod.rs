@@ -25,7 +25,7 @@
 //! | cause | why the victim was refused: exactly one for each incident ([`Cause`]) |
 //! | contributing | a contributing cause: what made the incident worse ([`Contributing`]) |
 //! | evidence | a record that a conclusion rests on ([`Evidence`]) |
-//! | hazard | what can go wrong, found without looking at refusals ([`Hazard`]) |
+//! | hazard | what can go wrong, found even if nothing was refused ([`Hazard`]) |
 //! | observer | code that gets every hold and every stretch of work as a pass finds them ([`Observer`]) |
 //! | log | the records of one process |
 //! | instant | a time that compares across logs ([`Instant`]) |

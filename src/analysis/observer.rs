@@ -35,7 +35,7 @@ pub struct ObservedHold {
     pub seen: bool,
     /// How the hold ended.
     pub end: HoldEnd,
-    /// This is the SHARED lock that a connection in WAL mode keeps for its whole life. It shows no transaction.
+    /// Whether this is the SHARED lock that a connection in WAL mode keeps for its whole life. That lock shows no transaction.
     pub lifetime: bool,
 }
 

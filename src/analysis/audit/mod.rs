@@ -132,7 +132,7 @@ impl Audit {
     /// Audits a whole trace.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
         let mut pass = AuditPass::new(trace);

@@ -55,7 +55,7 @@ impl Case<'_> {
         self.gaps.between(number.min(self.wait.numbers.0), last)
     }
 
-    /// Whether a record of the victim's log is missing between this one and the last of its wait. Then nobody knows what the victim did not do.
+    /// Whether a record of the victim's log is missing between this one and the last of its wait. Then it is unknown what the victim did not do.
     pub(crate) fn gap_in_wait(&self, from: u64) -> bool {
         let last = match self.wait.end {
             WaitEnd::Acquired => self.wait.next,

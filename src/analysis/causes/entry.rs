@@ -37,7 +37,7 @@ pub(crate) struct Entry {
     pub evidence: fn(&Case<'_>) -> Vec<Evidence>,
     /// Whether the application saw an error even if the connection got the lock later: SQLite calls no busy handler for this attempt.
     pub fails_at_once: fn(&Wait) -> bool,
-    /// What happened, for somebody who has not read SQLite's source.
+    /// What happened, for a reader who does not know SQLite's source.
     pub meaning: &'static str,
     /// What to change first, in one line.
     pub change: &'static str,

@@ -1,4 +1,4 @@
-//! Hazards: what can go wrong, found without looking at refusals.
+//! Hazards: what can go wrong, found even if nothing was refused.
 //!
 //! Each kind is one entry of a table. There is one [`Hazard`] for each kind and database, with the records that it rests on.
 #![forbid(unsafe_code)]

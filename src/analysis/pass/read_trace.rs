@@ -16,7 +16,7 @@ impl<'t> Analysis<'t> {
     /// Reads a whole trace.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
         Analysis::over(trace, options, None)
     }
@@ -24,7 +24,7 @@ impl<'t> Analysis<'t> {
     /// Reads a whole trace, and reports to `observer` on the way.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn observed(trace: &'t Trace, options: Options, observer: &mut dyn Observer) -> Result<Analysis<'t>, Error> {
         Analysis::over(trace, options, Some(observer))
     }

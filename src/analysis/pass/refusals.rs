@@ -32,7 +32,7 @@ pub(super) struct Refusals<'t> {
 enum Joined {
     /// The record belongs to the wait with this number, or ended it with success and begins none.
     Wait(u32),
-    /// The record is an attempt beside the connection's wait.
+    /// The record is an attempt for another lock during the connection's wait.
     Beside,
     /// The connection does not wait, or no longer waits.
     None,

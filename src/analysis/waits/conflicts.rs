@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn what_two_connections_cannot_have() {
         let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
-        assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
+        assert_eq!(table[0], [false, false, true, true], "no connection begins to read beside PENDING");
         assert_eq!(table[1], [false, true, true, true]);
         assert_eq!(table[2], [false, true, true, true], "PENDING is held while others read");
         assert_eq!(table[3], [true; 4]);

@@ -158,7 +158,7 @@ impl PendingWaits {
         number < self.front
     }
 
-    /// Sets the next wait aside to be decided. Returns its number, or `None` if it still goes on.
+    /// Sets the next wait aside. Returns its number if it can be decided now; `None` if it still goes on, or if no wait is left.
     pub(crate) fn turn(&mut self) -> Option<u32> {
         let number = self.front;
         let entry = self.entries.get_mut((number - self.base) as usize)?;

@@ -46,7 +46,7 @@ pub struct Before {
     /// was stale: then SQLite called the busy handler, and an application's own handler leaves no record (btree.c:
     /// `sqlite3BtreeBeginTrans`). Or it may have waited for the lock that it reads under.
     pub may_have_waited: bool,
-    /// A statement that changes rows asked for EXCLUSIVE, without a WAL: to commit, or early, because the page cache is full. The latter is a
+    /// A statement that changes rows or the schema asked for EXCLUSIVE, without a WAL: to commit, or early, because the page cache is full. The latter is a
     /// cache spill: SQLite ignores SQLITE_BUSY there (pcache.c, `sqlite3PcacheFetchStress`) and retries at the next page. SQLite rolls back
     /// a commit that fails at once, and releases its locks.
     pub early: bool,
