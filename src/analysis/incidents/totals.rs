@@ -55,7 +55,7 @@ impl Count {
 
 /// One statement that blocked another.
 #[derive(Clone, Copy, Debug)]
-pub struct Pair {
+pub struct StatementPair {
     /// The victim of the first such incident, and the hash of its statement.
     pub victim: (ConnId, u64),
     /// The blocker, and the hash of the statement that took the lock.
@@ -76,7 +76,7 @@ pub struct Totals {
     pub by_database: BTreeMap<(Cause, Option<u32>), Count>,
     /// Which statement blocked which, by the hashes of victim and blocker. The blocker of an incident is the one that refused most of its
     /// attempts. The same text in several processes is one statement.
-    pub pairs: BTreeMap<(u64, u64), Pair>,
+    pub pairs: BTreeMap<(u64, u64), StatementPair>,
     /// The incidents of the pairs that are not kept.
     pub other_pairs: Count,
     /// Waits that no application notices.
@@ -95,7 +95,7 @@ impl Totals {
         self.by_database.entry((incident.cause, incident.db)).or_default().add(incident, waited_ns);
         let Some(blocker) = blocker else { return };
         let victim = (incident.who, incident.sql);
-        let fresh = || Pair { victim, blocker, harm: Count::default(), first: incident.first };
+        let fresh = || StatementPair { victim, blocker, harm: Count::default(), first: incident.first };
         let pair = self.pairs.entry((victim.1, blocker.1)).or_insert_with(fresh);
         pair.harm.add(incident, waited_ns);
         if (incident.first, victim.0) < (pair.first, pair.victim.0) {
@@ -109,7 +109,7 @@ impl Totals {
     #[cold]
     fn merge_least_harmful(&mut self) {
         let order = |harm: &Count| (harm.gave_up, harm.waited_ns, harm.count);
-        let mut all: Vec<((u64, u64), Pair)> = std::mem::take(&mut self.pairs).into_iter().collect();
+        let mut all: Vec<((u64, u64), StatementPair)> = std::mem::take(&mut self.pairs).into_iter().collect();
         all.sort_by_key(|(key, pair)| (Reverse(order(&pair.harm)), *key));
         for (_, pair) in all.drain(PAIRS / 2..) {
             self.other_pairs.join(&pair.harm);
