@@ -48,8 +48,8 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether a record of the victim's log is missing between this one, or the first attempt if that is earlier, and the last record that the
-    /// wait rests on.
+    /// Whether a record of the victim's log is missing between this one and the last record that the wait rests on. If the first attempt is
+    /// earlier than this record, the search begins there.
     pub(crate) fn gap_from(&self, number: u64) -> bool {
         let last = self.wait.next.unwrap_or(self.wait.numbers.1);
         self.gaps.between(number.min(self.wait.numbers.0), last)

@@ -74,7 +74,7 @@ pub(super) static CHECKPOINT_STARVED: Entry = Entry {
         holds: asks_for_readers_slot,
     }],
     meaning: "A checkpoint copies the WAL into the database file, but not past what a reader still needs. The holder's read \
-              transaction blocked it, and SQLite could not start the WAL again from its beginning.",
+              transaction blocked it, and SQLite could not restart the WAL from its beginning.",
     change: "End the read transaction that is named, and leave moments in which nobody reads from the WAL.",
     why: "No statement fails, but the WAL grows without limit. Running more checkpoints does not help: a checkpoint cannot go \
               past the oldest reader.",

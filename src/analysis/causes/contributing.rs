@@ -186,8 +186,8 @@ fn writes(hold: &BlockingHold) -> bool {
     (hold.lock.level().is_some() && !shared) || hold.lock == LockId::shm(Slot::WRITE.0, true)
 }
 
-/// Whether a transaction was open while its connection mostly made no call. The statement that took the lock was not seen at work at the
-/// end of the hold, and the quiet time is longer than the writing can have taken.
+/// Whether a transaction was open while its connection mostly made no call. At the end of the hold, the statement that took the lock was
+/// not at work any more. The quiet time is longer than the writing can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, hold: &BlockingHold) -> bool {
     let met = case.met(hold);
     let quiet = met.length.saturating_sub(total([met.syncs, met.copies, met.others].into_iter()));

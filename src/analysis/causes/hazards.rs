@@ -94,7 +94,7 @@ static WAL_RESET_EXPOSURE: HazardEntry = HazardEntry {
 static LONG_READ_TRANSACTION: HazardEntry = HazardEntry {
     id: "long-read-transaction",
     meaning: "A read transaction lasted a second or more while the WAL grew.",
-    fix: "End read transactions soon, and leave moments without any: SQLite cannot start the WAL again while a connection reads \
+    fix: "End read transactions soon, and leave moments without any: SQLite cannot restart the WAL while a connection reads \
               from it.",
     scenario: "hazard_long_read_transaction.py",
 };
@@ -193,8 +193,8 @@ impl Signs {
             let failed = self.io_errors.get(&db);
             if !network.is_empty() || failed.is_some() {
                 let what = match network.first() {
-                    Some(fs) => format!("the file system is {fs}: whether locks hold there depends on its server"),
-                    None => "a lock call answered with an I/O error".to_owned(),
+                    Some(fs) => format!("the file system is {fs}: whether locks work there depends on the server"),
+                    None => "a lock call failed with an I/O error".to_owned(),
                 };
                 let named =
                     || firsts.iter().find(|((log, file), _)| is_of(trace, *log, *file, database)).map(|(key, at)| (key.0, *at));
@@ -233,7 +233,7 @@ impl Signs {
             if libraries.len() > 1 {
                 let versions: Vec<&str> = libraries.iter().map(|&lib| names.sqlite_version(lib).unwrap_or("?")).collect();
                 let what = format!(
-                    "{} SQLite libraries in process {} have it open (versions {}): closing it in one drops the locks of the other",
+                    "{} SQLite libraries in process {} have the database open (versions {}): closing it in one drops the locks of the other",
                     libraries.len(),
                     trace.log(log).pid,
                     versions.join(" and ")

@@ -33,7 +33,7 @@ fn mode_changes(case: &Case<'_>) -> bool {
 }
 
 /// Whether SQLite asks only once. It does so for RESERVED on the way to WAL, because the transaction is open by then (vdbe.c,
-/// `OP_JournalMode`), and for EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
+/// `OP_JournalMode`). It also does so for EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
 fn asks_for_mode_once(wait: &Wait) -> bool {
     let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
     leaves || wait.request == Request::File(Level::RESERVED)
@@ -126,7 +126,7 @@ pub(super) static LAST_CLOSE: Entry = Entry {
         holds: last_one_closes,
     }],
     meaning: "The last connection to close copies the WAL into the database file and deletes the WAL. It holds the database alone \
-              meanwhile (EXCLUSIVE). The victim came in that moment.",
+              meanwhile (EXCLUSIVE). The victim tried to read at that moment.",
     change: "Keep one connection open for as long as the program runs.",
     why: "Then no other close is the last one.",
     remedy: Some(Remedy::Timeout),

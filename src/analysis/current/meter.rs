@@ -1,6 +1,6 @@
 //! A meter of the last seconds: a window of tenths of a second that moves with the clock.
 //!
-//! It takes instants and stretches of time in any order, in nanoseconds of one clock, and gives the sums of the last second and of the last
+//! It takes instants and stretches of time in any order, in nanoseconds of one clock. It gives the sums of the last second and of the last
 //! ten. It drops what is older than the window, so its memory is fixed.
 #![forbid(unsafe_code)]
 

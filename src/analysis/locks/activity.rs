@@ -1,6 +1,6 @@
 //! The activity of a connection while it holds a lock: what it synced, copied, deleted and wrote, and which statements ran.
 //!
-//! The sums only grow. What happened *during* a hold is the difference between two sums. So an unfollowed hold costs nothing.
+//! The sums only grow. What happened *during* a hold is the difference between two sums. So holds that nobody follows cost nothing.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};

@@ -1,13 +1,15 @@
 //! The candidates of each refused attempt: the connections that may have held a conflicting lock at that instant.
 //!
-//! SQLite refused the attempt at some instant between its start and its end. A candidate is *certain* if it held its lock throughout: the
-//! call that took the lock had returned before the attempt began, and the call that released it began after the attempt had ended. Records
-//! of releases are sorted by their start and all others by their end. So this is decided as soon as the attempt is read. A candidate is
-//! *possible* if its hold and the attempt merely overlap. The record of an overlapping acquisition may follow that of the attempt, so an
-//! attempt without a certain candidate waits for a second of the trace's time. Certain candidates make possible ones irrelevant.
+//! SQLite refused the attempt at some instant between its start and its end. A candidate is *certain* if it held its lock throughout. Then
+//! the call that took the lock had returned before the attempt began. The call that released it began after the attempt had ended. Records
+//! of releases are sorted by their start and all others by their end. So this is decided as soon as the attempt is read.
 //!
-//! Three things make a certain candidate merely possible from its last record on: its hold turns out to have ended unseen, another
-//! connection's success shows that the hold is over, or its process may have died.
+//! A candidate is *possible* if its hold and the attempt merely overlap. The record of an overlapping acquisition may follow that of the
+//! attempt. So an attempt without a certain candidate waits for a second of the trace's time. Certain candidates make possible ones
+//! irrelevant.
+//!
+//! A certain candidate becomes merely possible from its last record on if anything contradicts it. Its hold may turn out to have ended
+//! unseen, another connection's success may show that the hold is over, or its process may have died.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::PastHold;

@@ -2,7 +2,7 @@
 //!
 //! Attempts belong to one wait while the same thread asks for the same lock for the same statement. In between the thread does only what SQLite does
 //! while it waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait
-//! with sleeps, an attempt without a sleep before it is the application's next try: the connection had given up the wait before it. A wait without any
+//! with sleeps, an attempt without a sleep before it is the application's next try: the earlier wait was given up. A wait without any
 //! sleep comes from an application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait
 //! as long as they follow each other within `PATIENCE_NS`.
 #![forbid(unsafe_code)]
@@ -180,7 +180,7 @@ impl OpenWait {
                     return Meaning::Granted;
                 }
                 // A connection that wants to write reads first. One that asks for WRITE and does not read wants to repair a header that a
-                // stopped writer left half written, and tries again at once (wal.c: `walIndexReadHdr`).
+                // stopped writer left half written. It tries again at once (wal.c: `walIndexReadHdr`).
                 let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
                 // If that writer has died, the connection rebuilds the wal-index.
                 let recover = record.kind == Kind::SHM_LOCK && (slots == 1 << Slot::RECOVER.0 || slots == RECOVERY);

@@ -42,9 +42,9 @@ pub struct Before {
     pub reading: Option<Reading>,
     /// Its statement had already waited for that lock.
     pub waited: bool,
-    /// Its statement may have waited already. Either it was the last to have WRITE and wrote nothing to the WAL, perhaps because its snapshot
-    /// was stale: then SQLite called the busy handler, and an application's own handler leaves no record (btree.c:
-    /// `sqlite3BtreeBeginTrans`). Or it may have waited for the lock that it reads under.
+    /// Its statement may have waited already. It may have waited for the lock that it reads under. Or it was the last to have WRITE and wrote
+    /// nothing to the WAL, perhaps because its snapshot was stale. Then SQLite called the busy handler (btree.c: `sqlite3BtreeBeginTrans`), and
+    /// an application's own handler leaves no record.
     pub may_have_waited: bool,
     /// A statement that changes rows or the schema asked for EXCLUSIVE, without a WAL: to commit, or early, because the page cache is full. The latter is a
     /// cache spill: SQLite ignores SQLITE_BUSY there (pcache.c, `sqlite3PcacheFetchStress`) and retries at the next page. SQLite rolls back
