@@ -36,7 +36,7 @@ const lookAtIncident = (incident) => {
   look(from - room, to + room);
 };
 
-// Lays the lines out from top to bottom: the rows of the selected incident first, if not everything fits on the screen, then each group under its name.
+// Lays the lines out from top to bottom: each group under its name. If not everything fits on the screen, the rows of the selected incident come first.
 const layOut = (fits) => {
   const lines = [];
   let y = 0;
