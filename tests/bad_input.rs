@@ -290,7 +290,7 @@ fn lines_in_the_wrong_order_are_not_clean() {
     let (code, out, _) = run("check", &export);
     assert!(code == 2 && out.starts_with("cannot be told: records out of order"), "{code}: {out}");
     let (_, out, _) = run("report", &export);
-    assert!(out.starts_with("No attempt to take a lock is seen to have been refused; but not everything is seen"), "{out}");
+    assert!(out.starts_with("The trace shows no refused attempt to take a lock, but records are missing"), "{out}");
     // With nothing wrong it says so.
     let well = tempfile::tempdir().unwrap();
     quiet(9).write(well.path());

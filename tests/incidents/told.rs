@@ -85,7 +85,7 @@ fn a_checkpoint_that_is_told_busy_is_no_error() {
     let (report, steps) = told(&format!("{HELD}{checkpoint}{COMMITS}"), 100);
     let head = "The application did not see `database is locked`; 1 checkpoint returned busy hold-exceeds-timeout + idle-in-transaction: 1 time, 6";
     assert!(report.starts_with(head), "{report}");
-    assert!(steps.starts_with("Incident 1 of 1: hold-exceeds-timeout; its row says busy"), "{steps}");
+    assert!(steps.starts_with("Incident 1 of 1: hold-exceeds-timeout; the checkpoint returned busy"), "{steps}");
     // Another statement that gives up so has failed.
     let (report, _) = told(&format!("{HELD}{}{COMMITS}", checkpoint.replace("PRAGMA wal_checkpoint(FULL)", "VACUUM")), 100);
     assert!(report.starts_with("The application saw `database is locked` 1 time hold-exceeds-timeout"), "{report}");
@@ -100,7 +100,7 @@ fn attempts_without_a_sleep_may_all_be_errors() {
     let granted = "950000 c2 S READ1 -- INSERT b\n950010 c2 X WRITE -- INSERT b\n950020 c2 U WRITE\n950030 c2 U READ1\n";
     let (report, steps) = told(&format!("{HELD}{lines}{COMMITS}{granted}"), 100);
     assert!(report.starts_with("The application may have seen `database is locked`; 1 waited and got the lock One of these waits has 12 attempts without SQLite sleeping in between."), "{report}");
-    assert!(steps.contains("or the application did, and then it saw an error each time"), "{steps}");
+    assert!(steps.contains("or it retried by itself and saw an error each time"), "{steps}");
     // SQLite's own handler sleeps.
     let tries = attempts(200, "c2", &START, &[1_000, 2_000]) + "3300+5000 c2 sleep 5000\n";
     let (report, steps) = told(
@@ -159,7 +159,7 @@ fn who_made_a_snapshot_stale_holds_nothing_any_more() {
                  300 c2 X WRITE -- UPDATE b\n310 c2 U WRITE\n400 c2 U READ1 -- ROLLBACK\n";
     let (report, steps) = told(stale, 100);
     assert!(report.contains("by INSERT a pid 7 thread 101 c1, committed in between fix Start"), "{report}");
-    assert!(report.contains("No attempt to take a lock was refused, beside the upgrades that failed."), "{report}");
+    assert!(report.contains("No attempt to take a lock was refused, apart from the upgrades that failed."), "{report}");
     assert!(steps.contains("holder pid 7 thread 101 c1, which committed in between INSERT a"), "{steps}");
 }
 

@@ -18,7 +18,7 @@ fn every_trace_gives_a_true_page() {
     traces::lost(dir.path());
     let found = page(dir.path());
     assert!(says(&found, "Every record of this trace is lost") && says(&found, "2 missing from the file"), "{found}");
-    assert!(says(&found, "No record is left that could tell."), "{found}");
+    assert!(says(&found, "No record is left that could show it."), "{found}");
     assert!(!says(&found, "was held") && !says(&found, "blocked another"), "nobody knows: {found}");
 
     // A clock that nobody can read, and no names at all.

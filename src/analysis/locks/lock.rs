@@ -1,4 +1,4 @@
-//! The locks that are counted, what calls request, and which lock refuses which request: SQLite's rules, and nothing else.
+//! SQLite's locks and requests for them, and SQLite's rules about which lock refuses which request.
 //!
 //! [`LockId`] names one lock in one mode. [`Request`] is what a call asked for.
 #![forbid(unsafe_code)]
@@ -12,25 +12,25 @@ use std::fmt;
 pub struct LockId(u8);
 
 impl LockId {
-    /// How many there are.
+    /// The number of locks.
     pub const COUNT: usize = 20;
 
-    /// All of them, in the order of reports.
+    /// All locks, in the order of the reports.
     pub fn all() -> impl Iterator<Item = LockId> {
         (0..LockId::COUNT as u8).map(LockId)
     }
 
-    /// A level of the database file, from `SHARED` to `EXCLUSIVE`.
+    /// The lock of a level of the database file, from `SHARED` to `EXCLUSIVE`.
     pub(crate) fn file(level: Level) -> LockId {
         LockId(level.0.clamp(1, 4) - 1)
     }
 
-    /// A slot of the wal-index.
+    /// The lock of a slot of the wal-index, exclusive or shared.
     pub(crate) fn shm(slot: u8, exclusive: bool) -> LockId {
         LockId(4 + (slot & 7) * 2 + u8::from(!exclusive))
     }
 
-    /// What is held at this level and with these masks of slots, shared and exclusive.
+    /// The locks that are held at this level and with these masks of shared and exclusive slots.
     pub(crate) fn held(level: Level, shared: u8, exclusive: u8) -> Vec<LockId> {
         let slots = |mask: u8, exclusive| {
             (0..Slot::COUNT).filter(move |slot| mask & (1 << slot) != 0).map(move |slot| LockId::shm(slot, exclusive))
@@ -43,22 +43,22 @@ impl LockId {
         usize::from(self.0)
     }
 
-    /// The level, when it is a lock on the database file.
+    /// The level, if this is a lock on the database file.
     pub fn level(self) -> Option<Level> {
         (self.0 < 4).then_some(Level(self.0 + 1))
     }
 
-    /// The slot, when it is a lock of the wal-index.
+    /// The slot, if this is a lock of the wal-index.
     pub fn slot(self) -> Option<Slot> {
         (self.0 >= 4).then(|| Slot((self.0 - 4) / 2))
     }
 
-    /// Whether a wal-index lock is held exclusively.
+    /// Whether this is an exclusive lock of the wal-index.
     pub fn is_exclusive_slot(self) -> bool {
         self.0 >= 4 && self.0.is_multiple_of(2)
     }
 
-    /// SQLite's name of the level or the slot.
+    /// SQLite's name for the level or the slot.
     pub fn name(self) -> &'static str {
         let name = match self.slot() {
             Some(slot) => slot.name(),
@@ -97,14 +97,14 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it is for readers' slots, exclusively. A writer asks for these to restart the WAL or to move a read mark, a checkpoint to
-    /// write past one. SQLite carries on without them where they are refused (wal.c: `walTryBeginRead`, `walRestartLog`, `walCheckpoint`),
-    /// and no statement fails by it. A checkpoint that was asked for may answer that it was busy.
+    /// Whether this asks for readers' slots exclusively. A writer asks for them to restart the WAL or to move a read mark, a checkpoint to write
+    /// past one. If they are refused, SQLite carries on without them (wal.c: `walTryBeginRead`, `walRestartLog`, `walCheckpoint`) and no
+    /// statement fails. A checkpoint that a statement asked for may answer that it was busy.
     pub fn is_optional(self) -> bool {
         matches!(self, Request::Shm { mask, exclusive: true } if only_readers(mask))
     }
 
-    /// What this record asked for; `None` when it is not the taking of a lock.
+    /// What this record's call asked for; `None` if it does not take a lock.
     pub fn of(record: &Record) -> Option<Request> {
         match record.kind {
             Kind::LOCK => Some(Request::File(record.requested)),
@@ -116,7 +116,7 @@ impl Request {
         }
     }
 
-    /// The lock it is counted under: its first slot, where it covers several.
+    /// The lock that the request is counted under. If it covers several slots, the first one.
     pub fn lock(self) -> LockId {
         match self {
             Request::File(level) => LockId::file(level),
@@ -124,7 +124,7 @@ impl Request {
         }
     }
 
-    /// The weakest level another connection must have on the database file to refuse this; `None` where none does.
+    /// The weakest level on the database file with which another connection refuses this request; `None` if no level does.
     pub(crate) fn refused_from(self) -> Option<Level> {
         match self {
             Request::File(Level::SHARED) => Some(Level::PENDING),
@@ -134,7 +134,7 @@ impl Request {
         }
     }
 
-    /// Whether another connection that holds this lock refuses this.
+    /// Whether another connection that holds this lock refuses this request.
     pub(crate) fn is_refused_by(self, lock: LockId) -> bool {
         match (self, lock.level(), lock.slot()) {
             (Request::File(_), Some(level), _) => self.refused_from().is_some_and(|from| level >= from),
@@ -145,7 +145,7 @@ impl Request {
         }
     }
 
-    /// The names of the slots it covers, or of its level.
+    /// The names of the slots that the request covers, or of its level.
     pub fn names(self) -> Vec<&'static str> {
         match self {
             Request::File(level) => vec![level.name().unwrap_or("?")],
@@ -156,7 +156,7 @@ impl Request {
     }
 }
 
-/// Whether these slots are readers' and nothing else; none is none.
+/// Whether all of these slots are readers' slots. False for an empty mask.
 pub(crate) fn only_readers(mask: u8) -> bool {
     mask != 0 && mask & 0b111 == 0
 }

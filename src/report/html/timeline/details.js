@@ -1,4 +1,4 @@
-// What is selected or under the pointer, in words.
+// The details of the selected or hovered incident or piece, in words.
 const isolate = (text) => element("bdi", {}, text);
 const code = (text) => element("code", { class: "sql" }, isolate(text));
 
@@ -31,11 +31,11 @@ const pieceTitle = (piece) => {
 const howItEnded = (piece) => {
   if (piece.kind >= SYNC) return null;
   if (piece.flags & OPEN) return "still held at the end of the trace, or of its process";
-  if (piece.flags & UNSEEN_END) return "nobody saw when: it was over by then";
+  if (piece.flags & UNSEEN_END) return "the release was not seen: the hold was over by then";
   return null;
 };
 
-const tellPiece = (piece) => {
+const pieceDetails = (piece) => {
   const blocked = incidents.filter((incident) => incident.blockers.some((blocker) => blocker.held === piece.row && blocker.what === piece.what && blocker.number === piece.number));
   const last = piece.end >= 0 ? ` to ${piece.end}` : "";
   const records = `${piece.number}${last}`;
@@ -44,7 +44,7 @@ const tellPiece = (piece) => {
     facts(
       ["who", whoHolds(piece)],
       ["database", isolate(dbName(piece.row.db))],
-      ["from", `${moment(piece.from)}${piece.flags & UNSEEN_START ? " at the earliest: its beginning was not seen" : ""}`],
+      ["from", `${moment(piece.from)}${piece.flags & UNSEEN_START ? " at the earliest: the beginning was not seen" : ""}`],
       ["to", `${moment(piece.to)}`, howItEnded(piece) ? ` (${howItEnded(piece)})` : ""],
       ["statement", piece.kind >= SYNC ? null : sqlElement(piece.sql)],
       ["records", `${records} of this process, in `, element("code", {}, "locktrace cat --json")],
@@ -56,7 +56,7 @@ const tellPiece = (piece) => {
 const link = (incident) => element("a", { href: `#incident-${incident.id}` }, `incident ${incident.id}`);
 const ENDED = { "gave-up": "the application saw an error", "succeeded-after-wait": "it got the lock in the end", open: "the trace ends first" };
 
-const tellBlocker = (blocker) => {
+const blockerDetails = (blocker) => {
   const held = blocker.from === null ? "" : ` from ${moment(blocker.from)} to ${blocker.until === null ? "the end" : moment(blocker.until)}`;
   return element("dd", {},
     sqlElement(blocker.sql),
@@ -66,15 +66,15 @@ const tellBlocker = (blocker) => {
   );
 };
 
-const tellIncident = (incident) => {
+const incidentDetails = (incident) => {
   const [meaning, fix] = data.causes[incident.cause] ?? ["", ""];
   const list = facts(
     ["refused", sqlElement(incident.sql), element("div", {}, isolate(incident.who), ` wants ${incident.lock}`)],
     ["when", `${moment(incident.from)}, for ${duration(incident.length)}, ${many(incident.attempts, "attempt")}; ${ENDED[incident.ended]}`],
   );
-  for (const blocker of incident.blockers) list.append(element("dt", {}, "blocked by"), tellBlocker(blocker));
-  for (const stranger of incident.outside) list.append(element("dt", {}, "blocked by"), element("dd", {}, isolate(stranger), ", outside the trace"));
-  if (incident.blockers.length + incident.outside.length === 0) list.append(element("dt", {}, "blocked by"), element("dd", { class: "dim" }, "nobody is known"));
+  for (const blocker of incident.blockers) list.append(element("dt", {}, "blocked by"), blockerDetails(blocker));
+  for (const outsider of incident.outside) list.append(element("dt", {}, "blocked by"), element("dd", {}, isolate(outsider), ", outside the trace"));
+  if (incident.blockers.length + incident.outside.length === 0) list.append(element("dt", {}, "blocked by"), element("dd", { class: "dim" }, "no blocker is known"));
   list.append(element("dt", {}, "why"), element("dd", {}, meaning), element("dt", {}, "fix"), element("dd", {}, fix));
   const proof = element("ol", { class: "proof" }, ...incident.proof.map(([pid, number, shows]) => element("li", {}, `record ${number} of pid ${pid}: ${shows}`)));
   if (incident.more_proof > 0) proof.append(element("li", {}, `and ${many(incident.more_proof, "record")} more`));
@@ -87,18 +87,18 @@ const tellIncident = (incident) => {
   ];
 };
 
-const tellSelected = () => {
+const showDetails = () => {
   const box = byId("details");
   const { piece, incident } = view.selected ?? {};
   box.hidden = !piece && !incident;
   if (box.hidden) return;
-  box.replaceChildren(...(incident ? tellIncident(incident) : tellPiece(piece)));
+  box.replaceChildren(...(incident ? incidentDetails(incident) : pieceDetails(piece)));
   byId("said").textContent = incident
     ? `Incident ${incident.id}: ${incident.cause}, ${incident.who} waited ${duration(incident.length)}, ${ENDED[incident.ended]}`
     : pieceTitle(piece);
 };
 
-// The few lines beside the pointer.
+// The tooltip next to the pointer.
 const tip = (hit, x, y) => {
   const box = byId("tip");
   box.hidden = !hit;
