@@ -26,7 +26,7 @@ pub(crate) use files::is_short;
 
 use super::config::SqlPolicy;
 use super::line::Line;
-use crate::event::{Level, Slot};
+use crate::event::{Level, Request, Slot};
 use crate::sys::Path;
 use held::{Holding, Holdings, held};
 use std::fmt::Write as _;
@@ -43,20 +43,6 @@ const COMM: usize = 16;
 const COMMAND: usize = 1024;
 /// Bytes of memory that a question needs.
 pub(crate) const SCRATCH: usize = LIST + held::SPACE + HOLDERS * (COMM + COMMAND);
-
-/// What was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Request {
-    /// A level of the database file.
-    File(Level),
-    /// Slots of the wal-index.
-    Shm {
-        /// Bit *i* is slot *i*.
-        mask: u8,
-        /// Exclusive, or shared.
-        exclusive: bool,
-    },
-}
 
 /// Somebody who holds what was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,10 +6,9 @@
 use super::file::{Call, File, forward};
 use super::statement::{IDLE, Look};
 use crate::clock;
-use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
+use crate::event::{FileKind, Flags, Kind, Level, Request, ResultCode};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::outside::Request;
 use crate::recorder::{self, thread};
 use std::ffi::c_int;
 

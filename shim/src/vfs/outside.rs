@@ -16,9 +16,9 @@
 
 use super::file::File;
 use crate::clock;
-use crate::event::{Level, REFUSED_HERE, Slot};
+use crate::event::{Level, REFUSED_HERE, Request, Slot};
 use crate::memory::Mapping;
-use crate::recorder::outside::{self, Answer, Question, Request};
+use crate::recorder::outside::{self, Answer, Question};
 use crate::recorder::{Errno, Log};
 use crate::sys;
 use std::ffi::{CStr, c_int};
@@ -107,10 +107,7 @@ impl File {
     fn worthless(&self, request: Request, before: Level) -> bool {
         match request {
             Request::File(level) => level == Level::EXCLUSIVE && before <= Level::SHARED && self.live.mapped(),
-            Request::Shm { mask, exclusive } => {
-                let readers = exclusive && mask & 0b111 == 0;
-                readers && self.live.exclusive() & 1 << Slot::CKPT.0 == 0
-            }
+            Request::Shm { .. } => request.is_optional() && self.live.exclusive() & 1 << Slot::CKPT.0 == 0,
         }
     }
 

@@ -6,10 +6,9 @@
 use super::file::{Call, File, forward};
 use super::statement::{IDLE, Look};
 use crate::clock;
-use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
+use crate::event::{FileKind, Flags, Kind, Request, ResultCode, Slot, slot_mask};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::outside::Request;
 use crate::recorder::thread;
 use std::ffi::{c_int, c_void};
 

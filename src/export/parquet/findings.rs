@@ -6,7 +6,7 @@
 use super::dataset::{Dataset, Day, day, place};
 use super::part::Cell;
 use super::{micros, some, tables};
-use crate::analysis::{Analysis, ConnId, Hazard, Incident, State};
+use crate::analysis::{Analysis, ConnId, Hazard, Incident, LockId, State};
 use crate::export::facts::{self, Facts, integer};
 use crate::report::host::Hosts;
 use crate::report::{essence, fix, harm};
@@ -69,7 +69,7 @@ fn incident(
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     let (contributing, fix) = (contributing.join(" "), fix::of(analysis, hosts, incident));
     let command = |log: LogId| commands.get(log.0 as usize).and_then(Option::as_deref);
-    let lock = incident.request.lock();
+    let lock = LockId::of(incident.request);
     let database = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());
     let mut row = vec![
         Cell::Text(&log.id),

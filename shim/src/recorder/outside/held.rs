@@ -1,8 +1,7 @@
 //! The lines of `/proc/locks`, and everybody with a lock on one file: no heap, however long the list is.
 #![forbid(unsafe_code)]
 
-use super::Request;
-use crate::event::{Level, Slot};
+use crate::event::{Level, Request, Slot};
 use std::ops::RangeInclusive;
 
 const PENDING: u64 = 0x4000_0000;
