@@ -4,7 +4,7 @@
 use super::snapshot::Snapshot;
 use super::tables::{Rows, Value, hash, integer, nonzero, seconds, text, words};
 use super::text::{Words, slots, state, time};
-use crate::event::{Flags, Kind, Level, slot_mask};
+use crate::event::{Flags, Kind, KnownKind as Known, Level, slot_mask};
 use crate::format::record::Record;
 use crate::recorder::{Log, control, texts};
 use crate::vfs::live::Clock;
@@ -69,15 +69,19 @@ impl Events {
 
 /// Whether a result code means anything in a record of this kind.
 fn tells_result(kind: Kind) -> bool {
-    !matches!(kind, Kind::SLEEP | Kind::WROTE | Kind::HANDLE | Kind::CKPT_START | Kind::CKPT_DONE)
+    match kind.known() {
+        Some(Known::Sleep | Known::Wrote | Known::Handle | Known::CkptStart | Known::CkptDone) => false,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => true,
+        Some(Known::ShmMap | Known::ShmUnmap | Known::Sync | Known::Delete) | None => true,
+    }
 }
 
 /// What a call asked for: a level, or slots (`S` shared, `X` exclusive, `U` given back).
 fn asked(into: &mut Words, record: &Record) {
-    match record.kind {
-        Kind::LOCK | Kind::UNLOCK => into.part("", format_args!("{}", Level(record.requested.0))),
-        Kind::CHECK_RESERVED => into.part("", format_args!("{}", Level::RESERVED)),
-        Kind::SHM_LOCK => {
+    match record.kind.known() {
+        Some(Known::Lock | Known::Unlock) => into.part("", format_args!("{}", Level(record.requested.0))),
+        Some(Known::CheckReserved) => into.part("", format_args!("{}", Level::RESERVED)),
+        Some(Known::ShmLock) => {
             let how = match record.flags {
                 flags if flags.has(Flags::SHM_UNLOCK) => "U",
                 flags if flags.has(Flags::SHM_EXCLUSIVE) => "X",
@@ -85,6 +89,7 @@ fn asked(into: &mut Words, record: &Record) {
             };
             slots(into, slot_mask(record.shm_offset, record.shm_n), how);
         }
-        _ => {}
+        Some(Known::Open | Known::Close | Known::ShmMap | Known::ShmUnmap | Known::Sync | Known::Sleep | Known::Delete) => {}
+        Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => {}
     }
 }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};
-use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
 /// Sums since a connection was first seen; times in the units of [`crate::analysis::Instant`]s.
@@ -123,6 +123,16 @@ fn kind(lock: LockId) -> usize {
     }
 }
 
+/// Whether the connection's last call on the database file was `xCheckReservedLock`, after a record of this kind.
+pub(crate) fn has_checked(before: bool, kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::CheckReserved) => true,
+        Some(Known::Handle) => before,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => false,
+        Some(Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote) | None => false,
+    }
+}
+
 impl Activity {
     /// Follows one record, whose call began and ended at these instants.
     #[inline]
@@ -138,13 +148,11 @@ impl Activity {
             (self.sql, self.sql_at) = (record.sql, start);
         }
         self.totals.records += 1;
-        if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
-            self.rare(record, start, end);
-        }
+        self.work(record, start, end);
         if record.after >= Level::PENDING {
             self.follow_exclusive_use(record);
         }
-        self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+        self.checked = has_checked(self.checked, record.kind);
     }
 
     /// One statement may take several readers' slots, one after the other, until it reads. Its earlier activity is what came before all of
@@ -163,23 +171,24 @@ impl Activity {
         }
     }
 
-    fn rare(&mut self, record: &Record, start: u64, end: u64) {
-        match record.kind {
-            Kind::SYNC => {
+    #[inline]
+    fn work(&mut self, record: &Record, start: u64, end: u64) {
+        match record.kind.known() {
+            Some(Known::Sync) => {
                 let database = record.file_kind == FileKind::DATABASE;
                 self.worked(if database { Work::SyncDatabase } else { Work::Sync }, start, end);
             }
-            Kind::DELETE => self.worked(Work::Delete, start, end),
-            Kind::CKPT_START => {
+            Some(Known::Delete) => self.worked(Work::Delete, start, end),
+            Some(Known::CkptStart) => {
                 self.totals.copies += 1;
                 self.totals.automatic += u32::from(self.automatic);
                 self.copying_since = end;
             }
-            Kind::CKPT_DONE if self.copying_since != 0 => {
+            Some(Known::CkptDone) if self.copying_since != 0 => {
                 self.worked(Work::Copy, self.copying_since, start);
                 self.copying_since = 0;
             }
-            Kind::WROTE => {
+            Some(Known::Wrote) => {
                 let file = match record.file_kind {
                     FileKind::JOURNAL => 1,
                     FileKind::WAL => 2,
@@ -187,18 +196,22 @@ impl Activity {
                 };
                 self.totals.wrote[file] = self.totals.wrote[file].wrapping_add(record.arg);
             }
-            _ => {}
+            Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => {}
+            Some(Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::CkptDone | Known::Handle) | None => {}
         }
     }
 
     /// The stretch of work that its last record, whose call began at `start`, ended.
     pub(crate) fn just_worked(&self, start: u64) -> Option<Stretch> {
         let latest = self.stretches[(self.next + REMEMBERED - 1) % REMEMBERED];
-        let ended = match self.last? {
-            Kind::SYNC => matches!(latest.0, Work::Sync | Work::SyncDatabase),
-            Kind::DELETE => latest.0 == Work::Delete,
-            Kind::CKPT_DONE => latest.0 == Work::Copy && latest.2 == start,
-            _ => false,
+        let ended = match self.last?.known()? {
+            Known::Sync => matches!(latest.0, Work::Sync | Work::SyncDatabase),
+            Known::Delete => latest.0 == Work::Delete,
+            Known::CkptDone => latest.0 == Work::Copy && latest.2 == start,
+            Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap => {
+                false
+            }
+            Known::ShmUnmap | Known::Sleep | Known::CkptStart | Known::Wrote | Known::Handle => false,
         };
         ended.then_some(latest)
     }
@@ -218,15 +231,15 @@ impl Activity {
     #[cold]
     fn follow_exclusive_use(&mut self, record: &Record) {
         let alone = &mut self.exclusive_use;
-        match (record.kind, record.file_kind) {
-            (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
-            (Kind::SHM_LOCK, _) if alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
-                alone.outlived = true
-            }
-            (Kind::OPEN, FileKind::WAL) if alone.from_shared => alone.outlived = true,
-            (Kind::SHM_UNMAP, _) if record.arg != 0 => alone.unmapped = true,
-            (Kind::DELETE, FileKind::JOURNAL) => alone.deleted_journal = true,
-            _ => {}
+        let file = record.file_kind;
+        match record.kind.known() {
+            Some(Known::Lock) => alone.again |= record.rc.is_ok() && record.before >= Level::EXCLUSIVE,
+            Some(Known::ShmLock) => alone.outlived |= alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE,
+            Some(Known::Open) => alone.outlived |= file == FileKind::WAL && alone.from_shared,
+            Some(Known::ShmUnmap) => alone.unmapped |= record.arg != 0,
+            Some(Known::Delete) => alone.deleted_journal |= file == FileKind::JOURNAL,
+            Some(Known::Close | Known::Unlock | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep) => {}
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => {}
         }
     }
 
