@@ -4,10 +4,10 @@
 use super::snapshot::Snapshot;
 use super::tables::{Rows, Value, hash, integer, nonzero, seconds, text, words};
 use super::text::{Words, slots, state, time};
+use crate::clock::TickScale;
 use crate::event::{Flags, Kind, KnownKind as Known, Level, slot_mask};
 use crate::format::record::Record;
 use crate::recorder::{Log, control, texts};
-use crate::vfs::live::Clock;
 
 /// The most records that are shown.
 const MOST: u64 = 65_536;
@@ -17,7 +17,7 @@ const MOST: u64 = 65_536;
 pub(super) struct Events {
     records: Snapshot<(u64, Record)>,
     log: &'static Log,
-    clock: Clock,
+    clock: TickScale,
 }
 
 /// Copies what the ring still has whole; `None` where there is no memory.
@@ -31,7 +31,7 @@ pub(super) fn events() -> Option<Rows> {
             records.push((number, record));
         }
     }
-    Some(Rows::Events(Events { records, log, clock: Clock::now() }))
+    Some(Rows::Events(Events { records, log, clock: TickScale::now() }))
 }
 
 impl Events {

@@ -4,7 +4,7 @@
 use super::snapshot::Snapshot;
 use super::tables::{Rows, Value, hash, integer, nonzero, seconds, text, words};
 use super::text::{Words, held_slots, slots, time};
-use crate::event::Level;
+use crate::event::{Level, Request};
 use crate::recorder::{texts, thread_comm};
 use crate::vfs::live::{self, Refused, Since};
 use std::ffi::CStr;
@@ -112,8 +112,10 @@ impl Locks {
             9 => statement(hold),
             10 => seconds(lock.reading.and_then(|reading| reading.ago_ns)),
             11 => words(into, |into| match lock.refused {
-                Some(refused) if refused.slots == 0 => into.part("", format_args!("{}", refused.level)),
-                Some(refused) => slots(into, refused.slots, if refused.exclusive { "X" } else { "S" }),
+                Some(Refused { request: Request::File(level), .. }) => into.part("", format_args!("{level}")),
+                Some(Refused { request: Request::Shm { mask, exclusive }, .. }) => {
+                    slots(into, mask, if exclusive { "X" } else { "S" })
+                }
                 None => {}
             }),
             12 => seconds(lock.refused.and_then(|refused| refused.last.ago_ns)),

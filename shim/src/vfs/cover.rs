@@ -11,10 +11,11 @@
 //! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
 //! in between is forgotten.
 
-use super::file::Way;
-use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
-use super::shim::{Known, Shim};
-use super::{LINKED, SIGNATURE, slab};
+use super::copies::{LINKED, SIGNATURE, x_get_system_call_here};
+use super::file::Layout;
+use super::open::{Inside, Wanted, deleting, sleeping};
+use super::pool;
+use super::shim::{Shim, Sqlite};
 use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
@@ -87,7 +88,7 @@ impl Covered {
     fn learn(&self) {
         // SAFETY: one of our methods was called, so this place was filled.
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
-        if shim.known().is_some() {
+        if shim.sqlite().is_some() {
             return;
         }
         // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
@@ -101,7 +102,7 @@ impl Covered {
 
 /// What is known of a SQLite that is covered in place: it has no VFS of ours.
 fn learn(shim: &Shim, api: Option<Api>) {
-    shim.learn(Known::new(api, c"", shim.name, false));
+    shim.set_sqlite(Sqlite::new(api, c"", shim.name, false));
 }
 
 /// Says that locks are recorded without the text of statements.
@@ -190,7 +191,7 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
         // SAFETY: it has a NUL-terminated name, by which it was found.
         let name = memory::keep_c_str(unsafe { CStr::from_ptr(first.zName) })?;
         let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
-        slab::prepare();
+        pool::prepare();
         let methods = memory::keep(methods)?;
         // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
         if let Some(api) = unsafe { locate::exported(found) } {
@@ -261,7 +262,7 @@ unsafe extern "C-unwind" fn x_open<const N: usize>(
     let covered = &COVERED[N];
     // SAFETY: this function was stored in SQLite's objects after its place was filled.
     let (open, shim) = unsafe { (covered.methods().open, covered.shim()) };
-    if shim.known().is_none() && flags & ffi::OPEN_MAIN_DB != 0 {
+    if shim.sqlite().is_none() && flags & ffi::OPEN_MAIN_DB != 0 {
         covered.learn();
     }
     // SAFETY: SQLite's own arguments.
@@ -276,7 +277,7 @@ unsafe extern "C-unwind" fn x_open<const N: usize>(
     // SAFETY: SQLite's memory for the file, which its own xOpen has filled if it succeeded.
     unsafe {
         if rc == ffi::OK && !(*file).pMethods.is_null() && (*(*file).pMethods).iVersion <= 3 {
-            wanted.opened(shim, (Way::InPlace, vfs), file, (name, flags), (rc, start, end));
+            wanted.opened(shim, (Layout::InPlace, vfs), file, (name, flags), (rc, start, end));
         } else {
             wanted.failed(shim, (name, flags), (rc, start, end));
         }
@@ -307,7 +308,7 @@ unsafe extern "C-unwind" fn x_get_system_call<const N: usize>(vfs: *mut sqlite3_
     if !name.is_null() && unsafe { CStr::from_ptr(name) } == LINKED {
         COVERED[N].learn();
         // SAFETY: as in `x_open`.
-        unsafe { COVERED[N].shim() }.is_linked();
+        unsafe { COVERED[N].shim() }.set_linked();
         return Some(x_get_system_call_here);
     }
     // SAFETY: as in `x_open`; it was stored only where SQLite has one.

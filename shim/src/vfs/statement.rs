@@ -56,7 +56,7 @@ pub(super) const IDLE: Running = Running { sql: 0, unknown: false };
 
 /// The texts a connection used last, so that a text is hashed and named once and then only compared.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
+pub(super) struct TextCache {
     entries: [Cell<Text>; 4],
     next: Cell<usize>,
     /// The log these texts are named in.
@@ -85,7 +85,7 @@ impl Default for Text {
 /// # Safety
 /// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
 #[inline(never)] // one copy: see `Log::put`
-pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &Texts, log: &Log, look: Look) -> Running {
+pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &TextCache, log: &Log, look: Look) -> Running {
     if db.is_null() || log.policy() == SqlPolicy::Off {
         return IDLE;
     }
@@ -119,7 +119,7 @@ pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &Texts, log: &L
     Running { sql: 0, unknown: !unsafe { (api.next_stmt)(db, statement) }.is_null() }
 }
 
-impl Texts {
+impl TextCache {
     /// # Safety
     /// `statement` is null or a statement of the library `api` belongs to.
     #[inline(always)]

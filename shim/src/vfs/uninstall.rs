@@ -3,7 +3,9 @@
 //! Called by Rust programs; an extension is loaded for good. The VFS object itself stays for ever, so that a connection that another thread
 //! is opening at this moment is served (and traced) like any before.
 
-use super::{Shim, live, ours};
+use super::install::is_ours;
+use super::live;
+use super::shim::Shim;
 use crate::api::{Api, VfsRegister};
 use crate::ffi::{self, sqlite3_vfs};
 use std::ffi::{CStr, c_int};
@@ -56,7 +58,7 @@ pub unsafe fn uninstall(api: &Api, unregister: VfsUnregister, name: &'static CSt
     // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
     let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
     let there = find(Some(name));
-    if there.is_null() || !ours(there) {
+    if there.is_null() || !is_ours(there) {
         return Err(UninstallError::NotInstalled(name));
     }
     // SAFETY: it has our methods.
