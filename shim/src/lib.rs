@@ -10,6 +10,8 @@
 pub mod api;
 #[cfg(not(loom))]
 pub mod clock;
+#[cfg(not(loom))]
+mod errno;
 pub mod event;
 #[cfg(not(loom))]
 pub mod extension;
@@ -21,6 +23,8 @@ pub mod format;
 pub mod locate;
 #[cfg(not(loom))]
 pub mod memory;
+#[cfg(not(loom))]
+mod path;
 #[cfg(all(feature = "preload", not(loom)))]
 pub mod preload;
 #[cfg(not(loom))]

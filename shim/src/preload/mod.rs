@@ -17,6 +17,7 @@
 
 mod hooks;
 
+use crate::errno::SavedErrno;
 use crate::locate::{self, Found, LinkMap, Module, Refused};
 use crate::recorder::{self, notice};
 use crate::vfs::cover;
@@ -124,7 +125,7 @@ fn look() {
     if same && !PENDING.load(Ordering::Relaxed) {
         return;
     }
-    let _errno = recorder::Errno::save();
+    let _errno = SavedErrno::save();
     alone(|| {
         PENDING.store(false, Ordering::Relaxed);
         let all = unloaded != UNLOADED.load(Ordering::Relaxed);
@@ -186,7 +187,7 @@ fn look() {
 /// # Safety
 /// The handle is open.
 unsafe fn look_beside(handle: *const LinkMap) {
-    let _errno = recorder::Errno::save();
+    let _errno = SavedErrno::save();
     // One that leads to us already is seen as one that was changed, and is left as it is.
     alone(|| {
         // SAFETY: passed on; the handle keeps the module loaded.

@@ -21,6 +21,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What is kept of a statement's text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -143,12 +144,12 @@ pub struct Settings {
     /// Whether a statement may name another directory.
     pub pragma_dir: bool,
     /// Where mapped files may live, as far as `locktrace run` found out.
-    pub(super) place: Asked,
+    pub(super) place: PlaceHint,
 }
 
 /// What `LOCKTRACE_PLACE` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Asked {
+pub(super) enum PlaceHint {
     /// Nothing.
     #[default]
     Unknown,
@@ -176,6 +177,15 @@ impl fmt::Display for Unusable {
             None => write!(f, "{} cannot be used; expected {}", self.what, self.expected),
         }
     }
+}
+
+/// The settings of this process, once they are fixed. A child inherits them.
+pub(super) static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The settings in force; `None`: none are fixed yet.
+pub(super) fn settings() -> Option<&'static Settings> {
+    // SAFETY: null, or kept for the life of the process before it was published.
+    unsafe { SETTINGS.load(Ordering::Acquire).as_ref() }
 }
 
 const LIMIT: Unusable = Unusable { value: None, what: "LOCKTRACE_LIMIT", expected: "bytes from 256K to 64G, such as 4M" };
@@ -213,9 +223,9 @@ impl Settings {
     fn beside() -> Settings {
         let is = |name, value: &CStr| variable(name) == Some(value);
         let place = match () {
-            () if is(c"LOCKTRACE_PLACE", c"dir") => Asked::Directory,
-            () if is(c"LOCKTRACE_PLACE", c"memory") => Asked::Memory,
-            () => Asked::Unknown,
+            () if is(c"LOCKTRACE_PLACE", c"dir") => PlaceHint::Directory,
+            () if is(c"LOCKTRACE_PLACE", c"memory") => PlaceHint::Memory,
+            () => PlaceHint::Unknown,
         };
         let pragma_dir = is(c"LOCKTRACE_PRAGMA_DIR", c"1");
         Settings { dir: b"", limit: DEFAULT_LIMIT, sql: SqlPolicy::default(), pragma_dir, place }

@@ -3,20 +3,21 @@
 //! Answers the words of `PRAGMA locktrace…`. Cold: nothing here is on the way of a lock. Another directory or policy is another log, as after a
 //! `fork`: what is written in one never depends on the other.
 
-use super::config::{self, Settings, SqlPolicy, Unusable};
+use super::config::{self, SETTINGS, Settings, SqlPolicy, Unusable};
 use super::failure::Failure;
+use super::lifecycle::{OFF, create, current, in_force, is_off, pause, publish};
 use super::line::Sink;
+use super::log::Log;
 use super::notice::Shown;
-use super::state::STATE;
-use super::{FAILED, Log, OPEN, OPENING, SETTINGS, STOPPED, UNOPENED};
-use super::{create, current, disk, in_force, pause, publish, surroundings};
+use super::process_state::{FAILED, OPEN, OPENING, STATE, STOPPED, UNOPENED};
+use super::{filesystem, limits};
 use crate::clock;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Whether anything is being recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +91,7 @@ pub fn brief() -> Brief {
         STOPPED => Recording::Off,
         _ => Recording::Failed,
     };
-    let log = own_log();
+    let log = process_log();
     Brief {
         recording,
         dir: settings.map_or(&[], |settings| settings.dir),
@@ -111,17 +112,9 @@ pub fn status() -> Status {
 }
 
 /// The log of this process, stopped or not.
-pub(crate) fn own_log() -> Option<&'static Log> {
+pub(crate) fn process_log() -> Option<&'static Log> {
     // SAFETY: null, or a log that lives for ever and was whole before it was published.
     current().or_else(|| unsafe { STATE.paused.load(Ordering::Acquire).as_ref() })
-}
-
-/// Switched off by the program; inherited by its children.
-static OFF: AtomicBool = AtomicBool::new(false);
-
-/// Whether recording was switched off, in this process or the one it was forked from.
-pub(super) fn is_off() -> bool {
-    OFF.load(Ordering::Relaxed)
 }
 
 /// Stops recording. Nothing is lost by it that was not meant to be: the log says when it was stopped.
@@ -242,7 +235,7 @@ fn change(settings: Settings) -> Result<(), Unchanged> {
         }
         let log = match phase {
             OPEN => Some(create(kept).map_err(failed)?),
-            _ => disk::make_dir(kept.dir, surroundings::sealed()).map(|()| None).map_err(failed)?,
+            _ => filesystem::make_dir(kept.dir, limits::sealed()).map(|()| None).map_err(failed)?,
         };
         Ok((kept, log))
     });

@@ -3,18 +3,19 @@
 mod naming;
 
 use super::config::{Settings, SqlPolicy};
+use super::databases::Databases;
 use super::failure::Failure;
-use super::files::Files;
-use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
-use super::mapped::LITTLE_MEMORY;
-use super::named::Named;
-use super::names::{MAX_BYTES, Names};
+use super::limits::{self, Limits};
+use super::location::Location;
+use super::mapped_file::LITTLE_MEMORY;
+use super::name_state::NameState;
+use super::names_file::{MAX_BYTES, NamesFile};
 use super::notice::{self, Kind};
-use super::place::Place;
-use super::surroundings::{self, Surroundings};
+use super::ring_file::{CHUNK, RingFile, STEPS, WINDOW, piece};
 use super::threads::Threads;
-use super::{Errno, observer, process, ring, thread};
+use super::{observer, process, ring, thread};
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::format::header::Header;
 use crate::format::record::{Record, SIZE};
 use crate::format::{NAMES_EXTENSION, RING_EXTENSION};
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// An open log. It lives until the process ends: any thread may be writing to it at any time.
 #[derive(Debug)]
 pub struct Log {
-    map: Map,
+    map: RingFile,
     /// Records with a number below this need no thought: their slots are ready, and so are plenty after them.
     guard: AtomicU64,
     /// Numbers below this have slots that are ready.
@@ -40,17 +41,17 @@ pub struct Log {
     anchor_due: AtomicU64,
     serial: u32,
     policy: SqlPolicy,
-    /// A filter of system calls is in force; see [`Surroundings::sealed`].
+    /// A filter of system calls is in force; see [`Limits::sealed`].
     sealed: bool,
-    names: Names,
-    files: Files,
+    names: NamesFile,
+    files: Databases,
     threads: Threads,
     /// Something has no name that should have one.
     nameless: AtomicBool,
     /// A thread is naming such things.
     retrying: AtomicBool,
-    sql_cap: Named,
-    file_cap: Named,
+    sql_cap: NameState,
+    file_cap: NameState,
     outside: AtomicU32,
     /// When this log began: nanoseconds of `CLOCK_MONOTONIC`.
     born: u64,
@@ -69,7 +70,7 @@ const NO_MEMORY: Failure = Failure::of("", rustix::io::Errno::NOMEM);
 
 /// Writes the first name: what this process is.
 #[inline(never)]
-fn name_process(names: &Names, started_ns: u64, forked: bool, policy: SqlPolicy) -> Result<(), Failure> {
+fn name_process(names: &NamesFile, started_ns: u64, forked: bool, policy: SqlPolicy) -> Result<(), Failure> {
     let mut scratch = Mapping::new(process::SCRATCH).ok_or(NO_MEMORY)?;
     let facts = process::read(scratch.bytes());
     names.write("process", &|line| facts.write(line, started_ns, forked, policy))
@@ -80,27 +81,27 @@ impl Log {
     ///
     /// In steps that are not inlined into each other: a thread's stack may be small, and this comes on top of what SQLite needs.
     pub(super) fn create(settings: &Settings, serial: u32, forked: bool) -> Result<&'static Log, Failure> {
-        let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
+        let around = Limits::look().ok_or(Limits::UNKNOWN)?;
         if around.memory < SPARE {
             return Err(LITTLE_MEMORY);
         }
         let first = clock::anchor();
         let mut id = [0; 40];
-        write!(&mut id[..], "{}-{:016x}", super::pid(), first.real_ns).map_err(|_| NO_MEMORY)?;
+        write!(&mut id[..], "{}-{:016x}", sys::pid(), first.real_ns).map_err(|_| NO_MEMORY)?;
         let id = CStr::from_bytes_until_nul(&id).ok().and_then(|id| id.to_str().ok()).ok_or(NO_MEMORY)?;
-        let mut at = Place::choose(settings.dir, settings.place, &around)?;
+        let mut at = Location::choose(settings.dir, settings.place, &around)?;
         let path = keep_c_str(at.path(id, RING_EXTENSION)?.as_c_str()).ok_or(NO_MEMORY)?;
         let place = Mapping::new(size_of::<Log>()).ok_or(NO_MEMORY)?;
         let capacity = settings.capacity();
-        let bytes = Map::bytes(capacity).ok_or(NO_MEMORY)?;
+        let bytes = RingFile::bytes(capacity).ok_or(NO_MEMORY)?;
         // What the names get must not take from the ring what it needs.
         let left = around.file_size.min(around.memory.saturating_sub(bytes as u64 + SPARE));
         let names = Log::create_names(&mut at, id, left, &around)?;
         let made = name_process(&names, first.real_ns, forked, settings.sql).and_then(|()| {
-            let header = Header::new(clock::kind(), capacity, super::pid(), boot_id(), first);
+            let header = Header::new(clock::kind(), capacity, sys::pid(), boot_id(), first);
             let map = Log::create_ring(&mut at, id, bytes, &around, &header)?;
             // Last: what these take is kept for ever.
-            match Files::new().and_then(|files| Ok((files, Threads::new()?))) {
+            match Databases::new().and_then(|files| Ok((files, Threads::new()?))) {
                 Ok(tables) => Ok((map, tables)),
                 Err(failure) => {
                     at.discard(map.into_file(), id, RING_EXTENSION);
@@ -131,8 +132,8 @@ impl Log {
             threads,
             nameless: AtomicBool::new(false),
             retrying: AtomicBool::new(false),
-            sql_cap: Named::new(),
-            file_cap: Named::new(),
+            sql_cap: NameState::new(),
+            file_cap: NameState::new(),
             outside: AtomicU32::new(0),
             born: clock::monotonic_ns(),
             path,
@@ -152,15 +153,15 @@ impl Log {
 
     /// The names file, of up to `left` bytes.
     #[inline(never)]
-    fn create_names(at: &mut Place, id: &str, left: u64, around: &Surroundings) -> Result<Names, Failure> {
+    fn create_names(at: &mut Location, id: &str, left: u64, around: &Limits) -> Result<NamesFile, Failure> {
         let len = (MAX_BYTES.min(left) / 4096 * 4096).max(4096) as usize;
-        Ok(Names::new(at.create(id, NAMES_EXTENSION, len, around)?))
+        Ok(NamesFile::new(at.create(id, NAMES_EXTENSION, len, around)?))
     }
 
     /// The ring of so many bytes, the first piece of which is ready; nothing is left behind where that fails.
     #[inline(never)]
-    fn create_ring(at: &mut Place, id: &str, bytes: usize, around: &Surroundings, header: &Header) -> Result<Map, Failure> {
-        let map = Map::new(at.create(id, RING_EXTENSION, bytes, around)?, header);
+    fn create_ring(at: &mut Location, id: &str, bytes: usize, around: &Limits, header: &Header) -> Result<RingFile, Failure> {
+        let map = RingFile::new(at.create(id, RING_EXTENSION, bytes, around)?, header);
         match map.prepare(0, 0) {
             Ok(()) => Ok(map),
             Err(failure) => {
@@ -184,10 +185,10 @@ impl Log {
 
     /// Whether a filter of system calls is in force, so that none may be made that SQLite does not make itself.
     pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed || surroundings::filter_expected()
+        self.sealed || limits::filter_expected()
     }
 
-    /// Makes all of it ready that can be, because later it may not be possible: see [`super::seal`].
+    /// Makes all of it ready that can be, because later it may not be possible: see [`super::lifecycle::seal`].
     #[cfg(feature = "preload")]
     pub(super) fn make_ready(&self) {
         let last = self.map.capacity().min(WINDOW) - 1;
@@ -217,13 +218,13 @@ impl Log {
         if number >= self.guard.load(Ordering::Relaxed) {
             self.put_at_the_edge(number, &words);
             // Lost or not: it happened, and whoever listens hears it.
-            observer::tell(self, &words, number);
+            observer::notify(self, &words, number);
             return tid;
         }
         // SAFETY: numbers below `guard` are below `ready`, and those have had their chunks prepared. Relaxed is enough: what
         // `prepare` changes is the kernel's page tables, which every core sees, and not memory.
         ring::commit(unsafe { self.map.slot(number) }, &words, number);
-        observer::tell(self, &words, number);
+        observer::notify(self, &words, number);
         tid
     }
 
@@ -235,7 +236,7 @@ impl Log {
     #[cold]
     #[inline(never)]
     fn put_at_the_edge(&self, number: u64, words: &[u64; 7]) {
-        let _errno = Errno::save();
+        let _errno = SavedErrno::save();
         let ready = self.ready.load(Ordering::Relaxed);
         if number >= ready {
             // Where the disk is full, what has its space is used again on every lap.
@@ -361,7 +362,7 @@ impl Log {
         self.map.lost_space().load(Ordering::Relaxed)
     }
 
-    /// Names that are not written.
+    /// NamesFile that are not written.
     pub fn lost_names(&self) -> u64 {
         self.map.lost_names().load(Ordering::Relaxed)
     }

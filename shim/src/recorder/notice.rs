@@ -7,10 +7,11 @@
 //! `{"t":"note","pid":1,"exe":"/usr/bin/x","kind":"lost","module":"","why":"…"}`
 
 use super::failure::Failure;
+use super::limits::{self, Limits};
 use super::line::{Fixed, Line, Sink};
-use super::surroundings::{self, Surroundings};
 use crate::memory::{Mapping, keep_c_str};
-use crate::sys::{self, Fd, Paths};
+use crate::path::Paths;
+use crate::sys::{self, Fd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -102,10 +103,10 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
     let (exe, rest) = rest.split_at_mut_checked(1024)?;
     let mut words = Text(Fixed::new(words));
     let _ = fmt::Write::write_fmt(&mut words, why);
-    let exe = if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
+    let exe = if limits::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
-        let pid = super::pid();
+        let pid = sys::pid();
         let mut line = Line::new(out, "note");
         line.number("pid", pid).text("exe", exe).str("kind", kind.name()).text("module", module);
         line.text("why", words.0.bytes()).finish();
@@ -131,7 +132,7 @@ fn append(line: &[u8]) -> Option<()> {
     }
     let mut paths = Paths::<1>::new()?;
     let [path] = paths.each();
-    path.set(&[super::settings()?.dir, b"/notes"])?;
+    path.set(&[super::config::settings()?.dir, b"/notes"])?;
     append_to(path.as_c_str(), OFlags::CREATE, line)
 }
 
@@ -144,7 +145,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
         return None;
     }
     // Past the limit a write does not fail but kills.
-    let around = Surroundings::look()?;
+    let around = Limits::look()?;
     if (stat.st_size as u64).checked_add(line.len() as u64)? > around.file_size {
         return None;
     }

@@ -6,20 +6,23 @@
 //! What the observer may do is bounded here, because it runs inside a call that SQLite made and is waiting for:
 //!
 //! * It may use SQLite, on connections other than the one that is being traced. Records of such calls reach it, too, marked as
-//!   [`Seen::nested`], so that none is missed; but those made while it handles one of *these* do not, so that nothing is endless.
+//!   [`Observed::nested`], so that none is missed; but those made while it handles one of *these* do not, so that nothing is endless.
 //! * It may panic: that ends with this record.
 //! * `errno`, and what the recorder remembers of the thread, are as they were when it returns.
 //! * In the child of a `fork` no observer is set. The threads it worked with are gone, and locks it needs may be held for ever.
 
-use super::state::STATE;
-use super::{Errno, Log, guarded, thread};
+use super::guard::guarded;
+use super::log::Log;
+use super::process_state::STATE;
+use super::thread;
+use crate::errno::SavedErrno;
 use crate::format::record::Record;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
 /// A record, as its observer sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Observed {
     /// The record; its thread is the one that calls.
     pub record: Record,
     /// Its number in its log.
@@ -31,11 +34,11 @@ pub struct Seen {
 }
 
 /// A function to call with each record, and what it captured.
-pub struct Observer(Box<dyn Fn(&Seen) + Send + Sync>);
+pub struct Observer(Box<dyn Fn(&Observed) + Send + Sync>);
 
 impl Observer {
     /// An observer that calls this function, from any thread.
-    pub fn new(call: impl Fn(&Seen) + Send + Sync + 'static) -> Observer {
+    pub fn new(call: impl Fn(&Observed) + Send + Sync + 'static) -> Observer {
         Observer(Box::new(call))
     }
 }
@@ -56,22 +59,22 @@ pub fn observe(observer: Option<&'static Observer>) {
 
 /// Tells the observer of a record that was just written, if there is one.
 #[inline(always)]
-pub(super) fn tell(log: &'static Log, words: &[u64; 7], number: u64) {
+pub(super) fn notify(log: &'static Log, words: &[u64; 7], number: u64) {
     // Relaxed: this decides only whether to look.
     if !STATE.observer.load(Ordering::Relaxed).is_null() {
-        tell_it(log, words, number);
+        notify_it(log, words, number);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn tell_it(log: &'static Log, words: &[u64; 7], number: u64) {
+fn notify_it(log: &'static Log, words: &[u64; 7], number: u64) {
     // Acquire: pairs with the Release in `observe`.
     let observer = STATE.observer.load(Ordering::Acquire);
     // SAFETY: null, or a reference that lives for ever.
     let Some(observer) = (unsafe { observer.as_ref() }) else { return };
-    let _errno = Errno::save();
+    let _errno = SavedErrno::save();
     let Some(aside) = thread::Aside::step() else { return };
-    let seen = Seen { record: Record::from_words(words), number, log, nested: aside.nested() };
+    let seen = Observed { record: Record::from_words(words), number, log, nested: aside.nested() };
     guarded(|| (observer.0)(&seen));
 }

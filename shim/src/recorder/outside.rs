@@ -1,6 +1,6 @@
 //! Who holds the lock that was refused, as the kernel tells it: for holders that no trace knows.
 //!
-//! A [`Question`] names a database and what was asked for ([`Request`]); its [`Answer`] goes to the names file as one line. Asked by
+//! A [`Question`] names a database and what was asked for ([`Request`]); its [`Answer`] goes to the names file as one line. PlaceHint by
 //! `vfs::outside`, on refusals only. It reads `/proc/locks` and two files of each process named there, and never opens the database: closing
 //! it would drop this process's POSIX locks. All memory is the caller's: [`SCRATCH`] bytes, in which the answer stays.
 //!
@@ -27,7 +27,7 @@ pub(crate) use files::is_short;
 use super::config::SqlPolicy;
 use super::line::Line;
 use crate::event::{Level, Request, Slot};
-use crate::sys::Path;
+use crate::path::Path;
 use held::{Holding, Holdings, held};
 use std::fmt::Write as _;
 

@@ -5,8 +5,8 @@
 #![deny(unsafe_code)]
 
 use super::config::SqlPolicy;
+use super::limits;
 use super::line::Line;
-use super::surroundings;
 use crate::format::VERSION;
 use crate::sys;
 
@@ -36,7 +36,7 @@ const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 
 /// What `/proc/self` says of this process, in memory of the caller's.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct ProcessInfo<'a> {
     exe: &'a [u8],
     cwd: Option<&'a [u8]>,
     cmdline: &'a [u8],
@@ -48,7 +48,7 @@ pub(super) struct Facts<'a> {
 }
 
 /// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
-pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
+pub(super) fn read(scratch: &mut [u8]) -> ProcessInfo<'_> {
     let (exe, rest) = part(scratch, PATH);
     let (cwd, rest) = part(rest, PATH);
     let (host, rest) = part(rest, HOST);
@@ -58,11 +58,11 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
     let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
     let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
-    let (exe, cwd) = match surroundings::sealed() {
+    let (exe, cwd) = match limits::sealed() {
         true => (maps.and_then(|maps| code(maps).next()), None),
         false => (sys::read_link(c"/proc/self/exe", exe), sys::read_link(c"/proc/self/cwd", cwd)),
     };
-    Facts {
+    ProcessInfo {
         exe: exe.unwrap_or_default(),
         cwd,
         cmdline: sys::read_file(c"/proc/self/cmdline", cmdline).unwrap_or_default(),
@@ -91,7 +91,7 @@ fn number(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-impl Facts<'_> {
+impl ProcessInfo<'_> {
     /// Adds everything to a line of the kind `process`. Twice the same.
     pub(super) fn write(&self, line: &mut Line<'_>, started_ns: u64, forked: bool, policy: SqlPolicy) {
         let optional = |line: &mut Line<'_>, key: &str, value: Option<u32>| {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// The line, counted and then filled.
-    fn line(facts: &Facts<'_>, policy: SqlPolicy) -> String {
+    fn line(facts: &ProcessInfo<'_>, policy: SqlPolicy) -> String {
         let build = |out: &mut dyn Sink| {
             let mut line = Line::new(out, "process");
             facts.write(&mut line, 0xabc, true, policy);

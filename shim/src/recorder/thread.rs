@@ -2,7 +2,7 @@
 //!
 //! Plain cells without destructors, so that they cost one address computation and work in every phase of a thread's life.
 
-use super::own_thread;
+use super::thread_storage;
 use crate::event::Flags;
 use std::cell::Cell;
 use std::ffi::c_char;
@@ -35,14 +35,14 @@ struct Thread {
 
 const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
 
-const _: () = assert!(size_of::<Thread>() <= own_thread::SIZE && align_of::<Thread>() <= 64);
+const _: () = assert!(size_of::<Thread>() <= thread_storage::SIZE && align_of::<Thread>() <= 64);
 
 /// This thread's.
 #[inline(always)]
 fn this() -> &'static Thread {
     // SAFETY: the bytes are this thread's alone, large and aligned enough, and there as long as the thread runs; the reference is not given to
     // another thread (it is not `Send`) nor kept. All zeros is a `Thread`: numbers of 0, no flags, a null pointer.
-    unsafe { &*own_thread::place().cast::<Thread>() }
+    unsafe { &*thread_storage::place().cast::<Thread>() }
 }
 
 /// The OS thread id, if this thread is already named in log number `log`; otherwise [`None`], and [`set_tid`] is due.

@@ -2,8 +2,10 @@
 
 use super::failure::Failure;
 use crate::memory::Mapping;
+use crate::path::Path;
 use crate::sys;
 use rustix::io::Errno;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Distinct threads named in one log.
@@ -27,6 +29,18 @@ pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, room.as_mut_ptr(), 0, 0, 0) };
     let name = std::ffi::CStr::from_bytes_until_nul(room).unwrap_or_default().to_bytes();
     (rustix::thread::gettid().as_raw_nonzero().get() as u32, name)
+}
+
+/// The name of a thread of this process: its present one; `None` when it has ended. Without a heap.
+pub(crate) fn thread_comm(tid: u32, into: &mut [u8]) -> Option<&[u8]> {
+    let mut path = Path::new(&[])?;
+    write!(path, "/proc/self/task/{tid}/comm").ok()?;
+    Some(sys::read_file(path.as_c_str(), into)?.trim_ascii_end())
+}
+
+/// The name of a thread of this process: its present one; `None` when it has ended.
+pub fn thread_name(tid: u32) -> Option<String> {
+    Some(String::from_utf8_lossy(thread_comm(tid, &mut [0; 64])?).into_owned())
 }
 
 /// A thread without a name. A thread's name is 15 bytes long at most.
@@ -138,5 +152,22 @@ mod tests {
         let threads = Threads::new().unwrap();
         assert_eq!((0..MAX_THREADS + 100).filter(|_| threads.count() < MAX_THREADS).count(), MAX_THREADS as usize);
         assert!((0..1000).all(|_| threads.count() > MAX_THREADS));
+    }
+
+    #[test]
+    fn a_thread_has_a_name_until_it_ends() {
+        let named = |name: &str| {
+            let here = || (rustix::thread::gettid().as_raw_pid() as u32, thread_name(rustix::thread::gettid().as_raw_pid() as u32));
+            std::thread::Builder::new().name(name.to_owned()).spawn(here).unwrap().join().unwrap()
+        };
+        let (tid, name) = named("a-name-of-15-by");
+        assert_eq!(name.as_deref(), Some("a-name-of-15-by"));
+        let mut room = [0; 64];
+        crate::recorder::heap::unnoticed(|| assert!(thread_comm(std::process::id(), &mut room).is_some()));
+        let path = format!("/proc/self/task/{tid}");
+        while std::fs::exists(&path).unwrap() {
+            std::thread::yield_now();
+        }
+        assert_eq!(thread_name(tid), None);
     }
 }

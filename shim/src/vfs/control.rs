@@ -5,11 +5,12 @@ use super::connection::Connection;
 use super::file::{File, Layout, forward};
 use super::shim::Shim;
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::event::{FileKind, Kind};
 use crate::ffi::{self, sqlite3, sqlite3_file};
 use crate::format::record::Record;
+use crate::recorder;
 use crate::recorder::line::Fixed;
-use crate::recorder::{self, Errno};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 pub(super) unsafe extern "C-unwind" fn x_file_control(file: *mut sqlite3_file, op: c_int, argument: *mut c_void) -> c_int {
@@ -62,7 +63,7 @@ fn pragma(shim: &Shim, strings: *mut *mut c_char) -> Option<c_int> {
         return None;
     }
     let mprintf = shim.api()?.mprintf;
-    let _errno = Errno::save();
+    let _errno = SavedErrno::save();
     // The last byte stays a NUL.
     let mut text = [0; 2048];
     let (room, _) = text.split_last_mut().map(|(nul, room)| (room, nul))?;

@@ -7,10 +7,11 @@ use super::connection::LockCall;
 use super::file::{File, forward};
 use super::statement::{IDLE, Look};
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::event::{FileKind, Flags, Kind, Level, Request, ResultCode};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::{self, thread};
+use crate::recorder::thread;
 use std::ffi::c_int;
 
 pub(super) unsafe extern "C-unwind" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
@@ -51,7 +52,7 @@ impl File {
     fn base_level(&self) -> Option<Level> {
         let mut level: c_int = -1;
         // The base's xLock has just set it, perhaps for its xGetLastError.
-        let _errno = recorder::Errno::save();
+        let _errno = SavedErrno::save();
         // SAFETY: LOCKSTATE writes one int.
         let rc = unsafe { self.base().xFileControl?(self.inner(), ffi::FCNTL_LOCKSTATE, (&raw mut level).cast()) };
         (rc == ffi::OK).then(|| u8::try_from(level).ok()).flatten().map(Level)

@@ -8,6 +8,7 @@ use super::outside::KernelLocks;
 use super::shim::Shim;
 use super::{journal, pool, tables};
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::event::{FileKind, Flags, Kind, ResultCode};
 use crate::ffi::{self, sqlite3_file, sqlite3_vfs};
 use crate::format::record::Record;
@@ -125,7 +126,7 @@ impl Wanted {
             return;
         }
         let (Some(log), Some(sqlite)) = (recorder::get(), shim.sqlite()) else { return };
-        let _errno = recorder::Errno::save();
+        let _errno = SavedErrno::save();
         // SAFETY: SQLite's path, NUL-terminated.
         let number = log.file(&sqlite.library, unsafe { CStr::from_ptr(name) }.to_bytes());
         log.write(&Record {
@@ -166,7 +167,7 @@ pub(super) unsafe fn deleting(shim: &Shim, name: *const c_char, delete: impl FnO
         let (conn, number, flags) = if last.log == log.serial() && last.path == sql_hash(database) {
             (last.conn, last.file, last.flags.with(Flags::ASSUMED))
         } else {
-            let _errno = recorder::Errno::save();
+            let _errno = SavedErrno::save();
             (0, log.file(&sqlite.library, database), Flags(0))
         };
         log.write(&Record {

@@ -16,10 +16,12 @@
 
 use super::lock_state::LockState;
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::event::{Level, REFUSED_HERE, Request, Slot};
 use crate::memory::Mapping;
+use crate::path::Path;
+use crate::recorder::Log;
 use crate::recorder::outside::{self, Answer, Question};
-use crate::recorder::{Errno, Log};
 use crate::sys;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -109,7 +111,7 @@ impl Outside {
 
     /// The `arg` of the record of an attempt that was refused just now: [`REFUSED_HERE`], or 0.
     pub(super) fn refused_here(&self) -> u64 {
-        let here = not_from_fcntl(Errno::save().0) && self.locks == KernelLocks::Unix;
+        let here = not_from_fcntl(SavedErrno::save().0) && self.locks == KernelLocks::Unix;
         if here { REFUSED_HERE } else { 0 }
     }
 
@@ -125,7 +127,7 @@ impl Outside {
             return;
         }
         self.asked.set(Some(wait));
-        let _errno = Errno::save();
+        let _errno = SavedErrno::save();
         let Some(mut scratch) = Mapping::new(outside::SCRATCH) else { return };
         let (answer, readings) = self.ask(log, refusal, scratch.bytes());
         let after = clock::now().saturating_sub(refusal.start);
@@ -147,7 +149,7 @@ impl Outside {
         }
         let file = match refusal.request {
             Request::File(_) => identity,
-            Request::Shm { .. } => sys::Path::new(&[path.to_bytes(), b"-shm"]).and_then(|shm| sys::stat(shm.as_c_str())),
+            Request::Shm { .. } => Path::new(&[path.to_bytes(), b"-shm"]).and_then(|shm| sys::stat(shm.as_c_str())),
         };
         let Some(file) = file else { return (Failed("there is no -shm file at the database's path"), 0) };
         let flock = self.locks == KernelLocks::Flock;

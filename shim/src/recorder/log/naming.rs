@@ -2,13 +2,13 @@
 
 use super::Log;
 use crate::clock;
+use crate::recorder::databases::{Library, MAX_FILES};
 use crate::recorder::failure::Failure;
-use crate::recorder::files::{Library, MAX_FILES};
 use crate::recorder::line::Line;
-use crate::recorder::named::{Named, Outcome};
+use crate::recorder::name_state::{NameState, Outcome};
 use crate::recorder::notice::{self, Kind};
 use crate::recorder::threads::{self, MAX_THREADS};
-use crate::recorder::{texts, thread};
+use crate::recorder::{sql_texts, thread};
 use std::sync::atomic::Ordering;
 
 /// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
@@ -46,7 +46,7 @@ impl Log {
     #[cold]
     #[inline(never)]
     pub fn learn(&self, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
-        let kept = texts::learn(self, hash, text, len);
+        let kept = sql_texts::learn(self, hash, text, len);
         self.retry_names();
         kept
     }
@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// Sees to it that something has its name in this log; `false`: it has none yet.
-    pub(in crate::recorder) fn name(&self, thing: &Named, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
+    pub(in crate::recorder) fn name(&self, thing: &NameState, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
         match thing.name(self.serial, || self.names.write(t, build)) {
             Outcome::Known => return true,
             Outcome::Recovered => {
@@ -145,13 +145,13 @@ impl Log {
             }
             named
         };
-        if !(self.files.retry(self) && self.threads.retry(&thread) && texts::retry(self)) {
+        if !(self.files.retry(self) && self.threads.retry(&thread) && sql_texts::retry(self)) {
             self.nameless.store(true, Ordering::Relaxed);
         }
         self.retrying.store(false, Ordering::Release);
     }
 
-    fn cap(&self, once: Option<&Named>, what: &str, limit: u32) {
+    fn cap(&self, once: Option<&NameState>, what: &str, limit: u32) {
         let build = |line: &mut Line<'_>| {
             line.str("what", what).number("limit", limit);
         };
@@ -169,7 +169,7 @@ impl Log {
 
     /// Notes that later statements are not named.
     pub(in crate::recorder) fn cap_sql(&self) {
-        self.cap(Some(&self.sql_cap), "sql", texts::MAX_SQL);
+        self.cap(Some(&self.sql_cap), "sql", sql_texts::MAX_SQL);
     }
 
     /// Notes that later databases are not named.

@@ -1,4 +1,4 @@
-//! Files of `/proc` read on descriptors that are the program's: one at a time, as briefly as can be, and not at all where they are short.
+//! Databases of `/proc` read on descriptors that are the program's: one at a time, as briefly as can be, and not at all where they are short.
 //!
 //! While a file of ours is open, the program has one descriptor less. Near its limit (`RLIMIT_NOFILE`) an open of its own can fail because of
 //! that. So after the first open it is counted how many are left: with fewer than [`LEFT`] the file is closed at once, and nothing is asked for

@@ -6,7 +6,7 @@
 
 use super::failure::Failure;
 use super::line::{Length, Line, Sink};
-use super::mapped::{FIRST, Mapped};
+use super::mapped_file::{FIRST, MappedFile};
 use crate::clock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -23,8 +23,8 @@ const UNSTABLE: Failure = Failure::new("what was to be named changed meanwhile")
 
 /// A names file being written.
 #[derive(Debug)]
-pub(super) struct Names {
-    file: Mapped,
+pub(super) struct NamesFile {
+    file: MappedFile,
     /// Where the next line begins. Never above `ready`.
     end: AtomicU64,
     /// Bytes that take stores.
@@ -35,10 +35,10 @@ pub(super) struct Names {
     preparing: AtomicBool,
 }
 
-impl Names {
-    /// Names in this file, whose first page is ready and holds zeros.
-    pub fn new(file: Mapped) -> Names {
-        Names {
+impl NamesFile {
+    /// NamesFile in this file, whose first page is ready and holds zeros.
+    pub fn new(file: MappedFile) -> NamesFile {
+        NamesFile {
             file,
             end: AtomicU64::new(0),
             ready: AtomicU64::new(FIRST as u64),
@@ -48,7 +48,7 @@ impl Names {
     }
 
     /// The file, to be taken away. It must not be in use.
-    pub fn into_file(self) -> Mapped {
+    pub fn into_file(self) -> MappedFile {
         self.file
     }
 
@@ -74,7 +74,7 @@ impl Names {
         let at = self.claim(length.0 as u64)?;
         // SAFETY: the range was claimed by this call alone, and `claim` gives out only what is ready.
         let place = unsafe { std::slice::from_raw_parts_mut(self.file.base().as_ptr().add(at as usize), length.0) };
-        let mut place = Place { bytes: place, len: 0, first: 0 };
+        let mut place = LinePlace { bytes: place, len: 0, first: 0 };
         emit(&mut place);
         place.finish()
     }
@@ -138,14 +138,14 @@ impl Names {
 }
 
 /// A claimed place for one line.
-struct Place<'a> {
+struct LinePlace<'a> {
     bytes: &'a mut [u8],
     len: usize,
     /// The line's first byte, which is written last.
     first: u8,
 }
 
-impl Sink for Place<'_> {
+impl Sink for LinePlace<'_> {
     fn put(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
         if self.len == 0
@@ -161,7 +161,7 @@ impl Sink for Place<'_> {
     }
 }
 
-impl Place<'_> {
+impl LinePlace<'_> {
     /// Makes it a line. One that came out longer than its place stays none.
     fn finish(self) -> Result<(), Failure> {
         let short = self.bytes.len().checked_sub(self.len).ok_or(UNSTABLE);
@@ -186,15 +186,15 @@ impl Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::surroundings::Surroundings;
+    use super::super::limits::Limits;
     use super::*;
-    use crate::sys::Path;
+    use crate::path::Path;
     use std::cell::Cell;
 
-    fn names(dir: &std::path::Path, len: usize, sealed: bool) -> Names {
-        let around = Surroundings { sealed, ..Surroundings::look().unwrap() };
+    fn names(dir: &std::path::Path, len: usize, sealed: bool) -> NamesFile {
+        let around = Limits { sealed, ..Limits::look().unwrap() };
         let path = Path::new(&[dir.to_str().unwrap().as_bytes(), b"/x.names"]).unwrap();
-        Names::new(Mapped::create(&path, len, &around).unwrap())
+        NamesFile::new(MappedFile::create(&path, len, &around).unwrap())
     }
 
     #[test]

@@ -7,10 +7,22 @@
 //! Kernels without `MADV_WIPEONFORK` (before Linux 4.14) get a `pthread_atfork` handler that does the same; it does not see a raw `clone`.
 
 use super::Log;
+use super::limits;
 use super::observer::Observer;
-use super::surroundings;
+use crate::sys;
 use rustix::mm::{Advice, madvise};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// The phases on the way to a log: none was needed yet.
+pub(super) const UNOPENED: u8 = 0;
+/// A thread is opening one.
+pub(super) const OPENING: u8 = 1;
+/// There is one.
+pub(super) const OPEN: u8 = 2;
+/// It could not be opened.
+pub(super) const FAILED: u8 = 3;
+/// Switched off by [`super::control`]: nothing is recorded, and nothing is counted as lost.
+pub(super) const STOPPED: u8 = 4;
 
 /// Everything that a child must not inherit. All zeros is the state of a process that has not recorded.
 #[derive(Debug)]
@@ -27,8 +39,8 @@ pub(super) struct State {
     pub pid: AtomicU32,
     /// Where this process is on its way to a log.
     pub phase: AtomicU8,
-    /// This process itself was told what to do; a child of such a one was not.
-    pub told: AtomicBool,
+    /// This process itself was configured_here what to do; a child of such a one was not.
+    pub configured_here: AtomicBool,
 }
 
 /// The largest page of any kernel of this architecture: what is wiped is whole pages.
@@ -49,8 +61,8 @@ static PAGE_OF_STATE: Page = Page {
         paused: AtomicPtr::new(std::ptr::null_mut()),
         lost: AtomicU64::new(0),
         pid: AtomicU32::new(0),
-        phase: AtomicU8::new(super::UNOPENED),
-        told: AtomicBool::new(false),
+        phase: AtomicU8::new(UNOPENED),
+        configured_here: AtomicBool::new(false),
     },
     _rest: [0; PAGE - size_of::<State>()],
 };
@@ -72,7 +84,7 @@ pub(super) fn own() {
     // Two threads may both do this: doing it twice changes nothing.
     let page = (&raw const PAGE_OF_STATE).cast_mut().cast();
     // SAFETY: the range is exactly a static of ours, whole pages of it. The advice changes nothing in this process.
-    if !surroundings::sealed() && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
+    if !limits::sealed() && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
         HOW.store(WIPED, Ordering::Release);
         return;
     }
@@ -85,7 +97,7 @@ pub(super) fn own() {
 pub(crate) fn pid() -> u32 {
     match STATE.pid.load(Ordering::Relaxed) {
         0 => {
-            let pid = rustix::process::getpid().as_raw_pid().unsigned_abs();
+            let pid = sys::pid();
             if HOW.load(Ordering::Relaxed) != NOT_ASKED {
                 STATE.pid.store(pid, Ordering::Relaxed);
             }
@@ -97,14 +109,14 @@ pub(crate) fn pid() -> u32 {
 
 /// In the child of a `fork`: what the kernel does elsewhere. Atomic stores only.
 extern "C" fn wipe() {
-    let State { current, observer, paused, lost, pid, phase, told } = STATE;
+    let State { current, observer, paused, lost, pid, phase, configured_here } = STATE;
     current.store(std::ptr::null_mut(), Ordering::Relaxed);
     observer.store(std::ptr::null_mut(), Ordering::Relaxed);
     paused.store(std::ptr::null_mut(), Ordering::Relaxed);
     lost.store(0, Ordering::Relaxed);
     pid.store(0, Ordering::Relaxed);
-    phase.store(super::UNOPENED, Ordering::Relaxed);
-    told.store(false, Ordering::Relaxed);
+    phase.store(UNOPENED, Ordering::Relaxed);
+    configured_here.store(false, Ordering::Relaxed);
 }
 
 #[cfg(test)]

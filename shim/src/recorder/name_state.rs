@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// One thing's state. The serial numbers of logs begin with 1.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct NameState {
     /// The log it is named in, or is being named in.
     done: AtomicU32,
     /// The log it should be named in, but is not.
@@ -26,10 +26,10 @@ pub(super) enum Outcome {
     StillMissed(Failure),
 }
 
-impl Named {
+impl NameState {
     /// Nothing is named.
-    pub const fn new() -> Named {
-        Named { done: AtomicU32::new(0), missed: AtomicU32::new(0) }
+    pub const fn new() -> NameState {
+        NameState { done: AtomicU32::new(0), missed: AtomicU32::new(0) }
     }
 
     /// Sees to it that it has its name in this log.
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_name_is_written_once_and_counted_once() {
-        let (thing, failure) = (Named::new(), Failure::new("full"));
+        let (thing, failure) = (NameState::new(), Failure::new("full"));
         assert_eq!(thing.name(1, || Err(failure)), Outcome::Missed(failure));
         assert!(thing.is_missed(1) && !thing.is_missed(2));
         assert_eq!(thing.name(1, || Err(failure)), Outcome::StillMissed(failure));

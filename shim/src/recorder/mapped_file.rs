@@ -3,15 +3,16 @@
 //! A store into a mapped page without disk space raises `SIGBUS`. `MADV_POPULATE_WRITE` (Linux 5.14) does what a store would do and reports
 //! what would have been the signal as an error: on ext4, xfs and tmpfs it sets the space aside (seen on full ones: every page made ready
 //! took stores after the rest of the disk was filled, and again after `sync` and dropped caches). On other file systems a later
-//! write-back needs new space, so no file is mapped there: see [`super::place`].
+//! write-back needs new space, so no file is mapped there: see [`super::location`].
 //!
 //! Older kernels: all space is set aside by `fallocate` when the file is made, and a piece is made ready by touching it. Under a filter of
 //! system calls: by writing zeros through a descriptor of a moment, a call that SQLite makes, too.
 
 use super::failure::Failure;
-use super::surroundings::{self, Surroundings};
+use super::limits::{self, Limits};
 use crate::memory::{SPARE, keep_c_str};
-use crate::sys::{self, Fd, Path};
+use crate::path::Path;
+use crate::sys::{self, Fd};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -36,7 +37,7 @@ enum How {
 
 /// See the module. Never unmapped once it is in use: a thread may be inside at any time.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(super) struct MappedFile {
     base: NonNull<u8>,
     len: usize,
     how: How,
@@ -46,9 +47,9 @@ pub(super) struct Mapped {
 
 // SAFETY: `base` points to a shared mapping that lives as long as the process; all access to it is through atomics, or to bytes that
 // one thread alone has claimed.
-unsafe impl Send for Mapped {}
+unsafe impl Send for MappedFile {}
 // SAFETY: as above.
-unsafe impl Sync for Mapped {}
+unsafe impl Sync for MappedFile {}
 
 /// Why nothing is mapped into a process that has little left.
 pub(crate) const LITTLE_MEMORY: Failure =
@@ -56,13 +57,13 @@ pub(crate) const LITTLE_MEMORY: Failure =
 
 static ZEROS: [u8; 4096] = [0; 4096];
 
-impl Mapped {
+impl MappedFile {
     /// Creates this file, which must not be there, with so many bytes, and makes the [`FIRST`] ready. Nothing is left behind where that fails.
-    pub fn create(path: &Path, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
-        Mapped::create_as(path, len, around, if around.sealed { How::Write } else { How::Populate })
+    pub fn create(path: &Path, len: usize, around: &Limits) -> Result<MappedFile, Failure> {
+        MappedFile::create_as(path, len, around, if around.sealed { How::Write } else { How::Populate })
     }
 
-    fn create_as(path: &Path, len: usize, around: &Surroundings, how: How) -> Result<Mapped, Failure> {
+    fn create_as(path: &Path, len: usize, around: &Limits, how: How) -> Result<MappedFile, Failure> {
         if len as u64 > around.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is too low"));
         }
@@ -72,21 +73,21 @@ impl Mapped {
         let path = keep_c_str(path.as_c_str()).ok_or(Failure::from(Errno::NOMEM))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
-        let made = Mapped::map(file.as_fd(), path, len, how);
+        let made = MappedFile::map(file.as_fd(), path, len, how);
         if made.is_err() {
             sys::unlink(path);
         }
         made
     }
 
-    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, how: How) -> Result<Mapped, Failure> {
+    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, how: How) -> Result<MappedFile, Failure> {
         rustix::fs::ftruncate(file, len as u64)?;
         let identity = sys::stat(path).ok_or(Errno::NOENT)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(|errno| Failure::of("mmap", errno))?.cast::<u8>());
         let base = base.ok_or(Failure::new("mmap gave the null page"))?;
-        let mut mapped = Mapped { base, len, how, path, identity };
+        let mut mapped = MappedFile { base, len, how, path, identity };
         let mut ready = mapped.first(file);
         // Before Linux 5.14.
         if ready == Err(Errno::INVAL) && how == How::Populate {
@@ -131,7 +132,7 @@ impl Mapped {
 
     /// How a piece is made ready now.
     fn how(&self) -> How {
-        if surroundings::filter_expected() { How::Write } else { self.how }
+        if limits::filter_expected() { How::Write } else { self.how }
     }
 
     /// Whether making a piece ready changes what is in it: then it may be done once only, by one thread.
@@ -175,7 +176,7 @@ impl Mapped {
 
     fn write(&self, offset: usize, len: usize) -> Result<(), Failure> {
         // The limit may have been lowered since the file was made, and writing past it would kill.
-        let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
+        let around = Limits::look().ok_or(Limits::UNKNOWN)?;
         if (offset + len) as u64 > around.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is reached"));
         }
@@ -225,10 +226,10 @@ mod tests {
     fn every_way_makes_pieces_ready() {
         for how in [How::Populate, How::Touch, How::Write] {
             let dir = tempfile::tempdir().unwrap();
-            let around = Surroundings::look().unwrap();
-            let mapped = Mapped::create_as(&path(dir.path()), 1 << 20, &around, how).unwrap();
+            let around = Limits::look().unwrap();
+            let mapped = MappedFile::create_as(&path(dir.path()), 1 << 20, &around, how).unwrap();
             assert_eq!(mapped.writes_zeros(), how == How::Write);
-            assert!(Mapped::create(&path(dir.path()), 1 << 20, &around).is_err(), "an existing file is never taken over");
+            assert!(MappedFile::create(&path(dir.path()), 1 << 20, &around).is_err(), "an existing file is never taken over");
             mapped.prepare(4096, 8192).unwrap();
             assert!(mapped.prepare(1 << 20, 4096).is_err());
             let file = dir.path().join("x.ring");
@@ -252,10 +253,10 @@ mod tests {
     #[test]
     fn nothing_is_left_where_it_cannot_be_made() {
         let dir = tempfile::tempdir().unwrap();
-        let around = Surroundings::look().unwrap();
-        let create = |around: Surroundings| Mapped::create(&path(dir.path()), 1 << 20, &around).unwrap_err().to_string();
-        assert!(create(Surroundings { file_size: 4096, ..around }).contains("RLIMIT_FSIZE"));
-        assert!(create(Surroundings { memory: 1 << 20, ..around }).contains("RLIMIT_AS"));
+        let around = Limits::look().unwrap();
+        let create = |around: Limits| MappedFile::create(&path(dir.path()), 1 << 20, &around).unwrap_err().to_string();
+        assert!(create(Limits { file_size: 4096, ..around }).contains("RLIMIT_FSIZE"));
+        assert!(create(Limits { memory: 1 << 20, ..around }).contains("RLIMIT_AS"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -1,15 +1,16 @@
 //! Where the mapped files of a log live: in the trace directory, or in memory with a link there.
 //!
-//! On ext2, ext3, ext4, xfs, tmpfs and ramfs a page that was made ready takes every later store ([`super::mapped`]). On any other file system it
+//! On ext2, ext3, ext4, xfs, tmpfs and ramfs a page that was made ready takes every later store ([`super::mapped_file`]). On any other file system it
 //! may not: a copy-on-write one needs new space for each write-back (a full btrfs raises `SIGBUS`), a network one can lose its server. The files
 //! then live in `/dev/shm/locktrace-<uid>/`, and the trace directory holds symbolic links to them.
 
-use super::config::Asked;
-use super::disk;
+use super::config::PlaceHint;
 use super::failure::Failure;
-use super::mapped::Mapped;
-use super::surroundings::{FileSystem, Surroundings};
-use crate::sys::{self, Path, Paths};
+use super::filesystem;
+use super::limits::{FileSystem, Limits};
+use super::mapped_file::MappedFile;
+use crate::path::{Path, Paths};
+use crate::sys;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::fmt::Write;
@@ -18,26 +19,26 @@ use std::fmt::Write;
 pub const MEMORY: &str = "/dev/shm/locktrace-";
 
 /// See the module.
-pub(super) struct Place {
+pub(super) struct Location {
     /// The trace directory; where the files live, if not there; and room for two more paths.
     paths: Paths<4>,
     in_memory: bool,
 }
 
-impl Place {
+impl Location {
     /// The one for this trace directory, which is made if it is missing.
-    pub fn choose(dir: &[u8], asked: Asked, around: &Surroundings) -> Result<Place, Failure> {
-        disk::make_dir(dir, around.sealed)?;
+    pub fn choose(dir: &[u8], asked: PlaceHint, around: &Limits) -> Result<Location, Failure> {
+        filesystem::make_dir(dir, around.sealed)?;
         let mut paths = Paths::<4>::new().ok_or(Errno::NOMEM)?;
         let [path, memory, ..] = paths.each();
         path.set(&[dir]).ok_or(Errno::NAMETOOLONG)?;
         let safe = match asked {
-            Asked::Memory => false,
-            Asked::Directory if around.sealed => true,
+            PlaceHint::Memory => false,
+            PlaceHint::Directory if around.sealed => true,
             _ => matches!(FileSystem::of(path.as_c_str(), around.sealed), Some(FileSystem::Disk | FileSystem::Memory)),
         };
         if safe {
-            return Ok(Place { paths, in_memory: false });
+            return Ok(Location { paths, in_memory: false });
         }
         if around.sealed {
             return Err(Failure::new(
@@ -46,7 +47,7 @@ impl Place {
             ));
         }
         into_memory(memory, around.uid)?;
-        Ok(Place { paths, in_memory: true })
+        Ok(Location { paths, in_memory: true })
     }
 
     /// The path of a log's file in the trace directory.
@@ -57,15 +58,15 @@ impl Place {
     }
 
     /// Creates a file of a log.
-    pub fn create(&mut self, id: &str, extension: &str, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
+    pub fn create(&mut self, id: &str, extension: &str, len: usize, around: &Limits) -> Result<MappedFile, Failure> {
         let in_memory = self.in_memory;
         let [dir, memory, path, target] = self.paths.each();
         file(path, dir, id, extension)?;
         if !in_memory {
-            return Mapped::create(path, len, around);
+            return MappedFile::create(path, len, around);
         }
         file(target, memory, id, extension)?;
-        let made = Mapped::create(target, len, around)?;
+        let made = MappedFile::create(target, len, around)?;
         match rustix::fs::symlinkat(target.as_c_str(), CWD, path.as_c_str()) {
             Ok(()) => Ok(made),
             Err(errno) => {
@@ -76,7 +77,7 @@ impl Place {
     }
 
     /// Takes a file of a log away again.
-    pub fn discard(&mut self, made: Mapped, id: &str, extension: &str) {
+    pub fn discard(&mut self, made: MappedFile, id: &str, extension: &str) {
         made.discard();
         if self.in_memory
             && let Ok(link) = self.path(id, extension)
@@ -121,8 +122,8 @@ mod tests {
     fn in_memory_there_is_a_link_and_both_go_together() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("trace");
-        let around = Surroundings { sealed: false, ..Surroundings::look().unwrap() };
-        let mut place = Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &around).unwrap();
+        let around = Limits { sealed: false, ..Limits::look().unwrap() };
+        let mut place = Location::choose(dir.as_os_str().as_bytes(), PlaceHint::Memory, &around).unwrap();
         let id = format!("test-{}", std::process::id());
         let made = place.create(&id, "ring", 8192, &around).unwrap();
         let link = dir.join(format!("{id}.ring"));
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&link).unwrap().len(), 8192);
         place.discard(made, &id, "ring");
         assert!(!target.exists() && std::fs::symlink_metadata(&link).is_err());
-        let sealed = Surroundings { sealed: true, ..around };
-        assert!(Place::choose(dir.as_os_str().as_bytes(), Asked::Memory, &sealed).is_err());
+        let sealed = Limits { sealed: true, ..around };
+        assert!(Location::choose(dir.as_os_str().as_bytes(), PlaceHint::Memory, &sealed).is_err());
     }
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A place for such a value.
 #[derive(Debug)]
-pub struct Own<T: 'static>(AtomicPtr<(u32, T)>);
+pub struct PerProcess<T: 'static>(AtomicPtr<(u32, T)>);
 
-impl<T: Send + Sync> Own<T> {
+impl<T: Send + Sync> PerProcess<T> {
     /// An empty place.
     #[allow(clippy::new_without_default)] // for statics
-    pub const fn new() -> Own<T> {
-        Own(AtomicPtr::new(std::ptr::null_mut()))
+    pub const fn new() -> PerProcess<T> {
+        PerProcess(AtomicPtr::new(std::ptr::null_mut()))
     }
 
     /// This process's value, if it has one. Asks the kernel for the process id: not for the hot path.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn one_value_for_all_threads() {
-        static PLACE: Own<u32> = Own::new();
+        static PLACE: PerProcess<u32> = PerProcess::new();
         assert_eq!(PLACE.get(), None);
         let seen: Vec<&u32> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || PLACE.get_or_make(|| i))).collect();

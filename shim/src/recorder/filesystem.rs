@@ -4,7 +4,9 @@
 //! and then opens its database gets our old number for it; a later write "to the trace" would go into that database.
 
 use super::failure::Failure;
-use crate::sys::{self, Path, Paths};
+use crate::errno::SavedErrno;
+use crate::path::{Path, Paths};
+use crate::sys;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -70,7 +72,7 @@ pub(crate) fn stat(path: &[u8]) -> Option<(u64, u64)> {
 
 /// The magic number of `statfs(2)` of the file system a path is on. By the C library's function, which is no cancellation point.
 pub(super) fn magic(path: &CStr) -> Option<u32> {
-    let _errno = super::Errno::save();
+    let _errno = SavedErrno::save();
     let mut buffer = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a NUL-terminated path and a statfs of ours.
     if unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) } != 0 {

@@ -1,10 +1,10 @@
 //! The ring's memory: a mapped file, made ready a chunk at a time before records reach it.
 //!
-//! What [`super::mapped`] makes ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a store into a
+//! What [`super::mapped_file`] makes ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a store into a
 //! page that is ready costs nothing extra. The first chunk is prepared in [`STEPS`], because most processes record little.
 
 use super::failure::Failure;
-use super::mapped::Mapped;
+use super::mapped_file::MappedFile;
 use super::ring::Slot;
 use crate::format::header::{self, Anchor, Header, word};
 use crate::format::record;
@@ -33,21 +33,21 @@ pub const WINDOW: u64 = 65_536;
 
 /// A mapped ring. Never unmapped: a thread may be inside a slot at any time.
 #[derive(Debug)]
-pub(super) struct Map {
-    file: Mapped,
+pub(super) struct RingFile {
+    file: MappedFile,
     capacity: u64,
 }
 
-impl Map {
+impl RingFile {
     /// The bytes of a ring file.
     pub fn bytes(capacity: u64) -> Option<usize> {
         usize::try_from(header::SIZE as u64 + capacity.checked_mul(record::SIZE as u64)?).ok()
     }
 
-    /// A ring in this file of [`Map::bytes`], whose first page is ready and holds zeros. A reader knows it once its magic number is there, which
+    /// A ring in this file of [`RingFile::bytes`], whose first page is ready and holds zeros. A reader knows it once its magic number is there, which
     /// is written last.
-    pub fn new(file: Mapped, header: &Header) -> Map {
-        let map = Map { file, capacity: header.capacity };
+    pub fn new(file: MappedFile, header: &Header) -> RingFile {
+        let map = RingFile { file, capacity: header.capacity };
         let page = map.file.base();
         // SAFETY: the first page is mapped, ready and as long as a header; no other thread has it yet. Readers of the file may see it half
         // filled in, and know it by the missing magic number.
@@ -58,7 +58,7 @@ impl Map {
     }
 
     /// The file, to be taken away. It must not be in use.
-    pub fn into_file(self) -> Mapped {
+    pub fn into_file(self) -> MappedFile {
         self.file
     }
 
@@ -124,7 +124,7 @@ impl Map {
     }
 
     /// Makes the [`piece`] of number `number` writable without a fault; slots below `ready` are so already. Idempotent, and harmless from
-    /// several threads at once unless [`Map::one_at_a_time`].
+    /// several threads at once unless [`RingFile::one_at_a_time`].
     ///
     /// In a ring larger than [`WINDOW`], the chunk that far behind is let go from memory; its contents stay in the file, and a
     /// late writer faults it back in: it has its disk space.

@@ -4,8 +4,9 @@
 
 use super::Log;
 use super::config::SqlPolicy;
-use super::named::Named;
+use super::name_state::NameState;
 use crate::memory::{keep, keep_bytes};
+use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
@@ -24,7 +25,7 @@ pub(super) struct Text {
     len: u64,
     /// It was learnt where texts may be kept and shown.
     shown: AtomicBool,
-    named: Named,
+    named: NameState,
 }
 
 static TABLE: [AtomicPtr<Text>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
@@ -52,7 +53,7 @@ fn intern(hash: u64, text: &[u8], len: usize) -> Option<&'static Text> {
                     return None;
                 }
                 let fresh =
-                    Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: Named::new() };
+                    Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: NameState::new() };
                 let fresh = ptr::from_mut(keep(fresh)?);
                 match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
@@ -92,6 +93,12 @@ pub fn learn(log: &Log, hash: u64, text: &[u8], len: usize) -> Option<&'static [
 pub fn find(hash: u64) -> Option<&'static [u8]> {
     let found = probe(hash).map_while(at).find(|text| text.hash == hash)?;
     found.shown.load(Ordering::Relaxed).then_some(found.kept)
+}
+
+/// The texts of these statements, as far as they were kept. 0 stands for no statement and has none.
+pub fn texts(hashes: impl IntoIterator<Item = u64>) -> HashMap<u64, String> {
+    let text = |hash| Some((hash, String::from_utf8_lossy(find(hash)?).into_owned()));
+    hashes.into_iter().filter(|&hash| hash != 0).filter_map(text).collect()
 }
 
 fn name(log: &Log, text: &'static Text) -> bool {

@@ -4,14 +4,15 @@
 
 use super::failure::Failure;
 use crate::memory::{self, Mapping};
-use crate::sys::{self, Path, number};
+use crate::path::Path;
+use crate::sys::{self, number};
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Limits {
     /// A filter of system calls is in force. One that is not expected may kill the program, so only those that SQLite makes are made.
     pub sealed: bool,
     /// The effective user.
@@ -22,19 +23,19 @@ pub(super) struct Surroundings {
     pub memory: u64,
 }
 
-impl Surroundings {
+impl Limits {
     /// Those of this process, now. `None` where `/proc` cannot be read.
-    pub fn look() -> Option<Surroundings> {
+    pub fn look() -> Option<Limits> {
         let mut scratch = Mapping::new(16 << 10)?;
         let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
         let (sealed, uid) = (is_filtered(status), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
         // A limit that is no number is "unlimited".
         let file_size = number(limits, b"Max file size", 0).unwrap_or(u64::MAX);
-        Some(Surroundings { sealed, uid, file_size, memory: memory::left() })
+        Some(Limits { sealed, uid, file_size, memory: memory::left() })
     }
 
-    /// The reason where [`Surroundings::look`] sees nothing.
+    /// The reason where [`Limits::look`] sees nothing.
     pub const UNKNOWN: Failure = Failure::new("/proc cannot be read, so what this process may do is not known");
 }
 
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn proc_is_understood() {
-        let found = Surroundings::look().unwrap();
+        let found = Limits::look().unwrap();
         // SAFETY: no preconditions.
         assert_eq!(found.uid, unsafe { libc::geteuid() });
         assert_eq!(found.sealed, sealed());
