@@ -1,6 +1,6 @@
 //! The databases of a log and their numbers, and the SQLite libraries of the process.
 //!
-//! Lists of pointers that only grow, without a lock: a thread looks for what it has, and puts it into the first free place.
+//! Lists of pointers that only grow, without a lock: a thread searches for its item, and adds it in the first free place.
 
 use super::Log;
 use super::failure::Failure;
@@ -21,7 +21,7 @@ const MAX_LIBRARIES: usize = 64;
 /// Compile-time options of one library that are named.
 const MAX_OPTIONS: c_int = 256;
 
-/// One SQLite library, as it was reached.
+/// One SQLite library, and the way it was reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
     /// Its number in this process, from 1.
@@ -30,13 +30,13 @@ pub struct Library {
     pub sqlite: &'static str,
     /// `sqlite3_sourceid()`; empty where it has none.
     pub source_id: &'static str,
-    /// `sqlite3_compileoption_get`, where it has one. PlaceHint when the line is written.
+    /// `sqlite3_compileoption_get`, where it has one. It is called when the line is written.
     pub options: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
     /// The name our VFS has there.
     pub vfs: &'static str,
     /// The name of the VFS it wraps.
     pub base: &'static str,
-    /// The program itself installed it, in the SQLite that it links: a Rust program.
+    /// The program itself installed the VFS, in the SQLite that it links: it is a Rust program.
     pub linked: bool,
 }
 
@@ -46,16 +46,16 @@ struct KnownLibrary {
     named: NameState,
 }
 
-/// Inherited: a child goes on with the same libraries.
+/// Inherited: a child has the same libraries.
 static LIBRARIES: [AtomicPtr<KnownLibrary>; MAX_LIBRARIES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_LIBRARIES];
 
-/// What is in this place.
+/// The item in this place.
 fn at<T>(place: &AtomicPtr<T>) -> Option<&'static T> {
     // SAFETY: null, or kept for the life of the process and whole before it was published with Release.
     unsafe { place.load(Ordering::Acquire).as_ref() }
 }
 
-/// The first in this list that is the one; a new one in the first free place where there is none. With its index.
+/// The first item in this list for which `is` holds, with its index. Where there is none, a new one is added in the first free place.
 fn enter<T>(
     list: &'static [AtomicPtr<T>],
     is: impl Fn(&T) -> bool,
@@ -121,14 +121,14 @@ fn option(get: unsafe extern "C" fn(c_int) -> *const c_char, n: c_int) -> Option
 #[derive(Debug)]
 struct Database {
     lib: u32,
-    /// Device and inode, where `stat` tells.
+    /// Device and inode, where `stat` succeeds.
     identity: Option<(u64, u64)>,
-    /// Its path, too: a deleted database's inode soon belongs to another one.
+    /// Part of its identity: the inode of a deleted database soon belongs to another one.
     path: &'static [u8],
     named: NameState,
 }
 
-/// The databases of one log. A file's number is its index and one.
+/// The databases of one log. A database's number is its index plus 1.
 #[derive(Debug)]
 pub(super) struct Databases {
     list: &'static [AtomicPtr<Database>; MAX_FILES],
@@ -142,7 +142,7 @@ impl Databases {
         Ok(Databases { list: unsafe { memory.leak().cast().as_ref() } })
     }
 
-    /// The number of a database, naming it and its library where they are new to this log. 0 past the cap.
+    /// The number of a database. It and its library are named where they are new to this log. 0 past the cap.
     pub fn number(&self, log: &Log, lib: &Library, path: &[u8]) -> u32 {
         library(log, lib);
         let identity = filesystem::stat(path);
@@ -174,12 +174,12 @@ impl Databases {
         Some(self.get(number)?.path)
     }
 
-    /// Device and inode of the database with this number, where `stat` told them when it was named.
+    /// Device and inode of the database with this number, where `stat` succeeded when it was named.
     pub fn identity(&self, number: u32) -> Option<(u64, u64)> {
         self.get(number)?.identity
     }
 
-    /// Names the libraries and databases that this log misses; `false`: there is still no room.
+    /// Names the libraries and databases whose names are missing in this log; `false`: there is still no room.
     pub fn retry(&self, log: &Log) -> bool {
         let mut libraries = LIBRARIES.iter().map_while(at).filter(|known| known.named.is_missed(log.serial()));
         let mut files = (1..).zip(self.list.iter().map_while(at)).filter(|(_, file)| file.named.is_missed(log.serial()));
@@ -191,7 +191,7 @@ fn name(log: &Log, number: u32, file: &'static Database) -> bool {
     if file.named.is_done(log.serial()) {
         return true;
     }
-    // PlaceHint once: the two passes over a line must agree.
+    // Looked up once: the two passes over a line must agree.
     let magic = if log.is_sealed() { None } else { Path::new(&[file.path]).and_then(|path| filesystem::magic(path.as_c_str())) };
     let unnamed = magic.and_then(|magic| {
         let mut number = Path::new(&[])?;

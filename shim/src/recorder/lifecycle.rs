@@ -18,13 +18,13 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// How long a thread waits for another one to open the log before it gives up its event (in nanoseconds).
 const OPENING_TAKES: u64 = 250_000_000;
-/// A thread has waited so long in vain: nobody waits any more. The log's directory may be on a server that is away.
+/// A thread has waited that long without success: no thread waits any more. The log's directory may be on a server that does not answer.
 static GAVE_UP: AtomicBool = AtomicBool::new(false);
 
-/// Fixes the configuration for the life of this process. Returns what is in force: the first one given.
+/// Fixes the configuration for the life of this process. Returns the one in force, which is the first that was given.
 ///
 /// A relative directory is resolved against the current one, now. Nothing is created yet: a process that opens no database
-/// leaves no file. For a Rust program; [`configure_from_env`] is for the others.
+/// leaves no file. For Rust programs; [`configure_from_env`] is for all others.
 ///
 /// # Errors
 /// The directory's path is too long, or there is no memory.
@@ -37,11 +37,10 @@ pub fn configure(config: Config) -> Result<&'static Settings, Unusable> {
     }
 }
 
-/// Does the same with what the environment says, and takes nothing from the heap. Of a program that runs with more rights than who started it
-/// the environment is ignored.
+/// Does the same from the environment, without the heap. The environment of a program with more rights than the user who started it is ignored.
 ///
 /// # Errors
-/// Which variable cannot be used, and what is expected. Nothing is fixed then.
+/// Which variable cannot be used, and what it may hold. Then nothing is fixed.
 pub fn configure_from_env() -> Result<&'static Settings, Unusable> {
     process_state::own();
     notice::prepare();
@@ -51,7 +50,7 @@ pub fn configure_from_env() -> Result<&'static Settings, Unusable> {
     }
 }
 
-/// The settings in force: these, if none were given before.
+/// Fixes these settings, if none are fixed. Returns those in force.
 fn fix(ours: Settings) -> Result<&'static Settings, Unusable> {
     let ours = ours.keep().ok_or(config::MEMORY)?;
     let place = std::ptr::from_ref(ours).cast_mut();
@@ -65,12 +64,12 @@ fn fix(ours: Settings) -> Result<&'static Settings, Unusable> {
     }
 }
 
-/// The settings in force; those of the environment where none were given. A variable that cannot be used stops recording.
+/// The settings in force; those of the environment where none are fixed. With a variable that cannot be used nothing is recorded.
 pub(super) fn in_force() -> Result<&'static Settings, Unusable> {
     settings().map_or_else(configure_from_env, Ok)
 }
 
-/// The program is about to install a filter of system calls: what needs others than SQLite's own is done now, or never.
+/// The program is about to install a filter of system calls. Everything that needs system calls SQLite does not make is done now.
 #[cfg(feature = "preload")]
 pub(crate) fn seal() {
     let _errno = SavedErrno::save();
@@ -128,8 +127,8 @@ fn open() -> Option<&'static Log> {
         Ok(_) => {}
         Err(FAILED) if again() => {}
         Err(OPENING) => {
-            // Another thread is at it, which takes a millisecond or two, once in the life of a process; on a busy machine it may
-            // be put aside meanwhile. A bounded wait: never stand in the way for long.
+            // Another thread is opening it, once in the life of a process. That takes a millisecond or two, and longer on a busy machine, so the
+            // wait is bounded.
             let begun = clock::monotonic_ns();
             while phase.load(Ordering::Relaxed) == OPENING && !GAVE_UP.load(Ordering::Relaxed) {
                 if clock::monotonic_ns().saturating_sub(begun) > OPENING_TAKES {
@@ -150,7 +149,7 @@ fn open() -> Option<&'static Log> {
                 log.lose(STATE.lost.swap(0, Ordering::Relaxed));
                 publish(log);
                 phase.store(OPEN, Ordering::Release);
-                // Those that found none until just now: see `current_or_lost`.
+                // The events of threads that found no log until this moment: see `current_or_lost`.
                 fence(Ordering::SeqCst);
                 log.lose(STATE.lost.swap(0, Ordering::Relaxed));
                 return Some(log);
@@ -168,25 +167,25 @@ fn open() -> Option<&'static Log> {
 pub(super) fn create(settings: &Settings) -> Result<&'static Log, Failure> {
     process_state::own();
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
-    // The child of a process that was told: its connections may be in use here.
+    // The child of a process that was configured may use that one's connections.
     let forked = !STATE.configured_here.load(Ordering::Relaxed);
     let create = || Some(Log::create(settings, serial, forked));
     guarded(create).unwrap_or(Err(Failure::new("internal error")))
 }
 
-/// Makes it the log of this process.
+/// Publishes it as the log of this process.
 pub(super) fn publish(log: &'static Log) {
     let log = std::ptr::from_ref(log).cast_mut();
     STATE.current.store(log, Ordering::Release);
 }
 
-/// Lets others run for a moment. A sleep, since that is what SQLite does; as a plain system call it is no cancellation point.
+/// Sleeps for a moment, as SQLite does. A plain system call is no cancellation point.
 pub(super) fn pause() {
     let _ = clock_nanosleep_relative(ClockId::Realtime, &Timespec { tv_sec: 0, tv_nsec: 50_000 });
 }
 
-/// Whether to try again to open a log that could not be opened: at every 1024th event. The disk was full or descriptors were short
-/// for a moment, perhaps, and a server runs for months.
+/// Whether to try again to open a log that could not be opened: at every 1024th event. The disk may have been full, or descriptors short,
+/// for a moment only, and a server runs for months.
 fn again() -> bool {
     static SINCE: AtomicU32 = AtomicU32::new(0);
     SINCE.fetch_add(1, Ordering::Relaxed) % 1024 == 1023
@@ -198,8 +197,8 @@ fn current_or_lost() -> Option<&'static Log> {
     let log = current();
     if log.is_none() {
         STATE.lost.fetch_add(1, Ordering::Relaxed);
-        // The log may be published between the look above and the count, after its opener has taken over what was counted. The
-        // fences see to it that the opener then sees this one, or we see the log; whoever swaps first takes it over.
+        // The log may be published between the load above and the count, after its opener has taken over the count. With the fences, the opener
+        // sees this event or this thread sees the log. The first to swap the count takes it over.
         fence(Ordering::SeqCst);
         if let Some(log) = current() {
             log.lose(STATE.lost.swap(0, Ordering::Relaxed));

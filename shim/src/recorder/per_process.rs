@@ -1,6 +1,6 @@
-//! A value that belongs to one process and is not inherited: the child of a `fork` makes its own.
+//! A value of one process, which the child of a `fork` does not inherit: it makes its own.
 //!
-//! For state with locks in it, which the child may find held for ever by a thread that it does not have. Made once, never freed.
+//! For state that contains locks: a thread that the child does not have may hold them for ever. Made once, never freed.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -15,14 +15,14 @@ impl<T: Send + Sync> PerProcess<T> {
         PerProcess(AtomicPtr::new(std::ptr::null_mut()))
     }
 
-    /// This process's value, if it has one. Asks the kernel for the process id: not for the hot path.
+    /// This process's value, if it has one. Makes a system call for the process id: not for the hot path.
     pub fn get(&self) -> Option<&'static T> {
         // SAFETY: null, or leaked and whole before it was published with Release.
         let held = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
         (held.0 == std::process::id()).then_some(&held.1)
     }
 
-    /// This process's value, made now if it has none. Where two threads make one, the second one's is dropped.
+    /// This process's value, made now if there is none. Where two threads make one, the second one's is dropped.
     pub fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
         let before = self.0.load(Ordering::Acquire);
         if let Some(value) = self.get() {

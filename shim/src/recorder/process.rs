@@ -1,7 +1,7 @@
-//! The first line of a names file: what this process is.
+//! The first line of a names file, which describes this process.
 //!
-//! Everything comes from `/proc/self` and goes into memory of the caller's: no heap. Where a filter of system calls is in force, one that it
-//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is not named.
+//! Everything is read from `/proc/self` into memory of the caller's: no heap. Under a filter of system calls, a call that the filter
+//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is null.
 #![deny(unsafe_code)]
 
 use super::config::SqlPolicy;
@@ -10,17 +10,17 @@ use super::line::Line;
 use crate::format::VERSION;
 use crate::sys;
 
-/// Bytes of `/proc/self/maps` that are looked at.
+/// Bytes of `/proc/self/maps` that are read.
 const MAPS: usize = 1 << 20;
 /// Bytes of a command line. It can be megabytes long; its beginning shows which program it is.
 const CMDLINE: usize = 128 << 10;
 /// Bytes of `/proc/thread-self/status`: one of its lines names every group of the user.
 const STATUS: usize = 96 << 10;
-/// Bytes of a path, and the kernel gives none longer (`PATH_MAX`).
+/// Bytes of a path; the kernel gives no longer one (`PATH_MAX`).
 const PATH: usize = 4096;
 /// Bytes of the host's name; the kernel allows 64.
 const HOST: usize = 256;
-/// The scratch memory that holds all of it.
+/// Bytes of scratch memory that hold all of it.
 pub(super) const SCRATCH: usize = MAPS + CMDLINE + STATUS + 2 * PATH + HOST;
 
 /// Arguments that are named.
@@ -29,12 +29,12 @@ const ARGUMENTS: usize = 64;
 const MODULES: usize = 64;
 /// Bytes of an argument or of a module's path that are named.
 const LONGEST: usize = 1024;
-/// Parts of the file names of modules that tell what a process is: SQLite's own libraries and drivers, and the languages'.
+/// Parts of the file names of modules that show what a process is: libraries and drivers of SQLite, and languages.
 const TELLING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
-/// The directory of compiled parts that tell it, whatever they are called.
+/// A directory whose modules show it, whatever their names.
 const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 
-/// What `/proc/self` says of this process, in memory of the caller's.
+/// This process by `/proc/self`, in memory of the caller's.
 #[derive(Debug)]
 pub(super) struct ProcessInfo<'a> {
     exe: &'a [u8],
@@ -47,14 +47,14 @@ pub(super) struct ProcessInfo<'a> {
     modules: Option<Modules<'a>>,
 }
 
-/// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
+/// Reads it. [`SCRATCH`] bytes hold everything. With fewer, `modules` is missing, and then the rest.
 pub(super) fn read(scratch: &mut [u8]) -> ProcessInfo<'_> {
     let (exe, rest) = part(scratch, PATH);
     let (cwd, rest) = part(rest, PATH);
     let (host, rest) = part(rest, HOST);
     let (status, rest) = part(rest, STATUS);
     let (cmdline, maps) = part(rest, CMDLINE);
-    // The filter is a thread's: that of the one that will write.
+    // A filter belongs to a thread: this is the one that will write.
     let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
     let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
@@ -74,7 +74,7 @@ pub(super) fn read(scratch: &mut [u8]) -> ProcessInfo<'_> {
     }
 }
 
-/// The first bytes of this memory, as many of them as there are, and what is left.
+/// The first `len` bytes of this memory, or as many as there are, and the rest.
 fn part(memory: &mut [u8], len: usize) -> (&mut [u8], &mut [u8]) {
     let len = len.min(memory.len());
     memory.split_at_mut(len)
@@ -92,7 +92,7 @@ fn number(field: &[u8]) -> Option<u32> {
 }
 
 impl ProcessInfo<'_> {
-    /// Adds everything to a line of the kind `process`. Twice the same.
+    /// Adds everything to a line of the kind `process`, with the same text each time.
     pub(super) fn write(&self, line: &mut Line<'_>, started_ns: u64, forked: bool, policy: SqlPolicy) {
         let optional = |line: &mut Line<'_>, key: &str, value: Option<u32>| {
             match value {
@@ -102,7 +102,7 @@ impl ProcessInfo<'_> {
         };
         line.number("v", VERSION).number("pid", self.pid);
         optional(line, "ppid", self.ppid);
-        // A command line can hold statements (`sqlite3 app.db "UPDATE …"`): where no text of theirs is to be kept, only the program's
+        // A command line can hold statements (`sqlite3 app.db "UPDATE …"`). Where their texts must not be kept, only the program's
         // name is.
         let most = if policy == SqlPolicy::Text { ARGUMENTS } else { 1 };
         line.text("exe", self.exe).texts("argv", arguments(self.cmdline).take(most));
@@ -130,9 +130,9 @@ fn beginning(bytes: &[u8]) -> &[u8] {
     bytes.get(..LONGEST).unwrap_or(bytes)
 }
 
-/// The files of telling names whose code is mapped into this process, each once.
+/// The files with such names whose code is mapped into this process, each once.
 ///
-/// What an interpreter has loaded is the one proof of the framework or driver it runs; see the reader's `report::host`.
+/// The modules of an interpreter are the only proof of the framework or driver it runs. The reader's report uses them.
 #[derive(Debug)]
 struct Modules<'a> {
     paths: [&'a [u8]; MODULES],
@@ -144,7 +144,7 @@ impl<'a> Modules<'a> {
         self.paths.iter().take(self.len).copied()
     }
 
-    /// Adds a path that is not there yet, if there is room.
+    /// Adds a path, unless it is listed, if there is room.
     fn add(&mut self, path: &'a [u8]) {
         if self.iter().all(|known| known != path)
             && let Some(place) = self.paths.get_mut(self.len)
@@ -155,7 +155,7 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// The files whose code is mapped, the program's first; one for each mapping.
+/// The file of each mapping of code, the program's first.
 fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     maps.split(|&byte| byte == b'\n').filter_map(|line| {
         // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.

@@ -1,4 +1,4 @@
-//! The threads of a log: how many were named, and those that could not be yet.
+//! The threads of a log: how many were named, and those that wait for their names.
 
 use super::failure::Failure;
 use crate::memory::Mapping;
@@ -13,11 +13,11 @@ pub const MAX_THREADS: u32 = 4096;
 /// Threads that wait for their names at a time.
 const WAITING: usize = 256;
 
-/// The calling thread's number and name. `sealed`: by calls that SQLite makes, too, which take a descriptor for a moment; a program that is at its
-/// limit of those may need it, so otherwise by others.
+/// The calling thread's number and name. `sealed`: by system calls that SQLite makes, too. They take a descriptor for a moment, which a program at its
+/// limit may need, so otherwise other calls are made.
 pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     if sealed {
-        // `4712 (a name) S …`; a name can have a parenthesis in it.
+        // `4712 (a name) S …`; a name can contain a parenthesis.
         let stat = sys::read_file(c"/proc/thread-self/stat", room).unwrap_or_default();
         let open = stat.iter().position(|&byte| byte == b'(').unwrap_or(stat.len());
         let close = stat.iter().rposition(|&byte| byte == b')').unwrap_or(stat.len());
@@ -31,14 +31,14 @@ pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     (rustix::thread::gettid().as_raw_nonzero().get() as u32, name)
 }
 
-/// The name of a thread of this process: its present one; `None` when it has ended. Without a heap.
+/// The present name of a thread of this process; `None` when it has ended. Without the heap.
 pub(crate) fn thread_comm(tid: u32, into: &mut [u8]) -> Option<&[u8]> {
     let mut path = Path::new(&[])?;
     write!(path, "/proc/self/task/{tid}/comm").ok()?;
     Some(sys::read_file(path.as_c_str(), into)?.trim_ascii_end())
 }
 
-/// The name of a thread of this process: its present one; `None` when it has ended.
+/// The present name of a thread of this process; `None` when it has ended.
 pub fn thread_name(tid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(thread_comm(tid, &mut [0; 64])?).into_owned())
 }
@@ -46,7 +46,7 @@ pub fn thread_name(tid: u32) -> Option<String> {
 /// A thread without a name. A thread's name is 15 bytes long at most.
 #[derive(Debug)]
 struct Waiting {
-    /// 0: nobody; [`TAKEN`]: being filled in, or being named.
+    /// 0 = the entry is free; [`TAKEN`]: being filled in, or being named.
     tid: AtomicU32,
     name: [AtomicU64; 2],
 }
@@ -68,10 +68,10 @@ impl Threads {
         Ok(Threads { count: AtomicU32::new(0), waiting: unsafe { memory.leak().cast().as_ref() } })
     }
 
-    /// Counts another thread; gives how many there were before.
+    /// Counts another thread. Returns how many there were before.
     pub fn count(&self) -> u32 {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
-        // Never round: past the cap one more or less is all the same.
+        // The count must not wrap. Past the cap its exact value does not matter.
         if before > MAX_THREADS {
             self.count.store(MAX_THREADS + 1, Ordering::Relaxed);
         }

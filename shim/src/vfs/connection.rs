@@ -11,7 +11,7 @@ use crate::event::{FileKind, Flags, Kind, Level, Request, ResultCode};
 use crate::ffi::sqlite3;
 use crate::format::record::{MAX_DURATION, Record};
 use crate::format::sql_hash;
-use crate::recorder::thread::Last;
+use crate::recorder::thread::{self, Last};
 use crate::recorder::{self, Log};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -151,8 +151,13 @@ impl Connection {
         ]
     }
 
+    /// Remembers this connection for an `xDelete` on this thread that follows.
+    pub(super) fn worked_on(&self) {
+        thread::work_on(self.remember());
+    }
+
     /// This connection, for a call on this thread that names none.
-    pub(super) fn remember(&self) -> Last {
+    fn remember(&self) -> Last {
         Last {
             conn: self.number,
             file: self.file.get(),
@@ -207,11 +212,14 @@ impl Connection {
         }
     }
 
-    /// The `arg` of an attempt that was refused just now: [`crate::event::REFUSED_HERE`], or 0.
+    /// An attempt was refused just now: remembers this connection for an `xSleep` that follows. Returns the `arg` of the attempt's record,
+    /// [`crate::event::REFUSED_HERE`] or 0.
     #[cold]
     #[inline(never)]
-    pub(super) fn refused_here(&self) -> u64 {
-        self.outside.refused_here()
+    pub(super) fn refused(&self) -> u64 {
+        let arg = self.outside.refused_here();
+        thread::refused_on(self.remember());
+        arg
     }
 
     /// Asks the kernel who holds what was refused, if that is due. `start` is the refused record's, `before` the level before it. Called after that record

@@ -5,7 +5,6 @@ use crate::clock;
 use crate::event::{FileKind, Kind, Level, ResultCode};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::thread;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
@@ -59,9 +58,9 @@ pub(super) unsafe extern "C-unwind" fn x_close(file: *mut sqlite3_file) -> c_int
             }
             FileKind::WAL => {
                 log.write(&Record { rc: ResultCode(rc), ..file.record(Kind::CLOSE, start, end) });
-                thread::work_on(file.owner().remember());
+                file.owner().worked_on();
             }
-            _ => thread::work_on(file.owner().remember()),
+            _ => file.owner().worked_on(),
         }
     }
     file.end();

@@ -11,7 +11,6 @@ use crate::errno::SavedErrno;
 use crate::event::{FileKind, Flags, Kind, Level, Request, ResultCode};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::thread;
 use std::ffi::c_int;
 
 pub(super) unsafe extern "C-unwind" fn x_lock(file: *mut sqlite3_file, level: c_int) -> c_int {
@@ -104,15 +103,14 @@ impl File {
         let mut arg = 0;
         let running = if kind == Kind::LOCK {
             if refused {
-                arg = connection.refused_here();
-                thread::refused_on(connection.remember());
+                arg = connection.refused();
             }
             // EXCLUSIVE straight from SHARED is the last close or a hot journal: a closing connection must not be asked for its statements.
             match requested {
                 Level::SHARED if !refused => connection.running(log, Look::Briefly),
                 Level::EXCLUSIVE if before <= Level::SHARED => IDLE,
                 _ => {
-                    thread::work_on(connection.remember());
+                    connection.worked_on();
                     connection.running(log, Look::ForWriter)
                 }
             }

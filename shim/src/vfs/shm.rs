@@ -9,7 +9,6 @@ use crate::clock;
 use crate::event::{FileKind, Flags, Kind, Request, ResultCode, Slot, slot_mask};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::thread;
 use std::ffi::{c_int, c_void};
 
 const WRITE_OR_CKPT: u8 = 1 << Slot::WRITE.0 | 1 << Slot::CKPT.0;
@@ -55,8 +54,7 @@ impl Connection {
         let refused = ResultCode(rc).is_busy();
         let mut arg = 0;
         if refused {
-            arg = self.refused_here();
-            thread::refused_on(self.remember());
+            arg = self.refused();
         }
         let look = if exclusive && mask == 1 << Slot::WRITE.0 {
             Look::ForWriter

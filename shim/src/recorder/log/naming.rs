@@ -1,4 +1,4 @@
-//! The names of a log: what its numbers mean. Each is written once, and tried again where there was no room for it.
+//! The naming of the numbers in a log. Each name is written once, and tried again where there was no room for it.
 
 use super::Log;
 use crate::clock;
@@ -11,7 +11,7 @@ use crate::recorder::threads::{self, MAX_THREADS};
 use crate::recorder::{sql_texts, thread};
 use std::sync::atomic::Ordering;
 
-/// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
+/// Answers of `/proc/locks` that one log keeps at once. Each second it may keep one more, up to [`MAX_OUTSIDE`] in all.
 const OUTSIDE_AT_ONCE: u32 = 256;
 /// See [`OUTSIDE_AT_ONCE`].
 const MAX_OUTSIDE: u32 = 4096;
@@ -30,7 +30,7 @@ impl Log {
                 });
                 match named {
                     Ok(()) => {}
-                    // Kept aside until there is room.
+                    // Put aside until there is room.
                     Err(failure) if self.threads.put_aside(tid, name) => self.miss_name(failure),
                     Err(failure) => self.lose_name(failure),
                 }
@@ -70,13 +70,13 @@ impl Log {
         self.files.identity(file)
     }
 
-    /// Whether another answer of `/proc/locks` at this time would be kept. Past the cap nobody is asked any more, and one line says so.
+    /// Whether another answer of `/proc/locks` would be kept at this time. One line notes that the cap is reached.
     pub(crate) fn has_room_outside(&self, now: u64) -> bool {
         let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
         !self.is_sealed() && self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
     }
 
-    /// Keeps what `/proc/locks` answered: `build` fills in the line, and does the same each time it is called.
+    /// Keeps an answer of `/proc/locks`. `build` fills in the line, with the same text each time it is called.
     pub(crate) fn outside(&self, build: &dyn Fn(&mut Line<'_>)) {
         let n = self.outside.fetch_add(1, Ordering::Relaxed) + 1;
         if n > MAX_OUTSIDE {
@@ -90,7 +90,7 @@ impl Log {
         }
     }
 
-    /// Notes that recording was stopped in this log, or goes on.
+    /// Notes that recording was stopped in this log, or started again.
     #[cold]
     pub(in crate::recorder) fn name_recording(&self, on: bool) {
         let ticks = clock::now();
@@ -101,7 +101,7 @@ impl Log {
         }
     }
 
-    /// Sees to it that something has its name in this log; `false`: it has none yet.
+    /// Names something in this log, unless it has its name there. `false`: it has none yet.
     pub(in crate::recorder) fn name(&self, thing: &NameState, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
         match thing.name(self.serial, || self.names.write(t, build)) {
             Outcome::Known => return true,
@@ -115,19 +115,19 @@ impl Log {
         false
     }
 
-    /// Something has no name, and will get one when there is room.
+    /// Notes that something has no name. It gets one when there is room.
     fn miss_name(&self, failure: Failure) {
         self.nameless.store(true, Ordering::Relaxed);
         self.lose_name(failure);
     }
 
-    /// A name could not be written.
+    /// Counts a name that could not be written.
     pub(in crate::recorder) fn lose_name(&self, failure: Failure) {
         self.map.lost_names().fetch_add(1, Ordering::Relaxed);
         notice::once(Kind::Lost, format_args!("names are being lost: {failure}. Records keep their numbers"));
     }
 
-    /// Names what has no name yet, if there may be room by now.
+    /// Names everything that has no name yet, if there may be room by now.
     pub(super) fn retry_names(&self) {
         if !self.nameless.load(Ordering::Relaxed) || !self.names.may_retry() || self.retrying.swap(true, Ordering::Acquire) {
             return;
