@@ -40,7 +40,7 @@ impl Memory for Bytes {
     }
 }
 
-/// One that is being made.
+/// A module that is being made.
 pub struct Made {
     pub bytes: Bytes,
     /// Where the objects are.
@@ -48,7 +48,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// A module with the objects at this place in it.
+    /// A module with the objects at this offset in its data.
     pub fn new(at: usize) -> Made {
         let bytes = vec![0; DATA + FILLED + 0x1000];
         let mut made = Made { bytes: Bytes { bytes, headers: 0, sealed: false }, at };
