@@ -23,7 +23,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _first = info_span!("request", id = 1).entered();
     let order = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     order.execute("INSERT INTO orders VALUES ('a book')", [])?;
-    // A transaction is open, and the next request comes.
+    // A transaction is open when the next request arrives.
     std::thread::scope(|scope| scope.spawn(|| second_request(&path)).join()).map_err(|_| "the second request panicked")??;
     order.commit()?;
     info!("ordered");

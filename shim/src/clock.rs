@@ -1,9 +1,9 @@
 //! The log's clock: the cheapest one that every process of this host shares.
 //!
-//! On x86-64 its ticks are the time stamp counter, if the processor calls it invariant *and* the
-//! kernel itself keeps time by it (it does so only after finding the cores' counters in step); on AArch64 the virtual counter,
-//! which the architecture keeps in step; otherwise `CLOCK_MONOTONIC` in nanoseconds. Ticks of one kind and one boot compare across
-//! processes; an [`Anchor`] ties them to wall time, for display only.
+//! On x86-64 its ticks are the time stamp counter, if the processor reports it as invariant *and* the
+//! kernel itself keeps time by it, which it does only where the cores' counters agree. On AArch64 they are the virtual counter,
+//! on which all cores agree by the architecture. Otherwise they are nanoseconds of `CLOCK_MONOTONIC`. Ticks of one kind and one boot compare across
+//! processes. An [`Anchor`] relates them to wall time, for display only.
 
 use crate::format::header::{Anchor, ClockKind};
 use crate::memory;
@@ -49,7 +49,7 @@ fn slow_now() -> u64 {
     if kind() == ClockKind::Monotonic { gettime(libc::CLOCK_MONOTONIC) } else { counter() }
 }
 
-/// What a tick is in this process. The first call decides (it reads one small file), and it stays decided.
+/// What a tick is in this process. The first call decides that for good; it reads one small file.
 pub fn kind() -> ClockKind {
     if CHOICE.load(Ordering::Relaxed) == 0 {
         CHOICE.store(if counter_is_good() { 1 } else { 2 }, Ordering::Relaxed);
@@ -105,7 +105,7 @@ pub fn monotonic_ns() -> u64 {
     gettime(libc::CLOCK_MONOTONIC)
 }
 
-/// What the calling thread has used of a processor, in nanoseconds.
+/// The processor time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     gettime(libc::CLOCK_THREAD_CPUTIME_ID)
 }

@@ -13,29 +13,29 @@ pub struct Path {
 }
 
 impl Path {
-    /// The longest one, in bytes. Longer ones are an error where they are made.
+    /// The longest path, in bytes. A longer one is an error where it is made.
     pub const MOST: usize = 1023;
 
-    /// These pieces, one behind the other; `None` if it is too long, or holds a NUL.
+    /// These pieces in a row; `None` if the path is too long, or a piece has a NUL.
     pub fn new(pieces: &[&[u8]]) -> Option<Path> {
         let mut path = Path { bytes: [0; Path::MOST + 1], len: 0 };
         path.set(pieces)?;
         Some(path)
     }
 
-    /// Makes it these pieces; `None` where they do not fit or hold a NUL, and it is as many of them as fit then.
+    /// Sets it to these pieces. `None` where one does not fit or has a NUL; then the path consists of the pieces before that one.
     pub fn set(&mut self, pieces: &[&[u8]]) -> Option<()> {
         self.clear();
         pieces.iter().try_for_each(|piece| self.push(piece))
     }
 
-    /// Makes it empty.
+    /// Empties it.
     pub fn clear(&mut self) {
         self.bytes.iter_mut().take(self.len).for_each(|byte| *byte = 0);
         self.len = 0;
     }
 
-    /// Adds this piece; `None`, and the path is as it was, if it does not fit or holds a NUL.
+    /// Adds this piece. `None` if it does not fit or has a NUL; then the path is unchanged.
     pub fn push(&mut self, piece: &[u8]) -> Option<()> {
         let end = self.len.checked_add(piece.len()).filter(|&end| end <= Path::MOST)?;
         if piece.contains(&0) {
@@ -70,11 +70,11 @@ impl fmt::Debug for Path {
     }
 }
 
-/// Empty paths in memory of their own. A thread's stack may have room for few.
+/// Empty paths in a mapping of their own: a thread's stack may have little room.
 pub struct Paths<const N: usize>(Mapping);
 
 impl<const N: usize> Paths<N> {
-    /// So many; `None` where there is no memory.
+    /// `N` of them; `None` where there is no memory.
     pub fn new() -> Option<Paths<N>> {
         const { assert!(align_of::<Path>() <= 4096) };
         Mapping::new(size_of::<[Path; N]>()).map(Paths)

@@ -13,7 +13,7 @@ use std::mem::ManuallyDrop;
 
 /// An open file, closed by the system call itself.
 ///
-/// An `OwnedFd` must not be dropped in the program: where any of its crates switches on rustix's feature `std`, it is the standard library's,
+/// An `OwnedFd` must not be dropped in the program: where any crate enables rustix's feature `std`, it is the standard library's,
 /// which closes through the C library, at a cancellation point.
 #[derive(Debug)]
 pub struct Fd(ManuallyDrop<OwnedFd>);
@@ -49,7 +49,7 @@ pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
     let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?);
     let mut len = 0;
     while len < into.len() {
-        // As SQLite reads: a filter of system calls may know no other way.
+        // `pread`, as SQLite reads: a filter of system calls may forbid any other way.
         match rustix::io::pread(&file, into.get_mut(len..)?, len as u64) {
             Ok(0) => break,
             Ok(n) => len += n,
@@ -60,7 +60,7 @@ pub fn read_file<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
     into.get(..len)
 }
 
-/// In a text of lines, the number in this place of the line that begins so.
+/// In a text of lines, the number at this place of the line that begins with `line`.
 pub fn number(text: &[u8], line: &[u8], place: usize) -> Option<u64> {
     let line = text.split(|&byte| byte == b'\n').find_map(|text| text.strip_prefix(line))?;
     let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
@@ -69,7 +69,7 @@ pub fn number(text: &[u8], line: &[u8], place: usize) -> Option<u64> {
 
 /// Where a symbolic link leads.
 pub fn read_link<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
-    // The call that the C library's `readlink` makes, which SQLite uses: a filter of system calls may know no other.
+    // The system call of the C library's `readlink`, which SQLite uses: a filter of system calls may forbid any other.
     #[cfg(target_arch = "x86_64")]
     let len = {
         let errno = SavedErrno::save();
@@ -83,7 +83,7 @@ pub fn read_link<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {
     into.get(..len)
 }
 
-/// Takes a file away; by the call that SQLite makes.
+/// Deletes a file, by the system call that SQLite makes.
 pub fn unlink(path: &CStr) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -95,7 +95,7 @@ pub fn unlink(path: &CStr) {
     let _ = rustix::fs::unlinkat(CWD, path, rustix::fs::AtFlags::empty());
 }
 
-/// Device and inode of what has this name. It is not opened: closing a database would drop the process's POSIX locks on it.
+/// The device and inode of a path. It is not opened: closing a database would drop the process's POSIX locks on it.
 pub fn stat(path: &CStr) -> Option<(u64, u64)> {
     let stat = rustix::fs::stat(path).ok()?;
     Some((stat.st_dev, stat.st_ino))

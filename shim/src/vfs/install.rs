@@ -22,7 +22,7 @@ pub struct Options {
     pub base: Option<&'static CStr>,
     /// Whether connections that name no VFS use ours.
     pub default: bool,
-    /// The program itself installs it, in the SQLite that it links (the Rust way in); the trace says so.
+    /// The program itself installs it, in the SQLite that it links (a Rust program). The trace shows that.
     pub linked: bool,
 }
 
@@ -38,16 +38,16 @@ impl Default for Options {
 pub enum Installed {
     /// The VFS is registered.
     Fresh,
-    /// It was there already, and nothing was done.
+    /// It was registered already, and nothing was done.
     Already,
-    /// It was there but no longer the default (`sqlite3_shutdown` and `sqlite3_initialize` do that), and is the default again.
+    /// It was registered but no longer the default (`sqlite3_shutdown` and `sqlite3_initialize` do that), and is the default again.
     Again,
 }
 
 /// Why the VFS could not be installed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InstallError {
-    /// No VFS of this name is registered; `None`: there is not even a default one.
+    /// No VFS of this name is registered; `None`: there is no default VFS.
     NoBase(Option<&'static CStr>),
     /// A VFS of this name is registered, and it is not ours.
     NameTaken(&'static CStr),
@@ -88,8 +88,8 @@ fn is_any_copys(vfs: *mut sqlite3_vfs) -> bool {
 
 /// Registers our VFS with the SQLite library behind `api`. Repeating it is harmless.
 ///
-/// Where another copy of this library is there first, under our name or as the VFS to wrap, it does the recording: a second layer
-/// would record everything twice. (A copy over a base older than version 3 cannot be recognised.)
+/// Where another copy of this library was installed first, under our name or as the VFS to wrap, that copy records: a second layer
+/// would record everything twice. A copy over a base older than version 3 cannot be recognised.
 ///
 /// # Safety
 /// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
@@ -105,8 +105,8 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
         }
         // SAFETY: it has our methods.
         let shim = unsafe { Shim::behind(there) }.ok_or(InstallError::NoMemory)?;
-        // The default of before in our place, or the base itself: SQLite was initialised again, or we were not the default so far.
-        // Any other default was put there on purpose.
+        // The default is the one we displaced, or the base: SQLite was initialised again, or ours was not the default so far.
+        // Any other default was chosen on purpose.
         if options.default && (default == shim.displaced || default == shim.base) {
             return register(&api, there, true).map(|()| Installed::Again);
         }
@@ -123,7 +123,7 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     // SAFETY: it has our methods.
     let base = if is_ours(base) { unsafe { Shim::behind(base) }.map_or(base, |shim| shim.base) } else { base };
     if is_any_copys(base) {
-        // SAFETY: it is from version 3, which has this method: it answered to another name a moment ago.
+        // SAFETY: it has version 3, and so this method: it answered to another name a moment ago.
         let get = if options.linked { unsafe { (*base).xGetSystemCall } } else { None };
         if let Some(get) = get {
             // SAFETY: a VFS takes any name.
@@ -139,7 +139,7 @@ pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallE
     register(&api, vfs, options.default).map(|()| Installed::Fresh)
 }
 
-/// A VFS of ours over a base, not registered yet. Kept for ever, like SQLite's own VFS objects: connections may use it to the last moment.
+/// A VFS of ours over a base, not registered yet. Never freed, like SQLite's own VFS objects: connections may use it to the last moment.
 ///
 /// # Safety
 /// `base` is a registered VFS of the library `api` belongs to.
@@ -160,7 +160,7 @@ unsafe fn wrap(api: Api, base: *mut sqlite3_vfs, options: &Options, displaced: *
     Some(vfs)
 }
 
-/// Whether it is this copy of the library that records this SQLite's databases.
+/// Whether this copy of the library records this SQLite's databases.
 ///
 /// # Safety
 /// `api` is the table of one SQLite library.
