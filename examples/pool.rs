@@ -3,8 +3,8 @@
 //! `cargo run --example pool`. One request keeps a transaction open while it waits for something else; the next one, on another connection
 //! of the same pool, gets `database is locked`. The program asks for the present locks, and writes them to its own log.
 //!
-//! sqlx works as well: the VFS belongs to the SQLite that the program links. It is not used here, because only one version of `libsqlite3-sys` fits into
-//! a program, and this crate's own tests have another one.
+//! sqlx works as well: the VFS belongs to the SQLite that the program links. It is not used here, because only one version of
+//! `libsqlite3-sys` fits into a program, and this crate's own tests have another one.
 
 use r2d2::ManageConnection;
 use rusqlite::{Connection, TransactionBehavior};

@@ -1,7 +1,7 @@
 //! A program that logs with `tracing`: a refused lock is a warning in the span of the request that it hit.
 //!
-//! `cargo run --example tracing_subscriber`; with `RUST_LOG=locktrace=trace` in front, every lock. The feature `tracing` has to be on
-//! (in this repository it is, for the examples).
+//! `cargo run --example tracing_subscriber`; with `RUST_LOG=locktrace=trace` in front, every lock. The feature `tracing` must be on,
+//! which it is in this repository, for the examples.
 
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! `cargo build --release && cargo run --release --example read_speed -- [million records] [processes] [settings]` writes a synthetic trace
 //! into a temporary directory (or into `dir=PATH`, which is kept, and used again as it is) and reads it back: decoded, merged, analysed, and as
 //! `locktrace report` in a process of its own, as text and as JSON. It prints each median of CPU time with its spread, and the peak memory.
-//! Settings: `refused=200` (one record in so many), `databases=2`, `statements=20`, `passing=0` (connections that come and go), `runs=5`,
+//! Settings: `refused=200` (one record in 200), `databases=2`, `statements=20`, `passing=0` (connections that are opened and closed), `runs=5`,
 //! and `command=PATH`, once or more: the `locktrace` to measure, in turns.
 #![allow(clippy::unwrap_used)]
 

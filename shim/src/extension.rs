@@ -16,7 +16,7 @@ use std::fmt::{self, Write};
 /// (<https://sqlite.org/loadext.html#loading_an_extension>).
 ///
 /// # Safety
-/// Called by SQLite, as its documentation of loadable extensions says.
+/// Called by SQLite, by its documentation of loadable extensions.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *mut c_char, routines: *const c_void) -> c_int {
     if routines.is_null() {

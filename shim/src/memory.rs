@@ -3,7 +3,7 @@
 //! `malloc` can fail, and Rust answers a failed allocation with an abort: the program would end because of the recorder.
 //! So nothing here comes from `malloc`, and every request can fail. The caller then loses the event or the name, and counts it.
 //!
-//! * [`Mapping`]: memory for one piece of work, given back when it is dropped.
+//! * [`Mapping`]: memory for one piece of work, unmapped when it is dropped.
 //! * [`keep`], [`keep_bytes`]: memory for the life of the process, taken one after another from chunks of [`CHUNK`] bytes.
 //!
 //! No lock is taken: the child of a `fork` works on, in whatever state the other threads of its parent left this.
@@ -112,8 +112,8 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// No more chunks are mapped.
 static BOUNDED: AtomicBool = AtomicBool::new(false);
 
-/// Maps all memory for kept values now, in a program with a limit on its memory that can map `left` more bytes, if that leaves it [`SPARE`]. Later the
-/// limit could not be read without a descriptor. [`u64::MAX`]: there is no limit.
+/// Maps all memory for kept values now, in a program with a limit on its memory that can map `left` more bytes, if that leaves it [`SPARE`]. Later
+/// the limit could not be read without a descriptor. [`u64::MAX`]: there is no limit.
 pub fn bound(left: u64) {
     if left == u64::MAX || BOUNDED.swap(true, Ordering::Relaxed) {
         return;

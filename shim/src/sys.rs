@@ -1,4 +1,4 @@
-//! System calls as the recorder makes them: raw, so that the program cannot notice.
+//! The recorder's system calls: raw, so that the program cannot notice.
 //!
 //! The C library's wrappers set `errno` ([`crate::errno`]), and `open`,
 //! `read`, `write` and `close` are cancellation points, where `pthread_cancel` unwinds the thread through our frames. rustix makes the system
@@ -38,7 +38,7 @@ impl AsRawFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // SAFETY: it is open and owned, and nobody uses it from here on: its own destructor never runs.
+        // SAFETY: it is open and owned, and not used from here on: its own destructor never runs.
         unsafe { rustix::io::close(self.0.as_raw_fd()) };
     }
 }

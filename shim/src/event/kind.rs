@@ -1,11 +1,11 @@
 //! The kinds of records, one row each: a call of SQLite's VFS, or a note about the connection.
 //!
-//! A [`Kind`] is the number in a record, which a newer recorder may have written. A [`KnownKind`] is one of the kinds of this version: code that gives
-//! kinds a meaning matches on it without a wildcard, so that the compiler names every place that a new kind needs.
+//! A [`Kind`] is the number in a record, which a newer recorder may have written. A [`KnownKind`] is one of the kinds of this version. Code that
+//! gives kinds a meaning matches on it without a wildcard, so that the compiler names every place that a new kind needs.
 
 use std::fmt;
 
-/// Defines [`KnownKind`], and for each of its variants a constant of [`Kind`]. The names are those of traces: SQLite's method name where there is one.
+/// Defines [`KnownKind`], and for each variant a constant of [`Kind`]. The names are those in traces: SQLite's method name where there is one.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $constant:ident = $number:literal, $known:ident, $name:literal;)*) => {
         /// A kind of record that this version knows.

@@ -1,4 +1,4 @@
-//! SQLite's locks: the levels of the database file, the slots of the wal-index, and what a call requests of them.
+//! SQLite's locks: the levels of the database file, the slots of the wal-index, and requests for them.
 
 use std::fmt;
 

@@ -25,9 +25,10 @@
 //!
 //! One JSON object a line. The file is mapped by its writer and longer than what was written: NULs fill it up. A writer claims a place of
 //! its line's length, writes all but the first byte, and the first byte last; so a place that begins with a NUL holds no line: its writer
-//! has not finished, or died. Between two newlines the line is what stands behind the last NUL, if that begins with `{`; other bytes before it are half
-//! a line. (Lines hold no NUL themselves.) Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
-//! Spaces may stand before a newline. `"t"` is the type of a line; readers skip types they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
+//! has not finished, or died. Between two newlines the line is the bytes after the last NUL, if they begin with `{`; other bytes before it are half
+//! a line. Lines hold no NUL themselves. Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
+//! Spaces may precede a newline. `"t"` is the type of a line; readers skip types they do not know. 64-bit values are strings of 16 hexadecimal
+//! digits, because JSON numbers are not 64 bits wide.
 //! Text that was not UTF-8 has its bad bytes replaced by U+FFFD and carries all its bytes, in hexadecimal, in a second key with the
 //! suffix `_bytes`.
 //!

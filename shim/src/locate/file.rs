@@ -1,6 +1,6 @@
 //! Functions by name in a module's file: `.symtab`, which is not loaded.
 //!
-//! The file is mapped, read, and unmapped. It is opened for a moment, so this is the last way to be tried, and before SQLite opens a database: closing
+//! The file is mapped, read, and unmapped. It is opened for a moment, so this way is tried last, and before SQLite opens a database: closing
 //! a descriptor drops the process's POSIX locks on that file, and a database may be appended to a program.
 
 use super::image::{HEADER, Image, Module, half, quarter, word};

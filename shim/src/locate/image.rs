@@ -149,7 +149,7 @@ impl<'m, M: Memory> Image<'m, M> {
         self.contains(at).then(|| self.memory.word(at)).flatten()
     }
 
-    /// Whether this text, which includes its NUL, stands at an address of the module.
+    /// Whether this text, which includes its NUL, is at an address of the module.
     pub fn is(&self, at: usize, text: &[u8]) -> bool {
         self.contains(at) && self.memory.is(at, text)
     }

@@ -44,8 +44,8 @@ pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
-/// Whether the loader searches for a library in the same places for every caller of `dlopen`: no module has an RPATH, and the one with this code has no
-/// RUNPATH (dlopen(3)).
+/// Whether the loader searches for a library in the same places for every caller of `dlopen`: no module has an RPATH, and the one with this code
+/// has no RUNPATH (dlopen(3)).
 pub fn looks_alike<M: Memory>(memory: &M, code: usize) -> bool {
     let mut alike = true;
     each(&mut |_, info| {

@@ -26,7 +26,7 @@ pub trait Memory {
         self.copy(at, &mut bytes).then(|| u64::from_ne_bytes(bytes))
     }
 
-    /// Whether this text, which includes its NUL, stands at an address.
+    /// Whether this text, which includes its NUL, is at an address.
     fn is(&self, at: usize, text: &[u8]) -> bool {
         let mut bytes = [0; 64];
         bytes.get_mut(..text.len()).is_some_and(|bytes| self.copy(at, bytes) && bytes == text)
@@ -80,7 +80,7 @@ impl Memory for Process {
         if at.is_multiple_of(8) {
             let (words, _) = into.as_chunks_mut::<8>();
             for word in words {
-                // SAFETY: the kernel could read every page of it just now, the caller keeps them mapped, and the address is aligned.
+                // SAFETY: the kernel has read every page of it, the caller keeps them mapped, and the address is aligned.
                 // Other threads may write meanwhile: a volatile read gives the present value, which is checked like any other.
                 *word = unsafe { from.cast::<u64>().read_volatile() }.to_ne_bytes();
                 from = from.wrapping_add(8);

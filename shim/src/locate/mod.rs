@@ -14,8 +14,8 @@
 //!
 //! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
 //!
-//! [`Refused`] lists what is left alone, and why. Nothing here allocates, panics, or changes `errno`. The kernel is asked whether foreign memory can be
-//! read before it is read (`memory`), and foreign numbers are checked (`image`).
+//! [`Refused`] lists what is left alone, and why. Nothing here allocates, panics, or changes `errno`. The kernel is asked whether foreign memory
+//! can be read before it is read (`memory`), and foreign numbers are checked (`image`).
 //!
 //! System calls: `rt_sigprocmask` for each page that is read; where a SQLite is found, `futex` twice and, in the program itself,
 //! `readlinkat`; `openat`, `fstat`, `mmap`, `munmap` and `close` where that SQLite has neither exported functions nor the table for
@@ -109,7 +109,7 @@ pub fn scan(wanted: &mut dyn FnMut(&Module) -> bool, visit: &mut dyn FnMut(&Modu
 /// The handle is open, and no other thread unloads modules of its namespace.
 pub unsafe fn scan_namespace(handle: *const LinkMap, visit: &mut dyn FnMut(&Module, Result<Found, Refused>)) {
     let memory = Process::default();
-    // SAFETY: as the caller says.
+    // SAFETY: the caller's promise.
     unsafe { loader::each_beside(&memory, handle, &mut |module, image| inspect(&memory, module, image, visit)) };
 }
 

@@ -82,8 +82,8 @@ static START: extern "C" fn() = start;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
-/// Keeps a panic of ours, which would be an error, off the program's standard error. This library has its own copy of the standard library, so panics of
-/// the program are not affected.
+/// Keeps a panic of ours, which would be an error, off the program's standard error. This library has its own copy of the standard library, so
+/// panics of the program are not affected.
 pub(crate) fn silence() {
     // A function without captured values takes no memory.
     std::panic::set_hook(Box::new(|_| {}));

@@ -212,13 +212,13 @@ impl Settings {
         Ok(Settings { dir, limit, sql, ..Settings::beside() })
     }
 
-    /// What this configuration says.
+    /// The settings of this configuration.
     pub(super) fn from_config(config: &Config) -> Result<Settings, Unusable> {
         let dir = absolute(config.dir.as_os_str().as_bytes())?;
         Ok(Settings { dir, limit: config.limit, sql: config.sql, ..Settings::beside() })
     }
 
-    /// What only the environment says, and defaults.
+    /// The settings that only the environment can have, with defaults for the others.
     fn beside() -> Settings {
         let is = |name, value: &CStr| variable(name) == Some(value);
         let place = match () {
@@ -259,7 +259,7 @@ pub(crate) fn variable(name: &CStr) -> Option<&'static CStr> {
         fn secure_getenv(name: *const c_char) -> *const c_char;
     }
     // SAFETY: a NUL-terminated name; null, or a NUL-terminated value that stays until the program changes it. Called while the recorder is
-    // loaded or told what to do, and what is needed later is copied.
+    // loaded or configured. Values that are needed later are copied.
     let value = unsafe { secure_getenv(name.as_ptr()) };
     // SAFETY: as above.
     let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) });

@@ -151,8 +151,8 @@ pub fn start() -> Result<(), Busy> {
         match paused {
             Some(log) => {
                 log.name_recording(true);
-                // Locks may have been released and taken again meanwhile. Two numbers without a record show a reader that the locks from before are not
-                // certain any more.
+                // Locks may have been released and taken again meanwhile. Two numbers without a record show a reader that the locks from before are
+                // not certain any more.
                 log.lose(2);
                 STATE.current.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
                 STATE.phase.store(OPEN, Ordering::Release);

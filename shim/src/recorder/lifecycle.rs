@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 /// How many logs this process and its ancestors opened: the serial number of the newest.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
-/// How long a thread waits for another one to open the log before it gives up its event (in nanoseconds).
+/// How long a thread waits for another one to open the log before its event is lost (in nanoseconds).
 const OPENING_TAKES: u64 = 250_000_000;
 /// A thread has waited that long without success: no thread waits any more. The log's directory may be on a server that does not answer.
 static GAVE_UP: AtomicBool = AtomicBool::new(false);

@@ -61,8 +61,8 @@ pub(super) fn sealed() -> bool {
 
 /// The same by this thread's `status`. A `true` is remembered, in this process and in those that it forks.
 ///
-/// A container's runtime filters the system calls of everything in it, and forbids few. So only the filters count that a process has beyond those of its
-/// parent. The first filter of a container's first process is the runtime's.
+/// A container's runtime filters the system calls of everything in it, and forbids few. So only the filters count that a process has beyond those
+/// of its parent. The first filter of a container's first process is the runtime's.
 fn is_filtered(status: &[u8]) -> bool {
     if filter_expected() {
         return true;
@@ -95,7 +95,8 @@ fn is_inherited(status: &[u8]) -> Option<bool> {
     Some(filters > 0 && filters <= parent)
 }
 
-/// The file system with this device number, by `/proc/self/mountinfo`: for processes where `statfs` must not be called. `None` where it is not listed.
+/// The file system with this device number, by `/proc/self/mountinfo`: for processes where `statfs` must not be called. `None` where it is not
+/// listed.
 pub(super) fn mounted(dev: u64) -> Option<FileSystem> {
     let mut scratch = Mapping::new(256 << 10)?;
     let text = sys::read_file(c"/proc/self/mountinfo", scratch.bytes())?;

@@ -1,8 +1,8 @@
 //! The location of a log's mapped files: the trace directory, or memory with links in that directory.
 //!
 //! On ext2, ext3, ext4, xfs, tmpfs and ramfs a page that was made ready takes every later store ([`super::mapped_file`]). On other file systems it
-//! may not: a copy-on-write one needs new space for each write-back (a full btrfs raises `SIGBUS`), and a network one can lose its server. Then the files
-//! are in `/dev/shm/locktrace-<uid>/`, and the trace directory holds symbolic links to them.
+//! may not: a copy-on-write one needs new space for each write-back (a full btrfs raises `SIGBUS`), and a network one can lose its server. Then the
+//! files are in `/dev/shm/locktrace-<uid>/`, and the trace directory holds symbolic links to them.
 
 use super::config::PlaceHint;
 use super::failure::Failure;

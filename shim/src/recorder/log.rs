@@ -340,8 +340,8 @@ impl Log {
         self.path
     }
 
-    /// Copies its names file from this byte on, as far as there is room. Returns the number of bytes. A line that is being written begins with a NUL, and
-    /// can be copied later.
+    /// Copies its names file from this byte on, as far as there is room. Returns the number of bytes. A line that is being written begins with a
+    /// NUL, and can be copied later.
     pub fn copy_names(&self, from: u64, into: &mut [u8]) -> usize {
         self.names.copy(from, into)
     }

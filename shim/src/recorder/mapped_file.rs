@@ -97,7 +97,7 @@ impl MappedFile {
         match ready {
             Ok(()) => Ok(mapped),
             Err(errno) => {
-                // SAFETY: exactly what was mapped, and nobody else has it.
+                // SAFETY: exactly what was mapped, and not referred to any more.
                 let _ = unsafe { munmap(base.as_ptr().cast(), len) };
                 Err(errno.into())
             }
@@ -169,7 +169,7 @@ impl MappedFile {
 
     fn touch(&self, offset: usize, len: usize) {
         for page in (offset..offset + len).step_by(4096) {
-            // SAFETY: inside the mapping and aligned, and its space was set aside; adding 0 changes nothing for anybody.
+            // SAFETY: inside the mapping and aligned, and its space was set aside; adding 0 keeps the value.
             unsafe { &*self.base.as_ptr().add(page).cast::<AtomicU64>() }.fetch_add(0, Ordering::Relaxed);
         }
     }

@@ -1,8 +1,8 @@
 //! The names file: what the numbers in the records mean, one JSON object a line (the schema is in [`crate::format`]).
 //!
-//! A mapped file like the ring, so that naming costs no descriptor, and no system call except the one that makes the next piece ready. A thread claims a
-//! place for its line, writes all of it but the first byte, and that byte last. So a place that begins with a NUL holds no line: its writer has not
-//! finished, or died. Lines survive the ring's wrapping and the process's end.
+//! A mapped file like the ring, so that naming costs no descriptor, and no system call except the one that makes the next piece ready. A thread
+//! claims a place for its line, writes all of it but the first byte, and that byte last. So a place that begins with a NUL holds no line: its
+//! writer has not finished, or died. Lines survive the ring's wrapping and the process's end.
 
 use super::failure::Failure;
 use super::line::{Length, Line, Sink};

@@ -1,8 +1,8 @@
-//! Notes for the user: why nothing is recorded, or not everything. They are never written to a descriptor of the program's. Even standard error may be
-//! a data file, in a daemon.
+//! Notes for the user: why nothing is recorded, or not everything. They are never written to a descriptor of the program's. Even standard error may
+//! be a data file, in a daemon.
 //!
-//! A note is one line of JSON, appended to the file that `LOCKTRACE_NOTES` names (`locktrace run` sets it, and shows the notes at the end). Without it, the file is
-//! `notes` in the trace directory:
+//! A note is one line of JSON, appended to the file that `LOCKTRACE_NOTES` names (`locktrace run` sets it, and shows the notes at the end). Without
+//! it, the file is `notes` in the trace directory:
 //!
 //! `{"t":"note","pid":1,"exe":"/usr/bin/x","kind":"lost","module":"","why":"…"}`
 
@@ -149,7 +149,7 @@ fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
     if (stat.st_size as u64).checked_add(line.len() as u64)? > limits.file_size {
         return None;
     }
-    // To the end, wherever it says (open(2), O_APPEND), and by the call that SQLite writes with.
+    // O_APPEND writes to the end, whatever the offset (open(2)); by the system call that SQLite writes with.
     rustix::io::pwrite(&file, line, 0).ok().map(|_| ())
 }
 

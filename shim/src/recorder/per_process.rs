@@ -33,7 +33,7 @@ impl<T: Send + Sync> PerProcess<T> {
             // SAFETY: leaked just now, and never freed.
             Ok(_) => unsafe { &(*fresh).1 },
             Err(theirs) => {
-                // SAFETY: not published, so nobody else has it.
+                // SAFETY: not published, so no other thread has it.
                 drop(unsafe { Box::from_raw(fresh) });
                 // SAFETY: only this process's threads replace what was there, and only once: leaked, whole, never null.
                 unsafe { &(*theirs).1 }

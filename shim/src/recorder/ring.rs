@@ -1,4 +1,4 @@
-//! The claim/commit protocol: how many threads of one process share one ring of records without a lock, and how a reader tells a
+//! The claim/commit protocol, by which many threads of one process share one ring of records without a lock, and a reader distinguishes a
 //! whole record from half of one.
 //!
 //! The memory may be of any kind: the recorder passes a mapped file, the model checker and the tests a piece of the heap.
@@ -136,7 +136,7 @@ mod model {
     }
 
     /// A writer overtaken by a whole lap: either record may be lost, but only what was written is accepted under a number.
-    /// (A reader beside them as well makes more interleavings than can be walked through; the test below has one, at random.)
+    /// A reader beside them would make too many interleavings; the test below has one, at random.
     #[test]
     fn ring_lapped_writer_cannot_forge() {
         bounded().check(|| {

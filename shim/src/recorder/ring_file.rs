@@ -1,7 +1,7 @@
 //! The ring file: a mapped file whose slots are made ready a chunk at a time, before records reach them.
 //!
-//! A piece that [`super::mapped_file`] has made ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a store into a
-//! page that is ready costs nothing extra. The first chunk is prepared in [`STEPS`], because most processes record little.
+//! A piece that [`super::mapped_file`] has made ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a
+//! store into a page that is ready costs nothing extra. The first chunk is prepared in [`STEPS`], because most processes record little.
 
 use super::failure::Failure;
 use super::mapped_file::MappedFile;

@@ -74,7 +74,8 @@ pub fn refused_on(last: Last) {
     this().refused_on.set(last);
 }
 
-/// The connection this thread was refused a lock on. It is forgotten then: SQLite sleeps right after the refusal, and a later sleep has another reason.
+/// The connection this thread was refused a lock on. It is forgotten then: SQLite sleeps right after the refusal, and a later sleep has another
+/// reason.
 pub fn take_refused() -> Last {
     this().refused_on.replace(NOBODY)
 }
@@ -113,8 +114,8 @@ impl Drop for Aside {
     }
 }
 
-/// Notes that this thread is inside a call of a VFS of ours about this file. Returns the file of the call it was inside of before. The pointer is only a
-/// value here, and is not read through.
+/// Notes that this thread is inside a call of a VFS of ours about this file. Returns the file of the call it was inside of before. The pointer is
+/// only a value here, and is not read through.
 #[inline(always)]
 pub fn go_inside(of: *const c_char) -> *const c_char {
     this().inside.replace(of)

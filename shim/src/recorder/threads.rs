@@ -13,8 +13,8 @@ pub const MAX_THREADS: u32 = 4096;
 /// Threads that wait for their names at a time.
 const WAITING: usize = 256;
 
-/// The calling thread's number and name. `sealed`: by system calls that SQLite makes, too. They take a descriptor for a moment, which a program at its
-/// limit may need, so otherwise other calls are made.
+/// The calling thread's number and name. `sealed`: by system calls that SQLite makes, too. They take a descriptor for a moment, which a program at
+/// its limit may need, so otherwise other calls are made.
 pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     if sealed {
         // `4712 (a name) S …`; a name can contain a parenthesis.

@@ -1,7 +1,7 @@
 //! A connection's use of one database file: its locks, its numbers in the log, the bytes it wrote, and the statement it runs.
 //!
-//! Only the thread inside a VFS call uses a connection, but for its [`LockState`], which any thread may copy. The fields are cells, because SQLite hands
-//! the same file to nested calls. One thread at a time uses them: SQLite's mutexes or, with `SQLITE_OPEN_NOMUTEX`, the application see to that.
+//! Only the thread inside a VFS call uses a connection, but for its [`LockState`], which any thread may copy. The fields are cells, because SQLite
+//! hands the same file to nested calls. One thread at a time uses them: SQLite's mutexes or, with `SQLITE_OPEN_NOMUTEX`, the application see to that.
 
 use super::lock_state::LockState;
 use super::outside::{KernelLocks, Outside, Refusal};
@@ -71,8 +71,8 @@ impl Connection {
     /// Memory for one connection, which this thread alone writes. It holds zeros or a connection from before, whose lock state another thread may
     /// still read.
     pub(super) unsafe fn begin(at: *mut Connection, opened: &Opened) {
-        // SAFETY: the caller's promise. Addresses of fields are taken without reading them, and the lock state consists of atomics, for which all zeros
-        // are a value.
+        // SAFETY: the caller's promise. Addresses of fields are taken without reading them, and the lock state consists of atomics, for which all
+        // zeros are a value.
         unsafe {
             (&raw mut (*at).shim).write(opened.shim);
             (&raw mut (*at).handle).write(Cell::new(ptr::null()));
@@ -222,8 +222,8 @@ impl Connection {
         arg
     }
 
-    /// Asks the kernel who holds what was refused, if that is due. `start` is the refused record's, `before` the level before it. Called after that record
-    /// was written.
+    /// Asks the kernel who holds what was refused, if that is due. `start` is the refused record's, `before` the level before it. Called after that
+    /// record was written.
     #[cold]
     #[inline(never)]
     pub(super) fn look_outside(&self, log: &Log, request: Request, before: Level, start: u64, sql: u64) {

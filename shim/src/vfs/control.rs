@@ -80,6 +80,6 @@ fn pragma(shim: &Shim, strings: *mut *mut c_char) -> Option<c_int> {
 fn add_name(shim: &Shim, answer: *mut *mut c_char) {
     let Some(api) = shim.api().filter(|_| !answer.is_null()) else { return };
     // SAFETY: the base answered with null or a string from sqlite3_malloc, which %z frees; the format is fixed and has two
-    // strings. Null comes back if memory is short: then SQLite has no name, which it allows for.
+    // strings. It returns null if memory is short. Then there is no name, which SQLite allows.
     unsafe { *answer = (api.mprintf)(c"%s/%z".as_ptr(), shim.name.as_ptr(), *answer) };
 }

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 /// The name that we answer, and no other VFS does.
 pub(super) const SIGNATURE: &CStr = c"locktrace";
 
-/// The same, asked by a program that links the crate. Where another copy records in its place, the trace of that copy says so.
+/// The same, asked by a program that links the crate. Where another copy records in its place, the trace of that copy shows that.
 pub(super) const LINKED: &CStr = c"locktrace-linked";
 
 /// The answer: a system call that does nothing.

@@ -8,8 +8,8 @@
 //! Each SQLite gets functions of its own, numbered at compile time: the object that SQLite calls them with may be a copy that the program
 //! has made, and does not show which SQLite it is.
 //!
-//! A module can be unloaded, and another one loaded at its address. A search of all modules is enclosed in [`begin`] and [`end`], which forgets the SQLites
-//! that were not seen in between.
+//! A module can be unloaded, and another one loaded at its address. A search of all modules is enclosed in [`begin`] and [`end`], which forgets the
+//! SQLites that were not seen in between.
 
 use super::copies::{LINKED, SIGNATURE, x_get_system_call_here};
 use super::file::Layout;
@@ -165,7 +165,7 @@ pub(super) fn covers(vfs: *const sqlite3_vfs) -> bool {
 /// Covers a SQLite: from here on its opens reach us. `None`: there is no entry or memory left.
 ///
 /// # Safety
-/// It was found just now, in a module that cannot be unloaded meanwhile, and by one thread at a time.
+/// It was found by this search, in a module that cannot be unloaded meanwhile, and by one thread at a time.
 pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
     // SAFETY: the first of four objects, each with the fields of version 3, in this module.
     let first = unsafe { &*found.vfs };
@@ -193,7 +193,7 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
         let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
         pool::prepare();
         let methods = memory::keep(methods)?;
-        // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
+        // SAFETY: its module is loaded, by the caller's promise, and its objects lead to us only as long as it is.
         if let Some(api) = unsafe { locate::exported(found) } {
             learn(shim, api.ok());
         }
@@ -203,8 +203,8 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
     covered.first.store(here, Ordering::Relaxed);
     covered.seen.store(true, Ordering::Relaxed);
     for n in 0..OBJECTS {
-        // SAFETY: one of the four objects, in writable data; a function pointer is stored whole, so that a thread that calls just now
-        // reaches the one or the other. Release: what is behind ours is seen with it.
+        // SAFETY: one of the four objects, in writable data; a function pointer is stored whole, so that a thread that calls at this
+        // moment reaches the one or the other. Release: a thread that sees ours sees what it uses.
         unsafe {
             let object = found.vfs.add(n);
             store(&raw mut (*object).xOpen, ours.open as usize);

@@ -1,6 +1,7 @@
 //! An open file of SQLite's: the base's file, the method table that SQLite calls, and the connection it belongs to.
 //!
-//! SQLite's calls go to the base unchanged, and its results come back unchanged. Only a main database, a rollback journal or a WAL is ever a [`File`].
+//! SQLite's calls go to the base unchanged, and its results come back unchanged. Only a main database, a rollback journal or a WAL is ever a
+//! [`File`].
 //!
 //! There are two layouts, and the same code serves both:
 //!
@@ -31,7 +32,7 @@ pub(super) struct File {
     methods: sqlite3_io_methods,
     /// The base's file.
     inner: *mut sqlite3_file,
-    /// Where the base's methods for it stand: in the base's file (wrapped), or in `original` (in place).
+    /// The pointer to the base's methods for it: in the base's file (wrapped), or `original` (in place).
     base: *const *const sqlite3_io_methods,
     /// In place: the table the base gave its file.
     original: *const sqlite3_io_methods,
@@ -134,8 +135,8 @@ impl File {
 
     #[inline(always)]
     fn in_entry(entry: &'static Entry) -> &'static File {
-        // SAFETY: the pool is of files, and an address of an entry comes from a file that was made in it. It is never unmapped, and what changes in a file
-        // are cells and atomics.
+        // SAFETY: the pool is of files, and an address of an entry comes from a file that was made in it. It is never unmapped, and what changes in
+        // a file are cells and atomics.
         unsafe { &*entry.content().cast::<File>() }
     }
 

@@ -106,8 +106,8 @@ impl Hold {
 }
 
 impl LockState {
-    /// A file of this SQLite is opened in memory where another one may have been. `conn` is 0 for what is no database. All by atomic stores: a thread may
-    /// still read the state of that other one.
+    /// A file of this SQLite is opened in memory where another one may have been. `conn` is 0 for what is no database. All by atomic stores: a
+    /// thread may still read the state of that other one.
     pub(super) fn begin(&self, shim: &'static Shim, opened_as: *const c_char, is_database: bool, conn: u32) {
         [&self.reading, &self.writing, &self.refused].into_iter().for_each(Hold::clear);
         self.handle.store(0, Ordering::Relaxed);

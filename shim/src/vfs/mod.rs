@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | 1 | `pool` | the memory of open files |
 //! | | `paths` | the paths of databases |
-//! | | `copies` | how other copies of this library recognise ours |
+//! | | `copies` | how other copies of this library recognise our VFS |
 //! | | `shim` | one SQLite whose files reach us |
 //! | 2 | `lock_state` | the locks of one connection, which any thread may copy |
 //! | | `statement` | which SQL is running |

@@ -26,7 +26,7 @@ static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 /// one, called on the same thread about the same file, records nothing.
 pub(super) struct Inside(*const c_char);
 
-/// Its address stands for a file's name while a thread sleeps.
+/// While a thread sleeps, its address takes the place of a file's name.
 static SLEEP: c_char = 0;
 
 impl Inside {
@@ -63,8 +63,8 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// A main database, or a journal or WAL whose database is known. `None` for any other file, for one that an outer VFS of ours opens, and where the pool
-    /// is used up.
+    /// A main database, or a journal or WAL whose database is known. `None` for any other file, for one that an outer VFS of ours opens, and where
+    /// the pool is used up.
     ///
     /// # Safety
     /// `name` and `flags` are SQLite's arguments of `xOpen`.

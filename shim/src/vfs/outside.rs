@@ -3,14 +3,15 @@
 //! The answers of [`crate::recorder::outside`] become lines of the names file. The reader finds the connections of this trace that hold a lock by
 //! itself; the kernel is asked about holders that no trace contains.
 //!
-//! * **Once for each wait**: a connection asks at the first refusal. It asks again when the lock or the statement is another one, when it has released a
+//! * **Once for each wait**: a connection asks at the first refusal. It asks again when the lock or the statement is another one, when it has
+//!   released a
 //!   write lock or been granted a read since, or when [`AGAIN`] has gone by.
 //! * **Within a budget**: the processor time that asking has taken in this process is paid back with [`SHARE`] times as long without asking,
 //!   except for a debt of [`DEBT`]. So a program that opens connections in a tight loop and is refused each time is slowed by 2 % at most.
 //! * **Within the log's room** for such answers: 256 at once, and one more each second.
 //! * **Only where a system call failed.** In SQLite's own unix VFS a conflict inside one process is found in memory. After one that the
-//!   kernel refused, `errno` says so. Where `errno` is one that `fcntl(F_SETLK)` never sets, the refusal came from this process, and the
-//!   record says that ([`REFUSED_HERE`]).
+//!   kernel refused, `errno` shows that. Where `errno` is one that `fcntl(F_SETLK)` never sets, the refusal came from this process, and the
+//!   record shows that ([`REFUSED_HERE`]).
 //! * **Only for refusals that can make a statement fail.** Skipped: a closing connection checking whether it is the last, and the READn locks
 //!   that a reader or writer tries for (a checkpoint's are asked about).
 
@@ -183,8 +184,8 @@ impl AskedWait {
     }
 }
 
-/// The time by which the cost of all questions is paid back, in nanoseconds of `CLOCK_MONOTONIC`. Approximate: two threads may both find room. No thread
-/// waits for another here: in the child of a fork that one may be gone.
+/// The time by which the cost of all questions is paid back, in nanoseconds of `CLOCK_MONOTONIC`. Approximate: two threads may both find room. No
+/// thread waits for another here: in the child of a fork that one may be gone.
 static PAID_BY: AtomicU64 = AtomicU64::new(0);
 
 fn afford(now: u64) -> bool {

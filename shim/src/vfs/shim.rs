@@ -141,7 +141,8 @@ impl Shim {
     ///
     /// The VFS may be another one: an application may copy the default VFS, put data of its own into the copy, replace some
     /// methods and keep the rest (`xRandomness`, `xSleep`, …). With SQLite's unix VFS that works, because those never use the object
-    /// they are called on, and so it must work with ours. Then the oldest shim serves as well as any, and better than one that lies over that very copy.
+    /// they are called on, and so it must work with ours. Then the oldest shim serves as well as any, and better than one that lies over that very
+    /// copy.
     ///
     /// # Safety
     /// `vfs` is a VFS.
@@ -165,8 +166,8 @@ impl Shim {
         std::iter::successors(at(NEWEST.load(Ordering::Acquire)), move |shim| at(shim.older.load(Ordering::Acquire)))
     }
 
-    /// The VFS that was installed before under this name, over this base and in place of this default, and is not registered now. Its files take `size` bytes
-    /// in front of the base's.
+    /// The VFS that was installed before under this name, over this base and in place of this default, and is not registered now. Its files take
+    /// `size` bytes in front of the base's.
     pub(super) fn formerly(
         api: &Api,
         name: &CStr,

@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// The part of a record's state word that says which slots a call was about.
+    /// The part of a record's state word for the slots that a call was about.
     #[inline(always)]
     fn shm_state(&self, offset: c_int, n: c_int) -> u64 {
         let level = u64::from(self.locks.level().0);

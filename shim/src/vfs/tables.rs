@@ -1,6 +1,6 @@
 //! Method tables of files, which promise exactly what the base's promise.
 //!
-//! SQLite reads capabilities off a table: `iVersion` says which slots exist, and a null slot says a feature does not
+//! SQLite reads capabilities off a table: `iVersion` shows which slots exist, and a null slot that a feature does not
 //! (`xShmMap == 0`: no WAL). So a table of ours has the base's version and the base's null slots. Each open file has a table of its own
 //! ([`super::file`]).
 

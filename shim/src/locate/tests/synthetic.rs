@@ -15,7 +15,7 @@ const TEXTS: usize = 0x800;
 pub const DATA: usize = 0x2000;
 /// How much of its data comes from the file.
 pub const FILLED: usize = 0x4000;
-/// What `pAppData` points to, in the part of the data that begins as zeros so that it is never in the way.
+/// The target of `pAppData`, in the part of the data that begins as zeros, where no test puts anything else.
 const FINDER: usize = DATA + FILLED + 0x100;
 
 /// Bytes at [`BIAS`], and nothing else.

@@ -42,7 +42,7 @@ impl Log {
         tid
     }
 
-    /// The kept copy of a statement's text of `len` bytes, of which `text` is the beginning; its name is written where the policy says so.
+    /// The kept copy of a statement's text of `len` bytes, of which `text` is the beginning; its name is written where the policy allows that.
     #[cold]
     #[inline(never)]
     pub fn learn(&self, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {

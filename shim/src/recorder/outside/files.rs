@@ -4,8 +4,8 @@
 //! that. So after the first open the free ones are counted. With fewer than [`LEFT`] the file is closed at once, and no file is read for
 //! the next [`PAUSE`].
 //!
-//! They are counted by `fcntl(F_DUPFD_CLOEXEC)`: SQLite never calls `getrlimit`, so a filter of system calls may forbid it. Only the descriptor of our own
-//! file is copied. Closing a copy of a descriptor of the program's would drop its POSIX locks.
+//! They are counted by `fcntl(F_DUPFD_CLOEXEC)`: SQLite never calls `getrlimit`, so a filter of system calls may forbid it. Only the descriptor of
+//! our own file is copied. Closing a copy of a descriptor of the program's would drop its POSIX locks.
 #![forbid(unsafe_code)]
 
 use crate::clock;
