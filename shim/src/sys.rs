@@ -1,6 +1,6 @@
 //! The recorder's system calls: raw, so that the program cannot notice.
 //!
-//! The C library's wrappers set `errno` ([`crate::errno`]), and `open`,
+//! The C library's wrappers set `errno`, which SQLite reads, and `open`,
 //! `read`, `write` and `close` are cancellation points, where `pthread_cancel` unwinds the thread through our frames. rustix makes the system
 //! call itself and returns the error. Files are read into memory of the caller's.
 

@@ -74,7 +74,7 @@ fn notify_it(log: &'static Log, words: &[u64; 7], number: u64) {
     // SAFETY: null, or a reference that lives for ever.
     let Some(observer) = (unsafe { observer.as_ref() }) else { return };
     let _errno = SavedErrno::save();
-    let Some(aside) = thread::Aside::step() else { return };
-    let seen = Observed { record: Record::from_words(words), number, log, nested: aside.nested() };
-    guarded(|| (observer.0)(&seen));
+    let Some(inside) = thread::InObserver::enter() else { return };
+    let observed = Observed { record: Record::from_words(words), number, log, nested: inside.nested() };
+    guarded(|| (observer.0)(&observed));
 }

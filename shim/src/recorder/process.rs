@@ -29,10 +29,10 @@ const ARGUMENTS: usize = 64;
 const MODULES: usize = 64;
 /// Bytes of an argument or of a module's path that are named.
 const LONGEST: usize = 1024;
-/// Parts of the file names of modules that show what a process is: libraries and drivers of SQLite, and languages.
-const TELLING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
-/// A directory whose modules show it, whatever their names.
-const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
+/// Parts of the file names of modules that identify a process: libraries and drivers of SQLite, and languages.
+const IDENTIFYING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
+/// A directory whose modules identify it, whatever their names.
+const IDENTIFYING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 
 /// This process by `/proc/self`, in memory of the caller's.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(super) fn read(scratch: &mut [u8]) -> ProcessInfo<'_> {
         pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
         ppid: number(b"PPid:"),
         uid: number(b"Uid:"),
-        modules: maps.map(telling),
+        modules: maps.map(identifying),
     }
 }
 
@@ -130,7 +130,7 @@ fn beginning(bytes: &[u8]) -> &[u8] {
     bytes.get(..LONGEST).unwrap_or(bytes)
 }
 
-/// The files with such names whose code is mapped into this process, each once.
+/// The identifying files whose code is mapped into this process, each once.
 ///
 /// The modules of an interpreter are the only proof of the framework or driver it runs. The reader's report uses them.
 #[derive(Debug)]
@@ -165,13 +165,13 @@ fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn telling(maps: &[u8]) -> Modules<'_> {
+fn identifying(maps: &[u8]) -> Modules<'_> {
     let mut found = Modules { paths: [&[]; MODULES], len: 0 };
     for path in code(maps) {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
         let has = |part: &&[u8]| name.windows(part.len().max(1)).any(|window| window.eq_ignore_ascii_case(part));
-        let directory = path.windows(TELLING_DIRECTORY.len()).any(|window| window == TELLING_DIRECTORY);
-        if directory || TELLING.iter().any(has) {
+        let directory = path.windows(IDENTIFYING_DIRECTORY.len()).any(|window| window == IDENTIFYING_DIRECTORY);
+        if directory || IDENTIFYING.iter().any(has) {
             found.add(beginning(path));
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     use crate::recorder::heap::unnoticed;
 
     #[test]
-    fn what_tells_is_named_once() {
+    fn an_identifying_module_is_named_once() {
         let maps = b"55d0-55d1 r-xp 00000000 08:01 1      /usr/bin/python3.11
 7f00-7f01 r--p 00000000 08:01 42    /usr/lib/libSQLite3.so.0
 7f01-7f02 r-xp 00001000 08:01 42    /usr/lib/libSQLite3.so.0
@@ -197,10 +197,10 @@ mod tests {
 7f04-7f05 r--s 00000000 08:01 44    /srv/app.sqlite
 7ffd-7ffe r-xp 00000000 00:00 0                          [vdso]
 7f08-7f09 r-xp";
-        let found: Vec<String> = telling(maps).iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        let found: Vec<String> = identifying(maps).iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
         assert_eq!(found, ["/usr/lib/libSQLite3.so.0", "/v/site-packages/sqlalchemy/cyextension/util.cpython-311.so"]);
         let many: Vec<u8> = (0..100).flat_map(|n| format!("0-1 r-xp 0 0:0 1 /lib/sqlite{n}.so\n").into_bytes()).collect();
-        assert_eq!(telling(&many).iter().count(), MODULES);
+        assert_eq!(identifying(&many).iter().count(), MODULES);
     }
 
     #[test]

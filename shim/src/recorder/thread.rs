@@ -82,20 +82,20 @@ pub fn take_refused() -> Last {
 
 /// Marks this thread as inside an observer while it lives. Dropping it restores the connections that the thread worked on before.
 #[derive(Debug)]
-pub struct Aside {
+pub struct InObserver {
     depth: u8,
     worked_on: Last,
     refused_on: Last,
 }
 
-impl Aside {
+impl InObserver {
     /// Marks this thread; `None` if it is marked twice already.
-    pub fn step() -> Option<Aside> {
+    pub fn enter() -> Option<InObserver> {
         let t = this();
         let depth = t.observing.get();
         (depth < 2).then(|| {
             t.observing.set(depth + 1);
-            Aside { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
+            InObserver { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
         })
     }
 
@@ -105,7 +105,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for InObserver {
     fn drop(&mut self) {
         let t = this();
         t.observing.set(self.depth);
