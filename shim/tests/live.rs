@@ -5,7 +5,7 @@
 mod common;
 
 use common::{alone, quiet, record_into};
-use locktrace::event::{Level, Slot};
+use locktrace::event::{Level, Request, Slot};
 use locktrace::recorder::{texts, thread_name};
 use locktrace::vfs::live::{Connection as Row, connections, open_files};
 use rusqlite::Connection;
@@ -68,7 +68,7 @@ fn a_writer_and_who_it_refuses() {
         let other = open(&db);
         other.execute_batch("INSERT INTO t VALUES (1)").unwrap_err();
         let refused = row(3).refused.unwrap();
-        assert_eq!((refused.level, refused.slots, refused.exclusive), (Level::RESERVED, 0, false));
+        assert_eq!(refused.request, Request::File(Level::RESERVED));
         assert_eq!((refused.last.tid, text(refused.last.sql)), (tid(), "INSERT INTO t VALUES (1)".to_owned()));
         assert_eq!((row(3).level, row(3).writing, row(3).reading), (Level::NONE, None, None));
 
@@ -100,7 +100,7 @@ fn a_commit_that_readers_hold_up_is_pending() {
         let held = row(3);
         assert_eq!(held.level, Level::PENDING);
         assert_eq!(text(held.writing.unwrap().sql), "COMMIT");
-        assert_eq!(held.refused.unwrap().level, Level::EXCLUSIVE);
+        assert_eq!(held.refused.unwrap().request, Request::File(Level::EXCLUSIVE));
         let reading = row(2);
         assert_eq!((reading.level, reading.writing), (Level::SHARED, None));
         assert_eq!(text(reading.reading.unwrap().sql).trim(), "SELECT * FROM t");
@@ -129,7 +129,7 @@ fn the_slots_of_a_wal_index() {
         let third = open(&db);
         third.execute_batch("INSERT INTO t VALUES (1)").unwrap_err();
         let refused = row(3).refused.unwrap();
-        assert_eq!((refused.level, refused.slots, refused.exclusive), (Level::NONE, 1 << Slot::WRITE.0, true));
+        assert_eq!(refused.request, Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true });
         writer.execute_batch("ROLLBACK").unwrap();
         assert_eq!((row(2).exclusive, row(2).writing), (0, None));
         // A writer's hold began with its first exclusive slot. The first page written after a checkpoint restarts the log, which takes and

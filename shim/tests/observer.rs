@@ -7,14 +7,14 @@ mod common;
 
 use common::{alone, own_trace, quiet, record_into, works_untouched};
 use locktrace::event::Kind;
-use locktrace::recorder::observer::{Observer, Seen, observe};
+use locktrace::recorder::observer::{Observed, Observer, observe};
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-fn listen(call: impl Fn(&Seen) + Send + Sync + 'static) {
+fn listen(call: impl Fn(&Observed) + Send + Sync + 'static) {
     observe(Some(Box::leak(Box::new(Observer::new(call)))));
 }
 

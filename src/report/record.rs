@@ -6,7 +6,7 @@
 use super::human::{cut, duration, pad_left};
 use crate::trace::text::Clean;
 use crate::trace::{Event, Trace};
-use shim::event::{FileKind, Flags, Kind, Level, Slot};
+use shim::event::{FileKind, Flags, KnownKind as Known, Level, Slot};
 use shim::format::record::Record;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -124,9 +124,9 @@ fn since(real: Option<u64>, first_real: Option<u64>, ticks: u64, first_ticks: u6
 /// The call, what it asked for, and how it ended: `xShmLock X WRITE = BUSY`.
 pub fn call(record: &Record) -> String {
     let mut text = record.kind.to_string();
-    match record.kind {
-        Kind::LOCK | Kind::UNLOCK => drop(write!(text, " {}", record.requested)),
-        Kind::SHM_LOCK => {
+    match record.kind.known() {
+        Some(Known::Lock | Known::Unlock) => drop(write!(text, " {}", record.requested)),
+        Some(Known::ShmLock) => {
             let how = match (record.flags.has(Flags::SHM_UNLOCK), record.flags.has(Flags::SHM_EXCLUSIVE)) {
                 (true, _) => "U",
                 (false, true) => "X",
@@ -138,12 +138,12 @@ pub fn call(record: &Record) -> String {
                 let _ = write!(text, "..{}", Slot(last));
             }
         }
-        Kind::SLEEP => drop(write!(text, " {}", duration(record.arg.saturating_mul(1_000)))),
-        Kind::WROTE => drop(write!(text, " {} {} B", record.file_kind, record.arg)),
-        Kind::CHECK_RESERVED => drop(write!(text, " {}", record.arg)),
-        Kind::OPEN | Kind::CLOSE if record.file_kind == FileKind::DATABASE => {}
-        Kind::OPEN | Kind::CLOSE | Kind::SYNC | Kind::DELETE => drop(write!(text, " {}", record.file_kind)),
-        _ => {}
+        Some(Known::Sleep) => drop(write!(text, " {}", duration(record.arg.saturating_mul(1_000)))),
+        Some(Known::Wrote) => drop(write!(text, " {} {} B", record.file_kind, record.arg)),
+        Some(Known::CheckReserved) => drop(write!(text, " {}", record.arg)),
+        Some(Known::Open | Known::Close) if record.file_kind == FileKind::DATABASE => {}
+        Some(Known::Open | Known::Close | Known::Sync | Known::Delete) => drop(write!(text, " {}", record.file_kind)),
+        Some(Known::ShmMap | Known::ShmUnmap | Known::CkptStart | Known::CkptDone | Known::Handle) | None => {}
     }
     if !record.rc.is_ok() {
         let _ = write!(text, " = {}", record.rc);

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;
-use shim::event::{FileKind, Flags, Kind, Level, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, slot_mask};
 use shim::format::record::{MAX_DURATION, Record};
 
 /// What a record did to a lock.
@@ -45,10 +45,13 @@ fn all() -> Vec<Step> {
 impl Connection {
     /// Follows one record.
     pub(super) fn apply(&mut self, record: &Record) -> Vec<Step> {
-        let carries_lock_state = match record.kind {
-            Kind::LOCK | Kind::UNLOCK | Kind::CHECK_RESERVED | Kind::SHM_LOCK | Kind::SHM_MAP | Kind::SHM_UNMAP => true,
-            Kind::OPEN | Kind::CLOSE => record.file_kind == FileKind::DATABASE,
-            _ => false,
+        let carries_lock_state = match record.kind.known() {
+            Some(Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => true,
+            Some(Known::Open | Known::Close) => record.file_kind == FileKind::DATABASE,
+            Some(
+                Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle,
+            )
+            | None => false,
         };
         if !carries_lock_state {
             return Vec::new();

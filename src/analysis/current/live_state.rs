@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::meter::Meter;
+use crate::analysis::locks::activity::has_checked;
 use crate::analysis::locks::databases::Identity;
 use crate::analysis::locks::journal_mode::Mode;
 use crate::analysis::locks::lock::{LockId, Request};
@@ -229,7 +230,7 @@ impl Current {
             (database.wal, database.wal_began) = (size, database.wal_began || size == 0);
         }
         let gave_up = waited(conn, when, event);
-        conn.checked = record.kind == Kind::CHECK_RESERVED || (conn.checked && record.kind == Kind::HANDLE);
+        conn.checked = has_checked(conn.checked, record.kind);
         let request = Request::of(record).filter(|request| record.rc.is_busy() && !request.is_optional());
         conn.undecided = conn.mode.wal && request == Some(Request::File(Level::EXCLUSIVE));
         let refused = u64::from(refused) + u64::from(request.is_some() && !conn.undecided);

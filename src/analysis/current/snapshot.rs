@@ -198,11 +198,11 @@ impl Current {
             let others = db.and_then(|db| by_database.get(&db));
             let mut blockers = Vec::new();
             for conn in others.into_iter().flatten().filter(|conn| conn.id != who) {
-                if !conn.locks.held().any(|(lock, _)| request.is_refused_by(lock)) {
+                if !conn.locks.held().any(|(lock, _)| lock.refuses(request)) {
                     continue;
                 }
                 let shared = LockId::file(Level::SHARED);
-                let by_lifetime = conn.mode.lifetime && request.is_refused_by(shared);
+                let by_lifetime = conn.mode.lifetime && shared.refuses(request);
                 let place = *index.entry(conn.id).or_insert_with(|| {
                     rows.push(row(conn, when, held(conn, when, true), None, doubt(conn)));
                     rows.len() - 1

@@ -87,7 +87,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
             let wait = known.waits.wait_of(hold, span);
             let checkpoint = 1 << Slot::CKPT.0 | 1 << Slot::WRITE.0;
             let convoy = wait.is_some_and(|(_, wait)| {
-                wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
+                wait.before.exclusive & checkpoint == checkpoint && LockId::of(wait.request).slot().is_some_and(Slot::is_read)
             });
             CaseCandidate { hold, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
         })

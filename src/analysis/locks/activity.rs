@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};
-use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
 /// Sums over all records of a connection, from its first record on.
@@ -129,6 +129,16 @@ fn kind(lock: LockId) -> usize {
     }
 }
 
+/// Whether the connection's last call on the database file was `xCheckReservedLock`, after a record of this kind.
+pub(crate) fn has_checked(before: bool, kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::CheckReserved) => true,
+        Some(Known::Handle) => before,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => false,
+        Some(Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote) | None => false,
+    }
+}
+
 impl Activity {
     /// Follows one record, whose call began and ended at these instants.
     #[inline]
@@ -144,13 +154,11 @@ impl Activity {
             (self.sql, self.sql_at) = (record.sql, start);
         }
         self.totals.records += 1;
-        if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
-            self.rare(record, start, end);
-        }
+        self.work(record, start, end);
         if record.after >= Level::PENDING {
             self.follow_exclusive_use(record);
         }
-        self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+        self.checked = has_checked(self.checked, record.kind);
     }
 
     /// Notes whether the connection begins to read. One statement may take several readers' slots, one after the other, until it reads. Its
@@ -169,23 +177,24 @@ impl Activity {
         }
     }
 
-    fn rare(&mut self, record: &Record, start: u64, end: u64) {
-        match record.kind {
-            Kind::SYNC => {
+    #[inline]
+    fn work(&mut self, record: &Record, start: u64, end: u64) {
+        match record.kind.known() {
+            Some(Known::Sync) => {
                 let database = record.file_kind == FileKind::DATABASE;
                 self.worked(if database { Work::SyncDatabase } else { Work::Sync }, start, end);
             }
-            Kind::DELETE => self.worked(Work::Delete, start, end),
-            Kind::CKPT_START => {
+            Some(Known::Delete) => self.worked(Work::Delete, start, end),
+            Some(Known::CkptStart) => {
                 self.totals.copies += 1;
                 self.totals.automatic += u32::from(self.automatic);
                 self.copying_since = end;
             }
-            Kind::CKPT_DONE if self.copying_since != 0 => {
+            Some(Known::CkptDone) if self.copying_since != 0 => {
                 self.worked(Work::Copy, self.copying_since, start);
                 self.copying_since = 0;
             }
-            Kind::WROTE => {
+            Some(Known::Wrote) => {
                 let file = match record.file_kind {
                     FileKind::JOURNAL => 1,
                     FileKind::WAL => 2,
@@ -193,18 +202,22 @@ impl Activity {
                 };
                 self.totals.wrote[file] = self.totals.wrote[file].wrapping_add(record.arg);
             }
-            _ => {}
+            Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => {}
+            Some(Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::CkptDone | Known::Handle) | None => {}
         }
     }
 
     /// The stretch of work that the connection's last record ended. The call of that record began at `start`.
     pub(crate) fn just_worked(&self, start: u64) -> Option<Stretch> {
         let latest = self.stretches[(self.next + REMEMBERED - 1) % REMEMBERED];
-        let ended = match self.last? {
-            Kind::SYNC => matches!(latest.0, Work::Sync | Work::SyncDatabase),
-            Kind::DELETE => latest.0 == Work::Delete,
-            Kind::CKPT_DONE => latest.0 == Work::Copy && latest.2 == start,
-            _ => false,
+        let ended = match self.last?.known()? {
+            Known::Sync => matches!(latest.0, Work::Sync | Work::SyncDatabase),
+            Known::Delete => latest.0 == Work::Delete,
+            Known::CkptDone => latest.0 == Work::Copy && latest.2 == start,
+            Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap => {
+                false
+            }
+            Known::ShmUnmap | Known::Sleep | Known::CkptStart | Known::Wrote | Known::Handle => false,
         };
         ended.then_some(latest)
     }
@@ -224,15 +237,17 @@ impl Activity {
     #[cold]
     fn follow_exclusive_use(&mut self, record: &Record) {
         let exclusive = &mut self.exclusive_use;
-        match (record.kind, record.file_kind) {
-            (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => exclusive.again = true,
-            (Kind::SHM_LOCK, _) if exclusive.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
-                exclusive.outlived = true
+        let file = record.file_kind;
+        match record.kind.known() {
+            Some(Known::Lock) => exclusive.again |= record.rc.is_ok() && record.before >= Level::EXCLUSIVE,
+            Some(Known::ShmLock) => {
+                exclusive.outlived |= exclusive.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE
             }
-            (Kind::OPEN, FileKind::WAL) if exclusive.from_shared => exclusive.outlived = true,
-            (Kind::SHM_UNMAP, _) if record.arg != 0 => exclusive.unmapped = true,
-            (Kind::DELETE, FileKind::JOURNAL) => exclusive.deleted_journal = true,
-            _ => {}
+            Some(Known::Open) => exclusive.outlived |= file == FileKind::WAL && exclusive.from_shared,
+            Some(Known::ShmUnmap) => exclusive.unmapped |= record.arg != 0,
+            Some(Known::Delete) => exclusive.deleted_journal |= file == FileKind::JOURNAL,
+            Some(Known::Close | Known::Unlock | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep) => {}
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => {}
         }
     }
 

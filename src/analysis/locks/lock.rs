@@ -3,8 +3,10 @@
 //! [`LockId`] names one lock in one mode. [`Request`] is what a call asked for.
 #![forbid(unsafe_code)]
 
-use shim::event::{Flags, Kind, Level, Slot, slot_mask};
-use shim::format::record::Record;
+pub use shim::event::Request;
+pub(crate) use shim::event::only_readers;
+
+use shim::event::{Level, Slot};
 use std::fmt;
 
 /// A lock in a mode: `SHARED`, `RESERVED`, `PENDING` or `EXCLUSIVE` on the database file, or a wal-index slot shared or exclusive.
@@ -37,6 +39,25 @@ impl LockId {
         };
         let file = (level != Level::NONE).then(|| LockId::file(level));
         file.into_iter().chain(slots(exclusive, true)).chain(slots(shared, false)).collect()
+    }
+
+    /// The lock that a request is counted under: its first slot, where it covers several.
+    pub fn of(request: Request) -> LockId {
+        match request {
+            Request::File(level) => LockId::file(level),
+            Request::Shm { mask, exclusive } => LockId::shm(mask.trailing_zeros().min(7) as u8, exclusive),
+        }
+    }
+
+    /// Whether this lock, held by another connection, refuses the request.
+    pub(crate) fn refuses(self, request: Request) -> bool {
+        match (request, self.level(), self.slot()) {
+            (Request::File(_), Some(level), _) => request.refused_from().is_some_and(|from| level >= from),
+            (Request::Shm { mask, exclusive }, _, Some(slot)) => {
+                mask & (1 << slot.0) != 0 && (exclusive || self.is_exclusive_slot())
+            }
+            (Request::File(_), None, _) | (Request::Shm { .. }, _, None) => false,
+        }
     }
 
     pub(crate) fn index(self) -> usize {
@@ -82,106 +103,13 @@ impl fmt::Display for LockId {
     }
 }
 
-/// What an `xLock` or `xShmLock` asked for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Request {
-    /// A level of the database file.
-    File(Level),
-    /// These slots of the wal-index.
-    Shm {
-        /// Bit *i* is slot *i*.
-        mask: u8,
-        /// Exclusive, or shared.
-        exclusive: bool,
-    },
-}
-
-impl Request {
-    /// Whether this asks for readers' slots exclusively. A writer asks for them to restart the WAL or to move a read mark, a checkpoint to write
-    /// past one. If they are refused, SQLite carries on without them (wal.c: `walTryBeginRead`, `walRestartLog`, `walCheckpoint`) and no
-    /// statement fails. A checkpoint that a statement asked for may answer that it was busy.
-    pub fn is_optional(self) -> bool {
-        matches!(self, Request::Shm { mask, exclusive: true } if only_readers(mask))
-    }
-
-    /// What this record's call asked for; `None` if it does not take a lock.
-    pub fn of(record: &Record) -> Option<Request> {
-        match record.kind {
-            Kind::LOCK => Some(Request::File(record.requested)),
-            Kind::SHM_LOCK if !record.flags.has(Flags::SHM_UNLOCK) => Some(Request::Shm {
-                mask: slot_mask(record.shm_offset, record.shm_n),
-                exclusive: record.flags.has(Flags::SHM_EXCLUSIVE),
-            }),
-            _ => None,
-        }
-    }
-
-    /// The lock that the request is counted under. If it covers several slots, the first one.
-    pub fn lock(self) -> LockId {
-        match self {
-            Request::File(level) => LockId::file(level),
-            Request::Shm { mask, exclusive } => LockId::shm(mask.trailing_zeros().min(7) as u8, exclusive),
-        }
-    }
-
-    /// The weakest level on the database file with which another connection refuses this request; `None` if no level does.
-    pub(crate) fn refused_from(self) -> Option<Level> {
-        match self {
-            Request::File(Level::SHARED) => Some(Level::PENDING),
-            Request::File(Level::RESERVED) => Some(Level::RESERVED),
-            Request::File(Level::PENDING | Level::EXCLUSIVE) => Some(Level::SHARED),
-            _ => None,
-        }
-    }
-
-    /// Whether another connection that holds this lock refuses this request.
-    pub(crate) fn is_refused_by(self, lock: LockId) -> bool {
-        match (self, lock.level(), lock.slot()) {
-            (Request::File(_), Some(level), _) => self.refused_from().is_some_and(|from| level >= from),
-            (Request::Shm { mask, exclusive }, _, Some(slot)) => {
-                mask & (1 << slot.0) != 0 && (exclusive || lock.is_exclusive_slot())
-            }
-            _ => false,
-        }
-    }
-
-    /// The names of the slots that the request covers, or of its level.
-    pub fn names(self) -> Vec<&'static str> {
-        match self {
-            Request::File(level) => vec![level.name().unwrap_or("?")],
-            Request::Shm { mask, .. } => {
-                (0..8).filter(|slot| mask & (1 << slot) != 0).filter_map(|slot| Slot(slot).name()).collect()
-            }
-        }
-    }
-}
-
-/// Whether all of these slots are readers' slots. False for an empty mask.
-pub(crate) fn only_readers(mask: u8) -> bool {
-    mask != 0 && mask & 0b111 == 0
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Request::File(level) => write!(f, "{level}"),
-            Request::Shm { mask, exclusive } => {
-                let first = mask.trailing_zeros().min(8) as u8;
-                let last = 7u8.saturating_sub(mask.leading_zeros().min(7) as u8);
-                write!(f, "{} {}", if exclusive { "X" } else { "S" }, Slot(first))?;
-                if last > first { write!(f, "..{}", Slot(last)) } else { Ok(()) }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_conflict_table_of_the_database_file() {
-        let refused = |asked: Level, held: Level| Request::File(asked).is_refused_by(LockId::file(held));
+        let refused = |asked: Level, held: Level| LockId::file(held).refuses(Request::File(asked));
         let levels = [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE];
         let table: Vec<[bool; 4]> = levels.iter().map(|&asked| levels.map(|held| refused(asked, held))).collect();
         assert_eq!(table[0], [false, false, true, true]);
@@ -194,28 +122,12 @@ mod tests {
     fn the_conflict_table_of_the_wal_index() {
         let shared = Request::Shm { mask: 0b11, exclusive: false };
         let exclusive = Request::Shm { mask: 0b11, exclusive: true };
-        assert!(!shared.is_refused_by(LockId::shm(1, false)));
-        assert!(shared.is_refused_by(LockId::shm(1, true)));
-        assert!(exclusive.is_refused_by(LockId::shm(0, false)));
-        assert!(exclusive.is_refused_by(LockId::shm(0, true)));
-        assert!(!exclusive.is_refused_by(LockId::shm(2, true)));
-        assert!(!exclusive.is_refused_by(LockId::file(Level::EXCLUSIVE)));
-    }
-
-    #[test]
-    fn only_readers_slots_taken_exclusively_are_optional() {
-        assert!(Request::Shm { mask: 0b1000, exclusive: true }.is_optional());
-        assert!(Request::Shm { mask: 0b1111_0000, exclusive: true }.is_optional());
-        for needed in [
-            Request::Shm { mask: 0b1000, exclusive: false }, // a read begins
-            Request::Shm { mask: 0b1, exclusive: true },     // WRITE
-            Request::Shm { mask: 0b10, exclusive: true },    // CKPT
-            Request::Shm { mask: 0b1111_1110, exclusive: true },
-            Request::Shm { mask: 0, exclusive: true },
-            Request::File(Level::EXCLUSIVE),
-        ] {
-            assert!(!needed.is_optional(), "{needed}");
-        }
+        assert!(!LockId::shm(1, false).refuses(shared));
+        assert!(LockId::shm(1, true).refuses(shared));
+        assert!(LockId::shm(0, false).refuses(exclusive));
+        assert!(LockId::shm(0, true).refuses(exclusive));
+        assert!(!LockId::shm(2, true).refuses(exclusive));
+        assert!(!LockId::file(Level::EXCLUSIVE).refuses(exclusive));
     }
 
     #[test]
@@ -223,8 +135,5 @@ mod tests {
         let names: Vec<String> = LockId::all().map(|lock| lock.to_string()).collect();
         assert_eq!(names[..6], ["SHARED", "RESERVED", "PENDING", "EXCLUSIVE", "X WRITE", "S WRITE"]);
         assert_eq!(names[19], "S READ4");
-        assert_eq!(Request::Shm { mask: 0b110, exclusive: true }.to_string(), "X CKPT..RECOVER");
-        assert_eq!(Request::Shm { mask: 0b1000_0000, exclusive: false }.to_string(), "S READ4");
-        assert_eq!(Request::Shm { mask: 0, exclusive: false }.to_string(), "S slot#8");
     }
 }

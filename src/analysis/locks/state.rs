@@ -10,7 +10,7 @@
 use crate::analysis::locks::lock::LockId;
 use crate::analysis::order::instants::Instant;
 use crate::trace::LogId;
-use shim::event::{FileKind, Flags, Kind, Level, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, slot_mask};
 use shim::format::record::Record;
 
 /// A connection of a trace.
@@ -141,10 +141,11 @@ impl Default for Level0 {
 
 /// Whether a record of this kind carries the connection's lock state.
 fn carries_lock_state(record: &Record) -> bool {
-    match record.kind {
-        Kind::LOCK | Kind::UNLOCK | Kind::CHECK_RESERVED | Kind::SHM_LOCK | Kind::SHM_MAP | Kind::SHM_UNMAP => true,
-        Kind::OPEN | Kind::CLOSE => closes_all(record),
-        _ => false,
+    match record.kind.known() {
+        Some(Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => true,
+        Some(Known::Open | Known::Close) => closes_all(record),
+        Some(Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle)
+        | None => false,
     }
 }
 
@@ -176,8 +177,8 @@ impl LockState {
         let (before, after) = (level(record.before), level(record.after));
         let (exclusive, shared) = (record.shm_exclusive, record.shm_shared & !record.shm_exclusive);
         let state = LockState { before, after, shared, exclusive, ended_here: 0, began_here: 0, takes: 0 };
-        match record.kind {
-            Kind::SHM_LOCK => {
+        match record.kind.known() {
+            Some(Known::ShmLock) => {
                 let asked = slot_mask(record.shm_offset, record.shm_n);
                 if record.flags.has(Flags::SHM_UNLOCK) {
                     return LockState { ended_here: asked, ..state };
@@ -185,11 +186,14 @@ impl LockState {
                 let in_earnest = record.rc.is_ok() && !record.flags.has(Flags::REDUNDANT);
                 LockState { began_here: asked, takes: if in_earnest { asked } else { 0 }, ..state }
             }
-            Kind::SHM_UNMAP => LockState { ended_here: 0xff, ..state },
+            Some(Known::ShmUnmap) => LockState { ended_here: 0xff, ..state },
             // Nothing is held after these.
-            Kind::OPEN => LockState { before: Level::NONE, after: Level::NONE, shared: 0, exclusive: 0, ..state },
-            Kind::CLOSE => LockState { after: Level::NONE, shared: 0, exclusive: 0, ended_here: 0xff, ..state },
-            _ => state,
+            Some(Known::Open) => LockState { before: Level::NONE, after: Level::NONE, shared: 0, exclusive: 0, ..state },
+            Some(Known::Close) => LockState { after: Level::NONE, shared: 0, exclusive: 0, ended_here: 0xff, ..state },
+            Some(
+                Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep | Known::Delete,
+            ) => state,
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => state,
         }
     }
 }

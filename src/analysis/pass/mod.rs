@@ -27,7 +27,7 @@ use finalize::{Finalizer, Missing, renumber};
 use holds::Holds;
 use observed::Observed;
 use refusals::Refusals;
-use shim::event::{FileKind, Flags, Kind, Level};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level};
 use tables::Tables;
 
 /// A pass over the records of a trace.
@@ -95,10 +95,14 @@ impl<'t, 'w> Pass<'t, 'w> {
             database.records += 1;
             database.seen_in(log);
             database.redundant += u64::from(record.flags.has(Flags::REDUNDANT));
-            match (record.kind, record.file_kind) {
-                (Kind::DELETE, FileKind::JOURNAL) if record.rc.is_ok() => database.modes.journal_deleted = true,
-                (Kind::WROTE | Kind::SYNC, FileKind::JOURNAL) => database.modes.journal_used = true,
-                _ => {}
+            if record.file_kind == FileKind::JOURNAL {
+                match record.kind.known() {
+                    Some(Known::Delete) => database.modes.journal_deleted |= record.rc.is_ok(),
+                    Some(Known::Wrote | Known::Sync) => database.modes.journal_used = true,
+                    Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => {}
+                    Some(Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::CkptStart | Known::CkptDone | Known::Handle)
+                    | None => {}
+                }
             }
         }
         self.observed.event(event, db);

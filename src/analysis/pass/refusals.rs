@@ -66,7 +66,7 @@ impl<'t> Refusals<'t> {
         let place = self.conflicts.refusals.next();
         conn.refused = Some(place);
         if let Some(db) = db {
-            tables.databases.all[db as usize].stats(request.lock()).refused += 1;
+            tables.databases.all[db as usize].stats(LockId::of(request)).refused += 1;
         }
         let here = tables.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
         if here {
@@ -157,7 +157,7 @@ impl<'t> Refusals<'t> {
                     waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
                     self.pending.went_on(waiting);
                 } else if record.kind == Kind::SHM_LOCK
-                    && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
+                    && Request::of(record).is_some_and(|request| LockId::of(request).slot() == Some(Slot::RECOVER))
                 {
                     let (refused, granted) = &mut waiting.wait.recovery;
                     *(if record.rc.is_ok() { granted } else { refused }) += 1;
@@ -241,7 +241,7 @@ impl<'t> Refusals<'t> {
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let asleep = |(before, kind)| (before, if self.unowned.since(log, record.tid, before) { Kind::SLEEP } else { kind });
         let earlier = earlier.map(asleep);
-        let recover = request.lock().slot() == Some(Slot::RECOVER);
+        let recover = LockId::of(request).slot() == Some(Slot::RECOVER);
         let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
         let same = |by: &Reading| (by.tid, by.sql) == (record.tid, record.sql) && by.sql != 0;
@@ -289,7 +289,7 @@ impl<'t> Refusals<'t> {
         }
         let Some(db) = wait.db else { return };
         let ns = tables.times.ns(wait.who.log, wait.from, wait.until);
-        let stats = tables.databases.all[db as usize].stats(wait.request.lock());
+        let stats = tables.databases.all[db as usize].stats(LockId::of(wait.request));
         match end {
             WaitEnd::Acquired | WaitEnd::WentOn => {
                 if let Some(ns) = ns {

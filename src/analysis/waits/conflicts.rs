@@ -132,7 +132,7 @@ impl<'t> Conflicts<'t> {
                 let Some((who, locks)) = conns.locks(index) else { continue };
                 let mut found = None;
                 for (lock, hold) in locks.held() {
-                    if found.is_none() && refusal.request.is_refused_by(lock) {
+                    if found.is_none() && lock.refuses(refusal.request) {
                         found = Some((lock, hold));
                     }
                 }
@@ -213,7 +213,7 @@ impl<'t> Conflicts<'t> {
         }
         for &number in holds.pending.iter().rev() {
             let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > hold.asked) else { break };
-            if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
+            if !refusal.counted && refusal.who != who && lock.refuses(refusal.request) {
                 let stays = refusal.candidates.iter().find(|other| other.who == who).is_none_or(&mut held);
                 add_candidate(refusal, candidate(who, lock, hold, false), stays);
                 named = true;
@@ -338,7 +338,7 @@ impl DatabaseHolds {
             // The thread that released the lock makes this attempt, so the release has returned.
             let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
             let overlaps = gone > refusal.start && ended.hold.asked < refusal.end && !(returned && refusal.tid != 0);
-            if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
+            if overlaps && ended.who != refusal.who && ended.lock.refuses(refusal.request) {
                 let later = refusal.candidates.iter().find(|other| other.who == ended.who);
                 let stays = later.is_none_or(|later| later.since < ended.at);
                 add_candidate(refusal, candidate(ended.who, ended.lock, &ended.hold, false), stays);

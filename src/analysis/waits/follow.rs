@@ -11,7 +11,7 @@ use crate::analysis::locks::lock::{Request, only_readers};
 use crate::analysis::order::instants::Instant;
 use crate::analysis::waits::busy_handler::PATIENCE_NS;
 use crate::analysis::waits::wait::Wait;
-use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
 /// The request of a statement that begins to write.
@@ -40,6 +40,16 @@ pub(crate) struct OpenWait {
     pub pauses: u32,
     /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
     pub default_handler: bool,
+}
+
+/// Whether a record of this kind, after a refusal, shows whether the connection kept the lock it reads under. The other calls can come before that
+/// lock's release.
+fn shows_reading(kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved) => true,
+        Some(Known::ShmLock | Known::ShmMap | Known::ShmUnmap | Known::CkptStart | Known::CkptDone) => true,
+        Some(Known::Sleep | Known::Handle | Known::Wrote | Known::Sync | Known::Delete) | None => false,
+    }
 }
 
 /// What a record means for a wait.
@@ -86,7 +96,7 @@ impl OpenWait {
     /// Notes what the record after a refused attempt shows about the lock the connection reads under.
     #[inline]
     fn observe(&mut self, record: &Record, number: u64) {
-        if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
+        if !self.undecided || !shows_reading(record.kind) {
             return;
         }
         self.undecided = false;
@@ -129,19 +139,27 @@ impl OpenWait {
 
     /// Whether the statement goes on without the lock after this record, which ended the wait. Then no application saw an error.
     pub(crate) fn goes_on(&self, record: &Record) -> bool {
-        let rolled_back = match record.kind {
-            Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
-            kind => kind == Kind::SYNC,
+        let ended = match record.kind.known() {
+            Some(Known::Unlock) => record.sql == 0 || record.sql == self.wait.sql,
+            Some(Known::Sync | Known::Close) => true,
+            Some(Known::Open | Known::Lock | Known::CheckReserved | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => false,
+            Some(Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => false,
         };
-        self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
+        self.wait.before.early && !ended
     }
 
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
+        // A kind that only a newer recorder knows shows nothing about the wait.
+        let Some(kind) = record.kind.known() else { return Meaning::Waits };
         let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
         let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
-        let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
+        let looks = match kind {
+            Known::Sleep | Known::Handle | Known::CheckReserved => true,
+            Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmMap | Known::ShmUnmap => false,
+            Known::Sync | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote => false,
+        };
         let opens_wal = (record.kind, record.file_kind) == (Kind::OPEN, FileKind::WAL);
         if opens_wal && self.shared.is_some() && wait.request == Request::File(Level::RESERVED) {
             // Another connection has switched the database to WAL mode. The statement goes on in WAL mode, without RESERVED.
@@ -151,25 +169,25 @@ impl OpenWait {
             // Another connection has played the journal back. If there was no sleep before this record, the application's next statement reads.
             return if self.slept { Meaning::Reads } else { Meaning::Over };
         }
-        match record.kind {
-            Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
+        match kind {
+            Known::Sleep | Known::Handle | Known::CheckReserved => Meaning::Waits,
             // Between two attempts at EXCLUSIVE, SQLite releases nothing. Only a connection that plays a journal back releases its lock and
             // starts again each time.
-            Kind::UNLOCK
+            Known::Unlock
                 if wait.request == Request::File(Level::EXCLUSIVE)
                     && (wait.before.wal || !wait.before.checked || wait.before.early) =>
             {
                 Meaning::Over
             }
             // The statement that was refused has failed.
-            Kind::UNLOCK if self.is_later(record) => Meaning::Over,
-            Kind::UNLOCK => Meaning::Waits,
+            Known::Unlock if self.is_later(record) => Meaning::Over,
+            Known::Unlock => Meaning::Waits,
             // Before a commit, SQLite syncs the journal only under EXCLUSIVE (pager.c: `syncJournal`). So this is a rollback in exclusive
             // mode, where the locks stay.
-            Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
+            Known::Sync if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
             // A rollback releases the lock in its next call, so wait for that record before deciding.
-            Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
-            Kind::LOCK | Kind::SHM_LOCK => {
+            Known::Wrote | Known::Sync | Known::Delete if wait.before.early => Meaning::Waits,
+            Known::Lock | Known::ShmLock => {
                 let request = Request::of(record);
                 let recovery = wait.is_recovery();
                 let slots = slot_mask(record.shm_offset, record.shm_n);
@@ -219,7 +237,9 @@ impl OpenWait {
                 // A read for another statement: the application has moved on.
                 if reads && same && !next_try { Meaning::Waits } else { Meaning::Over }
             }
-            _ => Meaning::Over,
+            // The connection goes on with something else, or closes.
+            Known::Wrote | Known::Sync | Known::Delete | Known::CkptStart | Known::CkptDone => Meaning::Over,
+            Known::Open | Known::Close | Known::ShmMap | Known::ShmUnmap => Meaning::Over,
         }
     }
 }
@@ -257,6 +277,7 @@ mod tests {
         assert_eq!(waiting.meaning(&lock(Level::RESERVED, 10)), Meaning::Over);
         assert_eq!(waiting.meaning(&lock(Level::EXCLUSIVE, 5)), Meaning::Over);
         assert_eq!(waiting.meaning(&Record::new(Kind::SYNC)), Meaning::Over);
+        assert_eq!(waiting.meaning(&Record::new(Kind(200))), Meaning::Waits, "a kind of a newer recorder");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another statement");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "another statement got it");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::SHARED, 0) }), Meaning::Over, "another statement reads");

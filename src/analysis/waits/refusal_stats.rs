@@ -63,7 +63,7 @@ impl<'t> RefusalStats<'t> {
             return;
         }
         self.refused += 1;
-        *self.by_lock.entry(refusal.request.lock()).or_default() += 1;
+        *self.by_lock.entry(LockId::of(refusal.request)).or_default() += 1;
         let certain = refusal.has_certain();
         match refusal.candidates.first() {
             None => self.untraced += 1,

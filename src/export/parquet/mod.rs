@@ -24,7 +24,7 @@ use super::Export;
 use super::facts::{self, Facts};
 use super::unfinished::Unfinished;
 use crate::analysis::observer::ObservedHold;
-use crate::analysis::{Analysis, Observer, Request};
+use crate::analysis::{Analysis, LockId, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
 use dataset::{Dataset, day, place};
 use part::Cell as Value;
@@ -134,8 +134,8 @@ impl Observer for Parquet<'_> {
             cell(&kind),
             cell(&file_kind),
             asked.as_deref().map_or(Value::Null, Value::Text),
-            Value::lasting(request.map(|request| request.lock().name())),
-            Value::lasting(request.map(|request| facts::mode(request.lock()))),
+            Value::lasting(request.map(|request| LockId::of(request).name())),
+            Value::lasting(request.map(|request| facts::mode(LockId::of(request)))),
             Value::Bool(request.is_some() && record.rc.is_busy()),
             cell(&before),
             cell(&after),

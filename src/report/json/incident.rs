@@ -4,7 +4,7 @@
 use super::{array, put_lock, rfc3339};
 use crate::analysis::framework::Frameworks;
 use crate::analysis::incidents::incident::chain;
-use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
+use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, LockId, State};
 use crate::report::fix;
 use crate::report::ranking;
 use crate::report::words;
@@ -104,7 +104,7 @@ fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incide
     value.insert("database".into(), json!(incident.db));
     let path = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());
     value.insert("path".into(), json!(path));
-    put_lock(&mut value, incident.request.lock());
+    put_lock(&mut value, LockId::of(incident.request));
     value.insert("victim".into(), party(analysis, incident.who, incident.tid, incident.sql).into());
     value.insert("blockers".into(), blockers(analysis, incident).into());
     value.insert("more_blockers".into(), incident.more_blockers.into());

@@ -1,28 +1,28 @@
-//! A value that belongs to one process and is not inherited: the child of a `fork` makes its own.
+//! A value of one process, which the child of a `fork` does not inherit: it makes its own.
 //!
-//! For state with locks in it, which the child may find held for ever by a thread that it does not have. Made once, never freed.
+//! For state that contains locks: a thread that the child does not have may hold them for ever. Made once, never freed.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A place for such a value.
 #[derive(Debug)]
-pub struct Own<T: 'static>(AtomicPtr<(u32, T)>);
+pub struct PerProcess<T: 'static>(AtomicPtr<(u32, T)>);
 
-impl<T: Send + Sync> Own<T> {
+impl<T: Send + Sync> PerProcess<T> {
     /// An empty place.
     #[allow(clippy::new_without_default)] // for statics
-    pub const fn new() -> Own<T> {
-        Own(AtomicPtr::new(std::ptr::null_mut()))
+    pub const fn new() -> PerProcess<T> {
+        PerProcess(AtomicPtr::new(std::ptr::null_mut()))
     }
 
-    /// This process's value, if it has one. Asks the kernel for the process id: not for the hot path.
+    /// This process's value, if it has one. Makes a system call for the process id: not for the hot path.
     pub fn get(&self) -> Option<&'static T> {
         // SAFETY: null, or leaked and whole before it was published with Release.
         let held = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
         (held.0 == std::process::id()).then_some(&held.1)
     }
 
-    /// This process's value, made now if it has none. Where two threads make one, the second one's is dropped.
+    /// This process's value, made now if there is none. Where two threads make one, the second one's is dropped.
     pub fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
         let before = self.0.load(Ordering::Acquire);
         if let Some(value) = self.get() {
@@ -33,7 +33,7 @@ impl<T: Send + Sync> Own<T> {
             // SAFETY: leaked just now, and never freed.
             Ok(_) => unsafe { &(*fresh).1 },
             Err(theirs) => {
-                // SAFETY: not published, so nobody else has it.
+                // SAFETY: not published, so no other thread has it.
                 drop(unsafe { Box::from_raw(fresh) });
                 // SAFETY: only this process's threads replace what was there, and only once: leaked, whole, never null.
                 unsafe { &(*theirs).1 }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn one_value_for_all_threads() {
-        static PLACE: Own<u32> = Own::new();
+        static PLACE: PerProcess<u32> = PerProcess::new();
         assert_eq!(PLACE.get(), None);
         let seen: Vec<&u32> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || PLACE.get_or_make(|| i))).collect();

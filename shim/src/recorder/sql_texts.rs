@@ -1,11 +1,12 @@
 //! The SQL texts of this process: one copy of each, found by its hash, kept for the life of the process and inherited by its children.
 //!
-//! A table of pointers with open addressing, at most half full, without a lock. A text is learnt once; which log it is named in is noted beside it.
+//! A table of pointers with open addressing, at most half full, without a lock. A text is kept once, together with the log it is named in.
 
 use super::Log;
 use super::config::SqlPolicy;
-use super::named::Named;
+use super::name_state::NameState;
 use crate::memory::{keep, keep_bytes};
+use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
@@ -22,21 +23,21 @@ pub(super) struct Text {
     kept: &'static [u8],
     /// Its whole length.
     len: u64,
-    /// It was learnt where texts may be kept and shown.
+    /// It was kept under a policy by which texts are shown.
     shown: AtomicBool,
-    named: Named,
+    named: NameState,
 }
 
 static TABLE: [AtomicPtr<Text>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// The places for this hash, in the order they are looked at.
+/// The places for this hash, in the order of the search.
 fn probe(hash: u64) -> impl Iterator<Item = &'static AtomicPtr<Text>> {
     let start = hash as usize % PLACES;
     TABLE.iter().skip(start).chain(TABLE.iter().take(start))
 }
 
-/// What is in this place.
+/// The text in this place.
 fn at(place: &AtomicPtr<Text>) -> Option<&'static Text> {
     // SAFETY: null, or kept for the life of the process and whole before it was published with Release.
     unsafe { place.load(Ordering::Acquire).as_ref() }
@@ -52,7 +53,7 @@ fn intern(hash: u64, text: &[u8], len: usize) -> Option<&'static Text> {
                     return None;
                 }
                 let fresh =
-                    Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: Named::new() };
+                    Text { hash, kept: keep_bytes(text)?, len: len as u64, shown: AtomicBool::new(false), named: NameState::new() };
                 let fresh = ptr::from_mut(keep(fresh)?);
                 match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
@@ -72,8 +73,8 @@ fn intern(hash: u64, text: &[u8], len: usize) -> Option<&'static Text> {
     None
 }
 
-/// The kept copy of this text of `len` bytes, of which `text` is the beginning; it has a NUL behind it. It is named in this log, if the log's
-/// policy says so. `None` past [`MAX_SQL`] texts, or where there is no memory.
+/// The kept copy of this text of `len` bytes, of which `text` is the beginning; a NUL follows it. The text is named in this log, if the log's
+/// policy allows that. `None` past [`MAX_SQL`] texts, or where there is no memory.
 pub fn learn(log: &Log, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
     let found = intern(hash, text, len);
     if log.policy() == SqlPolicy::Text {
@@ -88,10 +89,16 @@ pub fn learn(log: &Log, hash: u64, text: &[u8], len: usize) -> Option<&'static [
     Some(found?.kept)
 }
 
-/// The kept text with this hash, where the policy let it be kept for showing.
+/// The kept text with this hash, where the policy allows showing it.
 pub fn find(hash: u64) -> Option<&'static [u8]> {
     let found = probe(hash).map_while(at).find(|text| text.hash == hash)?;
     found.shown.load(Ordering::Relaxed).then_some(found.kept)
+}
+
+/// The texts of these statements, as far as they were kept. 0 stands for no statement. For Rust programs: it allocates.
+pub fn texts(hashes: impl IntoIterator<Item = u64>) -> HashMap<u64, String> {
+    let text = |hash| Some((hash, String::from_utf8_lossy(find(hash)?).into_owned()));
+    hashes.into_iter().filter(|&hash| hash != 0).filter_map(text).collect()
 }
 
 fn name(log: &Log, text: &'static Text) -> bool {
@@ -100,7 +107,7 @@ fn name(log: &Log, text: &'static Text) -> bool {
     })
 }
 
-/// Names the texts that this log misses; `false`: there is still no room.
+/// Names the texts whose names are missing in this log; `false`: there is still no room.
 pub(super) fn retry(log: &Log) -> bool {
     TABLE.iter().filter_map(at).filter(|text| text.named.is_missed(log.serial())).all(|text| name(log, text))
 }

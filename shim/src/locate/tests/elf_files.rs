@@ -58,7 +58,7 @@ impl Loaded {
         self.segments.iter().find(holds).map(|(start, offset, _)| at - start + offset)
     }
 
-    /// Whether four times three integers stand as in the objects: the rest is looked at for these alone.
+    /// Whether three integers are found four times, as in the objects. Only such files are examined further.
     fn has_the_integers(&self) -> bool {
         let image = Image::new(self, 0, self.headers, self.count);
         let mut any = false;
@@ -76,7 +76,7 @@ impl Loaded {
         any
     }
 
-    /// R_X86_64_RELATIVE: the address that the file names, at a module loaded at 0. (Those in RELR form stand there already.)
+    /// R_X86_64_RELATIVE: the address in the file, for a module loaded at 0. Those in RELR form need no change.
     fn relocate(&mut self) -> Option<()> {
         let image = Image::new(&*self, 0, self.headers, self.count)?;
         let dynamic = image.dynamic.clone();

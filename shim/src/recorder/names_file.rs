@@ -1,12 +1,12 @@
 //! The names file: what the numbers in the records mean, one JSON object a line (the schema is in [`crate::format`]).
 //!
-//! A mapped file like the ring: a line goes through memory that is there already, so that naming costs no descriptor and no system call but
-//! the one that makes the next piece ready. A thread claims a place for its line, writes all of it but the first byte, and that byte last. So a
-//! place that begins with a NUL holds no line (yet): its writer is at it, or died. Lines survive the ring's wrapping and the process's end.
+//! A mapped file like the ring, so that naming costs no descriptor, and no system call except the one that makes the next piece ready. A thread
+//! claims a place for its line, writes all of it but the first byte, and that byte last. So a place that begins with a NUL holds no line: its
+//! writer has not finished, or died. Lines survive the ring's wrapping and the process's end.
 
 use super::failure::Failure;
 use super::line::{Length, Line, Sink};
-use super::mapped::{FIRST, Mapped};
+use super::mapped_file::{FIRST, MappedFile};
 use crate::clock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 pub const MAX_BYTES: u64 = 4 << 20;
 /// Bytes that are made ready at a time.
 const STEP: u64 = 16 << 10;
-/// How long nothing is tried after a piece could not be made ready (in nanoseconds): a full disk stays full for a while.
+/// The pause after a piece could not be made ready (in nanoseconds): a full disk stays full for a while.
 const PATIENCE: u64 = 100_000_000;
 
 const FULL: Failure = Failure::new("the names file is full");
@@ -23,22 +23,22 @@ const UNSTABLE: Failure = Failure::new("what was to be named changed meanwhile")
 
 /// A names file being written.
 #[derive(Debug)]
-pub(super) struct Names {
-    file: Mapped,
+pub(super) struct NamesFile {
+    file: MappedFile,
     /// Where the next line begins. Never above `ready`.
     end: AtomicU64,
     /// Bytes that take stores.
     ready: AtomicU64,
-    /// Before this time (of `CLOCK_MONOTONIC`) nothing is made ready.
+    /// Until this time (of `CLOCK_MONOTONIC`) nothing is made ready.
     retry_at: AtomicU64,
     /// A thread is making a piece ready by writing zeros, which two must not do at once.
     preparing: AtomicBool,
 }
 
-impl Names {
-    /// Names in this file, whose first page is ready and holds zeros.
-    pub fn new(file: Mapped) -> Names {
-        Names {
+impl NamesFile {
+    /// A file of names in this one, whose first page is ready and holds zeros.
+    pub fn new(file: MappedFile) -> NamesFile {
+        NamesFile {
             file,
             end: AtomicU64::new(0),
             ready: AtomicU64::new(FIRST as u64),
@@ -47,12 +47,12 @@ impl Names {
         }
     }
 
-    /// The file, to be taken away. It must not be in use.
-    pub fn into_file(self) -> Mapped {
+    /// The file, to be discarded. It must not be in use.
+    pub fn into_file(self) -> MappedFile {
         self.file
     }
 
-    /// Lets it all go from memory; the contents stay in the file.
+    /// Drops all its pages from memory. The contents stay in the file.
     pub fn rest(&self) {
         self.file.rest(0, self.file.len());
     }
@@ -62,7 +62,7 @@ impl Names {
         clock::monotonic_ns() >= self.retry_at.load(Ordering::Relaxed)
     }
 
-    /// Appends one line, which `build` fills in. It is called twice and must do the same both times.
+    /// Appends one line, which `build` fills in. `build` is called twice, and must write the same text both times.
     pub fn write(&self, t: &str, build: &dyn Fn(&mut Line<'_>)) -> Result<(), Failure> {
         let emit = |out: &mut dyn Sink| {
             let mut line = Line::new(out, t);
@@ -74,12 +74,12 @@ impl Names {
         let at = self.claim(length.0 as u64)?;
         // SAFETY: the range was claimed by this call alone, and `claim` gives out only what is ready.
         let place = unsafe { std::slice::from_raw_parts_mut(self.file.base().as_ptr().add(at as usize), length.0) };
-        let mut place = Place { bytes: place, len: 0, first: 0 };
+        let mut place = LinePlace { bytes: place, len: 0, first: 0 };
         emit(&mut place);
         place.finish()
     }
 
-    /// So many bytes, all of them ready.
+    /// Claims this many bytes, all of them ready. Returns where they begin.
     fn claim(&self, len: u64) -> Result<u64, Failure> {
         let mut end = self.end.load(Ordering::Relaxed);
         loop {
@@ -119,18 +119,18 @@ impl Names {
         done
     }
 
-    /// Makes so many bytes ready, as far as that is possible.
+    /// Makes this many bytes ready, as far as that is possible.
     #[cfg(feature = "preload")]
     pub fn make_ready(&self, bytes: u64) {
         let _ = self.prepare(bytes.min(self.file.len() as u64));
     }
 
-    /// Copies what stands in the file from this byte on; gives the number of bytes. Other threads may be writing there: see the module.
+    /// Copies the file from this byte on. Returns the number of bytes. Other threads may be writing there: see the module.
     pub fn copy(&self, from: u64, into: &mut [u8]) -> usize {
         let end = self.end.load(Ordering::Relaxed);
         let len = end.saturating_sub(from).min(into.len() as u64) as usize;
         for (byte, at) in into.iter_mut().take(len).zip(from as usize..) {
-            // SAFETY: below `end`, and so inside the mapping and ready. What another thread is writing this very moment is read as it is.
+            // SAFETY: below `end`, and so inside the mapping and ready. Bytes that another thread is writing are read as they are.
             *byte = unsafe { &*self.file.base().as_ptr().add(at).cast::<AtomicU8>() }.load(Ordering::Acquire);
         }
         len
@@ -138,14 +138,14 @@ impl Names {
 }
 
 /// A claimed place for one line.
-struct Place<'a> {
+struct LinePlace<'a> {
     bytes: &'a mut [u8],
     len: usize,
     /// The line's first byte, which is written last.
     first: u8,
 }
 
-impl Sink for Place<'_> {
+impl Sink for LinePlace<'_> {
     fn put(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
         if self.len == 0
@@ -161,8 +161,8 @@ impl Sink for Place<'_> {
     }
 }
 
-impl Place<'_> {
-    /// Makes it a line. One that came out longer than its place stays none.
+impl LinePlace<'_> {
+    /// Completes the line. A text that is longer than its place leaves no line.
     fn finish(self) -> Result<(), Failure> {
         let short = self.bytes.len().checked_sub(self.len).ok_or(UNSTABLE);
         let (first, last) = match (short, self.bytes) {
@@ -186,15 +186,15 @@ impl Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::surroundings::Surroundings;
+    use super::super::limits::Limits;
     use super::*;
-    use crate::sys::Path;
+    use crate::path::Path;
     use std::cell::Cell;
 
-    fn names(dir: &std::path::Path, len: usize, sealed: bool) -> Names {
-        let around = Surroundings { sealed, ..Surroundings::look().unwrap() };
+    fn names(dir: &std::path::Path, len: usize, sealed: bool) -> NamesFile {
+        let limits = Limits { sealed, ..Limits::look().unwrap() };
         let path = Path::new(&[dir.to_str().unwrap().as_bytes(), b"/x.names"]).unwrap();
-        Names::new(Mapped::create(&path, len, &around).unwrap())
+        NamesFile::new(MappedFile::create(&path, len, &limits).unwrap())
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
             let write = |thread: u32| {
                 let mut written = 0;
                 while written < 1000 {
-                    // A thread that finds another one making room is told to come back.
+                    // A thread that finds another one making room gets an error, and tries again.
                     written += u32::from(
                         names
                             .write("x", &|line| {

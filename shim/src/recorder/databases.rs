@@ -1,13 +1,13 @@
 //! The databases of a log and their numbers, and the SQLite libraries of the process.
 //!
-//! Lists of pointers that only grow, without a lock: a thread looks for what it has, and puts it into the first free place.
+//! Lists of pointers that only grow, without a lock: a thread searches for its item, and adds it in the first free place.
 
 use super::Log;
 use super::failure::Failure;
-use super::named::Named;
-use super::{disk, line::Line};
+use super::name_state::NameState;
+use super::{filesystem, line::Line};
 use crate::memory::{Mapping, keep, keep_bytes};
-use crate::sys::Path;
+use crate::path::Path;
 use rustix::io::Errno;
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
@@ -21,7 +21,7 @@ const MAX_LIBRARIES: usize = 64;
 /// Compile-time options of one library that are named.
 const MAX_OPTIONS: c_int = 256;
 
-/// One SQLite library, as it was reached.
+/// One SQLite library, and the way it was reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
     /// Its number in this process, from 1.
@@ -30,32 +30,32 @@ pub struct Library {
     pub sqlite: &'static str,
     /// `sqlite3_sourceid()`; empty where it has none.
     pub source_id: &'static str,
-    /// `sqlite3_compileoption_get`, where it has one. Asked when the line is written.
+    /// `sqlite3_compileoption_get`, where it has one. It is called when the line is written.
     pub options: Option<unsafe extern "C" fn(c_int) -> *const c_char>,
     /// The name our VFS has there.
     pub vfs: &'static str,
     /// The name of the VFS it wraps.
     pub base: &'static str,
-    /// The program itself installed it, in the SQLite that it links: a Rust program.
+    /// The program itself installed the VFS, in the SQLite that it links: it is a Rust program.
     pub linked: bool,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownLibrary {
     library: Library,
-    named: Named,
+    named: NameState,
 }
 
-/// Inherited: a child goes on with the same libraries.
-static LIBRARIES: [AtomicPtr<Known>; MAX_LIBRARIES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_LIBRARIES];
+/// Inherited: a child has the same libraries.
+static LIBRARIES: [AtomicPtr<KnownLibrary>; MAX_LIBRARIES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_LIBRARIES];
 
-/// What is in this place.
+/// The item in this place.
 fn at<T>(place: &AtomicPtr<T>) -> Option<&'static T> {
     // SAFETY: null, or kept for the life of the process and whole before it was published with Release.
     unsafe { place.load(Ordering::Acquire).as_ref() }
 }
 
-/// The first in this list that is the one; a new one in the first free place where there is none. With its index.
+/// The first item in this list for which `is` holds, with its index. Where there is none, a new one is added in the first free place.
 fn enter<T>(
     list: &'static [AtomicPtr<T>],
     is: impl Fn(&T) -> bool,
@@ -88,7 +88,7 @@ fn library(log: &Log, library: &Library) {
     let known = enter(
         &LIBRARIES,
         |known| known.library.number == library.number,
-        || Some(Known { library: *library, named: Named::new() }),
+        || Some(KnownLibrary { library: *library, named: NameState::new() }),
     );
     match known {
         Some((_, known)) => {
@@ -98,7 +98,7 @@ fn library(log: &Log, library: &Library) {
     }
 }
 
-fn name_library(log: &Log, known: &'static Known) -> bool {
+fn name_library(log: &Log, known: &'static KnownLibrary) -> bool {
     let Library { number, sqlite, source_id, options, vfs, base, linked } = known.library;
     log.name(&known.named, "library", &|line: &mut Line<'_>| {
         line.number("lib", number).str("sqlite", sqlite).str("source_id", source_id);
@@ -119,35 +119,35 @@ fn option(get: unsafe extern "C" fn(c_int) -> *const c_char, n: c_int) -> Option
 
 /// One database.
 #[derive(Debug)]
-struct File {
+struct Database {
     lib: u32,
-    /// Device and inode, where `stat` tells.
+    /// Device and inode, where `stat` succeeds.
     identity: Option<(u64, u64)>,
-    /// Its path, too: a deleted database's inode soon belongs to another one.
+    /// Part of its identity: the inode of a deleted database soon belongs to another one.
     path: &'static [u8],
-    named: Named,
+    named: NameState,
 }
 
-/// The databases of one log. A file's number is its index and one.
+/// The databases of one log. A database's number is its index plus 1.
 #[derive(Debug)]
-pub(super) struct Files {
-    list: &'static [AtomicPtr<File>; MAX_FILES],
+pub(super) struct Databases {
+    list: &'static [AtomicPtr<Database>; MAX_FILES],
 }
 
-impl Files {
+impl Databases {
     /// None.
-    pub fn new() -> Result<Files, Failure> {
-        let memory = Mapping::new(size_of::<[AtomicPtr<File>; MAX_FILES]>()).ok_or(Failure::from(Errno::NOMEM))?;
+    pub fn new() -> Result<Databases, Failure> {
+        let memory = Mapping::new(size_of::<[AtomicPtr<Database>; MAX_FILES]>()).ok_or(Failure::from(Errno::NOMEM))?;
         // SAFETY: as many zero bytes as the list has, page-aligned, never given back; null pointers are all zeros.
-        Ok(Files { list: unsafe { memory.leak().cast().as_ref() } })
+        Ok(Databases { list: unsafe { memory.leak().cast().as_ref() } })
     }
 
-    /// The number of a database, naming it and its library where they are new to this log. 0 past the cap.
+    /// The number of a database. It and its library are named where they are new to this log. 0 past the cap.
     pub fn number(&self, log: &Log, lib: &Library, path: &[u8]) -> u32 {
         library(log, lib);
-        let identity = disk::stat(path);
-        let is = |file: &File| file.lib == lib.number && file.identity == identity && file.path == path;
-        let make = || Some(File { lib: lib.number, identity, path: keep_bytes(path)?, named: Named::new() });
+        let identity = filesystem::stat(path);
+        let is = |file: &Database| file.lib == lib.number && file.identity == identity && file.path == path;
+        let make = || Some(Database { lib: lib.number, identity, path: keep_bytes(path)?, named: NameState::new() });
         match enter(self.list, is, make) {
             Some((index, file)) => {
                 let number = index as u32 + 1;
@@ -165,7 +165,7 @@ impl Files {
         }
     }
 
-    fn get(&self, number: u32) -> Option<&'static File> {
+    fn get(&self, number: u32) -> Option<&'static Database> {
         at(self.list.get((number as usize).checked_sub(1)?)?)
     }
 
@@ -174,12 +174,12 @@ impl Files {
         Some(self.get(number)?.path)
     }
 
-    /// Device and inode of the database with this number, where `stat` told them when it was named.
+    /// Device and inode of the database with this number, where `stat` succeeded when it was named.
     pub fn identity(&self, number: u32) -> Option<(u64, u64)> {
         self.get(number)?.identity
     }
 
-    /// Names the libraries and databases that this log misses; `false`: there is still no room.
+    /// Names the libraries and databases whose names are missing in this log; `false`: there is still no room.
     pub fn retry(&self, log: &Log) -> bool {
         let mut libraries = LIBRARIES.iter().map_while(at).filter(|known| known.named.is_missed(log.serial()));
         let mut files = (1..).zip(self.list.iter().map_while(at)).filter(|(_, file)| file.named.is_missed(log.serial()));
@@ -187,12 +187,12 @@ impl Files {
     }
 }
 
-fn name(log: &Log, number: u32, file: &'static File) -> bool {
+fn name(log: &Log, number: u32, file: &'static Database) -> bool {
     if file.named.is_done(log.serial()) {
         return true;
     }
-    // Asked once: the two passes over a line must agree.
-    let magic = if log.is_sealed() { None } else { Path::new(&[file.path]).and_then(|path| disk::magic(path.as_c_str())) };
+    // Looked up once: the two passes over a line must agree.
+    let magic = if log.is_sealed() { None } else { Path::new(&[file.path]).and_then(|path| filesystem::magic(path.as_c_str())) };
     let unnamed = magic.and_then(|magic| {
         let mut number = Path::new(&[])?;
         write!(number, "0x{magic:x}").ok().map(|()| number)
@@ -203,7 +203,7 @@ fn name(log: &Log, number: u32, file: &'static File) -> bool {
             Some((dev, ino)) => line.number("dev", dev).number("ino", ino),
             None => line.null("dev").null("ino"),
         };
-        match (magic.and_then(disk::named), &unnamed) {
+        match (magic.and_then(filesystem::named), &unnamed) {
             (Some(name), _) => line.str("fs", name),
             (None, Some(number)) => line.text("fs", number.as_bytes()),
             (None, None) => line.null("fs"),

@@ -1,17 +1,18 @@
-//! A file that is mapped shared, made ready for stores a piece at a time: what a piece holds after that can be written without a fault.
+//! A file that is mapped shared and made ready for stores a piece at a time. Stores into a ready piece cannot fault.
 //!
-//! A store into a mapped page without disk space raises `SIGBUS`. `MADV_POPULATE_WRITE` (Linux 5.14) does what a store would do and reports
-//! what would have been the signal as an error: on ext4, xfs and tmpfs it sets the space aside (seen on full ones: every page made ready
+//! A store into a mapped page without disk space raises `SIGBUS`. `MADV_POPULATE_WRITE` (Linux 5.14) does what a store would do, and reports
+//! an error instead of the signal. On ext4, xfs and tmpfs it sets the space aside (seen on full ones: every page made ready
 //! took stores after the rest of the disk was filled, and again after `sync` and dropped caches). On other file systems a later
-//! write-back needs new space, so no file is mapped there: see [`super::place`].
+//! write-back needs new space, so no file is mapped there: see [`super::location`].
 //!
-//! Older kernels: all space is set aside by `fallocate` when the file is made, and a piece is made ready by touching it. Under a filter of
-//! system calls: by writing zeros through a descriptor of a moment, a call that SQLite makes, too.
+//! On older kernels `fallocate` sets all space aside when the file is made, and touching a piece makes it ready. Under a filter of
+//! system calls a piece is made ready by writing zeros, through a descriptor that is open for a moment: SQLite makes that call, too.
 
 use super::failure::Failure;
-use super::surroundings::{self, Surroundings};
+use super::limits::{self, Limits};
 use crate::memory::{SPARE, keep_c_str};
-use crate::sys::{self, Fd, Path};
+use crate::path::Path;
+use crate::sys::{self, Fd};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that are there before anything else is made ready.
+/// Bytes that are ready from the beginning.
 pub(super) const FIRST: usize = 4096;
 
 /// How a piece is made ready.
@@ -28,7 +29,7 @@ pub(super) const FIRST: usize = 4096;
 enum How {
     /// `MADV_POPULATE_WRITE`.
     Populate,
-    /// Its space is there: touch it.
+    /// Touch it: its space was set aside.
     Touch,
     /// Write zeros through a descriptor.
     Write,
@@ -36,7 +37,7 @@ enum How {
 
 /// See the module. Never unmapped once it is in use: a thread may be inside at any time.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(super) struct MappedFile {
     base: NonNull<u8>,
     len: usize,
     how: How,
@@ -46,47 +47,47 @@ pub(super) struct Mapped {
 
 // SAFETY: `base` points to a shared mapping that lives as long as the process; all access to it is through atomics, or to bytes that
 // one thread alone has claimed.
-unsafe impl Send for Mapped {}
+unsafe impl Send for MappedFile {}
 // SAFETY: as above.
-unsafe impl Sync for Mapped {}
+unsafe impl Sync for MappedFile {}
 
-/// Why nothing is mapped into a process that has little left.
+/// Why nothing is mapped into a process that may map little more.
 pub(crate) const LITTLE_MEMORY: Failure =
     Failure::new("too little is left of the memory this process may map (RLIMIT_AS, or RLIMIT_MEMLOCK after mlockall)");
 
 static ZEROS: [u8; 4096] = [0; 4096];
 
-impl Mapped {
-    /// Creates this file, which must not be there, with so many bytes, and makes the [`FIRST`] ready. Nothing is left behind where that fails.
-    pub fn create(path: &Path, len: usize, around: &Surroundings) -> Result<Mapped, Failure> {
-        Mapped::create_as(path, len, around, if around.sealed { How::Write } else { How::Populate })
+impl MappedFile {
+    /// Creates this new file of so many bytes, and makes the [`FIRST`] ones ready. Nothing is left behind where that fails.
+    pub fn create(path: &Path, len: usize, limits: &Limits) -> Result<MappedFile, Failure> {
+        MappedFile::create_as(path, len, limits, if limits.sealed { How::Write } else { How::Populate })
     }
 
-    fn create_as(path: &Path, len: usize, around: &Surroundings, how: How) -> Result<Mapped, Failure> {
-        if len as u64 > around.file_size {
+    fn create_as(path: &Path, len: usize, limits: &Limits, how: How) -> Result<MappedFile, Failure> {
+        if len as u64 > limits.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is too low"));
         }
-        if (len as u64).saturating_add(SPARE) > around.memory {
+        if (len as u64).saturating_add(SPARE) > limits.memory {
             return Err(LITTLE_MEMORY);
         }
         let path = keep_c_str(path.as_c_str()).ok_or(Failure::from(Errno::NOMEM))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = Fd::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
-        let made = Mapped::map(file.as_fd(), path, len, how);
+        let made = MappedFile::map(file.as_fd(), path, len, how);
         if made.is_err() {
             sys::unlink(path);
         }
         made
     }
 
-    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, how: How) -> Result<Mapped, Failure> {
+    fn map(file: BorrowedFd<'_>, path: &'static CStr, len: usize, how: How) -> Result<MappedFile, Failure> {
         rustix::fs::ftruncate(file, len as u64)?;
         let identity = sys::stat(path).ok_or(Errno::NOENT)?;
         // SAFETY: a fresh shared mapping of a file of ours at an address the kernel picks.
         let base = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(|errno| Failure::of("mmap", errno))?.cast::<u8>());
         let base = base.ok_or(Failure::new("mmap gave the null page"))?;
-        let mut mapped = Mapped { base, len, how, path, identity };
+        let mut mapped = MappedFile { base, len, how, path, identity };
         let mut ready = mapped.first(file);
         // Before Linux 5.14.
         if ready == Err(Errno::INVAL) && how == How::Populate {
@@ -96,7 +97,7 @@ impl Mapped {
         match ready {
             Ok(()) => Ok(mapped),
             Err(errno) => {
-                // SAFETY: exactly what was mapped, and nobody else has it.
+                // SAFETY: exactly what was mapped, and not referred to any more.
                 let _ = unsafe { munmap(base.as_ptr().cast(), len) };
                 Err(errno.into())
             }
@@ -111,7 +112,7 @@ impl Mapped {
         }
     }
 
-    /// Takes the file away again. It must not be in use.
+    /// Deletes and unmaps the file. It must not be in use.
     pub fn discard(self) {
         sys::unlink(self.path);
         // SAFETY: exactly what was mapped, and the caller gives up the only handle to it.
@@ -124,17 +125,17 @@ impl Mapped {
         self.base
     }
 
-    /// Bytes in it.
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// How a piece is made ready now.
     fn how(&self) -> How {
-        if surroundings::filter_expected() { How::Write } else { self.how }
+        if limits::filter_expected() { How::Write } else { self.how }
     }
 
-    /// Whether making a piece ready changes what is in it: then it may be done once only, by one thread.
+    /// Whether making a piece ready overwrites it: then one thread may do it, once.
     pub fn writes_zeros(&self) -> bool {
         self.how() == How::Write
     }
@@ -168,28 +169,28 @@ impl Mapped {
 
     fn touch(&self, offset: usize, len: usize) {
         for page in (offset..offset + len).step_by(4096) {
-            // SAFETY: inside the mapping and aligned, and its space was set aside; adding 0 changes nothing for anybody.
+            // SAFETY: inside the mapping and aligned, and its space was set aside; adding 0 keeps the value.
             unsafe { &*self.base.as_ptr().add(page).cast::<AtomicU64>() }.fetch_add(0, Ordering::Relaxed);
         }
     }
 
     fn write(&self, offset: usize, len: usize) -> Result<(), Failure> {
         // The limit may have been lowered since the file was made, and writing past it would kill.
-        let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
-        if (offset + len) as u64 > around.file_size {
+        let limits = Limits::look().ok_or(Limits::UNKNOWN)?;
+        if (offset + len) as u64 > limits.file_size {
             return Err(Failure::new("the process's file size limit (RLIMIT_FSIZE) is reached"));
         }
-        // Not blocking: in its place there may be a pipe now.
+        // Without blocking: the path may name a pipe now.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = Fd::from(rustix::fs::openat(CWD, self.path, flags, Mode::empty())?);
-        // By its path: which system call `fstat` is differs between C libraries, and a filter may know one only.
+        // By its path: `fstat` is another system call in each C library, and a filter may allow only one of them.
         if sys::stat(self.path) != Some(self.identity) {
             return Err(Failure::new("the file was replaced"));
         }
         Ok(zero(file.as_fd(), offset, len)?)
     }
 
-    /// Lets a range go from memory. The contents stay in the file, and a late writer faults its page back in: it has its space.
+    /// Drops a range from memory. The contents stay in the file, and a late writer faults its page back in: it has its space.
     pub fn rest(&self, offset: usize, len: usize) {
         if self.how() != How::Write && offset.checked_add(len).is_some_and(|end| end <= self.len) {
             // SAFETY: a range inside a shared file mapping; MADV_DONTNEED drops page tables, not data.
@@ -198,7 +199,7 @@ impl Mapped {
     }
 }
 
-/// Writes zeros: a range that holds nothing yet gets its space by that.
+/// Writes zeros, which gives an empty range its space.
 fn zero(file: BorrowedFd<'_>, offset: usize, len: usize) -> Result<(), Errno> {
     let mut at = offset;
     while at < offset + len {
@@ -225,10 +226,10 @@ mod tests {
     fn every_way_makes_pieces_ready() {
         for how in [How::Populate, How::Touch, How::Write] {
             let dir = tempfile::tempdir().unwrap();
-            let around = Surroundings::look().unwrap();
-            let mapped = Mapped::create_as(&path(dir.path()), 1 << 20, &around, how).unwrap();
+            let limits = Limits::look().unwrap();
+            let mapped = MappedFile::create_as(&path(dir.path()), 1 << 20, &limits, how).unwrap();
             assert_eq!(mapped.writes_zeros(), how == How::Write);
-            assert!(Mapped::create(&path(dir.path()), 1 << 20, &around).is_err(), "an existing file is never taken over");
+            assert!(MappedFile::create(&path(dir.path()), 1 << 20, &limits).is_err(), "an existing file is never taken over");
             mapped.prepare(4096, 8192).unwrap();
             assert!(mapped.prepare(1 << 20, 4096).is_err());
             let file = dir.path().join("x.ring");
@@ -252,10 +253,10 @@ mod tests {
     #[test]
     fn nothing_is_left_where_it_cannot_be_made() {
         let dir = tempfile::tempdir().unwrap();
-        let around = Surroundings::look().unwrap();
-        let create = |around: Surroundings| Mapped::create(&path(dir.path()), 1 << 20, &around).unwrap_err().to_string();
-        assert!(create(Surroundings { file_size: 4096, ..around }).contains("RLIMIT_FSIZE"));
-        assert!(create(Surroundings { memory: 1 << 20, ..around }).contains("RLIMIT_AS"));
+        let limits = Limits::look().unwrap();
+        let create = |limits: Limits| MappedFile::create(&path(dir.path()), 1 << 20, &limits).unwrap_err().to_string();
+        assert!(create(Limits { file_size: 4096, ..limits }).contains("RLIMIT_FSIZE"));
+        assert!(create(Limits { memory: 1 << 20, ..limits }).contains("RLIMIT_AS"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

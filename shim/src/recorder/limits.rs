@@ -1,72 +1,73 @@
-//! What the kernel lets this process do, read from `/proc` when a log is opened: limits, the user, a filter of system calls.
+//! The limits of this process, read from `/proc` when a log is opened: sizes, the user, a filter of system calls.
 //!
-//! Plain `open`, `pread` and `close` only: SQLite makes those itself, so a filter that lets SQLite work lets them through.
+//! The only system calls are `open`, `pread` and `close`: SQLite makes those itself, so a filter that SQLite can work under allows them.
 
 use super::failure::Failure;
 use crate::memory::{self, Mapping};
-use crate::sys::{self, Path, number};
+use crate::path::Path;
+use crate::sys::{self, number};
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Surroundings {
-    /// A filter of system calls is in force. One that is not expected may kill the program, so only those that SQLite makes are made.
+pub(super) struct Limits {
+    /// A filter of system calls is in force. A call that it does not expect may kill the program, so only calls that SQLite makes are made.
     pub sealed: bool,
     /// The effective user.
     pub uid: u32,
-    /// The most bytes a file may have. Going past it would not fail but raise `SIGXFSZ`, which kills.
+    /// The most bytes a file may have. Writing past it raises `SIGXFSZ`, which kills.
     pub file_size: u64,
-    /// How many bytes may still be mapped; see [`memory::left`].
+    /// Bytes that may still be mapped; see [`memory::left`].
     pub memory: u64,
 }
 
-impl Surroundings {
-    /// Those of this process, now. `None` where `/proc` cannot be read.
-    pub fn look() -> Option<Surroundings> {
+impl Limits {
+    /// The present limits. `None` where `/proc` cannot be read.
+    pub fn look() -> Option<Limits> {
         let mut scratch = Mapping::new(16 << 10)?;
         let status = sys::read_file(c"/proc/thread-self/status", scratch.bytes())?;
         let (sealed, uid) = (is_filtered(status), u32::try_from(number(status, b"Uid:", 1)?).ok()?);
         let limits = sys::read_file(c"/proc/self/limits", scratch.bytes())?;
-        // A limit that is no number is "unlimited".
+        // A limit without a number is "unlimited".
         let file_size = number(limits, b"Max file size", 0).unwrap_or(u64::MAX);
-        Some(Surroundings { sealed, uid, file_size, memory: memory::left() })
+        Some(Limits { sealed, uid, file_size, memory: memory::left() })
     }
 
-    /// The reason where [`Surroundings::look`] sees nothing.
+    /// The reason where [`Limits::look`] gives `None`.
     pub const UNKNOWN: Failure = Failure::new("/proc cannot be read, so what this process may do is not known");
 }
 
 /// The program is about to install a filter of system calls, or has one of its own.
 static FILTER: AtomicBool = AtomicBool::new(false);
 
-/// From here on only system calls are made that SQLite makes, too.
+/// From now on only system calls that SQLite makes are made.
 #[cfg(feature = "preload")]
 pub(super) fn expect_filter() {
     FILTER.store(true, Ordering::Relaxed);
 }
 
-/// Whether that is known of this process, or of one it was forked from.
+/// Whether that holds for this process, or for one it was forked from.
 pub(super) fn filter_expected() -> bool {
     FILTER.load(Ordering::Relaxed)
 }
 
-/// Whether a filter of system calls is in force, or may be, that the program made for itself.
+/// Whether a filter of system calls that the program made for itself is in force, or may be.
 pub(super) fn sealed() -> bool {
     let Some(mut scratch) = Mapping::new(16 << 10) else { return true };
     sys::read_file(c"/proc/thread-self/status", scratch.bytes()).is_none_or(is_filtered)
 }
 
-/// The same by this thread's `status`. Once it is so it stays so, in this process and in those that it forks.
+/// The same by this thread's `status`. A `true` is remembered, in this process and in those that it forks.
 ///
-/// A container's runtime filters the system calls of everything in it, and refuses few. So what matters are the filters a process has more than its
-/// parent; of a container's first process, the first filter is the runtime's.
+/// A container's runtime filters the system calls of everything in it, and forbids few. So only the filters count that a process has beyond those
+/// of its parent. The first filter of a container's first process is the runtime's.
 fn is_filtered(status: &[u8]) -> bool {
     if filter_expected() {
         return true;
     }
-    // A kernel without seccomp has no such line. Where nothing was read, nobody knows.
+    // A kernel without seccomp has no such line. Where nothing was read, there may be a filter.
     let filtered = match number(status, b"Seccomp:", 0) {
         Some(mode) => mode != 0,
         None => number(status, b"Uid:", 0).is_none(),
@@ -79,7 +80,7 @@ fn is_filtered(status: &[u8]) -> bool {
     own
 }
 
-/// Whether this process's parent has as many filters. `None` where that is not known: the count is there since Linux 5.9.
+/// Whether this process's parent has as many filters. `None` where that is not known: Linux shows the count since 5.9.
 fn is_inherited(status: &[u8]) -> Option<bool> {
     let filters = number(status, b"Seccomp_filters:", 0)?;
     let parent = match number(status, b"PPid:", 0)? {
@@ -94,8 +95,8 @@ fn is_inherited(status: &[u8]) -> Option<bool> {
     Some(filters > 0 && filters <= parent)
 }
 
-/// The type of the file system with this device number, as `/proc/self/mountinfo` lists it: `ext4`, say. For where `statfs` is not to be
-/// called. `None` where it is not listed.
+/// The file system with this device number, by `/proc/self/mountinfo`: for processes where `statfs` must not be called. `None` where it is not
+/// listed.
 pub(super) fn mounted(dev: u64) -> Option<FileSystem> {
     let mut scratch = Mapping::new(256 << 10)?;
     let text = sys::read_file(c"/proc/self/mountinfo", scratch.bytes())?;
@@ -112,12 +113,12 @@ pub(super) fn mounted(dev: u64) -> Option<FileSystem> {
     })
 }
 
-/// A file system, as far as it matters what a store into a mapped page can meet there.
+/// A kind of file system, by what a store into a mapped page can meet there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FileSystem {
     /// One where a page that was once made ready takes every later store: ext2, ext3, ext4, xfs.
     Disk,
-    /// The same, and in memory: tmpfs, ramfs.
+    /// The same in memory: tmpfs, ramfs.
     Memory,
     /// Any other. Copy-on-write file systems need new space for each write-back, network ones may lose their server.
     Other,
@@ -132,7 +133,7 @@ impl FileSystem {
         }
     }
 
-    /// The one this path is on.
+    /// The one of this path.
     pub fn of(path: &CStr, sealed: bool) -> Option<FileSystem> {
         if sealed {
             return mounted(sys::stat(path)?.0);
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn proc_is_understood() {
-        let found = Surroundings::look().unwrap();
+        let found = Limits::look().unwrap();
         // SAFETY: no preconditions.
         assert_eq!(found.uid, unsafe { libc::geteuid() });
         assert_eq!(found.sealed, sealed());
@@ -169,7 +170,7 @@ mod tests {
     fn both_ways_name_the_same_file_system() {
         for path in [c"/proc", c"/dev/shm", c"/tmp", c"/"] {
             let (asked, listed) = (FileSystem::of(path, false), FileSystem::of(path, true));
-            // Where the device is not listed (btrfs), it is unknown: that is no safe one either.
+            // A device that is not listed (btrfs) is unknown, and counts as unsafe.
             assert!(asked.is_some() && listed.is_none_or(|listed| Some(listed) == asked), "{path:?}: {asked:?} {listed:?}");
         }
         assert_eq!(FileSystem::of(c"/no/such/path", false), None);

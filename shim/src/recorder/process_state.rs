@@ -1,16 +1,27 @@
-//! What belongs to one process alone: a page that the kernel wipes when the process forks.
+//! The state that belongs to one process alone: a page that the kernel wipes when the process forks.
 //!
-//! A child, however it was made (`fork`, `_Fork`, a raw `clone`), finds zeros here: no log, no observer, nothing lost, no log being
-//! opened. So it never writes into its parent's log, and finds no lock held by a thread that it does not have. What a child inherits on
-//! purpose stays in ordinary statics beside this one.
+//! Every child (of `fork`, `_Fork`, a raw `clone`) finds zeros here: no log, no observer, no losses. So it never writes into its parent's log, and
+//! finds no lock held by a thread that it does not have. State that a child inherits on purpose is in ordinary statics.
 //!
-//! Kernels without `MADV_WIPEONFORK` (before Linux 4.14) get a `pthread_atfork` handler that does the same; it does not see a raw `clone`.
+//! Kernels without `MADV_WIPEONFORK` (before Linux 4.14) get a `pthread_atfork` handler that does the same, except after a raw `clone`.
 
 use super::Log;
+use super::limits;
 use super::observer::Observer;
-use super::surroundings;
+use crate::sys;
 use rustix::mm::{Advice, madvise};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// The phases on the way to a log: none was needed yet.
+pub(super) const UNOPENED: u8 = 0;
+/// A thread is opening one.
+pub(super) const OPENING: u8 = 1;
+/// There is one.
+pub(super) const OPEN: u8 = 2;
+/// It could not be opened.
+pub(super) const FAILED: u8 = 3;
+/// Switched off by [`super::control`]: nothing is recorded, and nothing is counted as lost.
+pub(super) const STOPPED: u8 = 4;
 
 /// Everything that a child must not inherit. All zeros is the state of a process that has not recorded.
 #[derive(Debug)]
@@ -21,17 +32,17 @@ pub(super) struct State {
     pub observer: AtomicPtr<Observer>,
     /// The log that recording was stopped in, or null.
     pub paused: AtomicPtr<Log>,
-    /// Events that found no log to go to.
+    /// Events that found no log.
     pub lost: AtomicU64,
-    /// This process's number; 0: the kernel was not asked yet.
+    /// This process's number; 0 = the kernel was not asked yet.
     pub pid: AtomicU32,
-    /// Where this process is on its way to a log.
+    /// The phase on the way to a log: [`UNOPENED`] and so on.
     pub phase: AtomicU8,
-    /// This process itself was told what to do; a child of such a one was not.
-    pub told: AtomicBool,
+    /// The settings were fixed in this process, and not in one that it was forked from.
+    pub configured_here: AtomicBool,
 }
 
-/// The largest page of any kernel of this architecture: what is wiped is whole pages.
+/// The largest page of any kernel of this architecture. The kernel wipes whole pages.
 const PAGE: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65_536 };
 
 #[cfg_attr(target_arch = "x86_64", repr(C, align(4096)))]
@@ -49,8 +60,8 @@ static PAGE_OF_STATE: Page = Page {
         paused: AtomicPtr::new(std::ptr::null_mut()),
         lost: AtomicU64::new(0),
         pid: AtomicU32::new(0),
-        phase: AtomicU8::new(super::UNOPENED),
-        told: AtomicBool::new(false),
+        phase: AtomicU8::new(UNOPENED),
+        configured_here: AtomicBool::new(false),
     },
     _rest: [0; PAGE - size_of::<State>()],
 };
@@ -61,18 +72,18 @@ pub(super) static STATE: &State = &PAGE_OF_STATE.state;
 const NOT_ASKED: u8 = 0;
 const WIPED: u8 = 1;
 const HANDLED: u8 = 2;
-/// How a child's state is made its own. Inherited: so is the kernel's mark on the page.
+/// How a child gets a state of its own. Inherited, as the kernel's mark on the page is.
 static HOW: AtomicU8 = AtomicU8::new(NOT_ASKED);
 
-/// Sees to it that a child gets a state of its own, from now on.
+/// Arranges that a child gets a state of its own, from now on.
 pub(super) fn own() {
     if HOW.load(Ordering::Acquire) != NOT_ASKED {
         return;
     }
-    // Two threads may both do this: doing it twice changes nothing.
+    // Two threads may both do this, which is harmless.
     let page = (&raw const PAGE_OF_STATE).cast_mut().cast();
     // SAFETY: the range is exactly a static of ours, whole pages of it. The advice changes nothing in this process.
-    if !surroundings::sealed() && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
+    if !limits::sealed() && unsafe { madvise(page, size_of::<Page>(), Advice::LinuxWipeOnFork) }.is_ok() {
         HOW.store(WIPED, Ordering::Release);
         return;
     }
@@ -81,11 +92,11 @@ pub(super) fn own() {
     HOW.store(HANDLED, Ordering::Release);
 }
 
-/// This process's number. The kernel is asked once, where a child is known to find nothing here.
+/// This process's number. It is remembered where a child is known to find zeros here; otherwise the kernel is asked each time.
 pub(crate) fn pid() -> u32 {
     match STATE.pid.load(Ordering::Relaxed) {
         0 => {
-            let pid = rustix::process::getpid().as_raw_pid().unsigned_abs();
+            let pid = sys::pid();
             if HOW.load(Ordering::Relaxed) != NOT_ASKED {
                 STATE.pid.store(pid, Ordering::Relaxed);
             }
@@ -95,16 +106,16 @@ pub(crate) fn pid() -> u32 {
     }
 }
 
-/// In the child of a `fork`: what the kernel does elsewhere. Atomic stores only.
+/// Wipes the state in the child of a `fork`, where the kernel does not. Atomic stores only.
 extern "C" fn wipe() {
-    let State { current, observer, paused, lost, pid, phase, told } = STATE;
+    let State { current, observer, paused, lost, pid, phase, configured_here } = STATE;
     current.store(std::ptr::null_mut(), Ordering::Relaxed);
     observer.store(std::ptr::null_mut(), Ordering::Relaxed);
     paused.store(std::ptr::null_mut(), Ordering::Relaxed);
     lost.store(0, Ordering::Relaxed);
     pid.store(0, Ordering::Relaxed);
-    phase.store(super::UNOPENED, Ordering::Relaxed);
-    told.store(false, Ordering::Relaxed);
+    phase.store(UNOPENED, Ordering::Relaxed);
+    configured_here.store(false, Ordering::Relaxed);
 }
 
 #[cfg(test)]

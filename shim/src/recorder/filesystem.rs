@@ -1,18 +1,20 @@
-//! The trace directory, and what is asked of the file system: without a heap, without following links, and without a descriptor.
+//! The trace directory, and questions to the file system: without a heap, without following links, and without a descriptor.
 //!
-//! **No descriptor of ours outlives the call that made it.** A program that closes every descriptor it does not know (daemons do)
+//! **No descriptor of ours outlives the call that opened it.** A program that closes every descriptor it does not know (daemons do)
 //! and then opens its database gets our old number for it; a later write "to the trace" would go into that database.
 
 use super::failure::Failure;
-use crate::sys::{self, Path, Paths};
+use crate::errno::SavedErrno;
+use crate::path::{Path, Paths};
+use crate::sys;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
-/// Makes the trace directory if it is not there: 0700, and so are parents that were missing. One that exists stays as it is, but
-/// must be a directory and not a link to one: a link in a shared place could lead SQL texts anywhere.
+/// Makes the trace directory and its missing parents, with mode 0700. One that exists stays as it is, but
+/// must be a directory and no link to one: a link in a shared directory could lead SQL texts anywhere.
 ///
-/// `sealed`: a filter of system calls may not let `mkdir` through, so it must be there.
+/// `sealed`: a filter of system calls may forbid `mkdir`, so the directory must exist.
 pub(super) fn make_dir(dir: &[u8], sealed: bool) -> Result<(), Failure> {
     let mut paths = Paths::<1>::new().ok_or(Failure::from(Errno::NOMEM))?;
     let [path] = paths.each();
@@ -44,7 +46,7 @@ fn judge(found: Result<bool, Errno>) -> Result<(), Failure> {
     }
 }
 
-/// Without a slash or dot at its end, which would make `lstat` follow a link.
+/// The path without slashes and dots at its end, which would make `lstat` follow a link.
 fn trimmed(mut dir: &[u8]) -> &[u8] {
     while dir.len() > 1
         && let Some(shorter) = dir.strip_suffix(b"/").or_else(|| dir.strip_suffix(b"/."))
@@ -63,14 +65,14 @@ fn is_dir(path: &CStr) -> Result<bool, Errno> {
     }
 }
 
-/// What `stat` says of a database: device and inode. Never opens it: opening and closing it would drop the process's POSIX locks.
+/// The device and inode of a database. It is never opened: closing it would drop the process's POSIX locks.
 pub(crate) fn stat(path: &[u8]) -> Option<(u64, u64)> {
     sys::stat(Path::new(&[path])?.as_c_str())
 }
 
-/// The magic number of `statfs(2)` of the file system a path is on. By the C library's function, which is no cancellation point.
+/// The magic number (`statfs(2)`) of the file system of a path. The C library's function is no cancellation point.
 pub(super) fn magic(path: &CStr) -> Option<u32> {
-    let _errno = super::Errno::save();
+    let _errno = SavedErrno::save();
     let mut buffer = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: a NUL-terminated path and a statfs of ours.
     if unsafe { libc::statfs(path.as_ptr(), buffer.as_mut_ptr()) } != 0 {
@@ -81,7 +83,7 @@ pub(super) fn magic(path: &CStr) -> Option<u32> {
     Some(unsafe { buffer.assume_init() }.f_type as u32)
 }
 
-/// The name of the file system with this magic number, where it has one here.
+/// The name of the file system with this magic number, where it is known.
 pub(super) fn named(magic: u32) -> Option<&'static str> {
     Some(match magic {
         0xef53 => "ext4",
@@ -111,7 +113,7 @@ pub(super) fn named(magic: u32) -> Option<&'static str> {
     })
 }
 
-/// The type of the file system a path is on, by name. For the command, not for the host.
+/// The name of the file system of a path. For the command: it allocates.
 pub fn file_system(path: &[u8]) -> Option<String> {
     let magic = magic(&CString::new(path).ok()?)?;
     Some(named(magic).map_or_else(|| format!("0x{magic:x}"), str::to_owned))

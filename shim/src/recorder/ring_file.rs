@@ -1,23 +1,23 @@
-//! The ring's memory: a mapped file, made ready a chunk at a time before records reach it.
+//! The ring file: a mapped file whose slots are made ready a chunk at a time, before records reach them.
 //!
-//! What [`super::mapped`] makes ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a store into a
-//! page that is ready costs nothing extra. The first chunk is prepared in [`STEPS`], because most processes record little.
+//! A piece that [`super::mapped_file`] has made ready takes stores without a fault. Measured here on ext4: 40-150 µs for 256 KiB the first time; a
+//! store into a page that is ready costs nothing extra. The first chunk is prepared in [`STEPS`], because most processes record little.
 
 use super::failure::Failure;
-use super::mapped::Mapped;
+use super::mapped_file::MappedFile;
 use super::ring::Slot;
 use crate::format::header::{self, Anchor, Header, word};
 use crate::format::record;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Records in a chunk (256 KiB of them): what is prepared in one go.
+/// Records in a chunk (256 KiB of them), which is prepared in one go.
 pub const CHUNK: u64 = 4096;
 
-/// Where the pieces of the first chunk end that are prepared one by one, on the first lap: most processes record little, and should
-/// leave no more on the disk. The first piece is there from the beginning (16 KiB).
+/// Where the pieces of the first chunk end, which are prepared one by one on the first lap: most processes record little, and should
+/// take little of the disk. The first piece (16 KiB) is ready from the beginning.
 pub const STEPS: [u64; 3] = [256, 1024, CHUNK];
 
-/// The records that are prepared together with record `number`: from, and to before.
+/// The records that are prepared together with record `number`: the first one, and the one after the last.
 pub const fn piece(number: u64) -> (u64, u64) {
     let [first, second, third] = STEPS;
     match number {
@@ -33,21 +33,21 @@ pub const WINDOW: u64 = 65_536;
 
 /// A mapped ring. Never unmapped: a thread may be inside a slot at any time.
 #[derive(Debug)]
-pub(super) struct Map {
-    file: Mapped,
+pub(super) struct RingFile {
+    file: MappedFile,
     capacity: u64,
 }
 
-impl Map {
+impl RingFile {
     /// The bytes of a ring file.
     pub fn bytes(capacity: u64) -> Option<usize> {
         usize::try_from(header::SIZE as u64 + capacity.checked_mul(record::SIZE as u64)?).ok()
     }
 
-    /// A ring in this file of [`Map::bytes`], whose first page is ready and holds zeros. A reader knows it once its magic number is there, which
-    /// is written last.
-    pub fn new(file: Mapped, header: &Header) -> Map {
-        let map = Map { file, capacity: header.capacity };
+    /// A ring in this file of [`RingFile::bytes`], whose first page is ready and holds zeros. The magic number, by which a reader recognises it, is
+    /// written last.
+    pub fn new(file: MappedFile, header: &Header) -> RingFile {
+        let map = RingFile { file, capacity: header.capacity };
         let page = map.file.base();
         // SAFETY: the first page is mapped, ready and as long as a header; no other thread has it yet. Readers of the file may see it half
         // filled in, and know it by the missing magic number.
@@ -57,12 +57,12 @@ impl Map {
         map
     }
 
-    /// The file, to be taken away. It must not be in use.
-    pub fn into_file(self) -> Mapped {
+    /// The file, to be discarded. It must not be in use.
+    pub fn into_file(self) -> MappedFile {
         self.file
     }
 
-    /// Lets it all go from memory. The contents stay in the file, and a late writer faults its page back in: it has its disk space.
+    /// Drops all its pages from memory. The contents stay in the file, and a late writer faults its page back in: it has its disk space.
     pub fn rest(&self) {
         self.file.rest(0, self.file.len());
     }
@@ -92,7 +92,7 @@ impl Map {
         self.header_word(word::LOST_NAMES)
     }
 
-    /// Rewrites the last anchor. Two threads at once can leave a mixture, whose check word does not match: then it is no anchor.
+    /// Rewrites the last anchor. Two threads at once can leave a mixture. Its check word does not match, so readers ignore it.
     pub fn set_last_anchor(&self, anchor: Anchor) {
         let words = [anchor.ticks, anchor.monotonic_ns, anchor.real_ns, anchor.check()];
         for (i, value) in words.into_iter().enumerate() {
@@ -118,21 +118,21 @@ impl Map {
         unsafe { &*self.file.base().as_ptr().add(header::SIZE).cast::<Slot>().add(index as usize) }
     }
 
-    /// Whether making a piece ready changes what is in it: then one thread at a time may do it.
+    /// Whether making a piece ready overwrites it: then one thread at a time may do it.
     pub fn one_at_a_time(&self) -> bool {
         self.file.writes_zeros()
     }
 
     /// Makes the [`piece`] of number `number` writable without a fault; slots below `ready` are so already. Idempotent, and harmless from
-    /// several threads at once unless [`Map::one_at_a_time`].
+    /// several threads at once unless [`RingFile::one_at_a_time`].
     ///
-    /// In a ring larger than [`WINDOW`], the chunk that far behind is let go from memory; its contents stay in the file, and a
+    /// In a ring larger than [`WINDOW`], the chunk that far behind is dropped from memory. Its contents stay in the file, and a
     /// late writer faults it back in: it has its disk space.
     pub fn prepare(&self, number: u64, ready: u64) -> Result<(), Failure> {
         let (from, to) = piece(number);
         let size = CHUNK.min(self.capacity) as usize * record::SIZE;
         let at = |number: u64| header::SIZE + (number & (self.capacity - 1)) as usize * record::SIZE;
-        // Zeros must never go over records: what has its space on one lap has it on every later one.
+        // Zeros must never overwrite records. A piece that has its space on one lap has it on every later one.
         let has_space = ready >= self.capacity || (from & (self.capacity - 1)) < ready;
         if !(self.file.writes_zeros() && has_space) {
             self.file.prepare(at(from), (to - from) as usize * record::SIZE)?;

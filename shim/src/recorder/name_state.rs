@@ -1,19 +1,19 @@
-//! Whether a thing has its name in a log: written once, and again later where there was no room.
+//! The state of a thing's name in a log: written once, and tried again where there was no room.
 #![forbid(unsafe_code)]
 
 use super::failure::Failure;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One thing's state. The serial numbers of logs begin with 1.
+/// The state of one name. The serial numbers of logs begin with 1.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct NameState {
     /// The log it is named in, or is being named in.
     done: AtomicU32,
     /// The log it should be named in, but is not.
     missed: AtomicU32,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt to name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
     /// It has its name.
@@ -26,13 +26,13 @@ pub(super) enum Outcome {
     StillMissed(Failure),
 }
 
-impl Named {
+impl NameState {
     /// Nothing is named.
-    pub const fn new() -> Named {
-        Named { done: AtomicU32::new(0), missed: AtomicU32::new(0) }
+    pub const fn new() -> NameState {
+        NameState { done: AtomicU32::new(0), missed: AtomicU32::new(0) }
     }
 
-    /// Sees to it that it has its name in this log.
+    /// Names it in this log, unless it has its name there.
     pub fn name(&self, serial: u32, write: impl FnOnce() -> Result<(), Failure>) -> Outcome {
         if self.is_done(serial) || self.done.swap(serial, Ordering::Relaxed) == serial {
             return Outcome::Known;
@@ -50,7 +50,7 @@ impl Named {
         }
     }
 
-    /// Whether it has its name in this log, or is getting it just now.
+    /// Whether it has its name in this log, or is being named.
     pub fn is_done(&self, serial: u32) -> bool {
         self.done.load(Ordering::Relaxed) == serial
     }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_name_is_written_once_and_counted_once() {
-        let (thing, failure) = (Named::new(), Failure::new("full"));
+        let (thing, failure) = (NameState::new(), Failure::new("full"));
         assert_eq!(thing.name(1, || Err(failure)), Outcome::Missed(failure));
         assert!(thing.is_missed(1) && !thing.is_missed(2));
         assert_eq!(thing.name(1, || Err(failure)), Outcome::StillMissed(failure));

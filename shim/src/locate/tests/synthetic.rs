@@ -15,7 +15,7 @@ const TEXTS: usize = 0x800;
 pub const DATA: usize = 0x2000;
 /// How much of its data comes from the file.
 pub const FILLED: usize = 0x4000;
-/// What `pAppData` points to, in the part of the data that begins as zeros so that it is never in the way.
+/// The target of `pAppData`, in the part of the data that begins as zeros, where no test puts anything else.
 const FINDER: usize = DATA + FILLED + 0x100;
 
 /// Bytes at [`BIAS`], and nothing else.
@@ -40,7 +40,7 @@ impl Memory for Bytes {
     }
 }
 
-/// One that is being made.
+/// A module that is being made.
 pub struct Made {
     pub bytes: Bytes,
     /// Where the objects are.
@@ -48,7 +48,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// A module with the objects at this place in it.
+    /// A module with the objects at this offset in its data.
     pub fn new(at: usize) -> Made {
         let bytes = vec![0; DATA + FILLED + 0x1000];
         let mut made = Made { bytes: Bytes { bytes, headers: 0, sealed: false }, at };

@@ -1,8 +1,8 @@
-//! A few bytes for each thread, zeros at first, that are there as long as the thread is.
+//! A few bytes for each thread, zeros at first, for as long as the thread runs.
 //!
-//! `thread_local!` in a library that was loaded by `dlopen` asks the loader for the bytes when a thread first looks at them. The loader takes them
-//! from `malloc`, and ends the process where that has none. Bytes that are addressed by their offset from the thread's own structure (the
-//! *initial-exec* model) are part of what each thread got when it began; the loader keeps some of that free for libraries that come
+//! `thread_local!` in a library that was loaded by `dlopen` gets the bytes from the loader when a thread first uses them. The loader takes them
+//! from `malloc`, and ends the process where that fails. Bytes that are addressed by their offset from the thread's own structure (the
+//! *initial-exec* model) are part of the memory each thread gets when it begins. The loader keeps some of that free for libraries that are loaded
 //! later. No attribute of stable Rust chooses this model, so the place is declared, and its address taken, in assembly.
 
 /// Bytes of the place.
