@@ -1,6 +1,6 @@
 //! A simulated set of connections that keep SQLite's rules: in come steps, out go their records and the truth about every refusal.
 //!
-//! Called by `tests/oracle.rs` and `tests/audit.rs`.
+//! Used by `tests/analysis/oracle.rs` and `tests/analysis/audit.rs`.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
 
 use proptest::prelude::*;

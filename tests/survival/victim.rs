@@ -17,7 +17,7 @@ const ROLE: &str = "LOCKTRACE_TEST_VICTIM";
 
 /// Starts a victim.
 pub fn start(database: &Path, counters: &Path, threads: usize, traces: &Path, limit: &str) -> Child {
-    let mut command: Command = again("survival::victim::run");
+    let mut command: Command = again("victim::run");
     command
         .env(ROLE, database)
         .env("VICTIM_COUNTERS", counters)
