@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
-use sqlite_locktrace::analysis::{Analysis, Options};
+use sqlite_locktrace::analysis::{Analysis, Incident, Options};
 use sqlite_locktrace::report::words;
 use sqlite_locktrace::trace::Trace;
+use std::path::Path;
 
 /// What is found in the logs of these processes.
 pub fn judged(processes: &[&Process]) -> Vec<String> {
@@ -13,10 +14,15 @@ pub fn judged(processes: &[&Process]) -> Vec<String> {
     judged_in(dir.path())
 }
 
-pub fn judged_in(dir: &std::path::Path) -> Vec<String> {
+pub fn judged_in(dir: &Path) -> Vec<String> {
+    found_in(dir).into_iter().map(|(line, _)| line).collect()
+}
+
+/// Each incident of a trace directory: its line, the attempts that were refused, and how many holds blocked them.
+pub fn found_in(dir: &Path) -> Vec<(String, (u32, usize))> {
     let trace = Trace::open(dir).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
-    let show = |incident: &sqlite_locktrace::analysis::Incident| {
+    let show = |incident: &Incident| {
         assert!(incident.cause.id() == "unexplained" || !incident.evidence.is_empty());
         let contributing: String = incident.contributing.iter().map(|item| format!(" +{}", item.id())).collect();
         let culprit = incident.blockers.first().map_or("nobody".to_owned(), |blocker| {
@@ -24,35 +30,13 @@ pub fn judged_in(dir: &std::path::Path) -> Vec<String> {
             let sql = words::sql_text(&trace, holding.who, holding.sql).unwrap_or("?");
             format!("{sql} ({})", blocker.state.id())
         });
-        format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.end.id())
+        let line = format!("{} {}{contributing} <- {culprit}", incident.cause.id(), incident.end.id());
+        (line, (incident.attempts, incident.blockers.len()))
     };
     analysis.incidents.iter().map(show).collect()
 }
 
-/// What is found in one process's log, and for each incident its attempts and how many holds were in the way.
-pub fn with_attempts(scenario: &str) -> (Vec<String>, Vec<(u32, usize)>) {
-    let mut process = Process::new(7);
-    process.run(scenario);
-    let dir = tempfile::tempdir().unwrap();
-    process.write(dir.path());
-    let trace = Trace::open(dir.path()).unwrap();
-    let analysis = Analysis::of(&trace, Options::default()).unwrap();
-    let counts = analysis.incidents.iter().map(|incident| (incident.attempts, incident.blockers.len())).collect();
-    (judged_in(dir.path()), counts)
-}
-
-/// What is found in one process's log.
-pub fn alone(scenario: &str) -> Vec<String> {
-    let mut process = Process::new(7);
-    process.run(scenario);
-    judged(&[&process])
-}
-
 pub const WAL: &str = "1 c1 open\n2 c1 SHARED\n3 c1 open wal\n4 c1 map\n5 c2 open\n6 c2 SHARED\n7 c2 open wal\n8 c2 map\n";
-
-pub fn wal(scenario: &str) -> Vec<String> {
-    alone(&format!("{WAL}{scenario}"))
-}
 
 /// Refused `n` times with the sleeps of SQLite's busy handler in between, and once more.
 pub fn attempts(from: u64, conn: &str, lines: &[&str], sleeps: &[u64]) -> String {
@@ -72,20 +56,10 @@ pub fn attempts(from: u64, conn: &str, lines: &[&str], sleeps: &[u64]) -> String
 
 pub const START: [&str; 3] = ["S READ1 -- INSERT b", "X WRITE=BUSY -- INSERT b", "U READ1"];
 
-/// What is found in one process's log without the records with these numbers.
-pub fn without(scenario: &str, torn: &[usize]) -> Vec<String> {
-    let mut process = Process::new(7);
-    process.run(scenario);
-    damaged(&process, torn)
-}
-
-/// The same of a process that is there already.
-pub fn damaged(process: &Process, torn: &[usize]) -> Vec<String> {
-    let dir = tempfile::tempdir().unwrap();
-    process.write(dir.path());
-    let path = dir.path().join(format!("{}.ring", process.id));
+/// Damages the records with these numbers in a process's file.
+pub fn damage(dir: &Path, process: &Process, lost: &[usize]) {
+    let path = dir.join(format!("{}.ring", process.id));
     let mut ring = std::fs::read(&path).unwrap();
-    torn.iter().for_each(|at| ring[4096 + at * 64 + 9] ^= 1);
+    lost.iter().for_each(|at| ring[4096 + at * 64 + 9] ^= 1);
     std::fs::write(&path, ring).unwrap();
-    judged_in(dir.path())
 }

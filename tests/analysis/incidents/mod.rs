@@ -2,30 +2,20 @@
 //!
 //! | file | idea |
 //! | --- | --- |
-//! | `judge` | what is found in a scenario, a line an incident |
-//! | `writers` | writers that meet writers: upgrades, waits, stale snapshots |
-//! | `retries` | which attempts belong together, and what is the application's next try |
-//! | `exclusive` | who keeps others out of the database file |
-//! | `victims` | what the victim asked for, held and kept |
-//! | `proof` | how it ended, the records that prove it, who was in the way |
-//! | `worse` | what made it worse, up to each threshold |
-//! | `checkpoints` | checkpoints, recovery, and what no application sees |
-//! | `modes` | the journal mode changes, or the wal-index is out of order |
-//! | `mixed` | traces of several hosts, holders outside the trace, hazards |
+//! | `cases`, `cases/*.case` | what happened, and what must be found: most scenarios, as text, and their runner |
+//! | `judge` | what is found in a trace, a line an incident |
+//! | `header` | how often a reader may ask again for a half-written wal-index header |
+//! | `proof` | the records that prove an incident, who waits for whom |
 //! | `losses` | what becomes of a cause when records are missing |
-//! | `told` | what the report says of all that, and what to change |
+//! | `mixed` | traces of several hosts, hazards |
+//! | `report` | what the report says of all that, and what to change |
 //!
 //! What happened is known because the scenario was written so; random ones are in `tests/analysis/causes.rs`, real programs in `tests/scenarios`.
 
-mod checkpoints;
-mod exclusive;
+mod cases;
+mod header;
 mod judge;
 mod losses;
 mod mixed;
-mod modes;
 mod proof;
-mod retries;
-mod told;
-mod victims;
-mod worse;
-mod writers;
+mod report;

@@ -1,8 +1,10 @@
-//! How an incident ended, the records that prove it, and what is told of who was in the way.
+//! What an incident carries beside its cause: the records that prove it, who waits for whom, how long the lock was held.
+//!
+//! It stays Rust, because case files list causes only.
 #![allow(clippy::unwrap_used)]
 
-use super::judge::{START, WAL, attempts, damaged, judged};
-use crate::common::{Process, anchor_at};
+use super::judge::{START, WAL, attempts, damage};
+use crate::common::Process;
 use sqlite_locktrace::analysis::{Analysis, Incident, Options, Role};
 use sqlite_locktrace::trace::Trace;
 
@@ -10,13 +12,13 @@ const WRITER: &str = "100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n";
 const DONE: &str = "90000 c1 U WRITE\n90010 c1 U READ1 -- INSERT a\n";
 
 /// The first incident of this scenario.
-fn first<T>(scenario: &str, tell: impl Fn(&Incident) -> T) -> T {
+fn first<T>(scenario: &str, of: impl Fn(&Incident) -> T) -> T {
     let mut process = Process::new(7);
     process.run(&format!("{WAL}{scenario}"));
     let dir = tempfile::tempdir().unwrap();
     process.write(dir.path());
     let trace = Trace::open(dir.path()).unwrap();
-    tell(&Analysis::of(&trace, Options::default()).unwrap().incidents[0])
+    of(&Analysis::of(&trace, Options::default()).unwrap().incidents[0])
 }
 
 #[test]
@@ -60,41 +62,11 @@ fn how_long_it_was_held_before_and_after() {
         process.run(&format!("{WAL}{WRITER}150 c1 check\n{once}{DONE}"));
         let dir = tempfile::tempdir().unwrap();
         process.write(dir.path());
-        let path = dir.path().join(format!("{}.ring", process.id));
-        let mut ring = std::fs::read(&path).unwrap();
-        torn.iter().for_each(|at| ring[4096 + at * 64 + 9] ^= 1);
-        std::fs::write(&path, ring).unwrap();
+        damage(dir.path(), &process, torn);
         let trace = Trace::open(dir.path()).unwrap();
         let blocker = Analysis::of(&trace, Options::default()).unwrap().incidents[0].blockers[0];
         (blocker.held_before_ns, blocker.held_after_ns)
     };
     assert_eq!(held(&[]), (Some(100_000), Some(89_788_000)));
-    assert_eq!(held(&[9]), (None, Some(89_788_000)), "nobody saw it begin");
-}
-
-#[test]
-fn what_the_trace_ends_with() {
-    // Refused for the last time at 1220, for 2 us, and its process is there until then.
-    let ended = |sleeps: &[u64], more: &str, alive: u64| {
-        let mut process = Process::new(7);
-        let tries = attempts(200, "c2", &START, sleeps);
-        process.run(&format!("{WAL}{WRITER}{tries}{more}"));
-        process.header.last = Some(anchor_at(alive));
-        let found = judged(&[&process]).remove(0);
-        found.split(' ').nth(1).unwrap().to_owned()
-    };
-    let last = 1_252;
-    assert_eq!(ended(&[1_000], "", last + 200_000), "open");
-    assert_eq!(ended(&[1_000], "", last + 200_001), "gave-up", "no busy handler waits that long");
-    assert_eq!(ended(&[1_000], "1300+1000 c2 sleep 2000\n", last + 900_000), "open", "it sleeps");
-    assert_eq!(ended(&[700], "", 1_500), "gave-up", "that was all that was left of its timeout");
-}
-
-#[test]
-fn a_holder_whose_end_nobody_saw_is_gone() {
-    let mut process = Process::new(7);
-    let once = attempts(200, "c2", &START, &[]);
-    process.run(&format!("{WAL}{WRITER}{once}400 c1 U WRITE\n410 c1 U READ1\n500 c2 S READ1 -- SELECT b\n510 c2 U READ1\n"));
-    assert_eq!(judged(&[&process]), ["no-busy-timeout gave-up <- INSERT a (running)"]);
-    assert_eq!(damaged(&process, &[13]), ["unexplained gave-up <- INSERT a (gone)"]);
+    assert_eq!(held(&[9]), (None, Some(89_788_000)), "the beginning is lost");
 }

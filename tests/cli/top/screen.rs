@@ -45,7 +45,11 @@ fn expect(name: &str, found: &str) {
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(&path, found).unwrap();
     }
-    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}: UPDATE_EXPECTED=1 cargo test --test cli top:: writes it again");
+    assert_eq!(
+        found,
+        std::fs::read_to_string(&path).unwrap(),
+        "{name}: UPDATE_EXPECTED=1 cargo test --test cli top:: writes it again"
+    );
 }
 
 /// A writer that three wait for, one of them through another.

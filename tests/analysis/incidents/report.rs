@@ -1,4 +1,4 @@
-//! What the report tells of incidents: how many errors the application saw, what it cannot tell, and what to change.
+//! What the report says of incidents: how many errors the application saw, what is not known, and what to change.
 
 use super::judge::{START, WAL, attempts};
 use crate::common::{Process, anchor_at};
@@ -7,12 +7,12 @@ use sqlite_locktrace::report::{explain, text};
 use sqlite_locktrace::trace::Trace;
 
 /// The report on one process, in lines of this width, and the steps of its first incident; words are parted by one blank.
-fn told(scenario: &str, width: usize) -> (String, String) {
-    told_until(10_000_000, scenario, width)
+fn reported(scenario: &str, width: usize) -> (String, String) {
+    reported_until(10_000_000, scenario, width)
 }
 
 /// The same of one that was seen last at this time, in microseconds.
-fn told_until(last: u64, scenario: &str, width: usize) -> (String, String) {
+fn reported_until(last: u64, scenario: &str, width: usize) -> (String, String) {
     let mut process = Process::new(7);
     process.header.last = Some(anchor_at(last));
     process.run(&format!("{WAL}{scenario}"));
@@ -37,7 +37,7 @@ const COMMITS: &str = "900000 c1 wrote wal 4120\n900010 c1 U WRITE\n900020 c1 U 
 #[test]
 fn what_made_it_worse_is_to_be_changed() {
     let tries = attempts(200, "c2", &START, &[1_000, 2_000, 5_000, 10_000, 15_000, 17_000]);
-    let (report, steps) = told(&format!("{HELD}{tries}{COMMITS}"), 66);
+    let (report, steps) = reported(&format!("{HELD}{tries}{COMMITS}"), 66);
     assert!(report.contains("The application saw `database is locked` 1 time hold-exceeds-timeout: 1 time, 1 error,"), "{report}");
     assert!(report.contains("waited in all with idle-in-transaction refused INSERT b"), "{report}");
     assert!(
@@ -47,11 +47,11 @@ fn what_made_it_worse_is_to_be_changed() {
     assert!(steps.contains("holding X WRITE: idle-in-transaction, since 100 µs before the wait"), "{steps}");
     // It may have been another one than the one that is named.
     let next = "40000 c1 U WRITE\n40010 c1 U READ1 -- COMMIT\n40020 c3 S READ1 -- INSERT c\n40030 c3 X WRITE -- INSERT c\n";
-    let (report, _) = told(&format!("{HELD}{tries}{next}60000 c3 U WRITE\n60010 c3 U READ1 -- INSERT c"), 100);
+    let (report, _) = reported(&format!("{HELD}{tries}{next}60000 c3 U WRITE\n60010 c3 U READ1 -- INSERT c"), 100);
     assert!(report.contains("One holder's transaction stood open"), "{report}");
     // The same thread waits for itself: nothing that it sets at the beginning of a transaction helps.
     let reads = "120 c2@101 S READ1 -- SELECT b\n200 c2@101 X WRITE=BUSY -- INSERT b\n300 c2@101 U READ1 -- ROLLBACK\n";
-    let (report, _) = told(&format!("{HELD}{reads}{COMMITS}"), 100);
+    let (report, _) = reported(&format!("{HELD}{reads}{COMMITS}"), 100);
     assert!(report.contains("upgrade-refused + same-thread-holder"), "{report}");
     assert!(report.contains("no timeout can help") && !report.contains("BEGIN IMMEDIATE"), "{report}");
 }
@@ -69,25 +69,25 @@ fn a_silent_holder_is_not_said_to_have_run() {
         ("900010 c1 U WRITE\n900020 c1 U READ1 -- INSERT a\n", false),
     ] {
         let held = "100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n";
-        let (report, _) = told(&format!("{held}{tries}{end}"), 100);
+        let (report, _) = reported(&format!("{held}{tries}{end}"), 100);
         assert!(report.contains("hold-exceeds-timeout"), "{report}");
         assert_eq!(report.contains(silent), expected, "{end}: {report}");
     }
     let short = attempts(200, "c2", &START, &[1_000, 2_000, 3_000]);
-    assert!(!told(&format!("100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n{short}"), 100).0.contains(silent));
+    assert!(!reported(&format!("100 c1 S READ1 -- INSERT a\n110 c1 X WRITE -- INSERT a\n{short}"), 100).0.contains(silent));
 }
 
 #[test]
-fn a_checkpoint_that_is_told_busy_is_no_error() {
+fn a_checkpoint_that_returns_busy_is_no_error() {
     let lines = ["X CKPT -- PRAGMA wal_checkpoint(FULL)", "X WRITE=BUSY -- PRAGMA wal_checkpoint(FULL)"];
     let tries = attempts(200, "c2", &lines[1..], &[1_000, 2_000, 3_000]);
     let checkpoint = format!("190 c2 {}\n{tries}9000 c2 U CKPT -- PRAGMA wal_checkpoint(FULL)\n", lines[0]);
-    let (report, steps) = told(&format!("{HELD}{checkpoint}{COMMITS}"), 100);
+    let (report, steps) = reported(&format!("{HELD}{checkpoint}{COMMITS}"), 100);
     let head = "The application did not see `database is locked`; 1 checkpoint returned busy hold-exceeds-timeout + idle-in-transaction: 1 time, 6";
     assert!(report.starts_with(head), "{report}");
     assert!(steps.starts_with("Incident 1 of 1: hold-exceeds-timeout; its row says busy"), "{steps}");
     // Another statement that gives up so has failed.
-    let (report, _) = told(&format!("{HELD}{}{COMMITS}", checkpoint.replace("PRAGMA wal_checkpoint(FULL)", "VACUUM")), 100);
+    let (report, _) = reported(&format!("{HELD}{}{COMMITS}", checkpoint.replace("PRAGMA wal_checkpoint(FULL)", "VACUUM")), 100);
     assert!(report.starts_with("The application saw `database is locked` 1 time hold-exceeds-timeout"), "{report}");
 }
 
@@ -98,12 +98,12 @@ fn attempts_without_a_sleep_may_all_be_errors() {
         .map(|at| format!("{at} c2 S READ1 -- INSERT b\n{} c2 X WRITE=BUSY -- INSERT b\n{} c2 U READ1\n", at + 10, at + 20))
         .collect();
     let granted = "950000 c2 S READ1 -- INSERT b\n950010 c2 X WRITE -- INSERT b\n950020 c2 U WRITE\n950030 c2 U READ1\n";
-    let (report, steps) = told(&format!("{HELD}{lines}{COMMITS}{granted}"), 100);
+    let (report, steps) = reported(&format!("{HELD}{lines}{COMMITS}{granted}"), 100);
     assert!(report.starts_with("The application may have seen `database is locked`; 1 waited and got the lock One of these waits has 12 attempts without SQLite sleeping in between."), "{report}");
     assert!(steps.contains("or the application did, and then it saw an error each time"), "{steps}");
     // SQLite's own handler sleeps.
     let tries = attempts(200, "c2", &START, &[1_000, 2_000]) + "3300+5000 c2 sleep 5000\n";
-    let (report, steps) = told(
+    let (report, steps) = reported(
         &format!(
             "{HELD}{tries}4000 c1 U WRITE\n4010 c1 U READ1 -- COMMIT\n9000 c2 S READ1 -- INSERT b\n9010 c2 X WRITE -- INSERT b\n"
         ),
@@ -117,7 +117,7 @@ fn attempts_without_a_sleep_may_all_be_errors() {
 }
 
 #[test]
-fn a_hazard_is_told_whole_and_with_what_removes_it() {
+fn a_hazard_is_reported_whole_and_with_what_removes_it() {
     let writes = |conn: &str, at: u64| {
         format!(
             "{at} {conn} S READ1 -- UPDATE a\n{} {conn} X WRITE -- UPDATE a\n{} {conn} wrote wal 4120\n{} {conn} U WRITE\n{} {conn} U READ1\n",
@@ -127,7 +127,7 @@ fn a_hazard_is_told_whole_and_with_what_removes_it() {
             at + 40
         )
     };
-    let (report, _) = told(&(writes("c1", 100) + &writes("c2", 200)), 70);
+    let (report, _) = reported(&(writes("c1", 100) + &writes("c2", 200)), 70);
     assert!(
         report.contains("SQLite 3.40.1 has the WAL-reset bug (fixed in 3.51.3) /data/app.db fix Use SQLite 3.51.3 or later"),
         "{report}"
@@ -138,7 +138,7 @@ fn a_hazard_is_told_whole_and_with_what_removes_it() {
 fn who_ends_with_the_refusal_may_have_seen_an_error() {
     // A shell without a timeout: its statement is refused, it gives its read lock back, and ends.
     let once = attempts(200, "c2", &START, &[]);
-    let (report, _) = told_until(
+    let (report, _) = reported_until(
         95_000,
         &format!("100 c1 S READ1 -- BEGIN\n110 c1 X WRITE -- INSERT a\n{once}90000 c1 U WRITE\n90010 c1 U READ1 -- COMMIT\n"),
         100,
@@ -152,7 +152,7 @@ fn who_ends_with_the_refusal_may_have_seen_an_error() {
         "{report}"
     );
     // Where nobody is known to have been in the way, more has to be traced.
-    let (report, _) = told_until(95_000, &once, 100);
+    let (report, _) = reported_until(95_000, &once, 100);
     assert!(report.contains("unexplained") && report.contains("Trace every process"), "{report}");
 }
 
@@ -160,7 +160,7 @@ fn who_ends_with_the_refusal_may_have_seen_an_error() {
 fn who_made_a_snapshot_stale_holds_nothing_any_more() {
     let stale = "100 c2 S READ1 -- SELECT b\n200 c1 S READ1 -- INSERT a\n210 c1 X WRITE -- INSERT a\n220 c1 wrote wal 4120\n230 c1 U WRITE\n240 c1 U READ1\n\
                  300 c2 X WRITE -- UPDATE b\n310 c2 U WRITE\n400 c2 U READ1 -- ROLLBACK\n";
-    let (report, steps) = told(stale, 100);
+    let (report, steps) = reported(stale, 100);
     assert!(report.contains("by INSERT a pid 7 thread 101 c1, committed in between fix Begin"), "{report}");
     assert!(report.contains("No attempt to take a lock was refused, beside the upgrades that failed."), "{report}");
     assert!(steps.contains("holder pid 7 thread 101 c1, which committed in between INSERT a"), "{steps}");
@@ -168,7 +168,7 @@ fn who_made_a_snapshot_stale_holds_nothing_any_more() {
 
 #[test]
 fn commits_that_are_tried_again_are_errors_each_time() {
-    let tell = |sql: &str, times: u64| {
+    let first_line = |sql: &str, times: u64| {
         let mut process = Process::new(7);
         process.run("1 c1 open\n2 c2 open\n10 c1 SHARED -- SELECT a\n20 c2 SHARED -- UPDATE b\n30 c2 RESERVED -- UPDATE b\n");
         (0..times).for_each(|n| {
@@ -190,8 +190,8 @@ fn commits_that_are_tried_again_are_errors_each_time() {
             .replace("\x1b[1m", "")
             .replace("\x1b[0m", "")
     };
-    assert_eq!(tell("COMMIT", 8), "The application may have seen `database is locked`; 1 waited and got the lock");
+    assert_eq!(first_line("COMMIT", 8), "The application may have seen `database is locked`; 1 waited and got the lock");
     // So long after, it was certainly the application's next try.
-    assert_eq!(tell("COMMIT", 1), "The application saw `database is locked` 1 time");
-    assert!(!tell("UPDATE b", 8).contains("certainly"), "a full cache");
+    assert_eq!(first_line("COMMIT", 1), "The application saw `database is locked` 1 time");
+    assert!(!first_line("UPDATE b", 8).contains("certainly"), "a full cache");
 }
