@@ -1,8 +1,9 @@
-//! `locktrace export`: each text format of a small trace as it should be, and what the verb does with files.
+//! `locktrace export`: the expected text of each format for a small trace, and what the verb does with files.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
 mod common;
+mod perfetto;
 
 use common::{contended, expect};
 use std::fs;
@@ -38,11 +39,10 @@ fn text(trace: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn every_text_format_of_a_small_trace() {
+fn every_format_that_is_text_or_shown_as_text() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
-    expect("cat.jsonl", &text(dir.path(), &["-f", "jsonl"]));
-    expect("export-chrome.json", &text(dir.path(), &["-f", "chrome"]));
+    expect("export-perfetto.txt", &perfetto::text(&exported(dir.path(), &["-f", "perfetto"])));
     expect("export-firefox.json", &text(dir.path(), &["-f", "firefox"]));
     expect("export.folded", &text(dir.path(), &["-f", "folded"]));
     for table in ["incidents", "holds", "events"] {
@@ -55,7 +55,7 @@ fn the_name_of_the_file_tells_the_format() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
     let trace = dir.path().to_str().unwrap();
-    for (name, begins) in [("a.jsonl", "{\"t\":\"log\""), ("a.csv", "id,database"), ("a.FOLDED", "app 200;")] {
+    for (name, begins) in [("a.csv", "id,database"), ("a.FOLDED", "app 200;")] {
         let file = dir.path().join(name);
         let output = export(&[trace, "-o", file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -64,10 +64,28 @@ fn the_name_of_the_file_tells_the_format() {
     for name in ["a.json", "a", "-", "a.txt"] {
         let output = export(&[trace, "-o", name]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(said(&output).contains("which format? Say --format perfetto|chrome|firefox|jsonl|csv|folded"), "{}", said(&output));
+        assert!(said(&output).contains("which format? Say --format perfetto|firefox|csv|folded"), "{}", said(&output));
     }
     let output = export(&[trace, "-f", "folded", "--table", "holds"]);
     assert_eq!((output.status.code(), said(&output)), (Some(2), "locktrace: --table is for --format csv\n".to_owned()));
+}
+
+#[test]
+fn a_removed_format_names_its_replacement() {
+    let dir = tempfile::tempdir().unwrap();
+    contended(dir.path());
+    let trace = dir.path().to_str().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let out = out.to_str().unwrap();
+    for (arguments, replacement) in [
+        (["-f", "jsonl", "-o", out], "`locktrace cat --json "),
+        (["--format=chrome", "-o", out, "--events"], "--format perfetto"),
+        (["-o", out, "--table", "holds"], "`locktrace cat --json "),
+    ] {
+        let output = export(&[&[trace], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(replacement) && !Path::new(out).exists(), "{}", said(&output));
+    }
 }
 
 #[test]
@@ -136,13 +154,13 @@ fn every_example_of_the_help_works() {
     let expected = [
         "trace.pftrace",
         "trace.json",
-        "trace.json",
         "waits.folded",
         "incidents.csv",
         "holds.csv",
         "trace.db",
         "fleet",
-        "trace.jsonl",
+        "trace.gz",
+        "incidents.csv",
     ];
-    assert_eq!(made, [&expected[..], &["trace.gz", "incidents.csv"]].concat());
+    assert_eq!(made, expected);
 }

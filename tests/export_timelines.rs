@@ -3,8 +3,10 @@
 #![cfg(feature = "cli")]
 
 mod common;
+mod perfetto;
 
-use common::{Process, contended};
+use common::{EPOCH, Process, contended};
+use perfetto::Timeline;
 use serde_json::Value;
 use shim::format::header::ClockKind;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options};
@@ -28,34 +30,8 @@ fn json(trace: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&export(trace, arguments).0).unwrap()
 }
 
-/// The events of a Chrome trace with this phase.
-fn phase<'a>(chrome: &'a Value, phase: &str) -> Vec<&'a Value> {
-    chrome["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == phase).collect()
-}
-
-/// Nanoseconds.
-fn ns(micros: &Value) -> i64 {
-    (micros.as_f64().unwrap() * 1e3).round() as i64
-}
-
-/// Slices of one row lie beside or inside one another.
-fn nest(chrome: &Value) {
-    let mut rows: BTreeMap<(u64, u64), Vec<(i64, i64)>> = BTreeMap::new();
-    for event in phase(chrome, "X") {
-        let row = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap());
-        rows.entry(row).or_default().push((ns(&event["ts"]), ns(&event["ts"]) + ns(&event["dur"])));
-    }
-    for (row, mut slices) in rows {
-        slices.sort_by_key(|&(from, to)| (from, std::cmp::Reverse(to)));
-        let mut open: Vec<i64> = Vec::new();
-        for (from, to) in slices {
-            while open.last().is_some_and(|&end| end <= from) {
-                open.pop();
-            }
-            assert!(open.last().is_none_or(|&end| to <= end), "{row:?}: {from} to {to} crosses another");
-            open.push(to);
-        }
-    }
+fn timeline(trace: &Path, arguments: &[&str]) -> Timeline {
+    Timeline::of(&export(trace, &[&["-f", "perfetto"], arguments].concat()).0)
 }
 
 /// Two processes that write and read, with waits, in WAL mode and with a rollback journal; every call takes 2 µs.
@@ -96,16 +72,12 @@ fn busy(dir: &Path, rounds: u64) {
 fn what_is_drawn_is_what_was_counted() {
     let dir = tempfile::tempdir().unwrap();
     busy(dir.path(), 150);
-    let chrome = json(dir.path(), &["-f", "chrome"]);
-    nest(&chrome);
+    let perfetto = timeline(dir.path(), &[]);
     let mut drawn: BTreeMap<String, (u64, i64)> = BTreeMap::new();
-    for event in phase(&chrome, "X") {
-        let slice = &event["args"];
-        if event["cat"] == "hold" && slice.get("end").is_none() {
-            let lock = drawn.entry(event["name"].as_str().unwrap().to_owned()).or_default();
-            // A slice begins with the call that took the lock; it is counted from its return, 2 µs later.
-            *lock = (lock.0 + 1, lock.1 + ns(&event["dur"]) - 2_000);
-        }
+    for slice in perfetto.of_category("hold").filter(|slice| !slice.args.contains_key("end")) {
+        let lock = drawn.entry(slice.name.clone()).or_default();
+        // A slice begins with the call that took the lock; it is counted from its return, 2 µs later.
+        *lock = (lock.0 + 1, lock.1 + (slice.to - slice.from) as i64 - 2_000);
     }
     let trace = Trace::open(dir.path()).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
@@ -120,29 +92,27 @@ fn what_is_drawn_is_what_was_counted() {
     assert!(counted.len() >= 6 && counted.values().all(|held| held.0 >= 150), "{counted:?}");
 
     // Every wait, with an arrow from a hold in the way, that begins before it.
-    let waits: Vec<_> = phase(&chrome, "X").into_iter().filter(|event| event["cat"] == "wait").collect();
-    assert_eq!(waits.len(), analysis.incidents.len());
-    assert_eq!(waits.len(), 150);
-    let starts: BTreeMap<u64, i64> =
-        phase(&chrome, "s").iter().map(|event| (event["id"].as_u64().unwrap(), ns(&event["ts"]))).collect();
-    let ends = phase(&chrome, "f");
-    assert_eq!((starts.len(), ends.len()), (150, 150));
-    assert!(ends.iter().all(|end| starts[&end["id"].as_u64().unwrap()] <= ns(&end["ts"])));
+    let waits = perfetto.of_category("wait").count();
+    assert_eq!(waits, analysis.incidents.len());
+    assert_eq!(waits, 150);
+    let [begin, end] = perfetto.arrows();
+    assert_eq!((begin.len(), end.len()), (150, 150));
+    assert!(end.iter().all(|(id, end)| begin[id] <= *end));
 
     // The -wal grows by each write, and somebody has the lock to write half of the time.
-    let counters: BTreeSet<&str> = phase(&chrome, "C").iter().map(|event| event["name"].as_str().unwrap()).collect();
-    assert_eq!(counters, BTreeSet::from(["-wal bytes /data/app.db", "writing /data/app.db", "writing /data/other.db"]));
-    let last = phase(&chrome, "C").into_iter().rfind(|event| event["name"] == "-wal bytes /data/app.db").unwrap();
-    assert_eq!(last["args"]["bytes"], 150 * 4120);
+    let counters: BTreeSet<&str> = perfetto.counters.keys().map(String::as_str).collect();
+    let [wal, writing, other] =
+        ["-wal bytes of database /data/app.db", "writing of database /data/app.db", "writing of database /data/other.db"];
+    assert_eq!(counters, BTreeSet::from([wal, writing, other]));
+    assert_eq!(perfetto.counters[wal].last().unwrap().1, 150 * 4120);
 
     // Firefox has the same.
     let firefox = json(dir.path(), &["-f", "firefox"]);
     let kinds = |kind: &str| markers(&firefox).iter().filter(|marker| marker["type"] == kind).count();
-    let slices = |kind: &str| phase(&chrome, "X").iter().filter(|event| event["cat"] == kind).count();
     for kind in ["hold", "work", "in-the-way"] {
-        assert_eq!(kinds(kind), slices(kind), "{kind}");
+        assert_eq!(kinds(kind), perfetto.of_category(kind).count(), "{kind}");
     }
-    assert_eq!(kinds("wait"), 150 + phase(&chrome, "i").len());
+    assert_eq!(kinds("wait"), 150 + perfetto.points.len());
 }
 
 /// One who waits is refused by a second one, who took the lock meanwhile: its arrow leads to that moment of the wait, and so forward in time, too.
@@ -161,16 +131,14 @@ fn arrows_lead_forward_in_time() {
     );
     let dir = tempfile::tempdir().unwrap();
     process.write(dir.path());
-    let chrome = json(dir.path(), &["-f", "chrome"]);
-    let ends = |which: &str| -> BTreeMap<u64, i64> {
-        phase(&chrome, which).iter().map(|event| (event["id"].as_u64().unwrap(), ns(&event["ts"]))).collect()
-    };
-    let (from, to) = (ends("s"), ends("f"));
+    let perfetto = timeline(dir.path(), &[]);
+    let [from, to] = perfetto.arrows();
     assert!(from.len() == 2 && from.iter().all(|(id, at)| *at <= to[id]), "{from:?} {to:?}");
-    let wait = phase(&chrome, "X").into_iter().find(|event| event["cat"] == "wait").unwrap();
-    assert_eq!(to.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([ns(&wait["ts"]), 610_000]));
-    let later = phase(&chrome, "i").into_iter().find(|event| ns(&event["ts"]) == 610_000).unwrap();
-    assert_eq!(later["name"], "now refused by app 100 c3 (running): RESERVED by UPDATE c");
+    let wait = perfetto.of_category("wait").next().unwrap();
+    let moment = EPOCH.real_ns + 610_000;
+    assert_eq!(to.values().copied().collect::<BTreeSet<_>>(), BTreeSet::from([wait.from, moment]));
+    let later = perfetto.points.iter().find(|point| point.from == moment).unwrap();
+    assert_eq!(later.name, "now refused by app 100 c3 (running): RESERVED by UPDATE c");
 }
 
 /// The data of all markers, once every reference in the profile has been followed.
@@ -210,13 +178,12 @@ fn markers(firefox: &Value) -> Vec<Value> {
     all
 }
 
-const FORMATS: [&str; 6] = ["perfetto", "chrome", "firefox", "folded", "csv", "jsonl"];
+const FORMATS: [&str; 4] = ["perfetto", "firefox", "folded", "csv"];
 
 /// Every format, read as far as a test can read it; what each says on stderr.
 fn all(trace: &Path) -> BTreeMap<&'static str, (Vec<u8>, String)> {
     let made: BTreeMap<_, _> = FORMATS.into_iter().map(|format| (format, export(trace, &["-f", format]))).collect();
-    let chrome: Value = serde_json::from_slice(&made["chrome"].0).unwrap();
-    nest(&chrome);
+    Timeline::of(&made["perfetto"].0);
     markers(&serde_json::from_slice(&made["firefox"].0).unwrap());
     for line in String::from_utf8(made["folded"].0.clone()).unwrap().lines() {
         let (stack, weight) = line.rsplit_once(' ').unwrap();
@@ -237,7 +204,7 @@ fn an_empty_trace_and_one_of_losses_say_so() {
     let mut process = Process::new(100);
     process.write(dir.path());
     let made = all(dir.path());
-    for format in ["perfetto", "chrome", "firefox"] {
+    for format in ["perfetto", "firefox"] {
         assert!(shows(&made, format, "no records were read"), "{format}");
         assert!(made[format].1.contains(": 0 records, 0 holds, 0 incidents"), "{}", made[format].1);
     }
@@ -246,7 +213,7 @@ fn an_empty_trace_and_one_of_losses_say_so() {
     process.header.capacity = 1_024;
     process.write(dir.path());
     let made = all(dir.path());
-    for format in ["perfetto", "chrome", "firefox"] {
+    for format in ["perfetto", "firefox"] {
         assert!(shows(&made, format, "records lost: 0 of 1000 records read"), "{format}");
         assert!(made[format].1.contains("1,000 more records are lost"), "{}", made[format].1);
     }
@@ -265,7 +232,7 @@ fn unknown_times_are_left_out_and_counted() {
         process.write(dir.path());
     }
     let made = all(dir.path());
-    for format in ["perfetto", "chrome", "firefox"] {
+    for format in ["perfetto", "firefox"] {
         assert!(
             made[format].1.contains("left out: ") && made[format].1.contains("their times are not known"),
             "{}",
@@ -296,9 +263,9 @@ fn hostile_names_stay_text() {
     );
     process.write(dir.path());
     let made = all(dir.path());
-    let chrome: Value = serde_json::from_slice(&made["chrome"].0).unwrap();
-    assert!(phase(&chrome, "X").iter().any(|event| event["args"]["thread"].as_str() == Some(&format!("{hostile} 101"))));
-    for format in ["perfetto", "chrome", "firefox"] {
+    let slices = Timeline::of(&made["perfetto"].0).slices;
+    assert!(slices.iter().any(|slice| slice.args.get("thread") == Some(&format!("{hostile} 101"))));
+    for format in ["perfetto", "firefox"] {
         assert!(made[format].0.len() < 100_000, "{format}: a megabyte of SQL is cut, {} bytes", made[format].0.len());
         assert!(shows(&made, format, "bytes)"), "{format}");
     }
@@ -342,11 +309,10 @@ fn five_hundred_processes_and_two_of_one_number() {
         process.write(dir.path());
     }
     let made = all(dir.path());
-    let chrome: Value = serde_json::from_slice(&made["chrome"].0).unwrap();
-    let named = phase(&chrome, "M").into_iter().filter(|event| event["name"] == "process_name");
-    let pids: Vec<u64> = named.map(|event| event["pid"].as_u64().unwrap()).collect();
-    assert_eq!((pids.len(), pids.iter().collect::<BTreeSet<_>>().len()), (501, 501), "500 and the one of the databases");
-    assert_eq!(phase(&chrome, "X").len(), 502);
+    let perfetto = Timeline::of(&made["perfetto"].0);
+    let pids = &perfetto.processes;
+    assert_eq!((pids.len(), pids.iter().collect::<BTreeSet<_>>().len()), (500, 500));
+    assert_eq!(perfetto.slices.len(), 502);
     let firefox: Value = serde_json::from_slice(&made["firefox"].0).unwrap();
     let threads = firefox["threads"].as_array().unwrap();
     let ids: BTreeSet<_> = threads.iter().map(|thread| thread["tid"].as_str().unwrap()).collect();
@@ -361,15 +327,15 @@ fn five_hundred_processes_and_two_of_one_number() {
 fn short_holds_are_left_out_where_asked() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
-    for format in ["perfetto", "chrome", "firefox"] {
+    for format in ["perfetto", "firefox"] {
         let (_, said) = export(dir.path(), &["-f", format, "--min-hold", "1ms"]);
         assert!(said.contains("left out: 3 holds shorter than 1.00 ms"), "{said}");
     }
-    let chrome = json(dir.path(), &["-f", "chrome", "--min-hold", "1ms"]);
-    let holds = phase(&chrome, "X").into_iter().filter(|event| event["cat"] == "hold");
-    assert!(holds.clone().count() > 1 && holds.clone().all(|event| ns(&event["dur"]) >= 1_000_000));
+    let perfetto = timeline(dir.path(), &["--min-hold", "1ms"]);
+    let lengths: Vec<u64> = perfetto.of_category("hold").map(|slice| slice.to - slice.from).collect();
+    assert!(lengths.len() > 1 && lengths.iter().all(|&length| length >= 1_000_000), "{lengths:?}");
     let output =
-        Command::new(env!("CARGO_BIN_EXE_locktrace")).args(["export", "-f", "chrome", "--min-hold", "soon"]).output().unwrap();
+        Command::new(env!("CARGO_BIN_EXE_locktrace")).args(["export", "-f", "perfetto", "--min-hold", "soon"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(fs::metadata("soon").is_err());
 }

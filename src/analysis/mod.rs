@@ -59,8 +59,8 @@
 //! | | | `pending` | waits until each is decided |
 //! | 3 | `audit` | `mod`, `holds`, `ranges` | the lock audit: two processes with locks that exclude each other |
 //! | 3 | `observer` | | what a pass reports to an observer |
-//! | 4 | `causes` | `mod` | the order in which causes are tried |
-//! | | | `cause` | the table of causes |
+//! | 4 | `causes` | `cause` | the table of causes |
+//! | | | `decide` | the order in which causes are tried |
 //! | | | `entry` | what an entry of that table is |
 //! | | | `case` | what a rule looks at |
 //! | | | `evidence` | the records that prove a conclusion |

@@ -3,7 +3,7 @@
 
 use super::{Again, Failure, output, width};
 use crate::analysis::{Analysis, Options};
-use crate::report::{explain, ranking};
+use crate::report::{causes, explain, ranking};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -26,11 +26,12 @@ Examples:
   locktrace explain trace --list       one line for each incident
   locktrace explain trace --incident 3
   locktrace explain trace --all | less
+  locktrace explain --cause upgrade-refused    what a cause is, without any trace
   zcat trace.jsonl.gz | locktrace explain -
 
 Exit codes:
   0  The incident was explained, or the trace has none and the output says so.
-  2  There is no such incident; the trace cannot be read; wrong usage.")]
+  2  There is no such incident or cause; the trace cannot be read; wrong usage.")]
 pub(super) struct Explain {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
@@ -45,6 +46,9 @@ pub(super) struct Explain {
     /// One line for each incident: its number, time, end, wait, cause, victim and blocker
     #[arg(long, conflicts_with_all = ["incident", "all"])]
     list: bool,
+    /// What a cause, a contributing cause or a hazard is, how it is found and what to do; reads no trace
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["trace", "incident", "all", "list"])]
+    cause: Option<String>,
     /// How many incidents to keep if the trace has more; use the value given to `report`, because the numbers depend on it
     #[arg(long, value_name = "N", default_value_t = Options::default().listed)]
     incidents: usize,
@@ -52,12 +56,19 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(id) = &self.cause {
+            let mut out = output();
+            if !causes::write(id, width(), &mut out)? {
+                return Err(Failure::Other(format!("there is no cause {id:?}: the names are {}", causes::ids().join(", "))));
+            }
+            return Ok(out.flush()?);
+        }
         let given = Again::new(self.trace.as_deref())?;
         let trace = given.open()?;
         let analysis = Analysis::of(&trace, Options { listed: self.incidents, ..Options::default() })?;
         let there = analysis.incidents.len() as u32;
         let mut out = output();
-        let told: Vec<u32> = match self.incident {
+        let wanted: Vec<u32> = match self.incident {
             Some(number) if number > there => {
                 let are = match there {
                     0 => "the trace has none".to_owned(),
@@ -83,8 +94,8 @@ impl Explain {
             None => ranking::worst(&analysis).into_iter().collect(),
         };
         let again = given.open()?;
-        let proofs = explain::proofs(&analysis, &told, again.events()?);
-        for (place, (&index, events)) in told.iter().zip(&proofs).enumerate() {
+        let proofs = explain::proofs(&analysis, &wanted, again.events()?);
+        for (place, (&index, events)) in wanted.iter().zip(&proofs).enumerate() {
             if place > 0 {
                 writeln!(out)?;
             }
@@ -92,7 +103,7 @@ impl Explain {
         }
         if self.incident.is_none() && !self.all && there > 1 {
             let (rest, are) = (there - 1, if there == 2 { "incident" } else { "incidents" });
-            writeln!(out, "\nThis is the worst of {there}; {rest} more {are}: --list lists them, --all tells them all.")?;
+            writeln!(out, "\nThis is the worst of {there}; {rest} more {are}: --list lists them, --all explains them all.")?;
         }
         Ok(out.flush()?)
     }

@@ -9,11 +9,12 @@ use super::progress::Progress;
 use super::{Failure, open};
 use crate::analysis::Options;
 use crate::export::csv::{Csv, Table};
-use crate::export::{
-    self, Export, Stopped, chrome, firefox, folded::Folded, jsonl::Jsonl, parquet::Parquet, perfetto, sqlite::Sqlite,
-};
+use crate::export::{self, Export, Stopped, firefox, folded::Folded, parquet::Parquet, perfetto, sqlite::Sqlite};
 use crate::report::human::{bytes, count};
 use crate::trace::{Tally, Trace, total};
+use clap::ValueEnum;
+use clap::builder::{EnumValueParser, TypedValueParser};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct ExportVerb {
     /// Without it: the directory in LOCKTRACE_DIR, or ./locktrace-trace.
     trace: Option<PathBuf>,
     /// The format (default: by the name of FILE)
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_parser = FormatParser)]
     format: Option<Format>,
     /// The output file; - is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
@@ -54,12 +55,8 @@ pub(super) struct ExportVerb {
 enum Format {
     /// A timeline for ui.perfetto.dev: holds, waits, and who blocked whom
     Perfetto,
-    /// The same as Chrome's JSON, for chrome://tracing, speedscope.app and others
-    Chrome,
     /// The same as markers for profiler.firefox.com
     Firefox,
-    /// JSON lines: every record, with all names
-    Jsonl,
     /// A table: every incident, hold or record in a row
     Csv,
     /// Folded stacks of time waited, for flame graphs
@@ -119,7 +116,7 @@ impl ExportVerb {
             bytes(size)
         );
         let more = analysis.not_listed()[0];
-        if more > 0 && format != Format::Jsonl && self.table == Rows::Incidents {
+        if more > 0 && self.table == Rows::Incidents {
             let _ = writeln!(
                 errors,
                 "locktrace: left out: {} incidents beyond the first {} and the worst of each kind; --incidents keeps more",
@@ -148,31 +145,61 @@ impl ExportVerb {
     }
 }
 
+/// Why there is no format of this name any more, and what replaces it.
+fn removed(name: &str) -> Option<&'static str> {
+    match name {
+        "jsonl" => Some("`export` has no jsonl format; `locktrace cat --json TRACE > FILE` writes JSON lines"),
+        "chrome" => Some("`export` has no chrome format; --format perfetto writes the same timeline, for ui.perfetto.dev"),
+        _ => None,
+    }
+}
+
+/// Parses the name of a [`Format`], and names the replacement of a removed one.
+#[derive(Clone)]
+struct FormatParser;
+
+impl TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(&self, command: &clap::Command, argument: Option<&clap::Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        match value.to_str().and_then(removed) {
+            Some(what) => Err(command.clone().error(clap::error::ErrorKind::InvalidValue, what)),
+            None => EnumValueParser::new().parse_ref(command, argument, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        Some(Box::new(Format::value_variants().iter().filter_map(ValueEnum::to_possible_value)))
+    }
+}
+
 impl Format {
     /// The format that files of this name have.
     fn of_name(path: &Path) -> Result<Format, String> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        if let Some(what) = removed(if ending == "ndjson" { "jsonl" } else { &ending }) {
+            return Err(format!("cannot write {}: {what}", path.display()));
+        }
         Ok(match ending.as_str() {
             "pftrace" | "perfetto-trace" => Format::Perfetto,
-            "jsonl" | "ndjson" => Format::Jsonl,
             "csv" => Format::Csv,
             "folded" => Format::Folded,
             "db" | "sqlite" | "sqlite3" => Format::Sqlite,
             _ => {
-                let which: Vec<String> = <Format as clap::ValueEnum>::value_variants().iter().map(|format| format.name()).collect();
+                let which: Vec<String> = Format::value_variants().iter().map(|format| format.name()).collect();
                 return Err(format!("{}: which format? Say --format {}", path.display(), which.join("|")));
             }
         })
     }
 
     fn name(self) -> String {
-        clap::ValueEnum::to_possible_value(&self).map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn shape(self) -> Shape {
         match self {
             Format::Perfetto => Shape::Binary,
-            Format::Chrome | Format::Firefox | Format::Jsonl | Format::Csv | Format::Folded => Shape::Text,
+            Format::Firefox | Format::Csv | Format::Folded => Shape::Text,
             Format::Sqlite => Shape::File,
             Format::Parquet => Shape::Dataset,
         }
@@ -182,9 +209,7 @@ impl Format {
         let shortest = u64::try_from(given.min_hold.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
         Ok(match self {
             Format::Perfetto => Box::new(perfetto::begin(trace, shortest, to.stream()?)?),
-            Format::Chrome => Box::new(chrome::begin(trace, shortest, to.stream()?)?),
             Format::Firefox => Box::new(firefox::begin(trace, shortest, to.stream()?)?),
-            Format::Jsonl => Box::new(Jsonl::new(trace, to.stream()?)?),
             Format::Csv => Box::new(Csv::new(trace, given.table.into(), to.stream()?)?),
             Format::Folded => Box::new(Folded::new(to.stream()?)),
             Format::Sqlite => Box::new(Sqlite::create(trace, to.place(), given.events)?),

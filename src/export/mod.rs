@@ -5,7 +5,6 @@
 //! finished analysis. So memory does not grow with the trace. Called by `locktrace export`.
 #![forbid(unsafe_code)]
 
-pub mod chrome;
 #[cfg(feature = "cli")]
 pub mod csv;
 #[cfg(feature = "cli")]
@@ -14,7 +13,6 @@ mod facts;
 pub mod firefox;
 pub mod folded;
 mod incidents;
-pub mod jsonl;
 mod lanes;
 mod naming;
 mod paint;

@@ -1,6 +1,6 @@
 //! The words of a timeline, and the one who writes it down: rows, slices, arrows, counters; [`Painter`], one for each format.
 //!
-//! Comes from [`super::timeline`] and [`super::waits`], which know what to draw; goes to `perfetto`, `chrome` and `firefox`, which know how.
+//! Comes from [`super::timeline`] and [`super::waits`], which know what to draw; goes to `perfetto` and `firefox`, which know how.
 #![forbid(unsafe_code)]
 
 use crate::analysis::ConnId;

@@ -7,6 +7,7 @@
 use super::framework::Frameworks;
 use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
+use super::style::paragraph;
 use super::{fix, words};
 use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Cause, IncidentEnd};
@@ -166,25 +167,15 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
         writeln!(out, "  ({missing} records of the proof could not be read again)")?;
     }
     writeln!(out)?;
-    paragraph(out, "Why: ", meaning(incident.cause), width)?;
-    paragraph(out, "Fix: ", &fix::of(analysis, &Frameworks::of(analysis), incident), width)
-}
-
-/// Text in lines of this width.
-pub(super) fn paragraph(out: &mut impl Write, head: &str, text: &str, width: usize) -> io::Result<()> {
-    let mut line = head.to_owned();
-    for word in text.split_whitespace() {
-        if line.len() > head.len() && line.chars().count() + word.chars().count() >= width {
-            writeln!(out, "{}", cut(line.trim_end(), width))?;
-            line = " ".repeat(head.len());
-        }
-        line.push_str(word);
-        line.push(' ');
+    paragraph(out, "Why: ", incident.cause.entry().meaning, width)?;
+    let fix = fix::of(analysis, &Frameworks::of(analysis), incident);
+    paragraph(out, "Fix: ", &fix.change, width)?;
+    for text in &fix.more {
+        paragraph(out, "     ", text, width)?;
     }
-    writeln!(out, "{}", cut(line.trim_end(), width))
-}
-
-/// What a cause means, for somebody who has not read SQLite's source.
-pub fn meaning(cause: Cause) -> &'static str {
-    cause.entry().meaning
+    let more = format!("locktrace explain --cause {}", incident.cause.id());
+    if fix.more.iter().any(|text| text.contains(&more)) {
+        return Ok(());
+    }
+    paragraph(out, "More: ", &more, width)
 }

@@ -1,64 +1,106 @@
-//! What removes a cause, in one or two sentences, with its limits; in the words of the host where the trace proves which one it is.
+//! The fix of an incident: what to change first, then why, then the limits.
 //!
-//! Input: an incident. Output: text. Called by the reports.
+//! Where the trace proves which framework a process uses, the fix is in the words of that framework only.
 #![forbid(unsafe_code)]
 
-use super::framework::Frameworks;
-use super::framework_fixes;
-use super::words;
+use super::framework::{Framework, Frameworks};
+use super::{framework_fixes, words};
 use crate::analysis::causes::remedy::Remedy;
-use crate::analysis::{Analysis, Cause, Contributing, HazardKind, Incident, IncidentEnd, Request, Role, State};
+use crate::analysis::{Analysis, Cause, Contributing, Incident, IncidentEnd, Request, Role, State};
 use shim::event::Level;
-use std::borrow::Cow;
 
-/// What to change.
-pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident) -> String {
-    let mut text: Vec<Cow<'static, str>> = Vec::new();
-    let entry = incident.cause.entry();
-    let remedy = entry.remedy;
-    let holder = incident.blockers.first().map(|blocker| &analysis.blocking_holds[blocker.hold as usize]);
-    let alone = |item: &&Contributing| **item == Contributing::SameThreadHolder;
-    let same_thread = incident.contributing.iter().filter(alone).filter_map(|item| worse(incident, *item));
-    let worse = || incident.contributing.iter().filter(|item| !alone(item)).filter_map(|item| worse(incident, *item));
-    // A thread that waits for itself waits for ever, also for a lock that it asks for at the beginning of a transaction.
-    if incident.contributing.contains(&Contributing::SameThreadHolder) {
-        text.extend(same_thread.map(Cow::Owned));
-        if !matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)) {
-            text.push(general(incident));
-        }
-        text.extend(worse().map(Cow::Owned));
-    } else {
-        text.push(general(incident));
-        text.extend(worse().map(Cow::Owned));
-        text.extend(is_silent(analysis, incident).then_some(Cow::Borrowed(SILENT)));
-        let words = remedy.and_then(|remedy| framework_fixes::of(frameworks.framework(incident.who)?, remedy));
-        text.extend(words.map(Cow::Borrowed));
-    }
-    text.extend(remedy.and_then(Remedy::limits).map(Cow::Borrowed));
-    if let Some(holding) = holder {
-        let taken = words::sql(analysis, holding.who, holding.sql);
-        text.extend(taken.and_then(|sql| (entry.holder_advice)(&sql)).map(Cow::Borrowed));
-        text.extend(frameworks.framework(holding.who).and_then(framework_fixes::let_go).map(Cow::Borrowed));
-    }
-    text.join(" ")
+/// What to do about an incident.
+#[derive(Clone, Debug)]
+pub struct Fix {
+    /// What to change first, in one line.
+    pub change: String,
+    /// What else to know, the most useful first: the reason, further changes, the limits.
+    pub more: Vec<String>,
 }
 
-const LAST_CALL: &str = "The refused process made no call after that: it had no busy timeout and ended with the error, or it was ended while it waited. Nobody can tell which; either \
-                         way, shorten the hold that is named, and set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) that is longer than what is left.";
+impl Fix {
+    /// All of it, as one paragraph.
+    pub fn text(&self) -> String {
+        let all: Vec<&str> = std::iter::once(&self.change).chain(&self.more).map(String::as_str).collect();
+        all.join(" ")
+    }
+}
 
-/// Who was in the way is known, and nothing follows.
+/// What to change.
+pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident) -> Fix {
+    let entry = incident.cause.entry();
+    let framework = frameworks.framework(incident.who);
+    let holder = incident.blockers.first().map(|blocker| &analysis.blocking_holds[blocker.hold as usize]);
+    let same_thread = incident.contributing.contains(&Contributing::SameThreadHolder);
+    let remedy = entry.remedy;
+    // A thread that waits for itself waits for ever, also for a lock that it asks for at the start of a transaction.
+    let helps = !(same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)));
+    let setting = remedy.filter(|_| helps).and_then(|remedy| framework_fixes::of(framework?, remedy));
+    let let_go = holder.and_then(|holding| frameworks.framework(holding.who)).and_then(framework_fixes::let_go);
+
+    let mut all: Vec<String> = Vec::new();
+    let mut add = |text: &str| {
+        if !text.is_empty() && !all.iter().any(|known| known == text) {
+            all.push(text.to_owned());
+        }
+    };
+    // What to change first. Each is skipped below where it was said.
+    if same_thread {
+        add(&advice(incident, Contributing::SameThreadHolder).unwrap_or_default());
+    }
+    let advices: Vec<String> = incident.contributing.iter().filter_map(|item| advice(incident, *item)).collect();
+    if entry.holder_changes {
+        add(let_go.unwrap_or_default());
+        advices.iter().for_each(|advice| add(advice));
+    } else if let Some(setting) = setting {
+        add(setting.change);
+    }
+    if incident.cause == Cause::Unexplained && is_last_call(incident) {
+        LAST_CALL.iter().for_each(|text| add(text));
+    } else if helps {
+        add(entry.change);
+        if is_silent(analysis, incident) {
+            add(SILENT);
+        }
+        add(entry.why);
+    }
+    advices.iter().for_each(|advice| add(advice));
+    if let Some(setting) = setting {
+        add(setting.change);
+        add(setting.note);
+    }
+    if let Some(holding) = holder {
+        let taken = words::sql(analysis, holding.who, holding.sql);
+        add(taken.and_then(|sql| (entry.holder_advice)(&sql)).unwrap_or_default());
+    }
+    add(let_go.unwrap_or_default());
+    add(remedy.and_then(Remedy::limits).unwrap_or_default());
+    if helps && remedy.is_some() && framework.is_none_or(Framework::may_have_another_on_top) {
+        add(&format!("For the setting of each framework: locktrace explain --cause {}.", incident.cause.id()));
+    }
+    let mut all = all.into_iter();
+    Fix { change: all.next().unwrap_or_default(), more: all.collect() }
+}
+
+/// Of a wait that is the last thing the trace has of its process.
+const LAST_CALL: [&str; 2] = [
+    "Shorten the hold that is named, and set a busy timeout that is longer than it.",
+    "The refused process made no call after that: it failed without a busy timeout, or was ended while it waited.",
+];
+
+/// The blocker is known, and nothing follows.
 fn is_last_call(incident: &Incident) -> bool {
     let writes = matches!(incident.request, Request::File(Level::RESERVED) | Request::Shm { mask: 1, exclusive: true });
     writes && incident.end == IncidentEnd::Open && incident.blockers.first().is_some_and(|blocker| blocker.certain)
 }
 
-const SILENT: &str = "What the holder did meanwhile the trace does not tell: its statement ran on, or its transaction was left open, without COMMIT or ROLLBACK (one that \
-                      was forgotten, or that an exception passed by).";
+const SILENT: &str = "The trace does not show what the holder did meanwhile: its statement ran on, or its transaction was left open, without COMMIT or \
+                      ROLLBACK.";
 
 /// Shorter holds need no explanation.
 const SILENT_NS: u64 = 100_000_000;
 
-/// A writer stood in the way for long, and nothing is known of it but that it held the lock.
+/// A writer held the lock for long, and nothing else is known of it.
 fn is_silent(analysis: &Analysis<'_>, incident: &Incident) -> bool {
     let Some(blocker) = incident.blockers.first().filter(|blocker| blocker.certain && blocker.state == State::Running) else {
         return false;
@@ -71,26 +113,12 @@ fn is_silent(analysis: &Analysis<'_>, incident: &Incident) -> bool {
         && analysis.blocking_holds[blocker.hold as usize].work.iter().all(|stretch| stretch.1 >= incident.until)
 }
 
-/// What is to be done about what made it worse; nothing where the cause's own words say it.
-fn worse(incident: &Incident, contributing: Contributing) -> Option<String> {
-    // It rests on one of those that were in the way, which need not be the one that is named.
+/// What to do about what made it worse; nothing where the cause's own words say it.
+fn advice(incident: &Incident, contributing: Contributing) -> Option<String> {
+    // It rests on one of the proven holders, which need not be the one that is named.
     let several = incident.blockers.len() > 1 || incident.more_blockers > 0;
-    let (holder, hold) = if several { ("One holder", "one hold") } else { ("The holder", "the hold") };
+    let (holder, hold) = if several { ("one holder", "one hold") } else { ("the holder", "the hold") };
     contributing.entry().advice.map(|advice| advice.replace("{holder}", holder).replace("{hold}", hold))
-}
-
-/// What removes a hazard.
-pub fn of_hazard(kind: HazardKind) -> &'static str {
-    kind.entry().fix
-}
-
-/// What to do about a cause in general.
-fn general(incident: &Incident) -> Cow<'static, str> {
-    if incident.cause == Cause::Unexplained && is_last_call(incident) {
-        return LAST_CALL.into();
-    }
-    let entry = incident.cause.entry();
-    if entry.why.is_empty() { entry.change.into() } else { format!("{} {}", entry.change, entry.why).into() }
 }
 
 /// What a record shows, in words.
@@ -102,9 +130,9 @@ pub fn shows(role: Role) -> &'static str {
         Role::LastRefused => "the victim is refused, for the last time",
         Role::Next => "how the victim goes on",
         Role::Granted => "the victim gets it",
-        Role::GaveUp => "the holder gives it up",
+        Role::GaveUp => "the holder releases it",
         Role::Committed => "another connection's commit ends",
         Role::TookWrite => "the victim takes WRITE",
-        Role::GaveWriteUp => "the victim gives WRITE up, unused",
+        Role::GaveWriteUp => "the victim releases WRITE, unused",
     }
 }

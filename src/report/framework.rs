@@ -42,6 +42,29 @@ pub enum Framework {
 }
 
 impl Framework {
+    /// Every one.
+    pub const ALL: [Framework; 14] = [
+        Framework::Django,
+        Framework::SqlAlchemy,
+        Framework::Python,
+        Framework::BetterSqlite3,
+        Framework::NodeSqlite3,
+        Framework::NodeSqlite,
+        Framework::Rails,
+        Framework::Ruby,
+        Framework::Sqlx,
+        Framework::Diesel,
+        Framework::Rusqlite,
+        Framework::Rust,
+        Framework::Shell,
+        Framework::DbBrowser,
+    ];
+
+    /// Whether it stands for several that nothing in a trace distinguishes, so that the setting of another one may apply.
+    pub fn may_have_another_on_top(self) -> bool {
+        matches!(self, Framework::Python | Framework::Ruby | Framework::Rust)
+    }
+
     /// Whether programs have a way to set a busy handler of their own there, beside SQLite's, which a timeout sets.
     pub fn takes_busy_handlers(self) -> bool {
         match self {

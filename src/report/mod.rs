@@ -3,6 +3,7 @@
 //! Input: an analysis (or a record) and a writer. Output: text. Units appear here and nowhere before.
 #![forbid(unsafe_code)]
 
+pub mod causes;
 pub mod explain;
 pub mod fix;
 pub mod framework;

@@ -3,8 +3,9 @@
 //! Input: an [`Analysis`]. Output: short lists, on which every report is built.
 #![forbid(unsafe_code)]
 
+use super::fix::{self, Fix};
 use super::framework::Frameworks;
-use super::{fix, words};
+use super::words;
 use crate::analysis::incidents::totals::{self, Count};
 use crate::analysis::{Analysis, Cause, Incident, IncidentEnd};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub struct Harm {
     /// Time waited in all of them, in nanoseconds, as far as it is known.
     pub waited_ns: u64,
     /// What removes most of them.
-    pub fix: String,
+    pub fix: Fix,
     /// The worst of them, an index into [`Analysis::incidents`].
     pub worst: u32,
 }

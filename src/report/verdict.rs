@@ -2,10 +2,11 @@
 //! which, and hazards.
 #![forbid(unsafe_code)]
 
+use super::fix::Fix;
 use super::human::{count, cut, duration, pad_left};
 use super::ranking::{self, Harm};
-use super::style::{BOLD, PLAIN, RED, many};
-use super::{fix, words};
+use super::style::{BOLD, PLAIN, RED, many, paragraph, wrapped};
+use super::words;
 use crate::analysis::{Analysis, Cause};
 use crate::trace::text::Clean;
 use std::io::{self, Write};
@@ -14,13 +15,16 @@ use unicode_width::UnicodeWidthStr;
 /// Pairs of statements that are listed.
 const PAIRS: usize = 10;
 
+/// Lines of a fix.
+const FIX_LINES: usize = 3;
+
 /// The verdict.
 pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     let Some((head, failed)) = headline(analysis) else { return Ok(()) };
     let colour = if failed > 0 { RED } else { BOLD };
     writeln!(out, "{colour}{}{PLAIN}", cut(&head, width))?;
     if let Some(text) = unslept(analysis) {
-        super::explain::paragraph(out, "  ", &text, width)?;
+        paragraph(out, "  ", &text, width)?;
     }
     for harm in ranking::causes(analysis) {
         cause(analysis, &harm, width, out)?;
@@ -97,7 +101,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         writeln!(out, "{BOLD}{head}{PLAIN}")?;
     } else {
         writeln!(out, "{BOLD}{}{PLAIN}", cut(&format!("  {}: {sums}", harm.cause.id()), width))?;
-        super::explain::paragraph(out, "    with       ", &also.join(" + "), width)?;
+        paragraph(out, "    with       ", &also.join(" + "), width)?;
     }
     let mut line = |text: String| writeln!(out, "{}", cut(&text, width).trim_end());
     let statement = |who, hash| words::sql(analysis, who, hash).unwrap_or_else(|| "no statement known".to_owned());
@@ -115,8 +119,23 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
     for stranger in words::untraced_holders(analysis, incident) {
         line(format!("    blocked by {stranger}, outside the trace, holding {}", stranger.lock()))?;
     }
-    super::explain::paragraph(out, "    fix        ", &harm.fix, width)?;
+    for line in first_lines(&harm.fix, width) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out, "{}", cut(&format!("    proof      {}", words::explain(analysis, harm.worst)), width))
+}
+
+/// What to change, and as much of the reason as fits: `explain` has the rest.
+fn first_lines(fix: &Fix, width: usize) -> Vec<String> {
+    let mut lines = wrapped("    fix        ", &fix.change, width);
+    for text in &fix.more {
+        let next = wrapped("               ", text, width);
+        if lines.len() + next.len() > FIX_LINES {
+            break;
+        }
+        lines.extend(next);
+    }
+    lines
 }
 
 /// Which statement blocks which.
@@ -166,9 +185,9 @@ pub(super) fn hazards(analysis: &Analysis<'_>, width: usize, out: &mut impl Writ
     writeln!(out, "{BOLD}Hazards{PLAIN}")?;
     for hazard in &analysis.hazards {
         let path = analysis.databases.get(hazard.db as usize).and_then(|db| db.paths.first()).map_or("", String::as_str);
-        super::explain::paragraph(out, "  ", &format!("{}: {}", hazard.kind.id(), Clean(&hazard.what)), width)?;
+        paragraph(out, "  ", &format!("{}: {}", hazard.kind.id(), Clean(&hazard.what)), width)?;
         writeln!(out, "{}", cut(&format!("    {path}"), width).trim_end())?;
-        super::explain::paragraph(out, "    fix  ", fix::of_hazard(hazard.kind), width)?;
+        paragraph(out, "    fix  ", hazard.kind.entry().fix, width)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Licences of every dependency that is built into the command or the library: each must allow what ours allow.
+//! Every dependency that is built into the command or the library: its licence allows what ours allow, and it builds with the oldest Rust that we name.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
@@ -15,8 +15,8 @@ fn is_allowed(expression: &str) -> bool {
     expression.split(" AND ").all(|part| part.split(" OR ").any(|one| ALLOWED.contains(&one.trim())))
 }
 
-#[test]
-fn every_dependency_may_be_given_away() {
+/// The packages that a build of the workspace needs, and no test alone.
+fn built_in() -> Vec<Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -25,8 +25,6 @@ fn every_dependency_may_be_given_away() {
     assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let licences: BTreeMap<String, String> =
-        metadata["packages"].as_array().unwrap().iter().map(|package| (text(&package["id"]), text(&package["license"]))).collect();
     let nodes: BTreeMap<String, &Value> =
         metadata["resolve"]["nodes"].as_array().unwrap().iter().map(|node| (text(&node["id"]), node)).collect();
     let mut wanted: Vec<String> = metadata["workspace_members"].as_array().unwrap().iter().map(text).collect();
@@ -43,8 +41,30 @@ fn every_dependency_may_be_given_away() {
         }
     }
     assert!(seen.len() > 50, "{seen:?}");
-    let refused: Vec<_> = seen.iter().map(|id| (id, &licences[id])).filter(|(_, licence)| !is_allowed(licence)).collect();
+    metadata["packages"].as_array().unwrap().iter().filter(|package| seen.contains(&text(&package["id"]))).cloned().collect()
+}
+
+#[test]
+fn every_dependency_may_be_given_away() {
+    let refused: Vec<String> = built_in()
+        .iter()
+        .filter(|package| !is_allowed(package["license"].as_str().unwrap_or_default()))
+        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
+        .collect();
     assert!(refused.is_empty(), "{refused:#?}");
+}
+
+/// clippy's `incompatible_msrv` looks at our own code.
+#[test]
+fn every_dependency_builds_with_our_oldest_rust() {
+    let number = |version: &str| -> Vec<u32> { version.split('.').map(|part| part.parse().unwrap()).collect() };
+    let ours = number(env!("CARGO_PKG_RUST_VERSION"));
+    let newer: Vec<String> = built_in()
+        .iter()
+        .filter(|package| package["rust_version"].as_str().is_some_and(|theirs| number(theirs) > [&*ours, &[0]].concat()))
+        .map(|package| format!("{} {} needs Rust {}", package["name"], package["version"], package["rust_version"]))
+        .collect();
+    assert!(newer.is_empty(), "{newer:#?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The README and `docs/` show what the commands print: each sample is produced here and compared, and every command in them exists.
 //!
-//! A block is either in a language (`rust`, `toml`, `python`), or a picture (`mermaid`), or lines to type, or a sample with a name. One that is none of these fails.
+//! A block is either in a language (`rust`, `toml`, `python`), or a picture (`mermaid`), or calls of several connections (`text`), or lines to type, or a sample with a name. One that is none of these fails.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts};
@@ -22,7 +22,7 @@ fn every_block_is_covered() {
         let typed = block.text.lines().all(|line| line.is_empty() || TYPED.iter().any(|start| line.starts_with(start)));
         match (&block.sample, block.language.as_str()) {
             (Some(name), "") => samples.push(name),
-            (None, "rust" | "toml" | "python" | "mermaid") => {}
+            (None, "rust" | "toml" | "python" | "mermaid" | "text") => {}
             (None, "") if typed => block.text.lines().for_each(|line| is_a_command(line, &place(block))),
             _ => panic!("{}: this block is neither code nor commands, and no sample with a name:\n{}", place(block), block.text),
         }
@@ -166,4 +166,16 @@ worker.join()
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
     let dir = place.path("").to_str().unwrap().trim_end_matches('/').to_owned();
     sample::compare("from-sql", &out.replace(&dir, "/srv/app"));
+}
+
+/// The page of causes says what `locktrace explain --cause` says: it is written from the same table.
+#[test]
+fn the_page_of_causes() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/causes.md");
+    let text = sqlite_locktrace::report::causes::markdown();
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&page, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&page).unwrap_or_default();
+    assert!(known == text, "docs/causes.md is stale: UPDATE_EXPECTED=1 cargo test the_page_of_causes writes it");
 }

@@ -4,7 +4,7 @@
 //! In a debug build the large ones are smaller. `cargo test --release --test export_formats inputs -- --nocapture` has them whole, and says how long each took.
 
 use crate::common::Process;
-use crate::perfetto;
+use crate::perfetto::Timeline;
 use inferno::flamegraph;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
@@ -30,9 +30,8 @@ struct Found {
 }
 
 /// Formats with their options, and the names of their files.
-const FORMATS: [(&[&str], &str); 10] = [
+const FORMATS: [(&[&str], &str); 8] = [
     (&["-f", "perfetto"], "out.pftrace"),
-    (&["-f", "chrome"], "out.chrome"),
     (&["-f", "firefox"], "out.firefox"),
     (&["-f", "folded"], "out.folded"),
     (&["-f", "csv", "--table", "events"], "events.csv"),
@@ -40,7 +39,6 @@ const FORMATS: [(&[&str], &str); 10] = [
     (&["-f", "csv"], "incidents.csv"),
     (&["-f", "sqlite"], "out.db"),
     (&["-f", "parquet"], "fleet"),
-    (&["-f", "jsonl"], "out.jsonl"),
 ];
 
 fn count<'a>(list: impl Iterator<Item = &'a Value>, is: impl Fn(&Value) -> bool) -> Option<usize> {
@@ -70,20 +68,10 @@ fn read(path: &Path) -> Found {
     let none = Found { holds: None, incidents: None, statements: None };
     match path.file_name().and_then(|name| name.to_str()).unwrap() {
         "out.pftrace" => {
-            let text = perfetto::text(&fs::read(path).unwrap());
-            assert_eq!(
-                text.matches("track_event { type: 1 ").count(),
-                text.matches("track_event { type: 2 ").count(),
-                "every slice ends"
-            );
-            none
-        }
-        "out.chrome" => {
-            let chrome = json(path);
-            let events = || chrome["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+            let timeline = Timeline::of(&fs::read(path).unwrap());
             Found {
-                holds: count(events(), |event| event["cat"] == "hold"),
-                incidents: count(events(), |event| event["cat"] == "wait"),
+                holds: Some(timeline.of_category("hold").count()),
+                incidents: Some(timeline.of_category("wait").count()),
                 ..none
             }
         }
@@ -128,13 +116,6 @@ fn read(path: &Path) -> Found {
             incidents: rows(&path.join("incidents")),
             statements: rows(&path.join("statements")),
         },
-        "out.jsonl" => {
-            let trace = Trace::open(path).unwrap();
-            let analysis = Analysis::of(&trace, Options::default()).unwrap();
-            let statements: BTreeSet<u64> =
-                trace.logs().iter().flat_map(|log| log.names.numbered_sqls().map(|sql| sql.0)).collect();
-            Found { holds: None, incidents: Some(analysis.incidents.len()), statements: Some(statements.len()) }
-        }
         name => panic!("{name}"),
     }
 }
@@ -144,6 +125,13 @@ fn every_format(dir: &Path, holds: usize, statements: usize, says: impl Fn(&str,
     let trace = Trace::open(dir).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
     let (records, incidents) = (analysis.records, analysis.incidents.len());
+    let check = |name: &str, found: Found| {
+        for (what, found, truth) in
+            [("holds", found.holds, holds), ("incidents", found.incidents, incidents), ("statements", found.statements, statements)]
+        {
+            assert!(found.is_none_or(|found| found == truth), "{name} has {found:?} {what}, not {truth}");
+        }
+    };
     let out = tempfile::tempdir().unwrap();
     for (arguments, name) in FORMATS {
         let begun = Instant::now();
@@ -156,13 +144,20 @@ fn every_format(dir: &Path, holds: usize, statements: usize, says: impl Fn(&str,
         let numbers = said.lines().next().unwrap().replace(',', "");
         assert!(numbers.contains(&format!("{records} records {holds} holds {incidents} incidents")), "{name}: {said}");
         says(name, &said);
-        let found = read(&out.path().join(name));
-        for (what, found, truth) in
-            [("holds", found.holds, holds), ("incidents", found.incidents, incidents), ("statements", found.statements, statements)]
-        {
-            assert!(found.is_none_or(|found| found == truth), "{name} has {found:?} {what}, not {truth}");
-        }
+        check(name, read(&out.path().join(name)));
     }
+    check("cat --json", json_lines(dir, &out.path().join("trace.jsonl")));
+}
+
+/// Writes a trace as JSON lines and reads those.
+fn json_lines(dir: &Path, path: &Path) -> Found {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktrace"));
+    command.args(["cat", "--json"]).arg(dir).stdout(File::create(path).unwrap());
+    assert!(command.status().unwrap().success());
+    let trace = Trace::open(path).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let statements: BTreeSet<u64> = trace.logs().iter().flat_map(|log| log.names.numbered_sqls().map(|sql| sql.0)).collect();
+    Found { holds: None, incidents: Some(analysis.incidents.len()), statements: Some(statements.len()) }
 }
 
 fn written(processes: impl IntoIterator<Item = Process>) -> tempfile::TempDir {

@@ -1,5 +1,5 @@
-//! What `locktrace export` writes, in the hands of code that no one here wrote, as far as that needs no network: `inferno` draws the folded stacks, the crate with
-//! which samply writes profiles for Firefox says what one has in it; and what Perfetto's format has in it, as text.
+//! The files of `locktrace export`, read by independent code that needs no network: `inferno` draws the folded stacks, and the crate with which samply writes
+//! profiles for Firefox shows what a profile must contain.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "cli")]
 
@@ -7,11 +7,12 @@
 mod common;
 #[path = "../hosts/mod.rs"]
 mod hosts;
+#[path = "../perfetto/mod.rs"]
+mod perfetto;
 
 mod firefox;
 mod folded;
 mod inputs;
-mod perfetto;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

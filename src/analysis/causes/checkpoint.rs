@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout};
+use super::entry::{COMMON, Condition, Entry};
 use crate::analysis::locks::lock::Request;
 use shim::event::Slot;
 
@@ -35,9 +35,9 @@ pub(super) static CHECKPOINT_CONTENDED: Entry = Entry {
         Condition { what: "The victim asked for CKPT: it wanted to checkpoint.", holds: asks_for_checkpoint },
         Condition { what: "No proven holder was rebuilding the wal-index.", holds: nobody_recovers },
     ],
-    meaning: "One checkpoint runs at a time. SQLite does not wait for another one: it answers busy.",
-    change: "Let one connection alone checkpoint; what the other one copies need not be copied again.",
-    timeout: Timeout::NotNeeded,
+    meaning: "One checkpoint runs at a time. SQLite does not wait for the other one: it returns busy.",
+    change: "Let one connection do all checkpoints.",
+    timeout: "No busy timeout applies: SQLite calls no busy handler for CKPT.",
     example: "\
 A: PRAGMA wal_checkpoint(TRUNCATE);
 B: PRAGMA wal_checkpoint;        -- returns busy=1: A's is running",
@@ -54,11 +54,10 @@ pub(super) static CHECKPOINT_CONVOY: Entry = Entry {
         },
         Condition { what: "It asked more than once: it waited, and kept writers out.", holds: asked_again },
     ],
-    meaning: "This checkpoint took the write lock and then waited for a reader: as long as it waited, nobody could write.",
-    change: "Checkpoint with PASSIVE while readers are at work: FULL, RESTART and TRUNCATE keep writers out while they wait for \
-              readers.",
-    why: "Shorten the readers that are named.",
-    timeout: Timeout::NotNeeded,
+    meaning: "This checkpoint took the write lock and then waited for a reader. Nobody could write while it waited.",
+    change: "Use PASSIVE checkpoints while readers are active, and shorten the readers that are named.",
+    why: "FULL, RESTART and TRUNCATE keep the write lock while they wait for readers.",
+    timeout: "A longer busy timeout lets the checkpoint wait, and block writers, for longer.",
     example: "\
 A: BEGIN; SELECT * FROM t;       -- and stays open
 B: PRAGMA wal_checkpoint(TRUNCATE);   -- holds WRITE and waits for A
@@ -74,13 +73,13 @@ pub(super) static CHECKPOINT_STARVED: Entry = Entry {
                refused several and the WAL grew meanwhile.",
         holds: asks_for_readers_slot,
     }],
-    meaning: "A checkpoint copies the WAL into the database, but never past what somebody still reads. The holder's read \
-              transaction stood in its way, and the WAL could not be reset.",
-    change: "End the read transaction that is named, and leave moments in which nobody reads from the WAL, so that it can be \
-              copied and begun anew.",
-    why: "No statement fails by this, but the WAL grows without limit. More checkpoints cannot help: none passes what somebody \
-              still reads.",
-    timeout: Timeout::NotNeeded,
+    meaning: "A checkpoint copies the WAL into the database file, but not past what a reader still needs. The holder's read \
+              transaction blocked it, and SQLite could not start the WAL again from its beginning.",
+    change: "End the read transaction that is named, and leave moments in which nobody reads from the WAL.",
+    why: "No statement fails, but the WAL grows without limit. Running more checkpoints does not help: a checkpoint cannot go \
+              past the oldest reader.",
+    holder_changes: true,
+    timeout: "A busy timeout does not help: the checkpoint is blocked for as long as the reader reads.",
     example: "\
 A: BEGIN; SELECT * FROM t;       -- and stays open
 B: INSERT INTO t VALUES(1);      -- again and again: no checkpoint gets past A, the WAL grows",

@@ -63,8 +63,8 @@ static IDLE_IN_TRANSACTION: ContributingEntry = ContributingEntry {
     id: "idle-in-transaction",
     meaning: "The holder had a transaction open and mostly made no call.",
     advice: Some(
-        "{holder}'s transaction stood open while nothing was done in it: commit or roll back right after its last statement, also when an exception ends \
-         it, and wait for nothing else (network, user, await) in between.",
+        "Commit or roll back right after the last statement, also when an exception ends it: {holder}'s transaction stayed \
+              open without a call. Wait for nothing else (network, user, await) inside it.",
     ),
     rule: |case, _, proven| {
         proven.iter().any(|candidate| writes(candidate.hold) && !candidate.waits && is_idle(case, candidate.hold))
@@ -74,8 +74,8 @@ static IDLE_IN_TRANSACTION: ContributingEntry = ContributingEntry {
 
 static UNFINISHED_STATEMENT: ContributingEntry = ContributingEntry {
     id: "unfinished-statement",
-    meaning: "The holder's statement was not at its end, and was not being stepped: a cursor was left open.",
-    advice: Some("{holder}'s statement was begun and not ended: read all its rows, or reset, finalize or close it."),
+    meaning: "The holder's statement had rows left, and the program did not fetch them: a cursor was left open.",
+    advice: Some("Read all rows of {holder}'s statement, or reset, finalize or close it: it was begun and not ended."),
     rule: |case, _, proven| proven.iter().any(|candidate| is_unfinished(case, candidate)),
     scenario: "returning_not_exhausted.py",
 };
@@ -84,8 +84,9 @@ static SLOW_SYNC: ContributingEntry = ContributingEntry {
     id: "slow-sync",
     meaning: "At least half of the hold was waiting for the disk (`xSync`, fsync).",
     advice: Some(
-        "Most of {hold} was waiting for the disk (fsync): write more rows in one transaction, on a local disk; in WAL mode PRAGMA synchronous=NORMAL spares \
-         the sync of each commit (the latest ones can be lost when the power fails).",
+        "Write more rows in one transaction, on a local disk: most of {hold} was waiting for the disk (fsync). In WAL mode, \
+              PRAGMA synchronous=NORMAL saves the sync of each commit; a power failure can then lose the latest \
+              commits.",
     ),
     rule: |case, _, proven| proven.iter().any(|candidate| is_slow_sync(case, candidate.hold)),
     scenario: "slow_sync_wal.py",
@@ -95,7 +96,8 @@ static SLOW_STATEMENT: ContributingEntry = ContributingEntry {
     id: "slow-statement",
     meaning: "One statement of the holder ran from the taking of the lock to its release.",
     advice: Some(
-        "One statement filled {hold}: make it faster (an index for what it looks for), or have it change fewer rows at a time.",
+        "Make {holder}'s statement faster (an index for what it looks for), or let it change fewer rows at a time: it ran for \
+              all of {hold}.",
     ),
     rule: |case, _, proven| proven.iter().any(|candidate| !candidate.waits && is_slow_statement(case, candidate.hold)),
     scenario: "slow_statement.py",
@@ -113,8 +115,8 @@ static SAME_THREAD_HOLDER: ContributingEntry = ContributingEntry {
     id: "same-thread-holder",
     meaning: "Holder and victim are the same thread: while the victim waits, the holder cannot release the lock.",
     advice: Some(
-        "Holder and victim are the same thread: while it waits it cannot let go, so that no timeout can help. Use one connection for one unit of \
-         work, await nothing inside a transaction, and open no second connection in it.",
+        "Use one connection for one unit of work: await nothing inside a transaction, and open no second connection in it. \
+              Holder and victim are the same thread, so that no timeout can help.",
     ),
     rule: |case, _, proven| !leaves_wal(case) && proven.iter().any(|candidate| candidate.same_thread),
     scenario: "second_connection_in_transaction.py",
@@ -123,7 +125,7 @@ static SAME_THREAD_HOLDER: ContributingEntry = ContributingEntry {
 static WRITER_CONVOY: ContributingEntry = ContributingEntry {
     id: "writer-convoy",
     meaning: "The write lock went to another connection at least twice while the victim waited.",
-    advice: Some("Several writers took turns while it waited: let one connection, with a queue, do the writing."),
+    advice: Some("Let one connection, with a queue, do all the writing: several writers took turns while the victim waited."),
     rule: |case, _, _| is_writer_convoy(case),
     scenario: "writer_convoy.py",
 };
@@ -132,7 +134,7 @@ static CHECKPOINT_IN_COMMIT: ContributingEntry = ContributingEntry {
     id: "checkpoint-in-commit",
     meaning: "The holder's commit made an automatic checkpoint (`PRAGMA wal_autocheckpoint`).",
     advice: Some(
-        "An automatic checkpoint ran in {hold}: raise PRAGMA wal_autocheckpoint, and checkpoint where nobody waits for it.",
+        "Raise PRAGMA wal_autocheckpoint, and checkpoint while nobody waits for it: an automatic checkpoint ran in {hold}.",
     ),
     rule: |_, _, proven| proven.iter().any(|candidate| candidate.hold.did.automatic > 0),
     scenario: "checkpoint_in_commit.py",
@@ -142,7 +144,8 @@ static CHECKPOINT_CONVOY: ContributingEntry = ContributingEntry {
     id: "checkpoint-convoy",
     meaning: "The holder was a checkpoint that waited for a reader and held the write lock meanwhile.",
     advice: Some(
-        "{holder} was a checkpoint that waited for a reader and kept writers out meanwhile: checkpoint with PASSIVE, or shorten that reader.",
+        "Checkpoint with PASSIVE, or shorten the reader: {holder} was a checkpoint that waited for a reader and blocked \
+              writers meanwhile.",
     ),
     rule: |_, _, proven| proven.iter().any(|candidate| candidate.convoy),
     scenario: "checkpoint_convoy.py",

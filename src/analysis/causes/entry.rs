@@ -15,17 +15,6 @@ pub(crate) struct Condition {
     pub holds: fn(&Case<'_>) -> bool,
 }
 
-/// Whether a longer busy timeout can help.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Timeout {
-    /// SQLite waits, and a timeout that is longer than the hold is enough.
-    Helps,
-    /// SQLite does not wait, or what it waits for does not come.
-    CannotHelp,
-    /// The victim is a checkpoint, or fails no statement: there is nothing to wait for.
-    NotNeeded,
-}
-
 /// What attempts between which SQLite did not sleep may have been to the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unslept {
@@ -50,13 +39,16 @@ pub(crate) struct Entry {
     pub fails_at_once: fn(&Wait) -> bool,
     /// What happened, for somebody who has not read SQLite's source.
     pub meaning: &'static str,
-    /// What to change first.
+    /// What to change first, in one line.
     pub change: &'static str,
-    /// Why that helps, and what it does not do; may be empty.
+    /// Why that helps, and what else to do; may be empty.
     pub why: &'static str,
+    /// Whether the change is made on the side of the holder: then advice about the hold comes before the general one.
+    pub holder_changes: bool,
     /// The change for which frameworks have a setting.
     pub remedy: Option<Remedy>,
-    pub timeout: Timeout,
+    /// Whether a longer busy timeout can help, in one sentence.
+    pub timeout: &'static str,
     pub unslept: Unslept,
     /// The victim waits for a writer: what that writer did meanwhile is the question.
     pub waits_for_writer: bool,
@@ -77,8 +69,9 @@ pub(crate) const COMMON: Entry = Entry {
     meaning: "",
     change: "",
     why: "",
+    holder_changes: false,
     remedy: None,
-    timeout: Timeout::CannotHelp,
+    timeout: "",
     unslept: Unslept::Nothing,
     waits_for_writer: false,
     holder_advice: |_| None,

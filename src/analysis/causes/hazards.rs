@@ -45,35 +45,41 @@ identifiers! {
 
 static SHARED_CACHE: HazardEntry = HazardEntry {
     id: "shared-cache",
-    meaning: "Two connections of one process use one file handle (cache=shared). Among them SQLite locks tables, not the file.",
-    fix: "Open without cache=shared: its table locks answer SQLITE_LOCKED, for which no busy timeout applies.",
+    meaning: "Two connections of one process share a cache and a file handle (cache=shared). SQLite locks tables between them, not \
+              the file.",
+    fix: "Open without cache=shared. Its table locks fail with SQLITE_LOCKED, to which no busy timeout applies.",
     scenario: "hazard_shared_cache.py",
 };
 
 static POSIX_LOCK_LOST: HazardEntry = HazardEntry {
     id: "posix-lock-lost",
-    meaning: "Two processes held locks that exclude each other: one of them had lost its lock without knowing. The database may be corrupt.",
-    fix: "Never open and close the database file beside SQLite (a copy, a checksum, another SQLite in the same process): closing it drops every lock the process has.",
+    meaning: "Two processes held locks that exclude each other: one had lost its lock without noticing. The database may be \
+              corrupt.",
+    fix: "Open and close the database file only through one SQLite (no copy, no checksum, no second SQLite in the process). \
+              Closing the file releases every lock that the process holds on it.",
     scenario: "hazard_posix_lock_lost.py",
 };
 
 static TWO_SQLITE_LIBRARIES: HazardEntry = HazardEntry {
     id: "two-sqlite-libraries",
     meaning: "Two copies of SQLite in one process have the same database open. When one closes the file, the other loses its locks.",
-    fix: "Link one SQLite only, or open this database with one of them.",
+    fix: "Link only one SQLite, or open this database with only one of them.",
     scenario: "hazard_two_libraries.py",
 };
 
 static FORKED_CONNECTION: HazardEntry = HazardEntry {
     id: "forked-connection",
-    meaning: "A process uses a connection that its parent opened before the fork. Locks do not pass to a child: both believe that they hold them.",
-    fix: "Open connections after the fork, in each process its own (gunicorn: post_fork, or no preload; multiprocessing: the spawn method, or in the initializer).",
+    meaning: "A process uses a connection that its parent opened before the fork. A child does not inherit locks, but the \
+              connection believes that it has them.",
+    fix: "Open connections after the fork, in each process its own (gunicorn: post_fork, or no preload; multiprocessing: the \
+              spawn method, or in the initializer).",
     scenario: "hazard_forked_connection.py",
 };
 
 static NETWORK_FILESYSTEM: HazardEntry = HazardEntry {
     id: "network-filesystem",
-    meaning: "The database is on a network file system, or a lock call failed with an I/O error. SQLite relies on locks that such file systems may not keep.",
+    meaning: "The database is on a network file system, or a lock call failed with an I/O error. Locks may not work there as SQLite \
+              needs them.",
     fix: "Put the database on a local disk.",
     scenario: "hazard_network_filesystem.py",
 };
@@ -81,14 +87,15 @@ static NETWORK_FILESYSTEM: HazardEntry = HazardEntry {
 static WAL_RESET_EXPOSURE: HazardEntry = HazardEntry {
     id: "wal-reset-exposure",
     meaning: "Several connections write in WAL mode, and this SQLite can lose content of the WAL when a reset and a commit meet.",
-    fix: "Use SQLite 3.51.3 or later; until then set no mmap_size, which makes it worse.",
+    fix: "Use SQLite 3.51.3 or later. Until then set no mmap_size, which makes it worse.",
     scenario: "hazard_wal_reset_exposure.py",
 };
 
 static LONG_READ_TRANSACTION: HazardEntry = HazardEntry {
     id: "long-read-transaction",
-    meaning: "A read transaction lasted a second or more while the WAL grew. SQLite cannot begin the WAL again while a connection reads from it.",
-    fix: "End read transactions soon, and leave moments without any: the WAL cannot be begun anew while one reads from it.",
+    meaning: "A read transaction lasted a second or more while the WAL grew.",
+    fix: "End read transactions soon, and leave moments without any: SQLite cannot start the WAL again while a connection reads \
+              from it.",
     scenario: "hazard_long_read_transaction.py",
 };
 

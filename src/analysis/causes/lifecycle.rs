@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
+use super::entry::{COMMON, Condition, Entry, Unslept};
 use super::exclusive_holder::{Nature, nature};
 use super::remedy::Remedy;
 use super::sql;
@@ -66,11 +66,11 @@ pub(super) static JOURNAL_MODE_SWITCH: Entry = Entry {
         holds: mode_changes,
     }],
     fails_at_once: asks_for_mode_once,
-    meaning: "To change between WAL and a rollback journal, a connection needs the database to itself. Any other connection is in \
-              the way; of some locks SQLite asks only once.",
-    change: "Set the journal mode once, at deployment, while nobody else has the database open: WAL is kept in the file.",
-    why: "A timeout does not always apply to the change.",
-    timeout: Timeout::CannotHelp,
+    meaning: "To change between WAL and a rollback journal, a connection needs the database alone. Any other open connection blocks \
+              the change. SQLite asks for some of the locks only once.",
+    change: "Set the journal mode once, at deployment, while nobody else has the database open.",
+    why: "WAL is kept in the file.",
+    timeout: "The busy timeout does not always apply to the change.",
     example: "\
 A: SELECT * FROM t;              -- any other open connection
 B: PRAGMA journal_mode=DELETE;   -- database is locked: the database is in WAL mode, and A has it open",
@@ -85,12 +85,12 @@ pub(super) static EXCLUSIVE_MODE: Entry = Entry {
                locking mode.",
         holds: mode_is_exclusive,
     }],
-    meaning: "With locking_mode=EXCLUSIVE a connection keeps its locks when its transaction is over, until it closes. Nobody else \
-              gets in.",
-    change: "Set PRAGMA locking_mode=NORMAL on the connection that is named, and read once, so that it lets go; or use one \
-              connection only.",
-    why: "A connection that was in exclusive mode before it first read a WAL cannot leave it in WAL mode: close that one.",
-    timeout: Timeout::CannotHelp,
+    meaning: "With locking_mode=EXCLUSIVE a connection keeps its locks after its transaction, until it closes. No other connection \
+              can use the database.",
+    change: "Set PRAGMA locking_mode=NORMAL on the connection that is named and read once; or use one connection only.",
+    why: "SQLite releases the locks at that read. A connection that was in exclusive mode before it first read a WAL database \
+              cannot leave the mode: close it.",
+    timeout: "No busy timeout helps while that connection stays open.",
     unslept: Unslept::PerhapsErrors,
     example: "\
 A: PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES(1);   -- commits, and keeps the lock
@@ -105,11 +105,11 @@ pub(super) static HOT_JOURNAL: Entry = Entry {
         what: "A proven holder was playing back the journal of a writer that had died; or the victim wanted to, and others were reading.",
         holds: journal_is_played_back,
     }],
-    meaning: "A crash had left a journal behind, and the holder was playing it back, with the database to itself (EXCLUSIVE).",
-    change: "A writer died while it was writing, and its journal is played back: set a busy timeout for that moment, and find out \
-              why it died.",
+    meaning: "A crash had left a rollback journal behind. The holder was playing it back, for which it needs the database alone \
+              (EXCLUSIVE).",
+    change: "Set a busy timeout for that moment, and find out why the writer died.",
     remedy: Some(Remedy::Timeout),
-    timeout: Timeout::Helps,
+    timeout: "A busy timeout that is longer than the rollback helps.",
     unslept: Unslept::PerhapsErrors,
     example: "\
 A:                               -- was killed in a commit; app.db-journal is left
@@ -125,12 +125,12 @@ pub(super) static LAST_CLOSE: Entry = Entry {
         what: "The victim asked for SHARED, and a proven holder was closing the last connection to a WAL database.",
         holds: last_one_closes,
     }],
-    meaning: "The last connection to close copies the WAL into the database and deletes it, with the database to itself \
-              (EXCLUSIVE). The victim came in that moment.",
-    change: "Keep one connection open for as long as the program runs: the last one to close copies the WAL and deletes it, alone.",
-    why: "A busy timeout covers the moment otherwise.",
+    meaning: "The last connection to close copies the WAL into the database file and deletes the WAL. It holds the database alone \
+              meanwhile (EXCLUSIVE). The victim came in that moment.",
+    change: "Keep one connection open for as long as the program runs.",
+    why: "Then no other close is the last one.",
     remedy: Some(Remedy::Timeout),
-    timeout: Timeout::Helps,
+    timeout: "A busy timeout covers the moment otherwise.",
     unslept: Unslept::PerhapsErrors,
     example: "\
 A: close()                       -- the last connection: checkpoints, deletes the WAL

@@ -1,13 +1,13 @@
-//! The rules that find the cause of a wait, in their order.
+//! Why a lock was refused: the table of causes, the order of their rules, what made it worse, and hazards.
 //!
-//! A cause is one [`entry`], in the file of its family. Causes that the victim's own calls prove come before those that rest on what the holder did. Where no
-//! rule proves its cause, it is `Cause::Unexplained`.
+//! A cause is one [`entry`], in the file of its family. [`decide`] finds the cause of a wait.
 #![forbid(unsafe_code)]
 
 pub(crate) mod case;
 pub mod cause;
 mod checkpoint;
 pub(crate) mod contributing;
+pub(crate) mod decide;
 pub(crate) mod entry;
 pub(crate) mod evidence;
 mod exclusive_holder;
@@ -22,57 +22,3 @@ mod timeout;
 mod unproven;
 mod untraced;
 mod upgrade;
-
-use case::Case;
-use cause::Cause;
-use evidence::Evidence;
-
-/// The order in which causes are tried.
-const ORDER: &[Cause] = &[
-    // What the victim asked for proves these.
-    Cause::CheckpointContended,
-    Cause::CheckpointConvoy,
-    Cause::CheckpointStarved,
-    Cause::WalRecovery,
-    Cause::WalProtocolRetry,
-    Cause::JournalModeSwitch,
-    Cause::ExclusiveMode,
-    // What it held and kept proves this.
-    Cause::UpgradeRefused,
-    // The kernel's answer proves this, where no connection in the trace blocked it.
-    Cause::UntracedHolder,
-    // What the holder did proves these.
-    Cause::HotJournal,
-    Cause::LastClose,
-    Cause::ReaderBlocksCommit,
-    Cause::CommitBlocksReader,
-    // How long it waited proves these.
-    Cause::NoBusyTimeout,
-    Cause::HoldExceedsTimeout,
-];
-
-/// A cause and the records that prove it, beside the attempts and the holds themselves.
-pub(crate) struct Verdict {
-    pub cause: Cause,
-    pub evidence: Vec<Evidence>,
-}
-
-/// The first cause whose conditions all hold.
-pub(crate) fn decide(case: &Case<'_>) -> Verdict {
-    let holds = |cause: &Cause| cause.entry().conditions.iter().all(|condition| (condition.holds)(case));
-    let cause = ORDER.iter().copied().find(holds).unwrap_or(Cause::Unexplained);
-    Verdict { cause, evidence: (cause.entry().evidence)(case) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cause_with_a_rule_is_tried_once() {
-        for cause in Cause::ALL {
-            let tried = ORDER.iter().filter(|tried| *tried == cause).count();
-            assert_eq!(tried, usize::from(!cause.entry().conditions.is_empty()), "{}", cause.id());
-        }
-    }
-}

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout};
+use super::entry::{COMMON, Condition, Entry};
 use super::remedy::Remedy;
 
 fn wants_to_rebuild(case: &Case<'_>) -> bool {
@@ -37,11 +37,10 @@ pub(super) static WAL_RECOVERY: Entry = Entry {
     ],
     meaning: "The holder was rebuilding the wal-index, as the first connection after a crash does. Nobody can read or write until \
               that is done.",
-    change: "Set the busy timeout before the first statement of every connection: recovery of the wal-index after a crash takes a \
-              moment.",
-    why: "It does not happen again until the next crash.",
+    change: "Set the busy timeout before the first statement of every connection (PRAGMA busy_timeout=5000).",
+    why: "Recovery takes a moment, and happens once after a crash.",
     remedy: Some(Remedy::Timeout),
-    timeout: Timeout::Helps,
+    timeout: "A busy timeout that is longer than the recovery helps.",
     example: "\
 A:                               -- was killed; a large WAL is left
 B: SELECT * FROM t;              -- the first after the crash: rebuilds the wal-index
@@ -59,11 +58,10 @@ pub(super) static WAL_PROTOCOL_RETRY: Entry = Entry {
             holds: nobody_rebuilds,
         },
     ],
-    meaning: "The wal-index was out of order, and whoever finds it so wants the write lock to rebuild it; but the holder kept that. \
-              SQLite tries about a hundred times and then answers SQLITE_PROTOCOL.",
-    change: "Find who holds WRITE while the wal-index is out of order: a writer that was stopped, or a process that died.",
-    why: "No timeout applies here.",
-    timeout: Timeout::CannotHelp,
+    meaning: "The wal-index was unusable. A connection that finds it so needs the write lock to rebuild it, but the holder kept \
+              that lock. SQLite retries about a hundred times and then returns SQLITE_PROTOCOL.",
+    change: "Find the process that holds WRITE: a writer that was stopped (SIGSTOP, a debugger), or one that died.",
+    timeout: "No busy timeout applies here.",
     example: "\
 A:                               -- holds WRITE and is stopped (SIGSTOP, a debugger) in its commit
 B: SELECT * FROM t;              -- locking protocol (SQLITE_PROTOCOL), after some seconds",

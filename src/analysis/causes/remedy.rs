@@ -29,8 +29,8 @@ impl Remedy {
     pub fn limits(self) -> Option<&'static str> {
         match self {
             Remedy::Wal => Some(
-                "(WAL is kept in the file, so that it is set once. All processes must then be on one host, not on a network file system; writers \
-                 still take turns; and before SQLite 3.51.3 it is safer without mmap_size.)",
+                "WAL is kept in the file, so set it once. All processes must then be on one host, not on a network file system; writers \
+                 still take turns; and before SQLite 3.51.3 it is safer without mmap_size.",
             ),
             Remedy::Immediate | Remedy::Timeout => None,
         }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
+use super::entry::{COMMON, Condition, Entry, Unslept};
 use super::exclusive_holder::{Nature, nature};
 use super::remedy::Remedy;
 use crate::analysis::locks::lock::{LockId, Request};
@@ -35,14 +35,14 @@ pub(super) static READER_BLOCKS_COMMIT: Entry = Entry {
         },
         Condition { what: "At least one traced connection may have held SHARED.", holds: readers_may_block },
     ],
-    meaning: "Without a WAL, a commit has to write into the database file itself, and can do so only when nobody reads. The victim \
-              had prepared its transaction (RESERVED) and wanted the file to itself (EXCLUSIVE), while the holder was \
-              reading (SHARED). So does BEGIN EXCLUSIVE; and a transaction that outgrows its page cache, which goes on \
-              in memory where it is refused.",
-    change: "Finish or reset the reader's statements and end its transaction; or switch to WAL, where readers and the writer do \
-              not keep each other out.",
+    meaning: "Without a WAL, a commit writes into the database file, and can do so only while nobody reads. The victim had its \
+              transaction ready (RESERVED) and asked for the file alone (EXCLUSIVE) while the holder was reading \
+              (SHARED). BEGIN EXCLUSIVE asks for the same. So does a transaction that outgrows its page cache; when it \
+              is refused, it continues in memory.",
+    change: "End the reader's statement and its transaction; or switch to WAL, where readers do not block a commit.",
     remedy: Some(Remedy::Wal),
-    timeout: Timeout::Helps,
+    holder_changes: true,
+    timeout: "A busy timeout that is longer than the reader's hold helps.",
     unslept: Unslept::PerhapsErrorsAtCommit,
     example: "\
 A: SELECT * FROM t;              -- fetches one row and keeps the cursor open
@@ -57,13 +57,12 @@ pub(super) static COMMIT_BLOCKS_READER: Entry = Entry {
         Condition { what: "The victim asked for SHARED: it wanted to read.", holds: wants_to_read },
         Condition { what: "A proven holder was committing, or waited for other readers to commit.", holds: commit_blocks },
     ],
-    meaning: "Without a WAL, nobody can begin to read while a commit writes into the database file, or waits for the last readers \
-              to leave. BEGIN EXCLUSIVE keeps readers out from its beginning, and a large transaction from the moment \
-              at which it outgrows its page cache.",
-    change: "Switch to WAL, where a commit does not keep readers out; otherwise make commits shorter and set a busy timeout for \
-              readers.",
+    meaning: "Without a WAL, nobody can start to read while a commit writes into the database file or waits for the last readers. \
+              BEGIN EXCLUSIVE blocks readers from its start. A large transaction blocks them from the moment it \
+              outgrows its page cache.",
+    change: "Switch to WAL, where a commit does not block readers.",
     remedy: Some(Remedy::Wal),
-    timeout: Timeout::Helps,
+    timeout: "A busy timeout that is longer than the commit helps.",
     unslept: Unslept::PerhapsErrors,
     holder_advice: |sql| is_begin_exclusive(sql).then_some(BEGIN_EXCLUSIVE),
     example: "\

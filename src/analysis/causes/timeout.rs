@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
+use super::entry::{COMMON, Condition, Entry, Unslept};
 use super::remedy::Remedy;
 use super::sql;
 use super::upgrade::wants_to_write;
@@ -81,13 +81,12 @@ pub(super) static NO_BUSY_TIMEOUT: Entry = Entry {
         Condition { what: "The statement is no change of the journal mode.", holds: changes_no_mode },
         Condition { what: "Its next call is in the trace: it released the read lock.", holds: went_on },
     ],
-    meaning: "The victim asked for the write lock at the start of its transaction, was refused, and did not try again: no busy \
-              timeout was in effect on its connection.",
-    change: "Set a busy timeout (sqlite3_busy_timeout, PRAGMA busy_timeout=5000) on every connection of every pool, before its \
-              first statement.",
-    why: "It helps where the hold that is named is shorter than it.",
+    meaning: "The victim asked for the write lock at the start of its transaction, was refused and did not retry. Its connection \
+              had no busy timeout.",
+    change: "Set a busy timeout on every connection, before its first statement (PRAGMA busy_timeout=5000).",
+    why: "SQLite then waits up to that long. Make the timeout longer than the hold that is named.",
     remedy: Some(Remedy::Timeout),
-    timeout: Timeout::Helps,
+    timeout: "A busy timeout that is longer than the hold helps.",
     waits_for_writer: true,
     example: "\
 A: BEGIN IMMEDIATE; INSERT INTO t VALUES(1);
@@ -108,12 +107,13 @@ pub(super) static HOLD_EXCEEDS_TIMEOUT: Entry = Entry {
         },
         Condition { what: "At least one traced connection may have held the lock.", holds: has_candidates },
     ],
-    meaning: "There is one writer at a time. The victim asked for the write lock at the start of its transaction, was refused, gave \
-              its read lock back, waited and tried again, while the holder kept the lock.",
-    change: "Shorten the hold that is named first; then raise the busy timeout above what is left.",
+    meaning: "SQLite has one writer at a time. The victim asked for the write lock at the start of its transaction and was refused. \
+              It released its read lock, waited and retried, while the holder kept the lock.",
+    change: "Shorten the holder's transaction; then set a busy timeout that is longer.",
     why: "There is one writer at a time in every journal mode: WAL does not help writers against writers.",
     remedy: Some(Remedy::Timeout),
-    timeout: Timeout::Helps,
+    holder_changes: true,
+    timeout: "A busy timeout that is longer than the hold helps.",
     unslept: Unslept::PerhapsErrors,
     waits_for_writer: true,
     example: "\

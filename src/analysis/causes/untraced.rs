@@ -1,7 +1,7 @@
 //! `untraced-holder`: the holder is outside the trace.
 #![forbid(unsafe_code)]
 
-use super::entry::{COMMON, Condition, Entry, Timeout, Unslept};
+use super::entry::{COMMON, Condition, Entry, Unslept};
 
 pub(super) static UNTRACED_HOLDER: Entry = Entry {
     id: "untraced-holder",
@@ -9,10 +9,10 @@ pub(super) static UNTRACED_HOLDER: Entry = Entry {
         what: "No traced connection held what the victim asked for, and the kernel's lock table (/proc/locks) named a process outside the trace that did.",
         holds: |case| case.outside,
     }],
-    meaning: "No traced connection held what the victim asked for. A moment later the system's lock table named a process that is \
+    meaning: "No traced connection held what the victim asked for. A moment later the kernel's lock table named a process that is \
               not traced.",
-    change: "The holder is not traced: trace that process, too, or end it.",
-    timeout: Timeout::Helps,
+    change: "Trace the process that is named, too, or end it.",
+    timeout: "A busy timeout helps only if that process releases the lock in time.",
     unslept: Unslept::PerhapsErrors,
     example: "\
 $ sqlite3 app.db                 -- in a second terminal

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::case::Case;
-use super::entry::{COMMON, Condition, Entry, Timeout};
+use super::entry::{COMMON, Condition, Entry};
 use super::evidence::Role;
 use super::remedy::Remedy;
 use crate::analysis::locks::lock::Request;
@@ -51,14 +51,14 @@ pub(super) static UPGRADE_REFUSED: Entry = Entry {
     ],
     evidence: |case| case.wait.before.reading.iter().map(|reading| case.own(reading.number, Role::Reading)).collect(),
     fails_at_once: |_| true,
-    meaning: "The victim's transaction was reading already (it held a read lock) when it wanted to write, and another connection \
-              was the writer. In that state SQLite refuses at once and does not call the busy handler, because the two \
+    meaning: "The victim's transaction had read, so it held a read lock, when it asked for the write lock. Another connection was \
+              the writer. In that state SQLite refuses at once and calls no busy handler, because the two connections \
               could wait for each other for ever.",
-    change: "Begin transactions that will write with BEGIN IMMEDIATE: the busy timeout applies there.",
-    why: "A longer timeout alone cannot help: SQLite does not wait for the write lock once the transaction reads. Whoever meets \
-              SQLITE_BUSY inside a transaction has to roll back and try all of it again.",
+    change: "Start transactions that will write with BEGIN IMMEDIATE.",
+    why: "The busy timeout applies to BEGIN IMMEDIATE, but not to a write after a read. After SQLITE_BUSY inside a transaction, \
+              roll back and retry the whole transaction.",
     remedy: Some(Remedy::Immediate),
-    timeout: Timeout::CannotHelp,
+    timeout: "A longer busy timeout cannot help: SQLite calls no busy handler here.",
     waits_for_writer: true,
     example: "\
 A: BEGIN; SELECT * FROM t;
@@ -72,14 +72,14 @@ B: COMMIT;",
 /// No wait proves it: SQLite grants WRITE, finds the snapshot old and releases WRITE again (`analysis/locks/commits`).
 pub(super) static STALE_SNAPSHOT: Entry = Entry {
     id: "stale-snapshot",
-    meaning: "The victim's transaction reads the database as it was when its first SELECT ran. Another connection has committed \
-              since, so that writing on top of the old state would lose that commit: SQLite took the write lock, saw \
-              this, and gave it up again.",
-    change: "Begin transactions that will write with BEGIN IMMEDIATE, so that they read what is newest; on SQLITE_BUSY_SNAPSHOT \
-              roll back and try the whole transaction again.",
-    why: "A longer timeout cannot help: what was read stays old.",
+    meaning: "The victim's transaction reads the database as it was at its first SELECT. Another connection has committed since. A \
+              write on top of the old state would lose that commit, so SQLite took the write lock, saw this and \
+              released the lock.",
+    change: "Start transactions that will write with BEGIN IMMEDIATE.",
+    why: "Such a transaction reads the newest state, because nobody else can commit before it ends. After SQLITE_BUSY_SNAPSHOT, \
+              roll back and retry the whole transaction.",
     remedy: Some(Remedy::Immediate),
-    timeout: Timeout::CannotHelp,
+    timeout: "A longer busy timeout cannot help: the snapshot stays old.",
     example: "\
 A: BEGIN; SELECT * FROM t;
 B: INSERT INTO t VALUES(1);      -- commits

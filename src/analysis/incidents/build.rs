@@ -107,7 +107,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         alive: known.alive,
         rollback: wait.db.is_some_and(|db| !known.databases[db as usize].modes.wal),
     };
-    let verdict = causes::decide(&case);
+    let verdict = causes::decide::decide(&case);
     let contributing = contributing::all(&case, verdict.cause);
     for blocker in &mut blockers {
         let hold = &known.blocking_holds.all[blocker.hold as usize];

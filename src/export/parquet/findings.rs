@@ -67,7 +67,7 @@ fn incident(
     let log = trace.log(who.log);
     let first = facts.at(who.log, incident.first);
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
-    let (contributing, fix) = (contributing.join(" "), fix::of(analysis, frameworks, incident));
+    let (contributing, fix) = (contributing.join(" "), fix::of(analysis, frameworks, incident).text());
     let command = |log: LogId| commands.get(log.0 as usize).and_then(Option::as_deref);
     let lock = incident.request.lock();
     let database = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());

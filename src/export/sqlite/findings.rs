@@ -31,7 +31,7 @@ pub(super) fn write(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows, e
             counts.0,
             counts.1,
             counts.2,
-            cause.fix
+            cause.fix.text()
         ])?;
     }
     for pair in ranking::statements(analysis) {
@@ -198,7 +198,7 @@ fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Resul
                 length(incident.slept_us),
                 incident.end.id(),
                 incident.cause.id(),
-                fix::of(analysis, &frameworks, incident),
+                fix::of(analysis, &frameworks, incident).text(),
                 incident.more_blockers
             ])?;
         for contributing in &incident.contributing {

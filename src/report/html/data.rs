@@ -11,8 +11,8 @@ use super::overview::Overview;
 use super::selection::{Listed, Selection};
 use super::sqls::{Sqls, Statement};
 use super::time::Unit;
-use crate::analysis::{Analysis, Cause, LockId};
-use crate::report::{explain, fix, ranking, words};
+use crate::analysis::{Analysis, LockId};
+use crate::report::{fix, ranking, words};
 use crate::trace::LogId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -175,8 +175,10 @@ pub(super) fn database(db: &crate::analysis::Database) -> String {
 
 /// What each cause means, and what removes it.
 fn causes(analysis: &Analysis<'_>) -> BTreeMap<&'static str, [String; 2]> {
-    let meaning = |cause: Cause| explain::meaning(cause).to_owned();
-    ranking::causes(analysis).into_iter().map(|harm| (harm.cause.id(), [meaning(harm.cause), harm.fix])).collect()
+    ranking::causes(analysis)
+        .into_iter()
+        .map(|harm| (harm.cause.id(), [harm.cause.entry().meaning.to_owned(), harm.fix.text()]))
+        .collect()
 }
 
 struct Make<'a, 't> {

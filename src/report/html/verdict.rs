@@ -8,7 +8,7 @@ use crate::analysis::Analysis;
 use crate::report::human::{count, duration};
 use crate::report::ranking::{self, Harm};
 use crate::report::style::many;
-use crate::report::{fix, verdict, words};
+use crate::report::{verdict, words};
 use maud::{Markup, html};
 
 /// Characters of a statement in the verdict.
@@ -50,7 +50,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                         li {
                             strong { (hazard.kind.id()) } ": " bdi { (line(&hazard.what, 400)) }
                             @if let Some(db) = analysis.databases.get(hazard.db as usize) { " " span.dim { bdi { (super::data::database(db)) } } }
-                            " " (fix::of_hazard(hazard.kind))
+                            " " (hazard.kind.entry().fix)
                         }
                     }
                 }
@@ -93,7 +93,10 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                     dd { bdi { (line(&stranger.to_string(), 300)) } ", outside the trace, holding " (line(&stranger.lock(), 60)) }
                 }
                 dt { "fix" }
-                dd { (lines(&harm.fix, 2_000)) }
+                dd {
+                    strong { (lines(&harm.fix.change, 1_000)) }
+                    @for text in &harm.fix.more { div { (lines(text, 1_000)) } }
+                }
                 dt { "proof" }
                 dd {
                     @if listed { a href={ "#incident-" (harm.worst + 1) } { "incident " (harm.worst + 1) } " · " }

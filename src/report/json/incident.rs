@@ -22,7 +22,7 @@ pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result
         ranking::causes(analysis).into_iter().map(|cause| {
             json!({
                 "id": cause.cause.id(), "count": cause.count, "gave_up": cause.gave_up,
-                "waited_ns": cause.waited_ns, "fix": cause.fix,
+                "waited_ns": cause.waited_ns, "change": cause.fix.change, "fix": cause.fix.text(),
             })
         }),
     )?;
@@ -124,7 +124,9 @@ fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incide
     value.insert("cause".into(), incident.cause.id().into());
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     value.insert("contributing".into(), contributing.into());
-    value.insert("fix".into(), fix::of(analysis, frameworks, incident).into());
+    let fix = fix::of(analysis, frameworks, incident);
+    value.insert("change".into(), fix.change.as_str().into());
+    value.insert("fix".into(), fix.text().into());
     let evidence = incident.evidence.iter().map(|evidence| {
         let log = analysis.trace.log(evidence.log);
         json!({"log": log.id, "n": evidence.number, "shows": fix::shows(evidence.role)})
@@ -136,7 +138,7 @@ fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incide
 fn hazard(analysis: &Analysis<'_>, hazard: &Hazard) -> Value {
     let evidence: Vec<Value> =
         hazard.evidence.iter().map(|(log, number)| json!({"log": analysis.trace.log(*log).id, "n": number})).collect();
-    json!({"id": hazard.kind.id(), "database": hazard.db, "what": hazard.what, "fix": fix::of_hazard(hazard.kind), "evidence": evidence})
+    json!({"id": hazard.kind.id(), "database": hazard.db, "what": hazard.what, "fix": hazard.kind.entry().fix, "evidence": evidence})
 }
 
 fn process(log: &Log) -> Value {

@@ -15,7 +15,7 @@
 //! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
 //! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `went_on`: without it, `trace_end`) |
 //! | `incidents` | array, in time order (all of them, up to 10,000): what [the table of an incident](#incidents) says |
-//! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `fix` |
+//! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `change`, `fix` |
 //! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
 //! | `other_statements` | where there are very many pairs of them: `count`, `gave_up`, `waited_ns` of those that did least harm, which are not told apart in `statements`. Left out when there are none |
 //! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums and not in the array, which has the first ones, and of incidents the worst of each kind (`--incidents`, `--all`). Left out when 0 |
@@ -52,7 +52,8 @@
 //! | `told_busy` | it gave up, and no statement failed by that: `PRAGMA wal_checkpoint` said so in its row |
 //! | `went_on` | its statement went on without the lock, which is `succeeded-after-wait` |
 //! | `cause`, `contributing` | identifiers |
-//! | `fix` | what removes it, in one or two sentences |
+//! | `change` | what to change first, in one line |
+//! | `fix` | `change`, then why, further changes and limits |
 //! | `evidence` | array of `log`, `n` (the record's number in it), `shows` |
 //!
 //! # Holders

@@ -48,7 +48,7 @@ mod record;
 mod write;
 
 pub use record::write as write_record;
-pub use write::{write, write_end, write_head, write_log, write_name, write_problem, write_tail};
+pub use write::{write, write_end, write_log, write_name, write_problem};
 
 use super::directory::{BadLines, Line, next_line, parse};
 use super::names::{Names, Object, Taken};

@@ -24,10 +24,7 @@ pub fn write(trace: &Trace, mut events: Events<'_>, out: &mut impl Write) -> io:
 }
 
 /// Writes logs and names: what comes before the records.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_head(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
+fn write_head(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
     for log in trace.logs() {
         write_log(log, out)?;
         for (t, names) in log.names.lines() {
@@ -38,10 +35,7 @@ pub fn write_head(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes ends and problems: what comes after the records.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_tail(trace: &Trace, summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+fn write_tail(trace: &Trace, summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     for (log, tally) in trace.logs().iter().zip(&summary.tallies) {
         write_end(log, tally, 0, out)?;
     }
