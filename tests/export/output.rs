@@ -1,11 +1,8 @@
 //! `locktrace export`: the expected text of each format for a small trace, and what the verb does with files.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "cli")]
 
-mod common;
-mod perfetto;
-
-use common::{contended, expect};
+use crate::common::{contended, expect};
+use crate::perfetto;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -134,7 +131,7 @@ fn a_file_is_whole_or_as_it_was() {
 fn every_example_of_the_help_works() {
     let output = Command::new(env!("CARGO_BIN_EXE_locktrace")).args(["export", "--help"]).env("COLUMNS", "80").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    assert!(help.contains(include_str!("../src/cli/export.txt")), "as it stands there, no line of it wrapped: {help}");
+    assert!(help.contains(include_str!("../../src/cli/export.txt")), "as it stands there, no line of it wrapped: {help}");
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("trace")).unwrap();
     contended(&dir.path().join("trace"));

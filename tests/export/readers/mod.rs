@@ -1,14 +1,6 @@
 //! The files of `locktrace export`, read by independent code that needs no network: `inferno` draws the folded stacks, and the crate with which samply writes
 //! profiles for Firefox shows what a profile must contain.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "cli")]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../hosts/mod.rs"]
-mod hosts;
-#[path = "../perfetto/mod.rs"]
-mod perfetto;
 
 mod firefox;
 mod folded;

@@ -1,9 +1,9 @@
 //! Traces with nothing in them, with losses only, with one process, with very many processes or statements: every format is whole, its own reader finds in it what the
 //! analysis found, and what is missing is said.
 //!
-//! In a debug build the large ones are smaller. `cargo test --release --test export_formats inputs -- --nocapture` has them whole, and says how long each took.
+//! In a debug build the large ones are smaller. `cargo test --release --test export inputs -- --nocapture` has them whole, and says how long each took.
 
-use crate::common::Process;
+use crate::common::{self, Process};
 use crate::perfetto::Timeline;
 use inferno::flamegraph;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -235,7 +235,7 @@ fn very_many_statements() {
         refused += usize::from(number % 10 == 0);
         process.records.extend((0..).zip(steps).map(|(step, &record)| Record { start: at + step * 15_000, sql: hash, ..record }));
     }
-    process.header.last = Some(crate::common::anchor_at(STATEMENTS * 40 + 1_000));
+    process.header.last = Some(common::anchor_at(STATEMENTS * 40 + 1_000));
     let dir = written([process]);
     let holds = STATEMENTS as usize + 2 * refused;
     every_format(dir.path(), holds, STATEMENTS as usize, |_, said| assert!(!said.contains("lost"), "{said}"));

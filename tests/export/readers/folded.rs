@@ -1,7 +1,7 @@
 //! `inferno` makes a flame graph of the folded stacks, and a parser of XML (expat, Python's) reads it.
 
+use super::export;
 use crate::common::{Process, contended};
-use crate::export;
 use inferno::flamegraph::{self, Options};
 use serde_json::Value;
 use sqlite_locktrace::analysis::{Analysis, Options as Kept};

@@ -1,14 +1,9 @@
 //! `locktrace export --format sqlite`: a database that holds together, says what `report --json` says, and reads with a plain `sqlite3`.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod hosts;
-mod place;
-
-use common::Process;
-use hosts::HOSTS;
-use place::{Place, parts};
+use crate::common::Process;
+use crate::hosts::{self, HOSTS};
+use crate::place::{Place, parts};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use serde_json::Value;
@@ -213,7 +208,7 @@ fn the_rows_of_a_small_trace() {
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(&path, &found).unwrap();
     }
-    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "UPDATE_EXPECTED=1 cargo test --test export_sqlite writes it anew");
+    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "UPDATE_EXPECTED=1 cargo test --test export writes it again");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! That crate writes version 55 of the format, and we write 57. What changed in between is in the profiler's `docs-developer/CHANGELOG-formats.md`: since 56
 //! the strings are one list of all threads, `shared.stringArray`; since 57 a marker's fields are not `searchable` any more, since all are.
 
+use super::export;
 use crate::common::contended;
-use crate::export;
 use fxprof_processed_profile::{
     CategoryColor, CategoryHandle, MarkerFieldFlags, MarkerFieldFormat, MarkerLocations, MarkerTiming, Profile, ReferenceTimestamp,
     SamplingInterval, StaticSchemaMarker, StaticSchemaMarkerField, StringHandle, Timestamp,

@@ -1,12 +1,8 @@
 //! The timelines of `locktrace export`: what is drawn is what the analysis counted, whatever the trace is like.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "cli")]
 
-mod common;
-mod perfetto;
-
-use common::{EPOCH, Process, contended};
-use perfetto::Timeline;
+use crate::common::{EPOCH, Process, contended};
+use crate::perfetto::Timeline;
 use serde_json::Value;
 use shim::format::header::ClockKind;
 use sqlite_locktrace::analysis::{Analysis, LockId, Options};

@@ -1,12 +1,8 @@
 //! The questions that a database of `locktrace export --format sqlite` answers: who waited for whom, and that what should use an index uses it.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod hosts;
-
-use common::Process;
-use hosts::Host;
+use crate::common::Process;
+use crate::hosts::{self, Host};
 use rusqlite::Connection;
 use shim::event::Flags;
 use sqlite_locktrace::analysis::Options;
@@ -137,7 +133,7 @@ fn the_documentation_asks_what_is_answered() {
     hosts::waiters(dir.path());
     let path = dir.path().join("out.db");
     drop(exported(dir.path(), &path));
-    let readme = include_str!("../docs/export.md");
+    let readme = include_str!("../../docs/export.md");
     let asked: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("sqlite> SELECT")).collect();
     assert!(asked.len() >= 2, "{asked:?}");
     let answers = asked.iter().map(|rest| {

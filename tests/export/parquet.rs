@@ -1,13 +1,9 @@
 //! `locktrace export --format parquet`: where rows go, what another export replaces, and that names stay what they are. What others read in the files is
 //! tested in `tests/ecosystem`.
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod hosts;
-
-use common::Process;
-use hosts::HOSTS;
+use crate::common::{self, Process};
+use crate::hosts::{self, HOSTS};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use shim::format::record::Record;
 use shim::format::sql_hash;

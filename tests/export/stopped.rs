@@ -1,10 +1,7 @@
 //! `locktrace export` that cannot go on: Ctrl-C, a full disk, a reader that has had enough, a terminal that cannot show it.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "cli")]
 
-mod common;
-
-use common::{Process, contended};
+use crate::common::{self, Process, contended};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
