@@ -1,4 +1,4 @@
-//! `locktrace audit`: a lock that was really lost is found, and nothing else is ever called one.
+//! `locktrace audit`: it finds a lock that was really lost, and reports nothing else.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;

@@ -1,7 +1,7 @@
-//! Causes against the truth: random applications on connections that keep SQLite's rules, and an analysis of nothing but their records.
+//! Causes against the truth: random applications on connections that keep SQLite's rules, and an analysis of their records alone.
 //!
-//! Who held what, why a lock was refused and how that ended is known by construction (`tests/story`). Of whole traces the analysis must say
-//! exactly that; of damaged ones less, but nothing wrong.
+//! `tests/story` knows who held what, why a lock was refused and how that ended. For whole traces the analysis must report exactly that. For
+//! damaged traces it may report less, but nothing wrong.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -39,7 +39,7 @@ fn whole(plan: &Plan, export: bool) -> Result<(), TestCaseError> {
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
     Truth { story: &story, analysis: &analysis, damaged: false }
         .agrees()
-        .map_err(|what| TestCaseError::fail(format!("{what}\n{}", story.told())))
+        .map_err(|what| TestCaseError::fail(format!("{what}\n{}", story.words())))
 }
 
 /// What is lost of a trace.
@@ -122,7 +122,7 @@ fn partly(plan: &Plan, losses: &[(usize, Loss)]) -> Result<(), TestCaseError> {
     let trace = Trace::open(dir.path()).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
     let truth = Truth { story: &story, analysis: &analysis, damaged: true };
-    truth.contradicts_nothing().map_err(|what| TestCaseError::fail(format!("{what}\n{}", story.told())))?;
+    truth.contradicts_nothing().map_err(|what| TestCaseError::fail(format!("{what}\n{}", story.words())))?;
     let audit = Audit::of(&trace).unwrap();
     prop_assert_eq!(audit.violations, []);
     Ok(())
@@ -137,12 +137,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, rng_seed: seed(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whole_traces_tell_the_truth(plan in plan(), export in prop_oneof![3 => Just(false), 1 => Just(true)]) {
+    fn whole_traces_give_the_truth(plan in plan(), export in prop_oneof![3 => Just(false), 1 => Just(true)]) {
         whole(&plan, export)?;
     }
 
     #[test]
-    fn damaged_traces_tell_no_lies(plan in plan(), losses in proptest::collection::vec((0usize..3, loss()), 1..6)) {
+    fn damaged_traces_give_nothing_wrong(plan in plan(), losses in proptest::collection::vec((0usize..3, loss()), 1..6)) {
         partly(&plan, &losses)?;
     }
 }

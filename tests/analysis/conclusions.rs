@@ -1,4 +1,4 @@
-//! What the analysis concludes from scenarios whose answer is known.
+//! Conclusions of the analysis from scenarios whose answer is known.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use crate::common::{self, Process};
@@ -372,7 +372,7 @@ fn a_connection_is_named_once_with_what_it_took_last() {
 }
 
 #[test]
-fn giving_up_is_told_from_getting_it() {
+fn giving_up_is_distinguished_from_getting_it() {
     let mut process = Process::new(7);
     process.run(
         "10 c1 X WRITE

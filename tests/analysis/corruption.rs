@@ -1,4 +1,4 @@
-//! Whatever the bytes, the reader ends without a panic and accounts for every record number.
+//! Random damage to trace files: the reader ends without a panic and accounts for every record number.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -25,7 +25,7 @@ const SCENARIO: &str = "
     1400 c1 unmap
     1410 c1 close";
 
-/// A commit with all that belongs to one in a rollback journal, with readers and another writer in its way.
+/// A commit with all that belongs to one in a rollback journal, with readers and another writer that block it.
 const COMMIT: &str = "
     100 c1 open
     110 c2 open

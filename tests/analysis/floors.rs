@@ -1,6 +1,6 @@
 //! The floors of `src/analysis`: a file uses files of lower floors and of its own room only, and no files of a room use each other in a circle.
 //!
-//! Reads the `use` lines and the paths in the code. Comments are skipped.
+//! The test reads the `use` lines and the paths in the code, and skips comments.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What a watcher of the analysis is told: every hold once, with its two ends; work; the size of the -wal.
+//! The observer of the analysis: it gets every hold once, with both ends, the work of connections, and the size of the -wal.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::{self, Process, TICKS_PER_US};
@@ -42,7 +42,7 @@ fn watch(process: &Process, all: &mut All) {
     let analysis = Analysis::observed(&trace, Options::default(), all).unwrap();
     assert_eq!(analysis.records, all.events);
 
-    // What is counted is what was told.
+    // The counts are those of what came.
     let mut counted: HashMap<LockId, (u64, u64, u64)> = HashMap::new();
     for span in all.holds.iter().filter(|span| !span.lifetime) {
         let lock = counted.entry(span.lock).or_default();
@@ -70,7 +70,7 @@ const WRITER: &str = "
     520 c1 U READ1";
 
 #[test]
-fn every_hold_is_told_once_with_its_ends() {
+fn every_hold_comes_once_with_its_ends() {
     let mut process = Process::new(100);
     process.database(1, "/data/app.db", 7);
     process.run(WRITER);
@@ -92,7 +92,7 @@ fn every_hold_is_told_once_with_its_ends() {
 }
 
 #[test]
-fn the_wal_grows_until_it_begins_anew() {
+fn the_wal_grows_until_it_restarts() {
     let mut process = Process::new(100);
     process.database(1, "/data/app.db", 7);
     process.run(WRITER);
@@ -116,7 +116,7 @@ fn the_wal_grows_until_it_begins_anew() {
 }
 
 #[test]
-fn who_has_had_enough_is_told_no_more() {
+fn an_observer_that_has_enough_gets_no_more() {
     let mut process = Process::new(100);
     process.database(1, "/data/app.db", 7);
     process.run("100 c1 open\n110 c1 SHARED");

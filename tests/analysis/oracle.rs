@@ -1,9 +1,9 @@
 //! The analysis against a naive oracle: random interleavings of connections that keep SQLite's rules, and the whole truth beside them.
 //!
-//! A simulated set of connections takes and gives up locks one call at a time; each call has a true instant somewhere between its start and its end,
-//! at which it was granted or refused. The oracle knows every connection's locks at every true instant. The analysis sees the records alone, in
-//! the order of claims, and must never contradict that truth: every certain holder really held a conflicting lock at the instant of
-//! the refusal, and every real holder is named, as certain or as possible. How often and how long each lock was held it must know exactly.
+//! A simulated set of connections takes and releases locks one call at a time. Each call is granted or refused at a true instant between its start and
+//! its end. The oracle knows every connection's locks at every true instant. The analysis sees only the records, in the order of claims, and must
+//! never contradict that truth: every certain holder really held a conflicting lock at the instant of the refusal, and the analysis names every real
+//! holder, as certain or as possible. It must know exactly how often and how long each lock was held.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;

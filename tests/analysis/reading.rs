@@ -1,4 +1,4 @@
-//! Reading traces: whole ones, cut ones, damaged ones, empty ones, and their export.
+//! The reader of traces: whole, cut, damaged and empty ones, and their export.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -174,7 +174,7 @@ fn a_wrapped_ring_holds_the_newest() {
 }
 
 #[test]
-fn lost_empty_and_torn_records_are_told_apart() {
+fn lost_empty_and_torn_records_are_distinguished() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = writer();
     process.header.lost_space = 2;

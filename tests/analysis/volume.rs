@@ -1,4 +1,4 @@
-//! Traces with more refusals than are kept one by one: the sums are of all, and what is listed is the first and the worst.
+//! Traces with more refusals than the analysis keeps one by one: sums cover all of them, and lists have the first and the worst.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use crate::common::Process;
@@ -9,7 +9,7 @@ use std::path::Path;
 const ROUNDS: u64 = 240;
 
 /// Two processes; in each round one writes and the other is refused: most get the lock after a wait that grows and falls again, every fifth one gives up, every
-/// seventh one was reading already, every eleventh one meets a checkpoint. One reader stands in the way of checkpoints all the time.
+/// seventh one was reading already, every eleventh one meets a checkpoint. One reader blocks checkpoints all the time.
 fn contended(dir: &Path) -> [Process; 2] {
     let (mut a, mut b) = (Process::new(100), Process::new(200));
     b.run("2 c9 S READ3 -- SELECT forever");

@@ -1,7 +1,7 @@
-//! Traces that are mixed, damaged, newer, or none at all: what each verb says of them, with which exit code, and that it uses the rest.
+//! Traces that are mixed, damaged, newer, or none at all: what each verb prints, with which exit code, and that it uses the rest.
 //!
-//! A table of cases; `report`, `explain`, `check` and `audit` are run on each, and on its export where there is one. What cannot be used is said in one
-//! line that names the file; what can be used is judged as if it were alone.
+//! A table of cases: `report`, `explain`, `check` and `audit` run on each, and on its export if there is one. One line names each file that cannot be
+//! used. The rest is judged as if it were alone.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -35,7 +35,7 @@ fn refused(pid: u32) -> Process {
     process
 }
 
-/// A process that is in nobody's way.
+/// A process that blocks nobody.
 fn quiet(pid: u32) -> Process {
     let mut process = Process::new(pid);
     process.run("5 c1 open\n6 c1 SHARED\n7 c1 open wal\n8 c1 map\n2000 c1 S READ1 -- SELECT 2\n2100 c1 U READ1");

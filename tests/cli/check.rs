@@ -1,6 +1,6 @@
-//! `locktrace check`: which losses keep a clean result from being one, and which do not.
+//! `locktrace check` on traces with losses: which losses make a clean result uncertain, and which do not.
 //!
-//! Each case is a trace with something missing, and what `check` has to say with these limits; from the directory, from its export and
+//! Each case is a trace with something missing, and what `check` prints with these limits, from the directory, from its export and
 //! from standard input alike.
 #![allow(clippy::unwrap_used)]
 

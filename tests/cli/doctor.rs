@@ -1,6 +1,6 @@
-//! `locktrace doctor` on programs of every kind: what it says, what it suggests, its exit code; and that it leaves nothing behind.
+//! `locktrace doctor` on programs of every kind: what it finds, what it suggests, its exit code, and that it leaves nothing behind.
 //!
-//! What a machine lacks (a compiler, a second Python) is skipped with a printed line.
+//! A case that needs something the machine lacks (a compiler, a second Python) is skipped with a printed line.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts, text};

@@ -1,6 +1,6 @@
 //! `locktrace follow` beside programs that write: what it shows, when, and that it accounts for every record.
 //!
-//! Nothing here waits for a time to pass: a line is awaited, or an end, each with a deadline.
+//! Tests wait for a line or for an end, each with a deadline, never for a time to pass.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -172,7 +172,7 @@ fn what_cannot_be_followed() {
     let output = place.locktrace(&["follow", "none", "--for", "50ms"]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
     assert!(begun.elapsed() >= Duration::from_millis(50));
-    // A damaged log is told, and the others are followed.
+    // A damaged log is reported, and the others are followed.
     std::fs::create_dir(place.path("trace")).unwrap();
     std::fs::write(place.path("trace/1-1.ring"), "no ring").unwrap();
     let output = place.locktrace(&["follow", "trace", "--for", "3s"]);

@@ -63,7 +63,7 @@ fn explain_says_what_there_is() {
         assert_eq!(stdout(&piped), stdout(&run(&[&["explain", path], how].concat())), "{how:?}");
         assert_eq!(piped.status.code(), Some(0));
     }
-    // All of them, each as it is told alone; a list with one line for each; and what there is beside the worst is said.
+    // All of them, each as it is shown alone; a list with one line for each; and what there is beside the worst is said.
     let alone: Vec<String> = ["1", "2", "3"].map(|number| stdout(&run(&["explain", path, "--incident", number]))).into();
     assert_eq!(stdout(&run(&["explain", path, "--all"])), alone.join("\n"));
     let list = stdout(&run(&["explain", path, "--list"]));
@@ -119,7 +119,7 @@ fn check_holds_a_trace_against_limits() {
         assert_eq!(found, code, "{limits:?}: {text}");
         assert!(text.contains(says), "{limits:?}: {text}");
     }
-    // Records are lost: what is seen is beyond a limit, or it cannot be told.
+    // Records are lost: what is seen is beyond a limit, or it is not known.
     let ring = dir.path().join(format!("{}.ring", Process::new(200).id));
     let mut bytes = std::fs::read(&ring).unwrap();
     bytes[4096 + 64 * 5 + 9] ^= 1;

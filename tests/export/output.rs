@@ -48,7 +48,7 @@ fn every_format_that_is_text_or_shown_as_text() {
 }
 
 #[test]
-fn the_name_of_the_file_tells_the_format() {
+fn the_name_of_the_file_gives_the_format() {
     let dir = tempfile::tempdir().unwrap();
     contended(dir.path());
     let trace = dir.path().to_str().unwrap();
@@ -99,7 +99,7 @@ fn a_file_is_whole_or_as_it_was() {
     std::os::unix::fs::symlink(&file, &link).unwrap();
     assert_eq!(export(&[trace, "-o", link.to_str().unwrap()]).status.code(), Some(0));
     assert!(link.is_symlink() && fs::read_to_string(&file).unwrap().starts_with("id,"));
-    // Nothing is written where there is no trace, where the disk is full, or where a directory is in the way.
+    // Nothing is written where there is no trace, where the disk is full, or where a directory has the name.
     fs::write(&file, "old").unwrap();
     assert_eq!(export(&["/nowhere/at/all", "-o", path]).status.code(), Some(2));
     let output = export(&[trace, "-f", "csv", "-o", "/dev/full"]);

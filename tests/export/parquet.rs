@@ -1,5 +1,5 @@
-//! `locktrace export --format parquet`: where rows go, what another export replaces, and that names stay what they are. What others read in the files is
-//! tested in `tests/ecosystem`.
+//! `locktrace export --format parquet`: where rows go, what another export replaces, and that names stay what they are. `tests/ecosystem` tests what
+//! others read in the files.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::{self, Process};
@@ -143,7 +143,7 @@ fn two_hosts_in_one_trace_have_their_statements_each() {
     assert_eq!(all(&to, "statements").len(), 2);
 }
 
-/// What an incident says of whoever was most in the way.
+/// What an incident says of its worst blocker.
 #[test]
 fn incidents_name_who_was_in_the_way() {
     let (_dir, _, to) = place(|trace| {
@@ -249,7 +249,7 @@ fn many_statements_processes_and_days() {
             let sql = format!("SELECT {i}");
             let hash = sql_hash(sql.as_bytes());
             process.name(format!(r#"{{"t":"sql","sql":"{hash:016x}","text":"{sql}","len":{}}}"#, sql.len()));
-            // Twelve days: files are closed, and begun anew for the holds that are told at the end.
+            // Twelve days: files are closed, and opened again for the holds that come at the end.
             let start = shared.start + (i / (STATEMENTS / 12 + 1)) * 86_400_000_000 * common::TICKS_PER_US + (i + 1) * 50_000;
             process.records.push(Record { start, sql: hash, ..shared });
             process.records.push(Record { start: start + 10_000, sql: hash, ..unlock });
@@ -258,7 +258,7 @@ fn many_statements_processes_and_days() {
         process.write(trace);
         for pid in 2..=500 {
             let mut process = Process::new(pid);
-            // Held through all days: each is told when the trace ends, for the day on which it began.
+            // Held through all days: each comes when the trace ends, for the day on which it began.
             process.run(&format!(
                 "{} c1 open\n{} c1 SHARED -- SELECT 1",
                 u64::from(pid % 12) * 86_400_000_000,

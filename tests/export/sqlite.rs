@@ -1,4 +1,4 @@
-//! `locktrace export --format sqlite`: a database that holds together, says what `report --json` says, and reads with a plain `sqlite3`.
+//! `locktrace export --format sqlite`: a consistent database that agrees with `report --json`, and that a plain `sqlite3` reads.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -288,7 +288,7 @@ fn traces_with_little_in_them() {
     );
     assert_eq!(lines(&db, "SELECT pid FROM lossy_processes"), "100");
     assert_eq!(lines(&db, "SELECT value FROM about WHERE key = 'records_not_read'"), "900");
-    // One anchor tells nothing of lengths.
+    // One anchor gives no lengths.
     assert_eq!(number(&db, "SELECT lengths_known FROM processes"), 0);
 }
 

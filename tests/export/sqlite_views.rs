@@ -1,4 +1,4 @@
-//! The questions that a database of `locktrace export --format sqlite` answers: who waited for whom, and that what should use an index uses it.
+//! Questions that a database of `locktrace export --format sqlite` answers: who waited for whom. Queries that should use an index use it.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::Process;
@@ -43,7 +43,7 @@ fn waits_are_shared_out_among_whom_they_were_for() {
     assert_eq!(rows(&db, "attempts, sleeps, slept_us", "FROM incidents"), ["[3,3,8000]", "[1,0,0]"]);
 }
 
-/// One waits for one that waits for another: the incidents are linked as `explain` tells them.
+/// One waits for one that waits for another: the incidents are linked as `explain` shows them.
 #[test]
 fn who_is_in_the_way_may_wait_itself() {
     let mut process = Process::new(100);
@@ -117,7 +117,7 @@ fn shares_add_up_to_what_was_waited() {
     assert_eq!(off, Vec::<String>::new());
     let lost = rows(&db, "count(*)", "FROM incidents WHERE id NOT IN (SELECT incident FROM waits)");
     assert_eq!(lost, ["[0]"]);
-    // By whom was most waited for? The same as statement_pairs tell, where one was in the way of each.
+    // By whom was most waited for? The same as in statement_pairs, where one hold blocked each.
     let by_blocker = "FROM waits GROUP BY statement, blocker_statement ORDER BY statement, blocker_statement";
     let from_pairs = "FROM statement_pairs ORDER BY victim, blocker";
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `locktrace export` that cannot go on: Ctrl-C, a full disk, a reader that has had enough, a terminal that cannot show it.
+//! Exports that cannot go on: Ctrl-C, a full disk, a reader that closes the pipe, a terminal that cannot show binary data.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::{self, Process, contended};

@@ -1,4 +1,4 @@
-//! The timelines of `locktrace export`: what is drawn is what the analysis counted, whatever the trace is like.
+//! The timelines of `locktrace export`: they draw what the analysis counted, whatever the trace is like.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::{EPOCH, Process, contended};
@@ -87,7 +87,7 @@ fn what_is_drawn_is_what_was_counted() {
     assert_eq!(drawn, counted);
     assert!(counted.len() >= 6 && counted.values().all(|held| held.0 >= 150), "{counted:?}");
 
-    // Every wait, with an arrow from a hold in the way, that begins before it.
+    // Every wait, with an arrow from a hold that blocked it, that begins before it.
     let waits = perfetto.of_category("wait").count();
     assert_eq!(waits, analysis.incidents.len());
     assert_eq!(waits, 150);

@@ -1,4 +1,4 @@
-//! The examples, run as they are, each in a process of its own, and what their traces say.
+//! The examples, run as they are, and what their traces show.
 
 #[path = "../../examples/pool.rs"]
 mod pool;

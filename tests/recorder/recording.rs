@@ -1,4 +1,4 @@
-//! The handle of an installation: who holds what now, and taking it off again. Each test in a process of its own.
+//! The handle of an installation: it shows who holds what now, and removes the installation again.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
 use crate::common::{self, alone, find, own_trace, probe, quiet};
@@ -29,7 +29,7 @@ fn held(lock: &LiveLock) -> Vec<String> {
 }
 
 #[test]
-fn who_holds_what_is_told_while_everybody_is_stuck() {
+fn who_holds_what_is_known_while_everybody_is_stuck() {
     let body = |dir: &Path| {
         let recording = install(dir);
         assert_eq!(recording.current_locks(), []);
@@ -133,7 +133,7 @@ fn after_it_the_default_of_before_is_back_and_it_can_be_installed_again() {
             assert_eq!(install(dir).installed(), Installed::Fresh);
             assert_eq!((find(None), find(Some("locktrace"))), (ours, ours), "the same VFS as before");
         }
-        // One log, that tells of the traced ones and of no other.
+        // One log, with the traced connections and no other.
         let log = own_trace(&dir.join("trace"), std::process::id());
         assert_eq!(log.of(Kind::OPEN).len(), 3);
         assert!(log.names.iter().all(|line| !line.contains("untraced")), "{:?}", log.names);

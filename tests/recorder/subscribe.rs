@@ -1,4 +1,4 @@
-//! `subscribe`: what a program hears of its own locks, and that hearing it never stands in their way. Each test in a process of its own.
+//! `subscribe`: what a program gets of its own locks, and that a subscription never blocks them.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of fork
 
 use crate::common::{alone, own_trace, quiet};

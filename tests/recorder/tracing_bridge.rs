@@ -18,19 +18,19 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// An event as a layer gets it.
 #[derive(Clone, Debug)]
-struct Told {
+struct Logged {
     level: Level,
     spans: Vec<&'static str>,
     fields: BTreeMap<&'static str, String>,
 }
 
-impl Told {
+impl Logged {
     fn get(&self, field: &str) -> &str {
         self.fields.get(field).map_or("", String::as_str)
     }
 }
 
-impl Visit for Told {
+impl Visit for Logged {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.fields.insert(field.name(), format!("{value:?}"));
     }
@@ -43,24 +43,24 @@ impl Visit for Told {
 /// Hands every event of ours to a function.
 struct Hear<F>(F);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>, F: Fn(Told) + 'static> Layer<S> for Hear<F> {
+impl<S: Subscriber + for<'a> LookupSpan<'a>, F: Fn(Logged) + 'static> Layer<S> for Hear<F> {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         assert_eq!(event.metadata().target(), "locktrace");
         let spans = context.event_scope(event).into_iter().flatten().map(|span| span.name()).collect();
-        let mut told = Told { level: *event.metadata().level(), spans, fields: BTreeMap::new() };
-        event.record(&mut told);
-        (self.0)(told);
+        let mut logged = Logged { level: *event.metadata().level(), spans, fields: BTreeMap::new() };
+        event.record(&mut logged);
+        (self.0)(logged);
     }
 }
 
-fn hear(filter: &str, call: impl Fn(Told) + Send + Sync + 'static) {
+fn hear(filter: &str, call: impl Fn(Logged) + Send + Sync + 'static) {
     let layers = tracing_subscriber::registry().with(EnvFilter::new(filter)).with(Hear(call));
     tracing::subscriber::set_global_default(layers).unwrap();
 }
 
-fn hear_all(filter: &str) -> Receiver<Told> {
-    let (sender, receiver): (Sender<Told>, _) = channel();
-    hear(filter, move |told| sender.send(told).unwrap());
+fn hear_all(filter: &str) -> Receiver<Logged> {
+    let (sender, receiver): (Sender<Logged>, _) = channel();
+    hear(filter, move |logged| sender.send(logged).unwrap());
     receiver
 }
 
@@ -86,7 +86,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Repeats this until its warning names a holder. If the system interrupts the thread while it looks for holders, for longer than the lock has been
 /// held, the bridge cannot be sure and names nobody.
-fn until_named(refused: impl Fn() -> Told) -> Told {
+fn until_named(refused: impl Fn() -> Logged) -> Logged {
     let begun = Instant::now();
     loop {
         let warning = refused();
@@ -100,7 +100,7 @@ fn until_named(refused: impl Fn() -> Told) -> Told {
 #[test]
 fn a_refusal_is_one_warning_in_the_span_it_hit_and_names_who_held_the_lock() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=debug");
+        let logged = hear_all("info,locktrace=debug");
         install(dir);
         let first = wal(dir);
         let (begun, has_begun) = channel();
@@ -120,8 +120,8 @@ fn a_refusal_is_one_warning_in_the_span_it_hit_and_names_who_held_the_lock() {
             let warning = until_named(|| {
                 assert!(victim.execute("INSERT INTO t VALUES (1)", []).is_err());
                 // Several attempts, as the timeout has it, and one warning.
-                let told: Vec<Told> = told.try_iter().collect();
-                let [warning] = &told[..] else { panic!("{told:?}") };
+                let logged: Vec<Logged> = logged.try_iter().collect();
+                let [warning] = &logged[..] else { panic!("{logged:?}") };
                 warning.clone()
             });
             drop(request);
@@ -130,7 +130,7 @@ fn a_refusal_is_one_warning_in_the_span_it_hit_and_names_who_held_the_lock() {
             warning
         });
         drop(first);
-        assert_eq!(told.try_recv().ok().map(|told| told.fields), None);
+        assert_eq!(logged.try_recv().ok().map(|logged| logged.fields), None);
         assert_eq!((warning.level, &warning.spans[..]), (Level::WARN, &["request"][..]));
         let path = dir.join("a.db");
         let expected = [
@@ -152,7 +152,7 @@ fn a_refusal_is_one_warning_in_the_span_it_hit_and_names_who_held_the_lock() {
 #[test]
 fn a_wait_that_ends_well_says_how_long_it_was() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=debug");
+        let logged = hear_all("info,locktrace=debug");
         install(dir);
         let holder = wal(dir);
         let warning = until_named(|| {
@@ -166,19 +166,19 @@ fn a_wait_that_ends_well_says_how_long_it_was() {
                 }
             });
             // The warning shows that it waits. From here on it may have the lock.
-            let warning = told.recv().unwrap();
+            let warning = logged.recv().unwrap();
             assert_eq!((warning.level, warning.get("message")), (Level::WARN, "X WRITE refused"));
             holder.execute_batch("COMMIT").unwrap();
             waiter.join().unwrap();
             let took = begun.elapsed();
-            let wait = told.recv().unwrap();
+            let wait = logged.recv().unwrap();
             assert_eq!((wait.level, &wait.spans[..]), (Level::DEBUG, &["request"][..]));
             assert!(wait.get("message").starts_with("waited ") && wait.get("message").ends_with(" for X WRITE"), "{wait:?}");
             let waited = Duration::from_nanos(wait.get("waited_ns").parse().unwrap());
             assert!(waited > Duration::from_micros(100) && waited < took, "{waited:?} of {took:?}");
             assert!(wait.get("refusals").parse::<u32>().unwrap() >= 1);
             assert_eq!((wait.get("lock"), wait.get("sql")), ("X WRITE", "INSERT INTO t VALUES (1)"));
-            assert_eq!(told.try_recv().ok().map(|told| told.fields), None);
+            assert_eq!(logged.try_recv().ok().map(|logged| logged.fields), None);
             warning
         });
         assert!(warning.get("holder").starts_with("connection 1 "), "{warning:?}");
@@ -189,7 +189,7 @@ fn a_wait_that_ends_well_says_how_long_it_was() {
 #[test]
 fn a_refusal_by_which_no_statement_fails_is_no_warning() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=trace");
+        let logged = hear_all("info,locktrace=trace");
         install(dir);
         let (first, reader) = (wal(dir), open(dir, 0));
         reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
@@ -200,11 +200,11 @@ fn a_refusal_by_which_no_statement_fails_is_no_warning() {
         drop(open(dir, 0));
         first.execute_batch("SELECT 1; INSERT INTO t VALUES (2)").unwrap();
         drop(first);
-        let told: Vec<Told> = told.try_iter().collect();
-        let refused: Vec<&str> = told.iter().map(|told| told.get("message")).filter(|call| call.contains("BUSY")).collect();
+        let logged: Vec<Logged> = logged.try_iter().collect();
+        let refused: Vec<&str> = logged.iter().map(|logged| logged.get("message")).filter(|call| call.contains("BUSY")).collect();
         assert!(refused.contains(&"xLock EXCLUSIVE = BUSY"), "{refused:?}");
         assert!(refused.iter().any(|call| call.starts_with("xShmLock X READ")), "{refused:?}");
-        let loud: Vec<&Told> = told.iter().filter(|told| told.level < Level::TRACE).collect();
+        let loud: Vec<&Logged> = logged.iter().filter(|logged| logged.level < Level::TRACE).collect();
         assert!(loud.is_empty(), "{loud:?}");
     };
     alone(body, quiet);
@@ -213,15 +213,15 @@ fn a_refusal_by_which_no_statement_fails_is_no_warning() {
 #[test]
 fn an_exclusive_lock_that_a_statement_needs_is_a_warning_in_its_span() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=debug");
+        let logged = hear_all("info,locktrace=debug");
         install(dir);
         let (first, second) = (wal(dir), open(dir, 0));
         second.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
         let span = info_span!("switch").entered();
         assert!(first.query_row("PRAGMA journal_mode = delete", [], |row| row.get::<_, String>(0)).is_err());
         drop(span);
-        let told: Vec<Told> = told.try_iter().collect();
-        let [warning] = &told[..] else { panic!("{told:?}") };
+        let logged: Vec<Logged> = logged.try_iter().collect();
+        let [warning] = &logged[..] else { panic!("{logged:?}") };
         assert_eq!((warning.get("message"), &warning.spans[..]), ("EXCLUSIVE refused", &["switch"][..]));
         drop(second);
     };
@@ -231,18 +231,18 @@ fn an_exclusive_lock_that_a_statement_needs_is_a_warning_in_its_span() {
 #[test]
 fn every_lock_is_there_at_trace_and_none_when_nobody_wants_it() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=trace");
+        let logged = hear_all("info,locktrace=trace");
         install(dir);
         let db = wal(dir);
         let select = || db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
         select();
-        told.try_iter().for_each(drop);
+        logged.try_iter().for_each(drop);
         select();
-        let told: Vec<Told> = told.try_iter().collect();
-        let calls: Vec<&str> = told.iter().map(|told| told.get("message")).collect();
+        let logged: Vec<Logged> = logged.try_iter().collect();
+        let calls: Vec<&str> = logged.iter().map(|logged| logged.get("message")).collect();
         assert_eq!(calls, ["xShmLock S READ1", "xShmLock U READ1"]);
-        assert_eq!((told[0].get("sql"), told[0].get("connection")), ("SELECT count(*) FROM t", "1"));
-        assert!(told[0].fields.contains_key("duration_ns") && !told[1].fields.contains_key("duration_ns"));
+        assert_eq!((logged[0].get("sql"), logged[0].get("connection")), ("SELECT count(*) FROM t", "1"));
+        assert!(logged[0].fields.contains_key("duration_ns") && !logged[1].fields.contains_key("duration_ns"));
     };
     alone(body, quiet);
 }
@@ -254,11 +254,11 @@ fn a_layer_that_writes_to_a_traced_database_and_panics_disturbs_nobody() {
         std::panic::set_hook(Box::new(|_| {}));
         hear("info,locktrace=trace", {
             let database = Arc::clone(&database);
-            move |told| {
+            move |logged| {
                 let guard = database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(db) = guard.as_ref() {
                     // By the default VFS, traced: its own locks must not come here again, this is locked.
-                    db.execute("INSERT INTO log VALUES (?1)", [told.get("message")]).unwrap();
+                    db.execute("INSERT INTO log VALUES (?1)", [logged.get("message")]).unwrap();
                     drop(guard);
                     panic!("on purpose");
                 }
@@ -283,26 +283,26 @@ fn a_layer_that_writes_to_a_traced_database_and_panics_disturbs_nobody() {
         let count = |db: &Connection, sql| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count(&db, "SELECT count(*) FROM t"), 40);
         assert!(count(&log, "SELECT count(*) FROM log WHERE message = 'xShmLock X WRITE'") >= 40);
-        // The log is a rollback database: were its own locks told, RESERVED would be among them.
+        // The log is a rollback database: if its own locks were logged, RESERVED would be among them.
         assert_eq!(count(&log, "SELECT count(*) FROM log WHERE message LIKE '%RESERVED%'"), 0);
     };
     alone(body, quiet);
 }
 
 #[test]
-fn a_forked_child_tells_nothing_until_it_installs_itself() {
+fn a_forked_child_logs_nothing_until_it_installs_itself() {
     let body = |dir: &Path| {
-        let told = hear_all("info,locktrace=trace");
+        let logged = hear_all("info,locktrace=trace");
         install(dir);
         drop(wal(dir));
-        assert!(told.try_iter().count() > 0);
+        assert!(logged.try_iter().count() > 0);
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             drop(open(dir, 0));
             let read = || open(dir, 0).query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)) == Ok(0);
-            let quiet = read() && told.try_iter().count() == 0;
+            let quiet = read() && logged.try_iter().count() == 0;
             install(dir);
-            let loud = read() && told.try_iter().count() > 0;
+            let loud = read() && logged.try_iter().count() > 0;
             unsafe { libc::_exit(i32::from(!(quiet && loud))) };
         }
         let mut status = 0;
@@ -315,20 +315,20 @@ fn a_forked_child_tells_nothing_until_it_installs_itself() {
 #[test]
 fn one_who_took_the_lock_after_the_refusal_is_not_accused() {
     let body = |dir: &Path| {
-        let warnings: Arc<Mutex<Vec<Told>>> = Arc::default();
+        let warnings: Arc<Mutex<Vec<Logged>>> = Arc::default();
         let others: Arc<Mutex<Option<(Connection, Connection)>>> = Arc::default();
         hear("info,locktrace=trace", {
             let (warnings, others) = (Arc::clone(&warnings), Arc::clone(&others));
-            move |told| {
+            move |logged| {
                 // Between the refusal and the warning the lock changes hands.
-                if told.get("message") == "xShmLock X WRITE = BUSY"
+                if logged.get("message") == "xShmLock X WRITE = BUSY"
                     && let Some((holder, next)) = others.lock().unwrap().as_ref()
                 {
                     holder.execute_batch("COMMIT").unwrap();
                     next.execute_batch("BEGIN IMMEDIATE").unwrap();
                 }
-                if told.level == Level::WARN {
-                    warnings.lock().unwrap().push(told);
+                if logged.level == Level::WARN {
+                    warnings.lock().unwrap().push(logged);
                 }
             }
         });

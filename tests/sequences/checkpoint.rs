@@ -1,4 +1,4 @@
-//! The calls of checkpoints, and of those in their way, on the system's SQLite and on the bundled one.
+//! Calls of checkpoints, and of the connections that block them, on the system's SQLite and on the bundled one.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::stage::{Stage, on_both};

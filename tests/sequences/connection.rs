@@ -1,4 +1,4 @@
-//! Whose call it was: the connection, the file, the statement, the thread, and how many bytes it wrote.
+//! The origin of each call: the connection, the file, the statement, the thread, and how many bytes it wrote.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::Kind as Host;
@@ -264,7 +264,7 @@ fn threads_come_and_go() {
             match s.host {
                 // A number can be given again to a later thread: then it has both names.
                 Host::Bundled => assert!(recorded.contains(&name), "{recorded} of thread {tid}, {name}"),
-                // Before 3.14, Python does not tell the system how it calls its threads.
+                // Before 3.14, Python does not give the system its threads' names.
                 Host::Stock => assert!(recorded.starts_with("python3") || recorded.contains(&name), "{recorded}"),
             }
         }

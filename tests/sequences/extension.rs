@@ -1,4 +1,4 @@
-//! The loadable extension in programs that know nothing of it: the `sqlite3` shell and Python.
+//! The loadable extension in programs that were not written for it: the `sqlite3` shell and Python.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::{extension, system};

@@ -46,7 +46,7 @@ fn the_last_to_close_copies_and_deletes_the_log() {
             "EXCLUSIVE, sync wal, ckpt start, ckpt done, sync database, wrote database, unmap(1), close wal, \
              delete wal, U(NONE), close"
         );
-        // The first to open it again makes the index anew.
+        // The first to open it again rebuilds the index.
         assert_eq!(s.open("A"), "open");
         assert_eq!(
             s.sql("A", "SELECT * FROM t"),
@@ -124,7 +124,7 @@ fn from_wal_refused() {
     on_both(|s| {
         two(s);
         s.sql("A", "PRAGMA busy_timeout=3");
-        // Any other connection that has read is in the way, whatever it does.
+        // Any other connection that has read blocks it, whatever it does.
         let redundant = if leaves_pending(s) { "" } else { " redundant" };
         let calls = format!("{}, U(SHARED){redundant}", refused_from_shared(s));
         assert_eq!(s.fails(BUSY, "A", "PRAGMA journal_mode=DELETE"), calls);

@@ -1,4 +1,4 @@
-//! 32 threads in each of 4 processes on one database: nothing is lost, nothing is made up, and the database is in order.
+//! 32 threads in each of 4 processes on one database: nothing is lost, nothing is invented, and the database is consistent.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::load::{Load, prepare, rows, start};

@@ -1,4 +1,4 @@
-//! Holders that no trace has: a refusal asks `/proc/locks`, and the report names the process; on both SQLites.
+//! Holders that no trace has: the recorder asks `/proc/locks` at a refusal, and the report names the process; on both SQLites.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::{Process, system};
@@ -188,7 +188,7 @@ fn inside_one_process_nobody_asks() {
     });
 }
 
-/// One run of refusals asks once, and its other attempts say where to look; after a lock was given back, another run asks anew.
+/// One run of refusals asks once, and its other attempts say where to look; after a lock was given back, another run asks again.
 #[test]
 fn a_run_of_refusals_asks_once() {
     on_both(|s| {

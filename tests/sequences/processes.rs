@@ -1,4 +1,4 @@
-//! Two processes on two versions of SQLite in each other's way: the report names the right process and its statement.
+//! Two processes on two versions of SQLite that block each other: the report names the right process and its statement.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::Kind as Host;
@@ -42,7 +42,7 @@ fn two_processes(s: &mut Stage, mode: &str) -> (u32, u32) {
     (a, b)
 }
 
-/// Whose attempt, for what, and who was in the way: everything of a refusal that does not depend on the run.
+/// Whose attempt, for what, and its blockers: everything of a refusal that does not depend on the run.
 fn essence(refusal: &Value) -> Value {
     let lock = |value: &Value| [value["lock"].clone(), value["slots"].clone(), value["mode"].clone()];
     let lock = |value: &Value| lock(value).into_iter().find(|name| !name.is_null()).unwrap_or_default();

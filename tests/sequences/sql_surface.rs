@@ -1,5 +1,5 @@
-//! What SQL sees once the extension is loaded, in programs on the system's SQLite: the `sqlite3` shell and Python. And what it does not
-//! see without it, under `locktrace run`.
+//! What SQL can read once the extension is loaded, in programs on the system's SQLite: the `sqlite3` shell and Python. And what it cannot
+//! read without it, under `locktrace run`.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::{extension, system};

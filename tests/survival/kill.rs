@@ -1,7 +1,7 @@
-//! `kill -9` of writing processes at any instant: every committed record can be read, at most the one in flight of each thread is
-//! lost, the trace opens without a complaint, and the database is in order.
+//! `kill -9` of writing processes at any instant: every committed record can be read, each thread loses at most the one in flight, the trace opens
+//! without a complaint, and the database is consistent.
 //!
-//! What was committed is known from the victims themselves: they count in memory that outlives them (`counters`).
+//! The victims count what they commit in memory that outlives them (`counters`).
 #![allow(clippy::unwrap_used)]
 
 use crate::counters::Counters;

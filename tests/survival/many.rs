@@ -1,4 +1,4 @@
-//! Thousands: of short processes, and of short threads. What they leave is bounded and in proportion, and can be read.
+//! Thousands of short processes, and thousands of short threads: what they leave is bounded, in proportion and readable.
 #![allow(clippy::unwrap_used)]
 
 use crate::live::host::again;

@@ -1,9 +1,9 @@
-//! What happens to programs: no descriptor left, no memory, no room, the trace directory gone, replaced or read-only, another user,
-//! another root, a daemon. The program cannot tell that it is recorded: it prints the same as bare and leaves the same database.
-//! Every record that was lost is counted, and recording goes on when the misfortune is over.
+//! Misfortunes of programs: no descriptor left, no memory, no room, the trace directory gone, replaced or read-only, another user,
+//! another root, a daemon. The program does not notice the recorder: it prints the same as bare and leaves the same database.
+//! The recorder counts every record that is lost, and goes on when the misfortune is over.
 //!
-//! The program is `tests/programs/steady.py`, on the system's SQLite. (The same on the bundled one, one misfortune each: the shim's own
-//! tests `alone/full_disk` and `alone/recorder`.)
+//! The program is `tests/programs/steady.py`, on the system's SQLite. The shim's own tests `alone/full_disk` and `alone/recorder` have one misfortune each
+//! on the bundled one.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts};

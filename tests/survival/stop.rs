@@ -1,5 +1,5 @@
-//! A process that is stopped (SIGSTOP, a debugger, a frozen container) wherever it happens to be: nobody else is held up by the
-//! recorder, its trace can be read meanwhile, and the report tells the long hold.
+//! A process that is stopped (SIGSTOP, a debugger, a frozen container) at any point: the recorder blocks nobody else, the trace can be read
+//! meanwhile, and the report shows the long hold.
 #![allow(clippy::unwrap_used)]
 
 use crate::counters::Counters;
@@ -50,7 +50,7 @@ fn a_stopped_writer_is_named_and_its_hold_measured() {
         s.sql("A", "BEGIN IMMEDIATE");
         let begun = Instant::now();
         signal(a, true);
-        // Everybody else goes on: a reader, a writer that is told so at once, and the reader of the trace.
+        // Everybody else goes on: a reader, a writer that gets SQLITE_BUSY at once, and the reader of the trace.
         s.sql("B", "SELECT count(*) FROM t");
         s.fails(BUSY, "B", "INSERT INTO t VALUES(1)");
         let meanwhile = report(s);

@@ -1,5 +1,5 @@
-//! Ways in which programs start others and load libraries, while their own threads are being recorded: `posix_spawn`, `vfork`,
-//! `execve` in place, a library with SQLite behind it that comes and goes. All under `locktrace run`; the same output as bare.
+//! Ways in which programs start others and load libraries while their own threads are recorded: `posix_spawn`, `vfork`,
+//! `execve` in place, a library with SQLite behind it that is loaded and unloaded. All under `locktrace run`, with the same output as bare.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts};

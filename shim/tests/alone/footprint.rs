@@ -1,4 +1,4 @@
-//! What a process leaves on the disk: in proportion to what it recorded, never more than its limit.
+//! Disk space of a process's trace: in proportion to what the process recorded, and never more than its limit.
 #![allow(missing_docs)]
 
 use crate::common::{alone, quiet, record_into, record_with, selects, trace, works_untouched};

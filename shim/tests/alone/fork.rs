@@ -1,5 +1,4 @@
-//! A `fork` at the worst moments: while another thread is inside the recorder. The child is never stuck. Each case in a process of
-//! its own; a child that does not end is ended by its alarm, and the test fails.
+//! `fork` while another thread is inside the recorder: the child never hangs. A child that does not end is ended by its alarm, and the test fails.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

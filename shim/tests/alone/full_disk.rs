@@ -1,5 +1,5 @@
-//! No room: a full disk, a file size limit, a file system that cannot set space aside. The application must not notice (no SIGBUS,
-//! no SIGXFSZ), every loss is counted, and one note says so. Each case in a process of its own.
+//! Traces without room: a full disk, a file size limit, a file system that cannot reserve space. The application must not notice (no SIGBUS,
+//! no SIGXFSZ). The recorder counts every loss and writes one note.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -164,7 +164,7 @@ fn many_threads_on_a_full_disk_count_every_loss() {
     });
 }
 
-/// The same with a ring of which only a part stays mapped: it lets chunks go from memory, and prepares each anew on every lap.
+/// The same with a ring of which only a part stays mapped: it unmaps chunks, and prepares each again on every lap.
 #[test]
 fn a_full_disk_under_a_large_ring_loses_records_and_counts_them() {
     let body = |dir: &Path| {

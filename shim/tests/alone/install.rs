@@ -1,5 +1,4 @@
-//! Installing: once, twice, again after a shutdown, beside other VFSes. Each case in a process of its own, because a SQLite
-//! library has one list of VFSes.
+//! Installing the VFS: once, twice, again after a shutdown, beside other VFSes.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

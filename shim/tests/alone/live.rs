@@ -1,4 +1,4 @@
-//! What every traced connection of this process holds right now: told while others work, open, close and fork.
+//! The table of what each traced connection holds now, read while others work, open, close and fork.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -143,7 +143,7 @@ fn the_slots_of_a_wal_index() {
     alone(body, quiet);
 }
 
-/// Opens, uses and closes connections until told to end.
+/// Opens, uses and closes connections until it has to end.
 fn churn(dir: &Path, number: u32, done: &AtomicBool) {
     let db = dir.join(format!("{number}.db"));
     while !done.load(Ordering::Relaxed) {
@@ -153,7 +153,7 @@ fn churn(dir: &Path, number: u32, done: &AtomicBool) {
 }
 
 #[test]
-fn it_is_told_while_connections_come_and_go() {
+fn it_is_read_while_connections_come_and_go() {
     let body = |dir: &Path| {
         record_into(&dir.join("trace"));
         let done = AtomicBool::new(false);

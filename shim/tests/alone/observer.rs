@@ -1,5 +1,4 @@
-//! The observer hook: it hears every record on the thread that made the call, and nothing it does reaches the program. Each test in a
-//! process of its own.
+//! The observer: the recorder calls it for every record, on the thread that made the call. Nothing that it does reaches the program.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -109,7 +108,7 @@ fn what_it_does_leaves_no_mark_on_the_call() {
         };
         let (holder, victim) = (db("a.db", 0), db("a.db", 20));
         holder.execute_batch("CREATE TABLE t(v); BEGIN IMMEDIATE").unwrap();
-        // The observer waits in vain itself, which makes the thread remember another connection: and forget it again.
+        // The observer itself waits and is refused a lock, which makes the thread remember another connection: and forget it again.
         let (other_holder, other) = (db("b.db", 0), Mutex::new(db("b.db", 1)));
         other_holder.execute_batch("BEGIN IMMEDIATE").unwrap();
         listen(move |seen| {

@@ -1,5 +1,5 @@
-//! `PRAGMA locktrace`, `locktrace_dir` and `locktrace_sql`: what they say and change, and what is not theirs. On the linked SQLite, through
-//! the extension's own entry point.
+//! `PRAGMA locktrace`, `locktrace_dir` and `locktrace_sql`: their answers, what they change, and other pragmas, which go to the base VFS. On the
+//! linked SQLite, through the extension's own entry point.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -27,7 +27,7 @@ fn recording_stops_and_goes_on() {
         meanwhile.execute_batch("BEGIN IMMEDIATE").unwrap();
         assert_eq!(own_trace(&trace, pid).header.head, before.head, "nothing is recorded");
         assert_eq!(one(&loader, "SELECT recording, lost FROM locktrace_status"), "off|0");
-        // What is held now is told all the same, but for the statement.
+        // What is held now is shown all the same, but for the statement.
         let held = "SELECT connection, lock, sql, held < 60 FROM locktrace_locks WHERE lock <> 'NONE'";
         assert_eq!(ask(&loader, held), ["2|RESERVED|-|1"]);
         // What was recorded can still be asked for.

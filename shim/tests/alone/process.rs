@@ -1,4 +1,4 @@
-//! The recorder and its process: `errno`, a standard error nobody reads, and `fork`. Each case in a process of its own.
+//! What belongs to a process and must stay its own: `errno`, a standard error that nobody reads, and what `fork` inherits.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

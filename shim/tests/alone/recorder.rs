@@ -1,5 +1,4 @@
-//! The recorder's manners: what it leaves behind, and that nothing that goes wrong with it reaches the application. Each case in
-//! a process of its own.
+//! The recorder's side effects: what it leaves behind, and that none of its failures reaches the application.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

@@ -1,4 +1,4 @@
-//! Under a filter of system calls that kills: the recorder makes no call that a program with SQLite does not make itself.
+//! A filter of system calls that kills: the recorder makes only calls that a program with SQLite makes itself.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

@@ -1,5 +1,5 @@
-//! The tables that the extension registers. On the linked SQLite, through the extension's own entry point; `tests/sequences/sql_surface.rs` of the
-//! workspace does it on the system's, from outside.
+//! The tables that the extension registers, on the linked SQLite, through the extension's own entry point. `tests/sequences/sql_surface.rs` of the
+//! workspace reads them on the system's SQLite, from outside.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

@@ -1,4 +1,4 @@
-//! The shim between a whole SQLite and real VFSes: what the application sees must be what it sees without us.
+//! The shim between a whole SQLite and real VFSes: the application must see what it sees without the shim.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 
@@ -349,7 +349,7 @@ fn a_foreign_vfs_works_as_without_us() {
         assert_eq!(bare[bare.len() - 3].as_deref(), Ok(r#"Text("ok")"#));
         assert_eq!(bare[bare.len() - 1], Err(ffi::SQLITE_IOERR_SHMLOCK));
         assert_eq!(bare.iter().filter(|seen| **seen == Err(ffi::SQLITE_BUSY)).count(), 2, "{bare:?}");
-        // And the trace tells of the two refusals, on the right connections.
+        // And the trace shows the two refusals, on the right connections.
         let trace = common::trace(&dir.join("trace"));
         let refused: Vec<_> = trace.of(Kind::LOCK).into_iter().filter(|record| record.rc.is_busy()).collect();
         let told: Vec<_> = refused.iter().map(|r| (r.conn, r.requested, r.before, r.after, r.file_kind)).collect();

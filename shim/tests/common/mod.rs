@@ -1,5 +1,5 @@
-//! What the shim's tests share: the linked SQLite's functions as an [`Api`], a trace directory read back through
-//! `locktrace::format`, and a way to run one test in a process of its own.
+//! Helpers of the shim's tests: the linked SQLite's functions as an [`Api`], a reader of trace directories on `locktrace::format`, and [`alone`], which
+//! runs a test in a process of its own.
 #![allow(dead_code, missing_docs)] // every test binary uses its own part of it
 #![allow(clippy::undocumented_unsafe_blocks)] // tests call SQLite's C interface throughout; each call is SQLite's documented one
 

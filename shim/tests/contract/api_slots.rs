@@ -1,5 +1,5 @@
-//! The slots of `sqlite3_api_routines`: against the addresses of the linked functions, from where SQLite hands the table out, and
-//! against tables that are too old or have holes.
+//! The slots of `sqlite3_api_routines`: against the addresses of the linked functions, where SQLite hands the table out, and
+//! in tables that are too old or have holes.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

@@ -1,4 +1,4 @@
-//! SQLite's contract, at the method tables themselves: what a VFS over ours and a VFS under ours see of us.
+//! SQLite's contract at the method tables: what a VFS over the shim and a VFS under the shim see of it.
 //!
 //! The base is the probe of `common`; the files lie in memory that held 0xAA. <https://sqlite.org/c3ref/vfs.html>,
 //! <https://sqlite.org/c3ref/io_methods.html>.

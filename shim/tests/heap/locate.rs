@@ -1,4 +1,4 @@
-//! Finding SQLites in this process: the linked one, and the system's while it is loaded.
+//! The search for SQLites in this process: the linked one, and the system's while it is loaded.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

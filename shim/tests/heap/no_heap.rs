@@ -1,4 +1,4 @@
-//! The recorder takes nothing from the heap: not when a log is opened, not for a record, and not for a name.
+//! The recorder without the heap: it opens a log, writes a record and writes a name without one request.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

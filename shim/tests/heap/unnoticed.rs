@@ -1,5 +1,5 @@
-//! What a program could notice: its heap used, `errno` changed, a cancellation point, a query that ends it. Recording and the tables for SQL
-//! do none of that; where memory is short, a query answers `SQLITE_NOMEM`. Each case in a process of its own.
+//! What a program could notice: a used heap, a changed `errno`, a cancellation point, a query that ends it. Recording and the tables for SQL
+//! cause none of these. If memory is short, a query returns `SQLITE_NOMEM`.
 #![allow(missing_docs)]
 #![allow(clippy::undocumented_unsafe_blocks)] // tests of a C interface
 

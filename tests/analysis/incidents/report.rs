@@ -63,7 +63,7 @@ fn a_silent_holder_is_not_said_to_have_run() {
     for (end, expected) in [
         // Nobody gives it up.
         ("", true),
-        // It is rolled back when its connection closes, which tells no statement.
+        // It is rolled back when its connection closes, and no record carries a statement.
         ("900010 c1 U WRITE\n900020 c1 U READ1\n900030 c1 close\n", true),
         // The statement ran all the time.
         ("900010 c1 U WRITE\n900020 c1 U READ1 -- INSERT a\n", false),
@@ -148,7 +148,7 @@ fn who_ends_with_the_refusal_may_have_seen_an_error() {
         "{report}"
     );
     assert!(report.contains("The refused process made no call after that:") && !report.contains("Trace every process"), "{report}");
-    // Where nobody is known to have been in the way, more has to be traced.
+    // If no blocker is known, more has to be traced.
     let (report, _) = reported_until(95_000, &once, 100);
     assert!(report.contains("unexplained") && report.contains("Trace every process"), "{report}");
 }

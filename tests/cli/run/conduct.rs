@@ -1,4 +1,4 @@
-//! What whoever starts it sees of the program: its exit code, its signals, its environment.
+//! What the parent of `locktrace run` sees of the program: its exit code, its signals, its environment.
 
 use super::WRITES;
 use crate::place::{PYTHON, Place, parts, text};
@@ -56,7 +56,7 @@ print('ready', flush=True)
 while True: signal.pause()
 "
         );
-        // A shell starts its background jobs with SIGINT ignored, which would be kept: whoever runs the tests may be one.
+        // A shell starts its background jobs with SIGINT ignored, which would be kept: the tests may run in one.
         let mut command = place.command("env");
         command.args([&format!("--default-signal={signal}"), env!("CARGO_BIN_EXE_locktrace")]);
         command.args(["run", "--", PYTHON, "-c", &program]).stdout(Stdio::piped()).stderr(Stdio::piped());

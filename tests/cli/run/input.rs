@@ -1,6 +1,6 @@
-//! What `locktrace run` does with a program into which nothing can be preloaded, and with a directory that it cannot or must not use.
+//! `locktrace run` with a program into which nothing can be preloaded, and with a directory that it cannot or must not use.
 //!
-//! The program runs as it would without us, and is told apart before it starts; or nothing is started at all.
+//! It recognises such a program before the start and runs it as it would run without us, or starts nothing at all.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts};
@@ -27,7 +27,7 @@ fn a_program_on_musl_starts_without_the_library() {
 }
 
 #[test]
-fn a_setuid_program_is_told_apart() {
+fn a_setuid_program_is_recognised() {
     let place = Place::new();
     if !place.built(MAIN, &[]) {
         return;

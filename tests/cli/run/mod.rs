@@ -1,6 +1,6 @@
-//! `locktrace run` and `locktrace extension` on programs that nobody changed: what their traces say, and that they cannot tell.
+//! `locktrace run` and `locktrace extension` on unchanged programs: what their traces show, and that the programs do not notice.
 //!
-//! Each program is a process of its own. What a machine lacks (a compiler, a second Python) is skipped with a printed line.
+//! Each program is a process of its own. A case that needs something the machine lacks (a compiler, a second Python) is skipped with a printed line.
 #![allow(clippy::unwrap_used)]
 
 mod conduct;

@@ -1,6 +1,6 @@
-//! Programs under `locktrace run` that name a VFS, bring their own, or go through one themselves: the same results as bare, and a trace.
+//! Programs under `locktrace run` that name a VFS, bring their own, or call one themselves: the same results as bare, and a trace.
 //!
-//! Each program is a process of its own and prints what it sees; it runs bare and traced. What a machine lacks is skipped with a line.
+//! Each program is a process of its own and prints what it sees; it runs bare and traced. What the machine lacks is skipped with a line.
 #![allow(clippy::unwrap_used)]
 
 use crate::place::{PYTHON, Place, parts};
@@ -58,7 +58,7 @@ fn compile(place: &Place) -> bool {
 }
 
 /// SQLite's own by name and in a URI (those of an ATTACH are not traced); the program's own before and after the first open, over SQLite's and over what is the
-/// default; taken away, freed and registered anew; names that nobody has; `sqlite3_vfs_find`; a file without a connection; and all of it
+/// default; taken away, freed and registered again; names that nobody has; `sqlite3_vfs_find`; a file without a connection; and all of it
 /// after `sqlite3_shutdown`.
 #[test]
 fn a_program_with_vfses_of_its_own() {

@@ -1,4 +1,4 @@
-//! What `locktrace run` says of the notes that traced processes leave, and who can leave them. The children write the notes themselves.
+//! Notes of traced processes: what `locktrace run` prints of them, and who can leave them. The children write the notes themselves.
 
 use super::WRITES;
 use crate::place::{PYTHON, Place, parts};

@@ -1,4 +1,4 @@
-//! Which programs are recorded, and by which of their ways to SQLite.
+//! Programs that `locktrace run` records, by their ways to SQLite.
 
 use super::{Seen, WRITES, seen};
 use crate::place::{PYTHON, Place, parts};
@@ -137,7 +137,7 @@ fn a_plugin_reaches_the_sqlite_its_program_links() {
 }
 
 #[test]
-fn a_static_program_runs_untraced_and_is_told_so() {
+fn a_static_program_runs_untraced_and_a_line_says_so() {
     let place = Place::new();
     if !place.built("#include <stdio.h>\nint main(void) { puts(\"hello\"); return 5; }\n", &["-static"]) {
         return;

@@ -1,4 +1,4 @@
-//! What `locktrace run` says at the end, and where the trace goes.
+//! The summary that `locktrace run` prints at the end, and the place of the trace.
 
 use super::{Seen, WRITES, seen};
 use crate::place::{PYTHON, Place, parts};

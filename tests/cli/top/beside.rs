@@ -1,4 +1,4 @@
-//! `locktrace run --top`: a panel below the output of a program that goes on as if there were none.
+//! `locktrace run --top`: a panel below the output of a program that does not notice it.
 
 use crate::place::{PYTHON, Place, text};
 use crate::top::tmux::Tmux;
@@ -50,7 +50,7 @@ fn the_program_goes_on_above_the_panel() {
     let all = tmux.screen(&["-S", "-"]);
     assert!(all.contains("terminals [True, True, True] 20 True"), "{all}");
     assert!((0..100).all(|n| all.lines().any(|line| line == format!("line {n}"))), "{all}");
-    // More rows: more for both, and the program is told (its terminal's size, and SIGWINCH).
+    // More rows: more for both, and the program notices (its terminal's size, and SIGWINCH).
     tmux.resize(100, 36);
     tmux.until("the panel further down", |screen| {
         screen.lines().nth(24).is_some_and(|line| line.starts_with("locktrace  refused"))

@@ -1,7 +1,7 @@
-//! Five hundred processes that live, each with a log, and a hundred thousand statements: all of them are there at the first look.
+//! Five hundred live processes, each with a log, and a hundred thousand statements: `top` shows all of them at the first look.
 //!
-//! `LOCKTRACE_FLEET_SECONDS=20 LOCKTRACE_FLEET_COMMAND=target/release/locktrace cargo test --test cli fleet -- --nocapture` says what
-//! looking at them costs for so long.
+//! `LOCKTRACE_FLEET_SECONDS=20 LOCKTRACE_FLEET_COMMAND=target/release/locktrace cargo test --test cli fleet -- --nocapture` prints what
+//! looking at them costs for that long.
 
 use crate::common::Process;
 use crate::place::lines::Lines;

@@ -1,4 +1,4 @@
-//! A program that writes more than is read: what is shown is the latest state, and how much was not seen.
+//! A program that writes faster than `top` reads: it shows the latest state, and how much it skipped.
 
 use crate::common::{Process, within};
 use shim::format::header::word;

@@ -1,4 +1,4 @@
-//! `locktrace top`: the state it keeps, what it draws, and the whole of it on a terminal beside programs that run.
+//! `locktrace top`: its state, its drawings, and the whole command on a terminal beside programs that run.
 #![allow(clippy::unwrap_used)]
 
 mod beside;

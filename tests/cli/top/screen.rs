@@ -1,4 +1,4 @@
-//! What is drawn, into a buffer. `UPDATE_EXPECTED=1 cargo test --test cli top::` writes the drawings of tests/expected again.
+//! Drawings in a buffer. `UPDATE_EXPECTED=1 cargo test --test cli top::` writes the drawings of tests/expected again.
 
 use crate::common::Process;
 use crate::top::{after, trace_of};
@@ -111,7 +111,7 @@ fn a_chain_in_every_size() {
 }
 
 #[test]
-fn keys_order_filter_and_tell_more() {
+fn keys_order_filter_and_show_more() {
     use KeyCode::{Char, Down, Enter, Esc, Tab};
     let [a, b] = contended();
     let (_dir, trace) = trace_of(&[&a, &b]);

@@ -1,4 +1,4 @@
-//! Records in, who holds what and who waits for whom out.
+//! The state of `top`: who holds what and who waits for whom, after given records.
 
 use crate::common::Process;
 use crate::top::{after, clock_at, trace_of};
@@ -210,7 +210,7 @@ proptest! {
         let found: BTreeSet<_> =
             snapshot.rows.iter().filter_map(|row| row.wants.map(|want| (row.who, want.request, want.since, want.attempts))).collect();
         prop_assert_eq!(found, waits, "{}", told);
-        // Whoever is named as in the way holds what refuses it.
+        // Each named blocker holds what refuses it.
         for waiter in snapshot.rows.iter().filter(|row| row.waits()) {
             for &blocker in &waiter.blockers {
                 prop_assert!(!snapshot.rows[blocker].held.is_empty() && snapshot.rows[blocker].blocks > 0);

@@ -1,4 +1,4 @@
-//! The whole of it: programs that contend, a terminal beside them, keys typed.
+//! `top` on a real terminal: programs that contend beside it, and keys that are typed.
 
 use crate::place::lines::{DEADLINE, Lines, Program};
 use crate::place::{Place, text};

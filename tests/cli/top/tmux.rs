@@ -1,6 +1,6 @@
-//! A terminal for a program: tmux, its screen read and keys sent to it.
+//! A terminal for a program: tmux, with its screen read and keys sent to it.
 //!
-//! Nothing here waits for a time to pass: what the screen must show is awaited, with a deadline.
+//! Tests wait for what the screen must show, with a deadline, never for a time to pass.
 
 use crate::place::Place;
 use crate::place::lines::DEADLINE;
@@ -37,13 +37,13 @@ impl Tmux {
         Some(tmux)
     }
 
-    fn tell(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Output {
         Command::new("tmux").arg("-S").arg(&self.socket).args(arguments).env("LC_ALL", "C.UTF-8").output().unwrap()
     }
 
     /// What is on the screen; with `-e`, colours and all.
     pub fn screen(&self, how: &[&str]) -> String {
-        String::from_utf8(self.tell(&[&["capture-pane", "-p"], how].concat()).stdout).unwrap()
+        String::from_utf8(self.command(&[&["capture-pane", "-p"], how].concat()).stdout).unwrap()
     }
 
     /// The screen, as soon as this holds.
@@ -61,16 +61,16 @@ impl Tmux {
 
     /// Presses keys, by tmux's names.
     pub fn keys(&self, keys: &[&str]) {
-        assert!(self.tell(&[&["send-keys"], keys].concat()).status.success());
+        assert!(self.command(&[&["send-keys"], keys].concat()).status.success());
     }
 
     pub fn resize(&self, width: u16, height: u16) {
-        assert!(self.tell(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]).status.success());
+        assert!(self.command(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]).status.success());
     }
 }
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        self.tell(&["kill-server"]);
+        self.command(&["kill-server"]);
     }
 }

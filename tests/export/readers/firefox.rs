@@ -1,5 +1,5 @@
-//! A profile for Firefox, held against one of the crate with which samply writes profiles (`fxprof-processed-profile`): it has each thing that one has, of the same
-//! kind, and few things else.
+//! A profile for Firefox, compared with one of the crate with which samply writes profiles (`fxprof-processed-profile`): it has each thing that one has,
+//! of the same kind, and little else.
 //!
 //! That crate writes version 55 of the format, and we write 57. What changed in between is in the profiler's `docs-developer/CHANGELOG-formats.md`: since 56
 //! the strings are one list of all threads, `shared.stringArray`; since 57 a marker's fields are not `searchable` any more, since all are.

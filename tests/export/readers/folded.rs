@@ -1,4 +1,4 @@
-//! `inferno` makes a flame graph of the folded stacks, and a parser of XML (expat, Python's) reads it.
+//! Flame graphs that `inferno` makes of the folded stacks, read by a parser of XML (expat, Python's).
 
 use super::export;
 use crate::common::{Process, contended};
@@ -70,7 +70,7 @@ fn victims_and_blockers_have_their_frames_and_their_time() {
     }
 }
 
-/// The time of one wait goes to all who were in the way, by the attempts each refused; what division leaves over is not lost.
+/// The time of one wait goes to all blockers, by the attempts each refused; what division leaves over is not lost.
 #[test]
 fn time_is_shared_out_among_several_in_the_way() {
     let dir = tempfile::tempdir().unwrap();

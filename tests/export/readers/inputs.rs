@@ -1,7 +1,7 @@
-//! Traces with nothing in them, with losses only, with one process, with very many processes or statements: every format is whole, its own reader finds in it what the
-//! analysis found, and what is missing is said.
+//! Traces with nothing in them, with losses only, with one process, with very many processes or statements: every format is whole, its own reader
+//! finds what the analysis found, and the export says what is missing.
 //!
-//! In a debug build the large ones are smaller. `cargo test --release --test export inputs -- --nocapture` has them whole, and says how long each took.
+//! In a debug build the large ones are smaller. `cargo test --release --test export inputs -- --nocapture` has them whole, and prints how long each took.
 
 use crate::common::{self, Process};
 use crate::perfetto::Timeline;
@@ -120,7 +120,7 @@ fn read(path: &Path) -> Found {
     }
 }
 
-/// Exports a trace in every format, reads it, and holds it against the analysis; each is told what was said on stderr.
+/// Exports a trace in every format, reads it, and holds it against the analysis; each gets what was printed on stderr.
 fn every_format(dir: &Path, holds: usize, statements: usize, says: impl Fn(&str, &str)) {
     let trace = Trace::open(dir).unwrap();
     let analysis = Analysis::of(&trace, Options::default()).unwrap();
