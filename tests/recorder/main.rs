@@ -18,7 +18,9 @@ mod common;
 #[path = "../sample/mod.rs"]
 mod sample;
 
+#[cfg(feature = "tracing")]
 mod examples;
 mod recording;
 mod subscribe;
+#[cfg(feature = "tracing")]
 mod tracing_bridge;
