@@ -40,6 +40,7 @@
 //! | | | `gaps` | missing record numbers of a log |
 //! | | | `coverage` | what was read of a log |
 //! | | | `window` | numbered items: the latest at hand, the first ones kept |
+//! | 1 | `framework` | | which framework or driver a process uses |
 //! | 2 | `locks` | `lock` | locks, requests, and which lock refuses which request |
 //! | | | `state` | the lock state of a connection, record by record; holds and their ends |
 //! | | | `reading` | the read lock under which a connection asks for more |
@@ -91,6 +92,7 @@ pub mod audit;
 pub mod causes;
 pub mod current;
 mod findings;
+pub mod framework;
 pub mod incidents;
 pub mod locks;
 pub mod observer;

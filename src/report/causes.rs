@@ -2,10 +2,10 @@
 //! `docs/causes.md` is all of them.
 #![forbid(unsafe_code)]
 
-use super::framework::Framework;
 use super::framework_fixes;
 use super::style::{paragraph, wrapped};
 use crate::analysis::causes::remedy::Remedy;
+use crate::analysis::framework::Framework;
 use crate::analysis::{Cause, Contributing, HazardKind};
 use std::io::{self, Write};
 

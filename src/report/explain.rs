@@ -4,11 +4,11 @@
 //! `locktrace explain`.
 #![forbid(unsafe_code)]
 
-use super::framework::Frameworks;
 use super::human::{count, cut, duration, known, pad_left};
 use super::record::call;
 use super::style::paragraph;
 use super::{fix, words};
+use crate::analysis::framework::Frameworks;
 use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Cause, IncidentEnd};
 use crate::trace::{Event, LogId};
@@ -168,7 +168,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     }
     writeln!(out)?;
     paragraph(out, "Why: ", incident.cause.entry().meaning, width)?;
-    let fix = fix::of(analysis, &Frameworks::of(analysis), incident);
+    let fix = fix::of(analysis, &Frameworks::of(analysis.trace), incident);
     paragraph(out, "Fix: ", &fix.change, width)?;
     for text in &fix.more {
         paragraph(out, "     ", text, width)?;

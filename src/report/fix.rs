@@ -3,9 +3,9 @@
 //! Where the trace proves which framework a process uses, the fix is in the words of that framework only.
 #![forbid(unsafe_code)]
 
-use super::framework::{Framework, Frameworks};
 use super::{framework_fixes, words};
 use crate::analysis::causes::remedy::Remedy;
+use crate::analysis::framework::{Framework, Frameworks};
 use crate::analysis::{Analysis, Cause, Contributing, Incident, IncidentEnd, Request, Role, State};
 use shim::event::Level;
 
@@ -29,14 +29,14 @@ impl Fix {
 /// What to change.
 pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident) -> Fix {
     let entry = incident.cause.entry();
-    let framework = frameworks.framework(incident.who);
+    let framework = frameworks.framework(incident.who.log);
     let holder = incident.blockers.first().map(|blocker| &analysis.blocking_holds[blocker.hold as usize]);
     let same_thread = incident.contributing.contains(&Contributing::SameThreadHolder);
     let remedy = entry.remedy;
     // A thread that waits for itself waits for ever, also for a lock that it asks for at the start of a transaction.
     let helps = !(same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)));
     let setting = remedy.filter(|_| helps).and_then(|remedy| framework_fixes::of(framework?, remedy));
-    let let_go = holder.and_then(|holding| frameworks.framework(holding.who)).and_then(framework_fixes::let_go);
+    let let_go = holder.and_then(|holding| frameworks.framework(holding.who.log)).and_then(framework_fixes::let_go);
 
     let mut all: Vec<String> = Vec::new();
     let mut add = |text: &str| {

@@ -1,8 +1,8 @@
 //! Each [`Remedy`] as a framework or driver spells it: the very setting, and its limits.
 #![forbid(unsafe_code)]
 
-use super::framework::Framework;
 use crate::analysis::causes::remedy::Remedy;
+use crate::analysis::framework::Framework;
 
 /// A remedy in the words of one framework.
 #[derive(Clone, Copy, Debug)]

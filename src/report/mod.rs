@@ -6,7 +6,6 @@
 pub mod causes;
 pub mod explain;
 pub mod fix;
-pub mod framework;
 pub mod framework_fixes;
 #[cfg(feature = "cli")]
 pub mod html;

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::fix::{self, Fix};
-use super::framework::Frameworks;
 use super::words;
+use crate::analysis::framework::Frameworks;
 use crate::analysis::incidents::totals::{self, Count};
 use crate::analysis::{Analysis, Cause, Incident, IncidentEnd};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub fn worst(analysis: &Analysis<'_>) -> Option<u32> {
 
 /// The causes, most harm first: errors the application saw, then time waited.
 pub fn causes(analysis: &Analysis<'_>) -> Vec<Harm> {
-    let frameworks = Frameworks::of(analysis);
+    let frameworks = Frameworks::of(analysis.trace);
     let mut worst: BTreeMap<Cause, u32> = BTreeMap::new();
     for (index, incident) in (0..).zip(&analysis.incidents) {
         let known = worst.entry(incident.cause).or_insert(index);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms (directories, or files beside them), from the lowest floor up. Rooms of one floor do not use each other.
 const FLOORS: [&[&str]; 8] = [
-    &["order"],
+    &["order", "framework"],
     &["locks"],
     &["waits", "audit", "observer"],
     &["causes", "current"],

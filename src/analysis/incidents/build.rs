@@ -208,8 +208,8 @@ fn state(case: &Case<'_>, hold: &BlockingHold, waits: bool) -> State {
     }
 }
 
-/// The incident that an upgrade from a stale snapshot is.
-pub(crate) fn of_stale(blocking_holds: &BlockingHolds, times: &Times<'_>, stale: &Stale) -> Incident {
+/// The incident that an upgrade from a stale snapshot is. `waited`: SQLite slept before the statement began to read, the last time.
+pub(crate) fn of_stale(blocking_holds: &BlockingHolds, times: &Times<'_>, stale: &Stale, waited: bool) -> Incident {
     let own = |number, role| Evidence { log: stale.who.log, number, role };
     let peer = &stale.peer;
     let mut evidence = vec![
@@ -248,7 +248,12 @@ pub(crate) fn of_stale(blocking_holds: &BlockingHolds, times: &Times<'_>, stale:
         end: IncidentEnd::GaveUp,
         checkpoint_busy: false,
         went_on: false,
-        cause: Cause::StaleSnapshot,
+        cause: match stale.own {
+            false => Cause::StaleSnapshot,
+            // SQLite calls the busy handler for a statement that began to read itself (btree.c: `sqlite3BtreeBeginTrans`).
+            true if waited => Cause::HoldExceedsTimeout,
+            true => Cause::NoBusyTimeout,
+        },
         contributing: Vec::new(),
         evidence,
         wait: None,

@@ -52,6 +52,25 @@ pub struct Stale {
     pub span: (Instant, Instant),
     /// The commit it had not seen.
     pub peer: Commit,
+    /// Another statement than the one that wanted to write began to read. Where that is not known, [`Stale::follow`] decides.
+    pub by_another: bool,
+    /// The record that released the lock it read under.
+    pub released: Option<u64>,
+    /// The statement that wanted to write also began to read: SQLite answers `SQLITE_BUSY`, and a busy timeout helps.
+    pub own: bool,
+    /// The connection's record before it began to read, and its kind.
+    pub earlier: Option<(u64, Kind)>,
+}
+
+/// What is known of an upgrade under a stale snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Upgrade {
+    /// It failed.
+    Failed,
+    /// The next record of the connection shows more.
+    Open,
+    /// It did not fail, or the records do not prove it.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,8 +125,8 @@ impl Commits {
     }
 
     /// This connection took WRITE while it was reading: the commit that makes its snapshot stale, where there is one.
-    pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, record: &Record, times: &Times<'_>) -> Option<Commit> {
-        if !reading.seen || !reading.is_of_another(record.tid, record.sql) || reading.from == NEVER {
+    pub(crate) fn overtaken(&self, db: u32, who: ConnId, reading: &Reading, times: &Times<'_>) -> Option<Commit> {
+        if !reading.seen || reading.from == NEVER {
             return None;
         }
         // A connection's own commit does not make its snapshot stale.
@@ -118,10 +137,39 @@ impl Commits {
 }
 
 impl Stale {
-    /// Follows the record after the one that took WRITE. Returns the upgrade where that proves it to have failed.
-    pub(crate) fn upgraded(self, record: &Record, number: u64, at: Instant) -> Option<Stale> {
-        let failed = gives_write_up(record) && record.tid == self.tid;
-        failed.then_some(Stale { numbers: (self.numbers.0, number), span: (self.span.0, at), ..self })
+    /// Follows the next record of the connection. `slept`: its thread slept since it released the lock it read under, so that SQLite retries;
+    /// `None` where its process may have a busy handler that does not sleep.
+    ///
+    /// A statement that began to read itself releases that lock after the refusal, and SQLite calls the busy handler
+    /// (btree.c: `sqlite3BtreeBeginTrans`). Without a sleep then, it failed all the same.
+    pub(crate) fn follow(&mut self, record: &Record, number: u64, at: Instant, slept: Option<bool>) -> Upgrade {
+        if self.numbers.0 == self.numbers.1 {
+            // A later statement that ends the transaction: it had taken WRITE, and changed nothing.
+            let later = record.sql != 0 && self.sql != 0 && record.sql != self.sql;
+            if !gives_write_up(record) || record.tid != self.tid || later {
+                return Upgrade::None;
+            }
+            (self.numbers.1, self.span.1) = (number, at);
+            return if self.by_another { Upgrade::Failed } else { Upgrade::Open };
+        }
+        let Some(bit) = self.reading.lock.slot().map(|slot| 1u8 << slot.0) else { return Upgrade::None };
+        let another = record.sql != 0 && self.sql != 0 && record.sql != self.sql;
+        match self.released {
+            None if record.shm_shared & bit != 0 || another => {
+                if self.own {
+                    Upgrade::None
+                } else {
+                    Upgrade::Failed
+                }
+            }
+            None => {
+                self.released = Some(number);
+                self.own |= record.sql != 0 && record.sql == self.sql;
+                Upgrade::Open
+            }
+            Some(_) if slept == Some(false) && record.kind != Kind::SLEEP => Upgrade::Failed,
+            Some(_) => Upgrade::None,
+        }
     }
 }
 

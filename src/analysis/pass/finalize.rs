@@ -208,9 +208,10 @@ impl<'t> Finalizer<'t> {
         refusals: &mut Refusals<'t>,
         holds: &mut Holds,
         stale: &Stale,
+        waited: bool,
     ) {
         holds.blocking.committed(&stale.peer);
-        let incident = build::of_stale(&holds.blocking, &tables.times, stale);
+        let incident = build::of_stale(&holds.blocking, &tables.times, stale, waited);
         self.add(&tables.times, &holds.blocking, incident);
         self.make_room(tables, refusals, holds);
     }

@@ -68,7 +68,7 @@ impl Holds {
         let Some(conn) = tables.conns.get(index) else { return };
         let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
         let event = call.event;
-        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &event.record, &tables.times) {
+        if let Some(peer) = self.commits.overtaken(db, conn.id, &reading, &tables.times) {
             conn.stale = Some(Box::new(Stale {
                 who: conn.id,
                 db,
@@ -78,6 +78,10 @@ impl Holds {
                 numbers: (event.number, event.number),
                 span: (call.start, call.start),
                 peer,
+                by_another: reading.is_of_another(event.record.tid, event.record.sql),
+                released: None,
+                own: reading.is_of(event.record.sql),
+                earlier: conn.activity.before_reading,
             }));
         }
     }

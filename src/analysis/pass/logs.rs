@@ -1,6 +1,7 @@
 //! The logs of a trace during the pass: which records of each were read, and which are missing.
 #![forbid(unsafe_code)]
 
+use crate::analysis::framework::has_default_handler;
 use crate::analysis::order::coverage::Coverage;
 use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Call, Instant, Times};
@@ -12,11 +13,23 @@ pub(super) struct Logs {
     pub gaps: Vec<Gaps>,
     /// The end of each log's last record; empty until it is needed.
     ends: Vec<Instant>,
+    /// Whether its process can have no busy handler but SQLite's; `None` until it is needed.
+    default_handlers: Vec<Option<bool>>,
 }
 
 impl Logs {
     pub(super) fn new(count: usize) -> Logs {
-        Logs { coverage: vec![Coverage::NOTHING; count], gaps: vec![Gaps::default(); count], ends: Vec::new() }
+        Logs {
+            coverage: vec![Coverage::NOTHING; count],
+            gaps: vec![Gaps::default(); count],
+            ends: Vec::new(),
+            default_handlers: vec![None; count],
+        }
+    }
+
+    /// Whether the process that wrote a log can have no busy handler but SQLite's.
+    pub(super) fn default_handler(&mut self, trace: &Trace, log: LogId) -> bool {
+        *self.default_handlers[log.0 as usize].get_or_insert_with(|| has_default_handler(&trace.log(log).names))
     }
 
     /// A record was read.

@@ -14,6 +14,7 @@ mod refusals;
 mod tables;
 
 use crate::analysis::findings::{Analysis, Options};
+use crate::analysis::locks::commits::Upgrade;
 use crate::analysis::locks::databases::Database;
 use crate::analysis::locks::lock::{LockId, Request};
 use crate::analysis::locks::state::{Change, ConnId, HoldEnd, Index, NEVER, Release};
@@ -118,7 +119,19 @@ impl<'t, 'w> Pass<'t, 'w> {
         if let Some(hold) = conn.released.take() {
             self.holds.blocking.released_with(hold, record);
         }
-        let stale = conn.stale.take().and_then(|stale| stale.upgraded(record, number, start));
+        let mut stale = conn.stale.take();
+        let upgrade = match &mut stale {
+            Some(stale) => {
+                let released = stale.released.filter(|_| self.tables.logs.default_handler(self.tables.trace, event.log));
+                let slept = released.map(|released| self.refusals.unowned.since(event.log, stale.tid, released));
+                let whole = !self.tables.logs.gaps[event.log.0 as usize].between(stale.numbers.0, number);
+                if whole || stale.by_another { stale.follow(record, number, start, slept) } else { Upgrade::None }
+            }
+            None => Upgrade::None,
+        };
+        if upgrade == Upgrade::Open {
+            conn.stale = stale.take();
+        }
         if record.flags.0 & (Flags::FORKED.0 | Flags::SHARED_CACHE.0) != 0 || !record.rc.is_ok() {
             self.holds.signs.flagged(db, event);
         }
@@ -161,8 +174,10 @@ impl<'t, 'w> Pass<'t, 'w> {
         if record.kind == Kind::CLOSE && record.file_kind == FileKind::DATABASE {
             self.closed(index, db);
         }
-        if let Some(stale) = stale {
-            self.finalizer.upgrade_failed(&mut self.tables, &mut self.refusals, &mut self.holds, &stale);
+        if let Some(stale) = stale.filter(|_| upgrade == Upgrade::Failed) {
+            let slept = |(number, kind)| kind == Kind::SLEEP || self.refusals.unowned.since(event.log, stale.tid, number);
+            let waited = stale.earlier.is_some_and(slept);
+            self.finalizer.upgrade_failed(&mut self.tables, &mut self.refusals, &mut self.holds, &stale, waited);
         }
     }
 

@@ -270,7 +270,8 @@ impl<'t> Refusals<'t> {
             return self.pending.beside(wait);
         }
         let place = self.pending.begin(wait);
-        conn.open_wait = Some(OpenWait::new(wait, place));
+        let default_handler = tables.logs.default_handler(tables.trace, log);
+        conn.open_wait = Some(OpenWait { default_handler, ..OpenWait::new(wait, place) });
         place
     }
 

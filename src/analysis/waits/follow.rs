@@ -38,6 +38,8 @@ pub(crate) struct OpenWait {
     pub header: bool,
     /// Its sleeps that were such pauses.
     pub pauses: u32,
+    /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
+    pub default_handler: bool,
 }
 
 /// What a record means for a wait.
@@ -58,12 +60,20 @@ pub(crate) enum Meaning {
 impl OpenWait {
     /// A wait that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
-        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0 }
+        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0, default_handler: false }
     }
 
     /// Sleeps of its busy handler.
     pub(crate) fn handled(&self) -> u32 {
         self.wait.sleeps - self.pauses
+    }
+
+    /// Whether the last attempt was the last one of its statement: SQLite's busy handler did not sleep after it.
+    fn has_failed(&self) -> bool {
+        let wait = &self.wait;
+        let handled = self.handled();
+        let not_slept = (handled > 0 && handled < wait.attempts) || (self.default_handler && !self.slept);
+        not_slept && !wait.is_recovery() && !wait.before.early
     }
 
     /// Another attempt was refused.
@@ -191,9 +201,7 @@ impl OpenWait {
                     return Meaning::Waits;
                 }
                 if request == Some(wait.request) {
-                    let handled = self.handled();
-                    let gave_up = handled > 0 && handled < wait.attempts && !recovery && !wait.before.early;
-                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !gave_up && !tries_again) {
+                    return match (record.rc.is_ok(), record.rc.is_busy(), same && !self.has_failed() && !tries_again) {
                         (true, _, true) => Meaning::Granted,
                         (_, true, true) => Meaning::Refused,
                         _ => Meaning::Over,
@@ -206,8 +214,10 @@ impl OpenWait {
                     (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 || wait.before.exclusive != 0 => false,
                     _ => only_readers(slots),
                 };
+                // SQLite asks for SHARED again only after a sleep.
+                let next_try = record.rc.is_busy() && matches!(request, Some(Request::File(_))) && self.has_failed();
                 // A read for another statement: the application has moved on.
-                if reads && same { Meaning::Waits } else { Meaning::Over }
+                if reads && same && !next_try { Meaning::Waits } else { Meaning::Over }
             }
             _ => Meaning::Over,
         }

@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Check, nanoseconds};
+use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, Incident, IncidentEnd};
-use crate::report::framework::Frameworks;
 use crate::report::human::{count, duration};
 use crate::report::{losses, words};
 use crate::trace::losses::Loss;
@@ -63,7 +63,7 @@ impl Doubts {
     /// Waits without a sleep of SQLite's: an application that tries again by itself has seen an error each time, a busy handler of its own none.
     fn unslept(&mut self, check: &Check, analysis: &Analysis<'_>) {
         let (mut unknown, mut notices) = (Vec::new(), Vec::new());
-        let frameworks = Frameworks::of(analysis);
+        let frameworks = Frameworks::of(analysis.trace);
         let asked = |incident: &Incident| !check.allow.contains(&incident.cause) && check.is_about(analysis, incident.db);
         for (number, incident) in
             (1..).zip(&analysis.incidents).filter(|(_, incident)| words::unslept(analysis, incident) && asked(incident))
@@ -74,7 +74,7 @@ impl Doubts {
             let who = words::who(analysis, incident.who, incident.tid);
             let said =
                 format!("incident {number}: {who} made {} attempts, and SQLite did not sleep between them", incident.attempts);
-            if frameworks.framework(incident.who).is_some_and(|host| !host.takes_busy_handlers()) {
+            if frameworks.framework(incident.who.log).is_some_and(|host| !host.takes_busy_handlers()) {
                 unknown.push(format!("{said}: it seems that the application tried again by itself, and saw an error each time"));
             } else {
                 notices.push(format!(

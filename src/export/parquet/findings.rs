@@ -6,9 +6,9 @@
 use super::dataset::{Dataset, Day, day, place};
 use super::part::Cell;
 use super::{micros, some, tables};
+use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, ConnId, Hazard, Incident, State};
 use crate::export::facts::{self, Facts, integer};
-use crate::report::framework::Frameworks;
 use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{LogId, Trace};
@@ -23,7 +23,7 @@ pub(super) fn write(to: &mut Dataset, facts: &Facts<'_>, analysis: &Analysis<'_>
     let all: u64 = ranking::causes(analysis).iter().map(|cause| cause.count).sum();
     let listed = analysis.incidents.len() as u64;
     to.about.push(("locktrace.incidents_not_listed", all.saturating_sub(listed).to_string()));
-    let frameworks = Frameworks::of(analysis);
+    let frameworks = Frameworks::of(analysis.trace);
     let commands: Vec<Option<String>> = analysis.trace.logs().iter().map(|log| command(log.names.argv()?)).collect();
     for (number, incident) in (1..).zip(&analysis.incidents) {
         self::incident(to, facts, analysis, (&frameworks, &commands), number, incident)?;

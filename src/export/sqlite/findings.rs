@@ -5,9 +5,9 @@
 
 use super::rows::{Rows, connection, process};
 use super::{VERSION, logs};
+use crate::analysis::framework::Frameworks;
 use crate::analysis::{Analysis, Blocker, ConnId, Distribution, LockId};
 use crate::export::facts::{self, integer, mode};
-use crate::report::framework::Frameworks;
 use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
 use crate::trace::{Log, OutsideHolder, Severity, Tally, total};
@@ -178,7 +178,7 @@ fn distribution(of: &Distribution) -> [Option<i64>; 5] {
 }
 
 fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut Rows) -> Result<()> {
-    let frameworks = Frameworks::of(analysis);
+    let frameworks = Frameworks::of(analysis.trace);
     for (id, incident) in (1i64..).zip(&analysis.incidents) {
         let (log, lock) = (incident.who.log, incident.request.lock());
         let thread = thread(to, analysis, rows, incident.who, incident.tid)?;

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::{array, put_lock, rfc3339};
+use crate::analysis::framework::Frameworks;
 use crate::analysis::incidents::incident::chain;
 use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
 use crate::report::fix;
-use crate::report::framework::Frameworks;
 use crate::report::ranking;
 use crate::report::words;
 use crate::trace::{Log, OutsideHolder, Tally, total};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let frameworks = Frameworks::of(analysis);
+    let frameworks = Frameworks::of(analysis.trace);
     array(out, "incidents", (0..).zip(&analysis.incidents).map(|(index, item)| incident(analysis, &frameworks, index, item)))?;
     array(
         out,

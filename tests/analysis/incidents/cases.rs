@@ -26,6 +26,7 @@
 //! | `200 c2 tries, sleeps 1000 2000:` | c2 makes the calls of the indented lines below, 10 µs apart, then SQLite's busy handler sleeps for 1000 µs; and so on until the last try |
 //! | `lost 150 c2 check` | this record was written, and is damaged in the file |
 //! | `process 100` | what follows is of another process; one that is not named is process 7 |
+//! | `python` | the process is Python, which can have no busy handler but SQLite's |
 //! | `database 2 /data/other.db 43` | what follows is of this database: its number, path and inode |
 //! | `last seen 85000`, `last seen never` | when the process showed last that it lives; by default ten seconds after the start |
 //! | `text lost: UPDATE b` | the trace does not have this statement's text |
@@ -145,6 +146,8 @@ impl Player {
         } else if let Some(database) = line.strip_prefix("database ") {
             let words: Vec<&str> = database.split(' ').collect();
             self.process.database(words[0].parse().unwrap(), words[1], words[2].parse().unwrap());
+        } else if line == "python" {
+            python(&mut self.process);
         } else if let Some(text) = line.strip_prefix("text lost: ") {
             self.without.push(format!(r#""text":"{text}""#));
         } else if let Some(holder) = line.strip_prefix("asked: ") {
@@ -167,6 +170,14 @@ impl Player {
         self.process.write(dir);
         damage(dir, &self.process, &self.lost);
     }
+}
+
+/// Makes a process one of Python's, whose `sqlite3` cannot set a busy handler of its own.
+fn python(process: &mut Process) {
+    let module =
+        r#""exe":"/usr/bin/python3.11","modules":["/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so"]"#;
+    process.names[0] = process.names[0].replace(r#""exe":"/usr/bin/app""#, module);
+    process.names[1] = process.names[1].replace(r#""options":null"#, r#""options":["THREADSAFE=1"]"#);
 }
 
 /// What the kernel answered to the first call that was refused: one process, or nobody.

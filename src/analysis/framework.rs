@@ -5,8 +5,7 @@
 //! [`Framework::Rust`]), and the fix says so.
 #![forbid(unsafe_code)]
 
-use crate::analysis::{Analysis, ConnId};
-use crate::trace::{Log, Names};
+use crate::trace::{Log, LogId, Names, Trace};
 
 /// A framework, driver or program whose settings have names of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,18 +82,33 @@ impl Framework {
     }
 }
 
-/// The host of each log. Finding it reads every statement of a log, so that it is done once for a report.
+/// Whether a process can have no busy handler but SQLite's own (`sqlite3_busy_timeout`), which sleeps after every refused attempt but the last.
+/// Reads no statement.
+pub(crate) fn has_default_handler(names: &Names) -> bool {
+    let exe = file_name(names.exe().unwrap_or_default());
+    if names.may_wait_in_the_kernel() {
+        return false;
+    }
+    let own = |path: &str| path.contains("/apsw") || file_name(path).starts_with("apsw");
+    match () {
+        () if module(names, own) => false,
+        () if is_python(names, exe) => module(names, |path| file_name(path).starts_with("_sqlite3")),
+        () => is_node_driver(names) || is_node(names, exe) || is_shell(exe),
+    }
+}
+
+/// The framework of each log. Finding it reads every statement of a log, so that it is done once for a report.
 pub struct Frameworks(Vec<Option<Framework>>);
 
 impl Frameworks {
     /// Those of a whole trace.
-    pub fn of(analysis: &Analysis<'_>) -> Frameworks {
-        Frameworks(analysis.trace.logs().iter().map(of_log).collect())
+    pub fn of(trace: &Trace) -> Frameworks {
+        Frameworks(trace.logs().iter().map(of_log).collect())
     }
 
-    /// The host of a connection.
-    pub fn framework(&self, who: ConnId) -> Option<Framework> {
-        self.0.get(who.log.0 as usize).copied().flatten()
+    /// The framework of the process that wrote a log.
+    pub fn framework(&self, log: LogId) -> Option<Framework> {
+        self.0.get(log.0 as usize).copied().flatten()
     }
 }
 
@@ -103,18 +117,31 @@ fn of_log(log: &Log) -> Option<Framework> {
     let exe = file_name(names.exe().unwrap_or_default());
     match () {
         () if is_python(names, exe) => Some(python(names)),
-        () if module(names, |path| file_name(path) == "better_sqlite3.node") => Some(Framework::BetterSqlite3),
-        () if module(names, |path| file_name(path) == "node_sqlite3.node") => Some(Framework::NodeSqlite3),
-        // No module of its own, and yet a SQLite: the one that Node brings.
-        () if (exe == "node" || exe == "nodejs") && names.modules().is_some() && !module(names, |path| path.ends_with(".node")) => {
-            Some(Framework::NodeSqlite)
-        }
+        () if module(names, |path| file_name(path) == BETTER_SQLITE3) => Some(Framework::BetterSqlite3),
+        () if module(names, |path| file_name(path) == NODE_SQLITE3) => Some(Framework::NodeSqlite3),
+        () if is_node(names, exe) => Some(Framework::NodeSqlite),
         () if exe.starts_with("ruby") || module(names, |path| is_rubys(file_name(path))) => Some(ruby(names)),
         () if names.is_linked() => Some(rust(names)),
-        () if exe == "sqlite3" => Some(Framework::Shell),
+        () if is_shell(exe) => Some(Framework::Shell),
         () if exe == "sqlitebrowser" || exe.starts_with("DB Browser for SQLite") => Some(Framework::DbBrowser),
         () => None,
     }
+}
+
+const BETTER_SQLITE3: &str = "better_sqlite3.node";
+const NODE_SQLITE3: &str = "node_sqlite3.node";
+
+fn is_node_driver(names: &Names) -> bool {
+    module(names, |path| [BETTER_SQLITE3, NODE_SQLITE3].contains(&file_name(path)))
+}
+
+/// No module of its own, and yet a SQLite: the one that Node brings.
+fn is_node(names: &Names, exe: &str) -> bool {
+    (exe == "node" || exe == "nodejs") && names.modules().is_some() && !module(names, |path| path.ends_with(".node"))
+}
+
+fn is_shell(exe: &str) -> bool {
+    exe == "sqlite3"
 }
 
 fn file_name(path: &str) -> &str {
