@@ -234,6 +234,7 @@ impl<'t> Refusals<'t> {
         let (Some(request), Some(conn)) = (Request::of(record).filter(|_| record.rc.is_busy()), tables.conns.get(index)) else {
             return 0;
         };
+        let default_handler = tables.logs.default_handler(tables.trace, log);
         let db = (conn.db != NO_DATABASE).then_some(conn.db);
         let (writers, wal_bytes) = db.map_or((0, 0), |db| commits.so_far(db));
         let reading = Reading::under(&mut conn.locks, before.lifetime);
@@ -254,7 +255,8 @@ impl<'t> Refusals<'t> {
         let opened = opened.map(|shared| Reading::of(shared, conn.locks.hold(shared)));
         let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
         // Which statement had waited may not be known.
-        let in_vain = (record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any);
+        // SQLite's own handler would have left the record of a sleep.
+        let in_vain = !default_handler && ((record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any));
         let waited = waited && !conn.granted_to_any;
         let text = || tables.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
         let early = request == Request::File(Level::EXCLUSIVE)
@@ -270,7 +272,6 @@ impl<'t> Refusals<'t> {
             return self.pending.beside(wait);
         }
         let place = self.pending.begin(wait);
-        let default_handler = tables.logs.default_handler(tables.trace, log);
         conn.open_wait = Some(OpenWait { default_handler, ..OpenWait::new(wait, place) });
         place
     }
