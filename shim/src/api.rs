@@ -38,7 +38,7 @@ pub struct Api {
 /// `SQLITE_OK_LOAD_PERMANENTLY`, without which our code would be unloaded under an open file, from 3.14. 3.17.0 has them all.
 pub const OLDEST: c_int = 3_017_000;
 
-/// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
+/// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/contract/api_slots.rs`.
 pub mod slot {
     #![allow(missing_docs)]
     pub const DECLARE_VTAB: usize = 50;

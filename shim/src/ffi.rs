@@ -2,7 +2,7 @@
 //!
 //! Taken from <https://sqlite.org/c3ref/vfs.html>, <https://sqlite.org/c3ref/file.html> and
 //! <https://sqlite.org/c3ref/io_methods.html>; both structures only ever grow at their end, announced by `iVersion`. Ours, rather
-//! than libsqlite3-sys's, so that the shim links no SQLite and switches no other crate's linking mode. `tests/layout.rs` compares
+//! than libsqlite3-sys's, so that the shim links no SQLite and switches no other crate's linking mode. `tests/contract/layout.rs` compares
 //! every size and offset with `rusqlite::ffi`.
 
 use std::ffi::{c_char, c_double, c_int, c_void};

@@ -32,7 +32,7 @@
 //!
 //! # Floors
 //!
-//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/floors.rs` checks that.
+//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/analysis/floors.rs` checks that.
 //!
 //! | floor | room | file | what it holds |
 //! | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-//! Pages of traces in which there is nothing, and of those in which there is far too much.
+//! Pages of traces that have nothing in them, and of traces that have far too much.
 
 use crate::common::{Process, TICKS_PER_US};
 use crate::{between, data, page, says, traces};
