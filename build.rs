@@ -18,7 +18,7 @@ fn main() {
     for path in ["shim/src", "shim/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    // Documentation needs no library, and a static musl host can have none: the command then says that it has none.
+    // Documentation needs no library, and a static musl host can have none. The command then reports that it has none.
     let static_host =
         std::env::var("CARGO_CFG_TARGET_FEATURE").is_ok_and(|features| features.split(',').any(|f| f == "crt-static"));
     if std::env::var_os("DOCS_RS").is_some() || static_host {
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// Runs the inner cargo; gives the path of what it built.
+/// Runs the inner cargo. Returns the path of the library it built.
 fn build(root: &Path, out: &Path, target: &str) -> PathBuf {
     let dir = out.join("shim");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -44,7 +44,7 @@ fn build(root: &Path, out: &Path, target: &str) -> PathBuf {
         .arg(root.join("shim/Cargo.toml"))
         .arg("--target-dir")
         .arg(&dir)
-        // What was meant for the outer build: its flags (coverage, sanitizers, `--cfg loom`), and clippy in the compiler's place.
+        // Settings for the outer build: its flags (coverage, sanitizers, `--cfg loom`), and clippy in place of the compiler.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
@@ -55,7 +55,7 @@ fn build(root: &Path, out: &Path, target: &str) -> PathBuf {
     }
 }
 
-/// Says why there is no build.
+/// Prints why there is no build.
 fn stop(why: &str) -> ! {
     println!("cargo::error={why}");
     std::process::exit(1)

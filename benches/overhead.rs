@@ -1,8 +1,8 @@
-//! What recording costs: `cargo bench --bench overhead` (about two minutes). `-- --quick` is shorter and less sure; names of parts
-//! (`-- record stall`) choose.
+//! The cost of recording: `cargo bench --bench overhead` (about two minutes). `-- --quick` is shorter and less exact. Names of parts
+//! (`-- record stall`) select them.
 //!
 //! Everything is measured beside its bare counterpart in one interleaved run (a round of one, a round of the other, many times), and
-//! told as the median of the rounds' ratios with the quartiles: two runs minutes apart do not compare on a shared machine.
+//! reported as the median of the rounds' ratios with the quartiles: two runs minutes apart do not compare on a shared machine.
 //!
 //! * **record**: a base VFS whose `xShmLock` does nothing, called directly and through the shim. The difference is what one
 //!   transition pays.
@@ -10,7 +10,7 @@
 //! * **threads**: the worst workload (WAL point SELECT) on 1, 2, 8 and 32 threads.
 //! * **stall**: the longest single transitions of ten million.
 //! * **start**: programs that open no database, from their start to their end: bare, with the library preloaded, and under `locktrace run`,
-//!   which is a process of its own. Those that are there: on the path, and what the tests of `tests/ecosystem/reach` have installed.
+//!   which is a process of its own. The programs are those on the path, and those that the tests of `tests/ecosystem/reach` have installed.
 
 use rusqlite::{Connection, OpenFlags, ffi};
 use sqlite_locktrace::Builder;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that it runs.
     let smoke = !std::env::args().any(|arg| arg == "--bench");
     let scale = if smoke {
         200
@@ -75,7 +75,7 @@ fn spread(mut values: Vec<f64>) -> Spread {
     Spread { low: at(0.25), median: at(0.5), high: at(0.75) }
 }
 
-/// The program of this name or path, if it is there.
+/// The program of this name or path, if it exists.
 fn program(name: &str) -> Option<PathBuf> {
     let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ecosystem/reach-npm/node_modules");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -128,7 +128,7 @@ fn start(dir: &Path, scale: usize) {
     }
 }
 
-/// Runs two things turn by turn; gives the nanoseconds an operation of each round of both.
+/// Runs two things in turns. Returns the nanoseconds per operation of each round of both.
 fn interleave(rounds: usize, ops: usize, mut a: impl FnMut(usize), mut b: impl FnMut(usize)) -> (Vec<f64>, Vec<f64>) {
     let time = |f: &mut dyn FnMut(usize)| {
         let start = Instant::now();
@@ -139,7 +139,7 @@ fn interleave(rounds: usize, ops: usize, mut a: impl FnMut(usize), mut b: impl F
     time(&mut a);
     time(&mut b);
     for round in 0..rounds {
-        // Who goes first changes, so that neither profits from what the other left in the caches.
+        // The first one changes, so that neither profits from the other's data in the caches.
         if round % 2 == 0 {
             first.push(time(&mut a));
             second.push(time(&mut b));
@@ -270,7 +270,7 @@ fn workloads(dir: &Path, scale: usize) {
     }
 }
 
-/// A number that was not there before.
+/// A number that was not used before.
 fn fresh() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
@@ -346,7 +346,7 @@ fn stall(scale: usize) {
     println!("  (what the bare row shows is the machine's: interrupts and other programs)");
 }
 
-/// A VFS whose files do nothing, at once.
+/// A VFS whose files do nothing.
 mod noop {
     use super::*;
 

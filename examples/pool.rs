@@ -1,9 +1,10 @@
-//! A pool (r2d2) whose connections stand in each other's way: the program itself can tell which one, and since when.
+//! A pool (r2d2) whose connections block each other. The program itself shows which one blocks, and since when.
 //!
 //! `cargo run --example pool`. One request keeps a transaction open while it waits for something else; the next one, on another connection
-//! of the same pool, gets `database is locked`. The program asks who holds what, and says so in its own log.
-//! (sqlx works as well: what is installed belongs to the SQLite that the program links. It cannot stand beside this crate's own tests,
-//! because only one version of `libsqlite3-sys` fits into a program.)
+//! of the same pool, gets `database is locked`. The program asks for the present locks, and writes them to its own log.
+//!
+//! sqlx works as well: the VFS belongs to the SQLite that the program links. It is not used here, because only one version of
+//! `libsqlite3-sys` fits into a program, and this crate's own tests have another one.
 
 use r2d2::ManageConnection;
 use rusqlite::{Connection, TransactionBehavior};
@@ -44,7 +45,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut first = pool.get()?;
     let order = first.transaction_with_behavior(TransactionBehavior::Immediate)?;
     order.execute("INSERT INTO orders VALUES ('a book')", [])?;
-    // … and now it waits for a payment, with the transaction open, while the next request comes.
+    // It waits for a payment, with the transaction open, while the next request arrives.
     if let Err(error) = pool.get()?.execute("INSERT INTO orders VALUES ('a lamp')", []) {
         println!("second request: {error}");
         for lock in current_locks() {
@@ -58,7 +59,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     order.commit()?;
     drop(first);
 
-    // At the end, when the pool is closed, it can be taken off again. Until then it cannot.
+    // Uninstalling works once the pool is closed.
     println!("too early: {}", recording.uninstall().err().map_or_else(|| "no".to_owned(), |error| error.to_string()));
     drop(pool);
     println!("the trace is in pool-trace: locktrace report pool-trace");

@@ -1,7 +1,7 @@
-//! Two threads of one program fight over a database, and the trace says who was in whose way.
+//! Two threads of one program that compete for a database. The trace shows which one blocked the other.
 //!
-//! `cargo run --example threads`, then `cargo run -- report threads-trace`. Neither the kernel nor `lslocks` sees this fight: SQLite settles it
-//! between the threads of one process without a system call.
+//! `cargo run --example threads`, then `cargo run -- report threads-trace`. Neither the kernel nor `lslocks` shows this conflict: SQLite
+//! resolves it between the threads of one process without a system call.
 
 use rusqlite::{Connection, TransactionBehavior};
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Runs the example.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Before the first connection. LOCKTRACE_LIMIT and LOCKTRACE_SQL apply where the builder says nothing.
+    // Before the first connection. LOCKTRACE_LIMIT and LOCKTRACE_SQL apply where the builder sets nothing.
     sqlite_locktrace::Builder::new().dir("threads-trace").install()?;
 
     let path = std::env::temp_dir().join(format!("locktrace-threads-{}.db", std::process::id()));

@@ -1,7 +1,7 @@
 //! A program that logs with `tracing`: a refused lock is a warning in the span of the request that it hit.
 //!
-//! `cargo run --example tracing_subscriber`; with `RUST_LOG=locktrace=trace` in front, every lock. The feature `tracing` has to be on
-//! (in this repository it is, for the examples).
+//! `cargo run --example tracing_subscriber`; with `RUST_LOG=locktrace=trace` in front, every lock. The feature `tracing` must be on,
+//! which it is in this repository, for the examples.
 
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _first = info_span!("request", id = 1).entered();
     let order = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     order.execute("INSERT INTO orders VALUES ('a book')", [])?;
-    // A transaction is open, and the next request comes.
+    // A transaction is open when the next request arrives.
     std::thread::scope(|scope| scope.spawn(|| second_request(&path)).join()).map_err(|_| "the second request panicked")??;
     order.commit()?;
     info!("ordered");

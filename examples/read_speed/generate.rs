@@ -1,7 +1,6 @@
 //! A synthetic trace of any length: WAL writers that take turns, readers beside them, and now and then a writer that is refused.
 //!
-//! In come a directory and a [`Shape`]; out go the two files of each process, written as they are made, so that length costs no memory.
-//! Called by `main`.
+//! It writes the two files of each process record by record, so that a long trace needs no more memory.
 
 use crate::common::{Process, TICKS_PER_US, anchor_at};
 use shim::format::header::Header;
@@ -11,14 +10,14 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What a trace is made of.
+/// The size and the mix of a trace.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub records: u64,
     pub processes: u32,
     /// Databases, each with its share of the processes.
     pub databases: u32,
-    /// One record in so many is a refused attempt; 0: none is.
+    /// One record in this many is a refused attempt; 0 = none is.
     pub refused: u64,
     /// Statements that differ in their text.
     pub statements: u64,
@@ -26,7 +25,7 @@ pub struct Shape {
     pub passing: u64,
 }
 
-/// One write transaction and two reads: the usual turn. `c1` writes, `c2` reads.
+/// The usual turn: one write transaction and two reads. `c1` writes, `c2` reads.
 const TURN: &str = "
     1+1  c1 S READ1
     3+1  c1 X WRITE
@@ -38,14 +37,14 @@ const TURN: &str = "
     25+1 c2 S READ2
     27+1 c2 U READ2";
 
-/// What a writer of another process adds to it: refused in vain, with a sleep …
+/// A writer of another process adds refused attempts with a sleep after each,
 const REFUSED: &str = "
     6+1 c3 S READ1
     7+1 c3 X WRITE=BUSY
     8+1 c3 U READ1
     9+1 c3 sleep 1000";
 
-/// … once or more, and then it gets the lock,
+/// and then it gets the lock,
 const GRANTED: &str = "
     30+1 c3 S READ1
     32+1 c3 X WRITE
@@ -53,13 +52,13 @@ const GRANTED: &str = "
     34+1 c3 U WRITE
     35+1 c3 U READ1";
 
-/// or it is refused without a busy timeout, and that was all.
+/// or it is refused once, without a busy timeout.
 const FAILED: &str = "
     12+1 c3 S READ1
     14+1 c3 X WRITE=BUSY
     16+1 c3 U READ1";
 
-/// A connection that comes and goes.
+/// A connection that is opened, reads once and closes.
 const PASSING: &str = "
     1+1 c4 open
     2+1 c4 SHARED

@@ -1,9 +1,9 @@
-//! How many records a second the reader decodes, merges and analyses, and what a whole `locktrace report` costs.
+//! The speed of the reader: records a second that are decoded, merged and analysed, and the cost of a whole `locktrace report`.
 //!
 //! `cargo build --release && cargo run --release --example read_speed -- [million records] [processes] [settings]` writes a synthetic trace
 //! into a temporary directory (or into `dir=PATH`, which is kept, and used again as it is) and reads it back: decoded, merged, analysed, and as
 //! `locktrace report` in a process of its own, as text and as JSON. It prints each median of CPU time with its spread, and the peak memory.
-//! Settings: `refused=200` (one record in so many), `databases=2`, `statements=20`, `passing=0` (connections that come and go), `runs=5`,
+//! Settings: `refused=200` (one record in 200), `databases=2`, `statements=20`, `passing=0` (connections that are opened and closed), `runs=5`,
 //! and `command=PATH`, once or more: the `locktrace` to measure, in turns.
 #![allow(clippy::unwrap_used)]
 
@@ -68,7 +68,7 @@ fn here(count: u64, run: impl FnOnce() -> u64) -> (f64, String) {
     (on_cpu().zip(start).map_or_else(|| wall.elapsed().as_secs_f64(), |(end, start)| end - start), String::new())
 }
 
-/// Seconds this thread has run on a core, so that what else the machine does counts less; `None` where the kernel does not tell.
+/// Seconds this thread has run on a core, so that other load of the machine counts less; `None` where the kernel does not show it.
 fn on_cpu() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split(' ').next()?.parse::<u64>().ok()? as f64 / 1e9)
@@ -84,7 +84,7 @@ fn there(command: &Path, arguments: &[&str]) -> (f64, String) {
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}; cargo build --release makes it", command.display()));
     let mut status = 0;
-    // SAFETY: two valid pointers; the child is ours, and nobody else waits for it.
+    // SAFETY: two valid pointers; the child is ours, and no other thread waits for it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         assert_eq!(libc::wait4(child.id() as i32, &mut status, 0, &mut usage), child.id() as i32);

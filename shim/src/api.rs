@@ -1,11 +1,10 @@
-//! The few functions of SQLite that we call, as a table.
+//! A table of the few functions of SQLite that we call.
 //!
-//! Each SQLite library in a process has its own VFS list and its own functions, and two of them in one process is a case we
-//! trace. So a table belongs to one registered VFS (its `pAppData`) and is filled from that library alone: from the
-//! `sqlite3_api_routines` an extension is handed, or from the symbols a Rust program links.
+//! Each SQLite library in a process has its own VFS list and its own functions, and a process can have two. So a table belongs to one library, and is
+//! filled from it alone: from the `sqlite3_api_routines` that an extension gets, from the symbols that a Rust program links, or by [`crate::locate`].
 //!
-//! `sqlite3_api_routines` is append-only, so a function is known by its slot number. A slot past the end of an older library's
-//! table is not there to be read: late ones are read only when `sqlite3_libversion_number()` says they exist.
+//! `sqlite3_api_routines` is append-only, so a function is known by its slot number. An older library's table is shorter: late slots are read only
+//! where `sqlite3_libversion_number()` shows that they exist.
 
 use crate::ffi::{sqlite3, sqlite3_stmt, sqlite3_vfs};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -39,7 +38,7 @@ pub struct Api {
 /// `SQLITE_OK_LOAD_PERMANENTLY`, without which our code would be unloaded under an open file, from 3.14. 3.17.0 has them all.
 pub const OLDEST: c_int = 3_017_000;
 
-/// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/api_slots.rs`.
+/// Slot numbers in `sqlite3_api_routines` (sqlite3ext.h), checked against linked symbols by `tests/contract/api_slots.rs`.
 pub mod slot {
     #![allow(missing_docs)]
     pub const DECLARE_VTAB: usize = 50;
@@ -88,7 +87,7 @@ impl std::fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl Api {
-    /// The table an extension's entry point is handed.
+    /// From the table that an extension's entry point gets.
     ///
     /// # Safety
     /// `routines` is the `pApi` argument SQLite passes to an extension's entry point.
@@ -99,7 +98,7 @@ impl Api {
         unsafe { Api::from_slots(|slot| *table.add(slot)) }
     }
 
-    /// The functions by their slot numbers; `raw` answers null for one that the build left out.
+    /// The functions by their slot numbers. `raw` gives null for one that the build left out.
     ///
     /// # Safety
     /// `raw` gives what one SQLite's `sqlite3_api_routines` holds in a slot, for every slot that its version has.
@@ -175,7 +174,7 @@ impl Api {
         })
     }
 
-    /// `sqlite3_mprintf` alone, to say why the rest of a table is no good.
+    /// `sqlite3_mprintf` alone, for the message where the rest of a table cannot be used.
     ///
     /// # Safety
     /// As for [`Api::from_routines`].
@@ -190,19 +189,19 @@ impl Api {
         unsafe { CStr::from_ptr((self.libversion)()) }.to_str().unwrap_or("?")
     }
 
-    /// The source id: date, time and hash of the check-in it was built from; empty where the build does not say.
+    /// The source id: date, time and hash of the check-in it was built from; empty where the build has none.
     pub fn source_id(&self) -> &'static str {
         // SAFETY: sqlite3_sourceid returns a static NUL-terminated string.
         self.sourceid.map_or("", |sourceid| unsafe { CStr::from_ptr(sourceid()) }.to_str().unwrap_or("?"))
     }
 
-    /// Whether it was built with this option (without `SQLITE_` before it); `None` where the build does not say
+    /// Whether it was built with this option (without `SQLITE_` before it); `None` where the build does not list its options
     /// (`SQLITE_OMIT_COMPILEOPTION_DIAGS`).
     pub fn has_option(&self, wanted: &CStr) -> Option<bool> {
         let get = self.compileoption_get?;
         // SAFETY: sqlite3_compileoption_get takes any index and returns null or a static NUL-terminated string.
         let option = |n: c_int| unsafe { get(n) };
-        // SQLite has fewer than a hundred; the bound is against a table that is not what it says.
+        // SQLite has fewer than a hundred options. The bound is against a damaged table.
         let mut options = (0..1000).map(option).take_while(|option| !option.is_null());
         // SAFETY: as above.
         Some(options.any(|option| unsafe { CStr::from_ptr(option) } == wanted))

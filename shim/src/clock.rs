@@ -1,12 +1,14 @@
 //! The log's clock: the cheapest one that every process of this host shares.
 //!
-//! On x86-64 its ticks are the time stamp counter, if the processor calls it invariant *and* the
-//! kernel itself keeps time by it (it does so only after finding the cores' counters in step); on AArch64 the virtual counter,
-//! which the architecture keeps in step; otherwise `CLOCK_MONOTONIC` in nanoseconds. Ticks of one kind and one boot compare across
-//! processes; an [`Anchor`] ties them to wall time, for display only.
+//! On x86-64 its ticks are the time stamp counter, if the processor reports it as invariant *and* the
+//! kernel itself keeps time by it, which it does only where the cores' counters agree. On AArch64 they are the virtual counter,
+//! on which all cores agree by the architecture. Otherwise they are nanoseconds of `CLOCK_MONOTONIC`. Ticks of one kind and one boot compare across
+//! processes. An [`Anchor`] relates them to wall time, for display only.
 
 use crate::format::header::{Anchor, ClockKind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::memory;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 /// 0 = not chosen yet, 1 = the processor's counter, 2 = `CLOCK_MONOTONIC`.
 static CHOICE: AtomicU8 = AtomicU8::new(0);
@@ -47,7 +49,7 @@ fn slow_now() -> u64 {
     if kind() == ClockKind::Monotonic { gettime(libc::CLOCK_MONOTONIC) } else { counter() }
 }
 
-/// What a tick is in this process. The first call decides (it reads one small file), and it stays decided.
+/// What a tick is in this process. The first call decides that for good; it reads one small file.
 pub fn kind() -> ClockKind {
     if CHOICE.load(Ordering::Relaxed) == 0 {
         CHOICE.store(if counter_is_good() { 1 } else { 2 }, Ordering::Relaxed);
@@ -103,7 +105,7 @@ pub fn monotonic_ns() -> u64 {
     gettime(libc::CLOCK_MONOTONIC)
 }
 
-/// What the calling thread has used of a processor, in nanoseconds.
+/// The processor time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     gettime(libc::CLOCK_THREAD_CPUTIME_ID)
 }
@@ -114,6 +116,56 @@ fn gettime(clock: libc::clockid_t) -> u64 {
     // SAFETY: the pointer is to a timespec of ours.
     unsafe { libc::clock_gettime(clock, &raw mut ts) };
     (ts.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(ts.tv_nsec as u64)
+}
+
+/// The anchor that the length of a tick is measured from.
+static EARLY: AtomicPtr<Anchor> = AtomicPtr::new(ptr::null_mut());
+
+/// Takes that anchor. Called when a SQLite is met. Where two threads do this, the first one's anchor stays.
+pub(crate) fn measure_ticks() {
+    if EARLY.load(Ordering::Acquire).is_null()
+        && let Some(anchor) = memory::keep(anchor())
+    {
+        let _ = EARLY.compare_exchange(ptr::null_mut(), anchor, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+/// The length of a tick and the present time, which turn ticks into nanoseconds and wall-clock times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TickScale {
+    now: Anchor,
+    /// Ticks, and the nanoseconds they took.
+    span: (u64, u64),
+}
+
+impl TickScale {
+    /// As it is known now: the longer this process is traced, the better.
+    pub fn now() -> TickScale {
+        let now = anchor();
+        if kind() == ClockKind::Monotonic {
+            return TickScale { now, span: (1, 1) };
+        }
+        // SAFETY: null, or an anchor that was kept before it was published with Release.
+        let early = unsafe { EARLY.load(Ordering::Acquire).as_ref() };
+        let span = |early: &Anchor| Some((now.ticks.checked_sub(early.ticks)?, now.monotonic_ns.checked_sub(early.monotonic_ns)?));
+        TickScale { now, span: early.and_then(span).unwrap_or_default() }
+    }
+
+    /// This number of ticks in nanoseconds; `None` where the length of a tick is not known.
+    pub fn ns(&self, ticks: u64) -> Option<u64> {
+        let (span, ns) = self.span;
+        (span > 0).then(|| (u128::from(ticks) * u128::from(ns) / u128::from(span)) as u64)
+    }
+
+    /// How long ago these ticks were, in nanoseconds.
+    pub fn ago_ns(&self, ticks: u64) -> Option<u64> {
+        self.ns(self.now.ticks.saturating_sub(ticks))
+    }
+
+    /// The wall-clock time of these ticks, in nanoseconds since 1970.
+    pub fn real_ns(&self, ticks: u64) -> Option<u64> {
+        self.ago_ns(ticks).map(|ago| self.now.real_ns.saturating_sub(ago))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The way in for everything that can load an extension: `.load ./liblocktrace`, `load_extension()`, `sqlite3_load_extension`.
+//! The loadable extension: `.load ./liblocktrace`, `load_extension()`, `sqlite3_load_extension`.
 //!
-//! Load it once, on any connection, a `:memory:` one will do: from then on every connection that this SQLite library opens in this
+//! It is loaded once, on any connection, also a `:memory:` one. From then on every connection that this SQLite library opens in this
 //! process is traced. Connections that were open before are not.
 
 use crate::api::{Api, Mprintf};
@@ -16,7 +16,7 @@ use std::fmt::{self, Write};
 /// (<https://sqlite.org/loadext.html#loading_an_extension>).
 ///
 /// # Safety
-/// Called by SQLite, as its documentation of loadable extensions says.
+/// Called by SQLite, by its documentation of loadable extensions.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *mut c_char, routines: *const c_void) -> c_int {
     if routines.is_null() {
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *m
         unsafe { explain(api.mprintf, error, format_args!("{why}")) };
         return ERROR;
     }
-    // Where another copy of this library does the recording, there is nothing to show here.
+    // Where another copy of this library records, this one has nothing to show.
     // SAFETY: one library's own table.
     if unsafe { vfs::is_here(&api) } {
         // SAFETY: SQLite's own arguments.
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn sqlite3_locktrace_init(db: *mut sqlite3, error: *mut *m
     OK_LOAD_PERMANENTLY
 }
 
-/// Leaves the reason where SQLite looks for it.
+/// Stores the reason where SQLite reads it.
 ///
 /// # Safety
 /// `error` is null or the entry point's `pzErrMsg`, and `mprintf` is of the same library.

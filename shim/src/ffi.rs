@@ -1,9 +1,9 @@
-//! SQLite's VFS objects, laid out by us.
+//! The layout of SQLite's VFS objects.
 //!
 //! Taken from <https://sqlite.org/c3ref/vfs.html>, <https://sqlite.org/c3ref/file.html> and
 //! <https://sqlite.org/c3ref/io_methods.html>; both structures only ever grow at their end, announced by `iVersion`. Ours, rather
-//! than libsqlite3-sys's, so that the shim links no SQLite and switches no other crate's linking mode. `tests/layout.rs` holds
-//! every size and offset against `rusqlite::ffi`.
+//! than libsqlite3-sys's, so that the shim links no SQLite and switches no other crate's linking mode. `tests/contract/layout.rs` compares
+//! every size and offset with `rusqlite::ffi`.
 
 use std::ffi::{c_char, c_double, c_int, c_void};
 
@@ -27,13 +27,13 @@ pub struct sqlite3_stmt {
     _opaque: [u8; 0],
 }
 
-/// What a SQL function or a column answers into; opaque.
+/// The target for the result of a SQL function or column; opaque.
 #[repr(C)]
 pub struct sqlite3_context {
     _opaque: [u8; 0],
 }
 
-/// A virtual table. Only these fields are SQLite's (<https://sqlite.org/c3ref/vtab.html>); whoever made it owns what follows.
+/// A virtual table. Only these fields are SQLite's (<https://sqlite.org/c3ref/vtab.html>). The module that made it owns what follows.
 #[repr(C)]
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -82,7 +82,8 @@ pub type DlSymbol = Option<unsafe extern "C" fn()>;
 type File = *mut sqlite3_file;
 type Vfs = *mut sqlite3_vfs;
 
-/// The methods of a file, which may be unwound through: a thread that is cancelled inside one is (`pthread_cancel`). Version 1 ends with `xDeviceCharacteristics`, version 2 with `xShmUnmap`, version 3 with `xUnfetch`.
+/// The methods of a file. A thread that is cancelled inside one (`pthread_cancel`) unwinds through it. Version 1 ends with `xDeviceCharacteristics`,
+/// version 2 with `xShmUnmap`, version 3 with `xUnfetch`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // SQLite documents each at c3ref/io_methods.html.

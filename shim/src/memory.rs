@@ -1,12 +1,12 @@
 //! The recorder's own memory: anonymous mappings, and never the program's heap.
 //!
-//! A recorder that calls `malloc` can be refused, and Rust answers a refused allocation with an abort: the program would die of our
-//! shortage. So nothing here comes from `malloc`, every request can fail, and the caller then loses the event or the name and counts it.
+//! `malloc` can fail, and Rust answers a failed allocation with an abort: the program would end because of the recorder.
+//! So nothing here comes from `malloc`, and every request can fail. The caller then loses the event or the name, and counts it.
 //!
-//! * [`Mapping`]: memory for one piece of work, given back when it is dropped.
+//! * [`Mapping`]: memory for one piece of work, unmapped when it is dropped.
 //! * [`keep`], [`keep_bytes`]: memory for the life of the process, taken one after another from chunks of [`CHUNK`] bytes.
 //!
-//! No lock is taken: the child of a `fork` may find this code in any state of another thread's, and goes on.
+//! No lock is taken: the child of a `fork` works on, in whatever state the other threads of its parent left this.
 
 use crate::sys;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -15,20 +15,20 @@ use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-/// Zeroed memory of one's own.
+/// Zeroed memory, owned by one value.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: it is memory, owned.
+// SAFETY: owned memory.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; a shared reference gives no access to it.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// At least so many bytes, whole pages of them; `None` where the kernel has none for this process.
+    /// At least this many bytes, in whole pages; `None` where the kernel has none for this process.
     pub fn new(len: usize) -> Option<Mapping> {
         let len = len.checked_next_multiple_of(4096).filter(|&len| len > 0)?;
         // SAFETY: a fresh private mapping at an address the kernel picks; nothing else is touched.
@@ -52,22 +52,22 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and nobody else has it.
+        // SAFETY: exactly what was mapped, and not referred to any more.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
 
-/// Bytes of memory that must be left to a program with a limit on it, after what we keep: what we take, it cannot have.
+/// Bytes that a program with a limit on its memory must still be able to map, after all that the recorder keeps.
 pub const SPARE: u64 = 32 << 20;
 
-/// How many more bytes this process may map, of which the recorder leaves it [`SPARE`]. Read from `/proc`; where that cannot be read, no limit is
-/// known.
+/// How many more bytes this process may map, of which the recorder leaves it [`SPARE`]. Read from `/proc`. Where that cannot be read, no limit is
+/// assumed.
 pub fn left() -> u64 {
     let (Some(mut limits), Some(mut status)) = (Mapping::new(TEXT), Mapping::new(TEXT)) else { return 0 };
     let Some(limits) = sys::read_file(c"/proc/self/limits", limits.bytes()) else { return u64::MAX };
     let Some(status) = sys::read_file(c"/proc/self/status", status.bytes()) else { return u64::MAX };
     left_by(limits, status, || {
-        // Mapped anew: the kernel locks it at once where the program has said so with `mlockall(MCL_FUTURE)`.
+        // Another mapping: the kernel locks it at once where the program has called `mlockall(MCL_FUTURE)`.
         let (_one_more, mut status) = (Mapping::new(TEXT)?, Mapping::new(TEXT)?);
         sys::number(sys::read_file(c"/proc/self/status", status.bytes())?, b"VmLck:", 0)
     })
@@ -76,44 +76,44 @@ pub fn left() -> u64 {
 /// Bytes that these texts fit in.
 const TEXT: usize = 16 << 10;
 
-/// The same by these texts. `again`: the kibibytes that are locked once more was mapped.
+/// The same by these texts. `again` gives the kibibytes that are locked after another mapping.
 fn left_by(limits: &[u8], status: &[u8], again: impl FnOnce() -> Option<u64>) -> u64 {
     let kib = |line| sys::number(status, line, 0).unwrap_or(0);
-    // A limit that is no number is "unlimited".
+    // A limit without a number is "unlimited".
     let of =
         |line, used: u64| sys::number(limits, line, 0).map_or(u64::MAX, |limit| limit.saturating_sub(used.saturating_mul(1024)));
     let (space, locked) = (of(b"Max address space", kib(b"VmSize:")), kib(b"VmLck:"));
-    // A program that keeps its pages in memory may have few: what is mapped counts against the limit then.
+    // Where the program has its pages locked in memory, each mapping counts against that limit.
     match of(b"Max locked memory", locked) {
         lockable if lockable < space && locked > 0 && again().is_none_or(|again| again > locked) => lockable,
         _ => space,
     }
 }
 
-/// Bytes of address space that are taken in one go for what is kept. Pages of it that nobody writes cost nothing.
+/// Bytes of address space that are mapped at once for kept values. Pages that are never written cost nothing.
 pub const CHUNK: usize = 256 << 10;
 /// The most that is kept in one process.
 pub const MOST: usize = 24 << 20;
-/// What is kept of that in one with a limit, and taken at once.
+/// The most that is kept in a process with a limit. It is mapped at once.
 const BOUND: usize = 2 << 20;
 
 /// The beginning of a chunk.
 struct Chunk {
-    /// Bytes given out, this structure included.
+    /// Bytes in use, this structure included.
     used: AtomicUsize,
-    /// Bytes that there are.
+    /// Bytes of the chunk.
     len: usize,
 }
 
-/// The chunk that is being given out; older ones are full.
+/// The newest chunk; older ones are full.
 static NEWEST: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
 /// Bytes of all chunks.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
-/// No more chunks are taken.
+/// No more chunks are mapped.
 static BOUNDED: AtomicBool = AtomicBool::new(false);
 
-/// Of a program that has a limit on its memory all that is kept is taken now, where that leaves it [`SPARE`] of these bytes, which are left: later
-/// that could not be found out without a descriptor. Where there is no limit, [`u64::MAX`] is left.
+/// Maps all memory for kept values now, in a program with a limit on its memory that can map `left` more bytes, if that leaves it [`SPARE`]. Later
+/// the limit could not be read without a descriptor. [`u64::MAX`]: there is no limit.
 pub fn bound(left: u64) {
     if left == u64::MAX || BOUNDED.swap(true, Ordering::Relaxed) {
         return;
@@ -123,13 +123,13 @@ pub fn bound(left: u64) {
     }
 }
 
-/// Takes another chunk, unless the newest one is another by now; `None`: there is none to be had.
+/// Maps another chunk, unless another thread has mapped one after `newest`. `None`: there is no memory.
 fn take(newest: *mut Chunk, len: usize) -> Option<()> {
     let fresh = Mapping::new(len)?;
     let chunk = fresh.base.as_ptr().cast::<Chunk>();
     // SAFETY: our own memory, page-aligned and large enough.
     unsafe { chunk.write(Chunk { used: AtomicUsize::new(size_of::<Chunk>()), len }) };
-    // Where another thread was faster, `fresh` is given back and its chunk is used.
+    // Where another thread was faster, its chunk is used, and `fresh` is unmapped.
     if NEWEST.compare_exchange(newest, chunk, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         TAKEN.fetch_add(len, Ordering::Relaxed);
         fresh.leak();
@@ -150,7 +150,7 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
             let place = |used: usize| used.checked_next_multiple_of(layout.align());
             let end = |used: usize| place(used)?.checked_add(layout.size()).filter(|&end| end <= chunk.len);
             if let Ok(before) = chunk.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
-                // SAFETY: inside the chunk, by the check in `end`; nobody else was given these bytes.
+                // SAFETY: inside the chunk, by the check in `end`; no other request got these bytes.
                 return NonNull::new(unsafe { newest.cast::<u8>().add(place(before)?) });
             }
         }

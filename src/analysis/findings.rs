@@ -1,4 +1,4 @@
-//! Everything that was found in a trace, as the reports read it, and the options that say how much of it to keep.
+//! The findings of an analysis, as the reports read them, and the options that say how much of them to keep.
 #![forbid(unsafe_code)]
 
 use super::causes::hazards::Hazard;
@@ -12,16 +12,16 @@ use super::waits::refusal_stats::RefusalStats;
 use super::waits::wait::Wait;
 use crate::trace::{LogId, Outside, Summary, Trace};
 
-/// What to keep.
+/// How much an analysis keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How many of the longest holds of each database.
+    /// How many of the longest holds of each database to keep.
     pub longest: usize,
-    /// How many incidents, waits and refused attempts to keep one by one: the first ones, and of the incidents the worst of each kind. The
-    /// sums ([`Totals`], [`RefusalStats`]) are of all of them.
+    /// How many incidents, waits and refused attempts to keep one by one: the first ones, and the worst incidents of each kind. The sums
+    /// ([`Totals`], [`RefusalStats`]) cover all of them.
     pub listed: usize,
-    /// How many waits are at hand before the first of them is decided; and four times as many attempts. What a wait delayed is not known
-    /// where that ends later.
+    /// How many waits, and four times as many attempts, may be pending before the analysis decides the oldest wait. If something that this wait
+    /// delayed ends only after that, the delay stays unknown.
     pub at_hand: usize,
 }
 
@@ -33,30 +33,30 @@ impl Default for Options {
 
 /// Everything found in a trace.
 pub struct Analysis<'t> {
-    /// The trace: the names for the numbers in here.
+    /// The trace. It has the names for the numbers in these findings.
     pub trace: &'t Trace,
-    /// What was read and what was not, and what was wrong.
+    /// Which records were read, which were not, and what was damaged.
     pub summary: Summary,
-    /// Every database with records.
+    /// Every database that has records.
     pub databases: Vec<Database>,
-    /// Refused attempts, in time order: the first ones, as many as [`Options::listed`] says.
+    /// The first refused attempts, in time order, as many as [`Options::listed`] allows.
     pub refusals: Vec<Refusal>,
-    /// Waits: the first ones, as many as [`Options::listed`] says.
+    /// The first waits, as many as [`Options::listed`] allows.
     pub waits: Vec<Wait>,
-    /// The waits that mattered, and the upgrades that failed without a refused call, in time order; all, or as many as [`Options::listed`]
-    /// says.
+    /// The waits that an application can notice, and the upgrades that failed without a refused call. In time order, as many as
+    /// [`Options::listed`] allows.
     pub incidents: Vec<Incident>,
-    /// The holds that were in the way in these incidents.
+    /// The holds that refused an attempt in these incidents, or may have.
     pub blocking_holds: Vec<BlockingHold>,
     /// Sums over all incidents, listed or not.
     pub totals: Totals,
     /// Sums over all refused attempts, listed or not.
     pub refusal_stats: RefusalStats<'t>,
-    /// What can go wrong, found without any refusal.
+    /// What can go wrong, found even if nothing was refused.
     pub hazards: Vec<Hazard>,
-    /// What was to be kept.
+    /// The options of this analysis.
     pub options: Options,
-    /// Records that were read.
+    /// The number of records read.
     pub records: u64,
     /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.
     pub span: Option<(u64, u64)>,
@@ -64,12 +64,12 @@ pub struct Analysis<'t> {
 }
 
 impl<'t> Analysis<'t> {
-    /// Nanoseconds between two instants of this log; `None` where the length of a tick is unknown.
+    /// Nanoseconds between two instants of this log; `None` if the length of a tick is unknown.
     pub fn ns(&self, log: LogId, from: Instant, to: Instant) -> Option<u64> {
         self.times.ns(log, from, to)
     }
 
-    /// The wall-clock time of an instant of this log, in nanoseconds since 1970; `None` where the length of a tick is unknown.
+    /// The wall-clock time of an instant of this log, in nanoseconds since 1970; `None` if the length of a tick is unknown.
     pub fn real_ns(&self, log: LogId, at: Instant) -> Option<u64> {
         self.times.real_ns(log, at)
     }
@@ -80,14 +80,13 @@ impl<'t> Analysis<'t> {
         if release { self.times.start(event.log, &event.record) } else { self.times.end(event.log, &event.record) }
     }
 
-    /// What the kernel said about a refused attempt, or about an earlier one of the same wait ([`crate::analysis::Asked::here`]). It names
-    /// the process that held the lock a moment later, in or outside the trace. It is a reading after the fact: that process may have taken
-    /// the lock in between.
+    /// The kernel's answer about a refused attempt, or about an earlier one of the same wait ([`crate::analysis::KernelQuery::here`]). It names
+    /// the process, traced or not, that held the lock a moment after the refusal. That process may have taken the lock in that moment.
     pub fn outside(&self, refusal: &Refusal) -> Option<&Outside> {
-        self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.asked?.start)
+        self.trace.log(refusal.who.log).names.outside(refusal.who.conn, refusal.kernel_query?.start)
     }
 
-    /// How many incidents, waits and refused attempts are counted and not listed.
+    /// How many incidents, waits and refused attempts are counted but not listed.
     pub fn not_listed(&self) -> [u64; 3] {
         let totals = &self.totals;
         let all = [totals.incidents.count, totals.waits, totals.refusals];
@@ -95,12 +94,12 @@ impl<'t> Analysis<'t> {
         std::array::from_fn(|i| all[i].saturating_sub(listed[i] as u64))
     }
 
-    /// Whether records are missing that could have shown a candidate.
+    /// Whether any record that could have shown a candidate is missing.
     pub fn has_losses(&self) -> bool {
         self.summary.tallies.iter().any(|tally| tally.unread() > 0)
     }
 
-    /// Whether every record was read, and in its place.
+    /// Whether every record was read, and in its right place.
     pub fn is_whole(&self) -> bool {
         !self.has_losses() && self.summary.late == 0
     }

@@ -1,20 +1,20 @@
-//! Which framework or driver a process uses, where its trace proves it.
+//! The framework or driver that a process uses, if its trace proves one.
 //!
-//! Input: the names of a log: the program, its command line, the modules it has loaded, and the shape of its statements. Output: a [`Framework`], or
-//! nothing. A guess would name the wrong setting: where several frameworks are possible, the one that is named covers all of them ([`Framework::Python`],
-//! [`Framework::Rust`]), and the fix says so.
+//! The proof is in the names of a log: the program, its command line, its loaded modules, and the shape of its statements. A guess would name the wrong
+//! setting. So if several frameworks are possible, the result is a name that covers all of them ([`Framework::Python`], [`Framework::Rust`]), and the fix
+//! says so.
 #![forbid(unsafe_code)]
 
 use crate::trace::{Log, LogId, Names, Trace};
 
-/// A framework, driver or program whose settings have names of their own.
+/// A framework, driver or program with settings of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framework {
     /// Django.
     Django,
-    /// SQLAlchemy is loaded in this process.
+    /// SQLAlchemy.
     SqlAlchemy,
-    /// Python, with `sqlite3` itself, aiosqlite or Django (nothing that they load tells them apart), or a SQLAlchemy that was loaded later.
+    /// Python with `sqlite3` itself, aiosqlite or Django, which load the same modules, or with a SQLAlchemy that was loaded later.
     Python,
     /// better-sqlite3 for Node.
     BetterSqlite3,
@@ -24,7 +24,7 @@ pub enum Framework {
     NodeSqlite,
     /// Rails' Active Record.
     Rails,
-    /// Ruby's sqlite3, with or without something on top.
+    /// Ruby's sqlite3, with or without a framework on top.
     Ruby,
     /// sqlx.
     Sqlx,
@@ -32,7 +32,7 @@ pub enum Framework {
     Diesel,
     /// rusqlite.
     Rusqlite,
-    /// A Rust program that installed the recorder itself, with a driver that is not known.
+    /// A Rust program that installed the recorder itself and uses an unknown driver.
     Rust,
     /// The `sqlite3` shell.
     Shell,
@@ -41,7 +41,7 @@ pub enum Framework {
 }
 
 impl Framework {
-    /// Every one.
+    /// All frameworks.
     pub const ALL: [Framework; 14] = [
         Framework::Django,
         Framework::SqlAlchemy,
@@ -59,12 +59,12 @@ impl Framework {
         Framework::DbBrowser,
     ];
 
-    /// Whether it stands for several that nothing in a trace distinguishes, so that the setting of another one may apply.
+    /// Whether it covers several frameworks that a trace does not distinguish, so that another one's setting may apply.
     pub fn may_have_another_on_top(self) -> bool {
         matches!(self, Framework::Python | Framework::Ruby | Framework::Rust)
     }
 
-    /// Whether programs have a way to set a busy handler of their own there, beside SQLite's, which a timeout sets.
+    /// Whether a program can install its own busy handler there. A busy timeout installs SQLite's.
     pub fn takes_busy_handlers(self) -> bool {
         match self {
             Framework::Django
@@ -169,14 +169,14 @@ fn python(names: &Names) -> Framework {
     let command = names.argv().unwrap_or_default();
     let runs = |what: &str| command.iter().any(|part| file_name(part) == what);
     let as_module = command.windows(2).any(|pair| pair == ["-m", "django"]);
-    // Tables that only it makes, and functions that only it defines.
+    // Tables that only Django creates, and functions that only Django defines.
     let tables = ["\"django_migrations\"", "\"django_session\"", "\"django_content_type\"", "\"django_admin_log\""];
     let functions = ["django_date_", "django_datetime_", "django_time_"];
     let speaks = |sql: &str| tables.iter().chain(&functions).any(|word| sql.contains(word)) || is_django_savepoint(sql);
     if runs("manage.py") || runs("django-admin") || as_module || any_sql(names, speaks) {
         return Framework::Django;
     }
-    // Its compiled parts; or the savepoints that only it names so.
+    // SQLAlchemy's compiled parts, or the names that only SQLAlchemy gives to savepoints.
     if module(names, |path| path.contains("/sqlalchemy/")) || any_sql(names, |sql| sql.starts_with("SAVEPOINT sa_savepoint_")) {
         return Framework::SqlAlchemy;
     }
@@ -199,7 +199,7 @@ fn rust(names: &Names) -> Framework {
         ("refinery_schema_history", Framework::Rusqlite),
     ];
     let found = marks.iter().find(|(mark, _)| any_sql(names, |sql| sql.contains(mark)));
-    found.map_or(Framework::Rust, |&(_, host)| host)
+    found.map_or(Framework::Rust, |&(_, framework)| framework)
 }
 
 /// `SAVEPOINT "s140234_x1"`: a thread's number and a counter.
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The host of a process with this program, command line, these modules and statements.
+    /// The framework of a process with this program, command line, modules and statements.
     fn of(exe: &str, argv: &[&str], modules: &[&str], sql: &[&str]) -> Option<Framework> {
         let process = json!({"t": "process", "exe": exe, "argv": argv, "modules": modules});
         let mut lines = vec![process, json!({"t": "library", "lib": 1, "linked": argv == ["linked"]})];
@@ -227,7 +227,7 @@ mod tests {
     fn each_by_what_proves_it() {
         let python = "/usr/bin/python3.11";
         let native = "/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so";
-        for (host, exe, argv, modules, sql) in [
+        for (framework, exe, argv, modules, sql) in [
             (Framework::Django, python, &["python3", "manage.py", "runserver"][..], &[native][..], &[][..]),
             (Framework::Django, python, &["python3", "-m", "django", "migrate"], &[native], &[]),
             (Framework::Django, python, &["/venv/bin/gunicorn"], &[native], &["SELECT \"django_session\".\"session_key\" FROM"]),
@@ -251,14 +251,14 @@ mod tests {
             (Framework::Shell, "/usr/bin/sqlite3", &["sqlite3", "app.db"], &[], &[]),
             (Framework::DbBrowser, "/usr/bin/sqlitebrowser", &[], &[], &[]),
         ] {
-            assert_eq!(of(exe, argv, modules, sql), Some(host), "{exe} {argv:?} {modules:?} {sql:?}");
+            assert_eq!(of(exe, argv, modules, sql), Some(framework), "{exe} {argv:?} {modules:?} {sql:?}");
         }
     }
 
     #[test]
     fn nothing_is_guessed() {
         for (exe, argv, modules, sql) in [
-            // Somebody else's program of that name; tables that others have, too.
+            // Another program of that name, and tables that other frameworks have, too.
             ("/bin/sh", &["sh", "manage.py"][..], &[][..], &["SELECT * FROM schema_migrations"][..]),
             ("/srv/server", &["server"], &["/usr/lib/libsqlite3.so.0"], &["SELECT \"django_session\".\"session_key\" FROM"]),
             ("/usr/bin/sqlite3-backup", &[], &[], &[]),
@@ -266,7 +266,7 @@ mod tests {
         ] {
             assert_eq!(of(exe, argv, modules, sql), None, "{exe}");
         }
-        // A Node whose modules are not known, or that has one that is not known here.
+        // A Node with unknown modules, or with a module that is unknown here.
         assert_eq!(of("/usr/bin/node", &[], &["/a/other.node"], &[]), None);
         let bare = Names::of(vec![json!({"t": "process", "exe": "/usr/bin/node", "argv": ["node"]})]);
         assert_eq!(of_log(&Log::with_names(bare)), None);

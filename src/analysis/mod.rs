@@ -1,38 +1,38 @@
 //! What happened in a trace: who held which lock for how long, which connection was refused, who blocked it, and why.
 //!
-//! [`Analysis::of`] reads a [`Trace`](crate::trace::Trace) and returns what it found, which the reports render. It is pure and streaming: one pass over
-//! the records. Its memory grows with the connections that are open at a time, not with the length of the trace, nor with the number of refusals.
-//! Nothing is guessed: what is not proven is called possible, unseen, unknown or unexplained.
+//! [`Analysis::of`] reads a [`Trace`](crate::trace::Trace) and returns the findings, which the reports render. It is pure and streaming: one pass over
+//! the records. Its memory grows with the number of connections open at a time, not with the length of the trace or the number of refusals.
+//! Nothing is guessed: an unproven finding is called possible, unseen, unknown or unexplained.
 //!
 //! # Words
 //!
 //! | word | what it means |
 //! | --- | --- |
 //! | lock | one of SQLite's locks in one mode: a level of the database file, or a slot of the wal-index ([`LockId`]) |
-//! | hold | one lock in the hands of one connection, from the call that took it to the call that released it |
+//! | hold | the time for which one connection has one lock, from the call that took it to the call that released it |
 //! | holder | the connection that holds a lock |
 //! | blocking hold | a hold that refused an attempt, or may have ([`BlockingHold`]) |
 //! | hold end | how a hold ended: released by a recorded call, ended unseen, or open at the end of the trace ([`HoldEnd`]) |
-//! | request | what an attempt asked for ([`Request`]) |
+//! | request | the lock or slots that an attempt asked for ([`Request`]) |
 //! | refusal | one attempt that was refused ([`Refusal`]) |
-//! | candidate | a connection, or its hold, that may have refused an attempt; *certain* where it held the lock throughout ([`Candidate`]) |
-//! | blocker | a candidate as an incident names it ([`Blocker`]) |
+//! | candidate | a connection, or its hold, that may have refused an attempt; *certain* if it held the lock throughout ([`Candidate`]) |
+//! | blocker | a candidate that an incident names ([`Blocker`]) |
 //! | wait | the refused attempts of one statement for one lock, with the sleeps between them ([`Wait`]) |
-//! | wait end | how a wait ended: acquired, given up, gone on without the lock, or open ([`WaitEnd`]) |
+//! | wait end | how a wait ended: the lock was acquired, the connection gave up or went on without it, or the trace ended ([`WaitEnd`]) |
 //! | harmless | a wait that no application notices ([`Harmless`]) |
 //! | incident | a wait that an application can notice, or an upgrade from a stale snapshot ([`Incident`]) |
 //! | victim | the connection that was refused in an incident |
-//! | cause | why it was refused: exactly one for each incident ([`Cause`]) |
-//! | contributing | what made the incident worse ([`Contributing`]) |
+//! | cause | why the victim was refused: exactly one for each incident ([`Cause`]) |
+//! | contributing | a contributing cause: what made the incident worse ([`Contributing`]) |
 //! | evidence | a record that a conclusion rests on ([`Evidence`]) |
-//! | hazard | what can go wrong, found without any refusal ([`Hazard`]) |
-//! | observer | gets every hold and every stretch of work as a pass finds them ([`Observer`]) |
+//! | hazard | what can go wrong, found even if nothing was refused ([`Hazard`]) |
+//! | observer | code that gets every hold and every stretch of work as a pass finds them ([`Observer`]) |
 //! | log | the records of one process |
 //! | instant | a time that compares across logs ([`Instant`]) |
 //!
 //! # Floors
 //!
-//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/floors.rs` checks that.
+//! A file uses files of its own room and of lower floors only, and no files use each other in a circle. `tests/analysis/floors.rs` checks that.
 //!
 //! | floor | room | file | what it holds |
 //! | --- | --- | --- | --- |
@@ -43,21 +43,21 @@
 //! | 1 | `framework` | | which framework or driver a process uses |
 //! | 2 | `locks` | `lock` | locks, requests, and which lock refuses which request |
 //! | | | `state` | the lock state of a connection, record by record; holds and their ends |
-//! | | | `reading` | the read lock under which a connection asks for more |
+//! | | | `reading` | the read lock of a connection that asks for a further lock |
 //! | | | `journal_mode` | whether a connection is in WAL mode |
 //! | | | `wal_sizes` | bytes written to each -wal |
 //! | | | `activity` | what a connection does while it holds a lock |
 //! | | | `commits` | commits to the WAL, and upgrades from a stale snapshot |
 //! | | | `blocking_holds` | the holds that refused an attempt |
 //! | | | `databases` | which files are one database, and its counts |
-//! | 3 | `waits` | `wait` | a wait, and what its connection was before it |
+//! | 3 | `waits` | `wait` | a wait, and the state of its connection before it |
 //! | | | `busy_handler` | the delays of SQLite's busy handler |
 //! | | | `follow` | which records belong to a wait, and which end it |
 //! | | | `harmless` | waits that no application notices |
 //! | | | `refusal` | a refused attempt and its candidates |
 //! | | | `refusal_stats` | sums over all refused attempts |
 //! | | | `conflicts` | the candidates of each refused attempt |
-//! | | | `pending` | waits until each is decided |
+//! | | | `pending` | the queue of waits until each is decided |
 //! | 3 | `audit` | `mod`, `holds`, `ranges` | the lock audit: two processes with locks that exclude each other |
 //! | 3 | `observer` | | what a pass reports to an observer |
 //! | 4 | `causes` | `cause` | the table of causes |
@@ -68,7 +68,7 @@
 //! | | | `checkpoint`, `lifecycle`, `recovery`, `rollback`, `timeout`, `unproven`, `untraced`, `upgrade` | the entries, by family |
 //! | | | `remedy` | changes that every framework has a setting for |
 //! | | | `exclusive_holder` | what a connection that locks all others out is doing |
-//! | | | `contributing` | what made it worse: the table and its rules |
+//! | | | `contributing` | contributing causes: the table and its rules |
 //! | | | `hazards` | hazards: the table and what finds them |
 //! | | | `identifiers` | enumerations with a table |
 //! | | | `sql` | what kind of statement a SQL text is |
@@ -78,13 +78,13 @@
 //! | | | `starved_checkpoints` | checkpoints that one reader keeps from finishing |
 //! | | | `keep` | which incidents are kept one by one |
 //! | | | `totals` | sums over all incidents |
-//! | 6 | `findings` | | all that was found, as the reports read it |
-//! | 7 | `pass` | `mod` | the pass: each record to the parts below |
-//! | | | `tables`, `logs`, `connections` | what every part looks things up in |
-//! | | | `holds` | what follows from a hold that began or ended |
-//! | | | `refusals` | what follows from a refused attempt |
+//! | 6 | `findings` | | the findings, as the reports read them |
+//! | 7 | `pass` | `mod` | the pass: it gives each record to the parts below |
+//! | | | `tables`, `logs`, `connections` | the tables that every part uses |
+//! | | | `holds` | the effects of a hold that began or ended |
+//! | | | `refusals` | the effects of a refused attempt |
 //! | | | `finalize` | the decision about each wait, once nothing changes it |
-//! | | | `observed` | the observer's share |
+//! | | | `observed` | the reports to the observer |
 //! | | | `read_trace` | the reading of a whole trace, in one pass or two |
 #![forbid(unsafe_code)]
 
@@ -114,6 +114,6 @@ pub use locks::state::{ConnId, HoldEnd};
 pub use observer::Observer;
 pub use order::instants::Instant;
 pub use waits::harmless::Harmless;
-pub use waits::refusal::{Asked, Candidate, Refusal};
+pub use waits::refusal::{Candidate, KernelQuery, Refusal};
 pub use waits::refusal_stats::RefusalStats;
 pub use waits::wait::{Wait, WaitEnd};

@@ -1,7 +1,7 @@
-//! The observer of a pass: it gets every hold, every stretch of work, and the size of the -wal.
+//! The interface of an observer: during a pass it gets every record, every hold, every stretch of work and every size of a -wal.
 //!
-//! Exports and the timeline of the HTML page are observers. One pass serves them and the analysis, also for JSON lines from a pipe, and they keep as much in memory
-//! as they choose.
+//! Exports and the timeline of the HTML page are observers. One pass serves them and the analysis, also for JSON lines from a pipe. Each observer decides
+//! how much it keeps in memory.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::Work;
@@ -13,74 +13,74 @@ use crate::trace::Event;
 /// One hold, from its beginning to its end, as an observer gets it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ObservedHold {
-    /// Whose.
+    /// The connection that held the lock.
     pub who: ConnId,
     /// The database, an index into [`crate::analysis::Analysis::databases`].
     pub db: u32,
-    /// What was held.
+    /// The lock that was held.
     pub lock: LockId,
-    /// The thread that took it; 0 where that was not seen.
+    /// The thread that took it; 0 if that call was not seen.
     pub tid: u32,
     /// The hash of the statement that took it; 0 = none, or not known.
     pub sql: u64,
-    /// The record of the call that took it; where that was not seen, of the one that showed it.
+    /// The record of the call that took the lock. If that call was not seen, the record that showed the hold.
     pub number: u64,
-    /// When the call that took it began; where that was not seen, the last instant at which it was certainly not held.
+    /// When the call that took the lock began. If that call was not seen, the last instant at which the lock was certainly not held.
     pub since: Instant,
-    /// When that call had returned: it was certainly held from here on, and lengths of holds are counted from here. `None` where that is not known.
+    /// When that call had returned; `None` if unknown. The lock was certainly held from here on, and the length of the hold counts from here.
     pub from: Option<Instant>,
-    /// When the call that ended it began; otherwise what [`HoldEnd`] says.
+    /// When the call that released the lock began. If that call was not seen, see [`HoldEnd`].
     pub until: Instant,
-    /// The call that took it was seen.
+    /// Whether the call that took the lock was seen.
     pub seen: bool,
-    /// How it ended.
+    /// How the hold ended.
     pub end: HoldEnd,
-    /// The SHARED lock of a connection in WAL mode, kept for its whole life: no transaction.
+    /// Whether this is the SHARED lock that a connection in WAL mode keeps for its whole life. That lock shows no transaction.
     pub lifetime: bool,
 }
 
 /// One stretch of work of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Worked {
-    /// Whose.
+    /// The connection that worked.
     pub who: ConnId,
-    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` where it is not known.
+    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` if unknown.
     pub db: Option<u32>,
-    /// What.
+    /// The kind of work.
     pub work: Work,
-    /// The thread.
+    /// The thread that worked.
     pub tid: u32,
-    /// From when.
+    /// When the work began.
     pub since: Instant,
-    /// Until when.
+    /// When the work ended.
     pub until: Instant,
-    /// The record that ended it.
+    /// The record that ended the work.
     pub number: u64,
 }
 
-/// An observer gets everything in the order in which it becomes known: holds and work when they end.
+/// An observer of a pass. It gets everything in the order in which it becomes known, so it gets a hold or work when that ends.
 pub trait Observer {
-    /// Every record, before anything that follows from it. `db` is an index into [`crate::analysis::Analysis::databases`].
+    /// Gets every record, before anything that follows from it. `db` is an index into [`crate::analysis::Analysis::databases`].
     fn event(&mut self, _event: &Event, _db: Option<u32>) {}
 
-    /// A hold, once it is over or the trace is.
+    /// Gets a hold, when the hold or the trace has ended.
     fn hold(&mut self, _span: &ObservedHold) {}
 
-    /// A sync, a copying checkpoint, the deletion of a journal or WAL.
+    /// Gets a stretch of work: a sync, a copying checkpoint, or the deletion of a journal or WAL.
     fn work(&mut self, _work: &Worked) {}
 
-    /// The bytes written to the -wal of this database since it began anew, or since the trace began, where that is later.
+    /// Gets the bytes written to the -wal of this database since its log last restarted, or since the trace began if that is later.
     fn wal(&mut self, _who: ConnId, _db: u32, _at: Instant, _bytes: u64) {}
 
-    /// Whether it has had enough: its disk is full, say. Then no more records are read, and the analysis covers those that were. Asked now
-    /// and then.
+    /// Whether the observer wants no more records, for example because its disk is full. The pass asks now and then. It then stops reading, and
+    /// the analysis covers the records read so far.
     fn enough(&self) -> bool {
         false
     }
 }
 
 impl ObservedHold {
-    /// The hold, once its end is known.
+    /// The observed hold that this hold becomes once its end is known.
     pub(crate) fn of(
         who: ConnId,
         db: u32,

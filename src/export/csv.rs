@@ -11,7 +11,7 @@ use crate::analysis::order::instants::Times;
 use crate::analysis::{Analysis, Blocker, ConnId, HoldEnd, Incident, Instant, Observer, Request};
 use crate::report::words;
 use crate::trace::{Event, LogId, Trace};
-use shim::event::{Flags, Kind, Level};
+use shim::event::{Flags, KnownKind as Known, Level};
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -84,15 +84,17 @@ impl<'t, W: Write> Csv<'t, W> {
         out.maybe(db.and_then(|db| self.paths.get(db)))?;
         out.put(record.kind)?;
         let unlock = record.flags.has(Flags::SHM_UNLOCK);
-        match record.kind {
-            Kind::LOCK => (out.put("lock")?, out.put(record.requested)?),
-            Kind::UNLOCK => (out.put("unlock")?, out.put(record.requested)?),
-            Kind::SHM_LOCK => {
+        match record.kind.known() {
+            Some(Known::Lock) => (out.put("lock")?, out.put(record.requested)?),
+            Some(Known::Unlock) => (out.put("unlock")?, out.put(record.requested)?),
+            Some(Known::ShmLock) => {
                 let mask = shim::event::slot_mask(record.shm_offset, record.shm_n);
                 let request = Request::Shm { mask, exclusive: record.flags.has(Flags::SHM_EXCLUSIVE) };
                 (out.put(if unlock { "unlock" } else { "lock" })?, out.put(request)?)
             }
-            _ => (out.put("")?, out.put("")?),
+            Some(Known::Open | Known::Close | Known::CheckReserved | Known::ShmMap | Known::ShmUnmap | Known::Sync)
+            | Some(Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle)
+            | None => (out.put("")?, out.put("")?),
         };
         out.maybe((record.conn != 0 || record.before != Level::NONE).then_some(record.before))?;
         out.maybe((record.conn != 0 || record.after != Level::NONE).then_some(record.after))?;

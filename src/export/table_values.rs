@@ -5,7 +5,7 @@ use crate::analysis::observer::ObservedHold;
 use crate::analysis::order::instants::Times;
 use crate::analysis::{HoldEnd, Instant, LockId, Request};
 use crate::trace::{Event, LogId, Trace};
-use shim::event::{Flags, Kind, Slot, slot_mask};
+use shim::event::{Flags, KnownKind as Known, Slot, slot_mask};
 use shim::format::record::Record;
 use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
@@ -83,11 +83,14 @@ pub(super) fn outside(lock: &str) -> (&'static str, &str) {
 
 /// The request of a call: `RESERVED`, `X WRITE`, `U READ0`; `None` for a call that requests no lock.
 pub(super) fn asked(record: &Record) -> Option<String> {
-    match Request::of(record) {
-        Some(request) => Some(request.to_string()),
-        None if record.kind == Kind::UNLOCK => Some(record.requested.to_string()),
-        None if record.kind == Kind::SHM_LOCK => Some(format!("U {}", slots(slot_mask(record.shm_offset, record.shm_n)))),
-        None => None,
+    if let Some(request) = Request::of(record) {
+        return Some(request.to_string());
+    }
+    match record.kind.known()? {
+        Known::Unlock => Some(record.requested.to_string()),
+        Known::ShmLock => Some(format!("U {}", slots(slot_mask(record.shm_offset, record.shm_n)))),
+        Known::Open | Known::Close | Known::Lock | Known::CheckReserved | Known::ShmMap | Known::ShmUnmap | Known::Sync => None,
+        Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle => None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::wait::Wait;
 use crate::report::human::duration;
 use crate::trace::LogId;
-use shim::event::{Flags, Kind, Level as Lock};
+use shim::event::{Flags, Kind, KnownKind as Known, Level as Lock};
 use std::cell::Cell;
 use tracing::field::display;
 use tracing::{Level, debug, enabled, trace, warn};
@@ -63,7 +63,12 @@ pub(super) fn emit(event: &Event) {
 /// Whether a lock was taken, refused or released.
 fn is_transition(event: &Event) -> bool {
     let changed = !event.record().flags.has(Flags::REDUNDANT);
-    changed && matches!(event.call(), Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK | Kind::SHM_UNMAP | Kind::CLOSE)
+    changed
+        && match event.call().known() {
+            Some(Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmUnmap | Known::Close) => true,
+            Some(Known::Open | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep | Known::Delete) => false,
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => false,
+        }
 }
 
 /// The thread's wait after this event. Emits the events of a wait that begins or ends with it.

@@ -10,7 +10,7 @@ use crate::report::record::call;
 use shim::event::{Flags, Kind, ResultCode};
 use shim::format::record::Record;
 use shim::recorder::config::SqlPolicy;
-use shim::recorder::observer::Seen as ObservedCall;
+use shim::recorder::observer::Observed;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 /// `xShmLock X WRITE = BUSY`.
 #[derive(Clone, Copy)]
 pub struct Event {
-    pub(super) call: ObservedCall,
+    pub(super) call: Observed,
 }
 
 impl Event {

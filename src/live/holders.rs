@@ -27,7 +27,7 @@ pub(super) fn blockers(event: &Event) -> Option<String> {
             continue;
         }
         let held = LockId::held(row.level, row.shared, row.exclusive);
-        let Some(&lock) = held.iter().find(|&&lock| request.is_refused_by(lock)) else { continue };
+        let Some(&lock) = held.iter().find(|&&lock| lock.refuses(request)) else { continue };
         let writes = lock.is_exclusive_slot() || lock.level().is_some_and(|level| level > Level::SHARED);
         let since = if writes { row.writing } else { row.reading };
         let Some((since, ago)) = since.and_then(|since| Some((since, since.ago_ns?))).filter(|&(_, ago)| ago > elapsed + MARGIN_NS)

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, Request};
-use shim::event::Level;
 use shim::recorder::{texts, thread_name};
 use shim::vfs::live::{Connection, Since, connections};
 use std::collections::HashMap;
@@ -64,13 +63,7 @@ pub fn current_locks() -> Vec<LiveLock> {
         held: LockId::held(row.level, row.shared, row.exclusive),
         writing: row.writing.map(hold),
         reading: row.reading.map(hold),
-        refused: row.refused.map(|refused| {
-            let request = match refused.level {
-                Level::NONE => Request::Shm { mask: refused.slots, exclusive: refused.exclusive },
-                level => Request::File(level),
-            };
-            (request, hold(refused.last))
-        }),
+        refused: row.refused.map(|refused| (refused.request, hold(refused.last))),
         forked: row.forked,
         shared_cache: row.shared_cache,
     };

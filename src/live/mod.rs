@@ -23,8 +23,8 @@ pub use subscription::{Subscription, subscribe};
 
 use clock::LiveClock;
 use names::LiveNames;
-use shim::recorder::observer::{Observer, Seen as ObservedCall, observe};
-use shim::recorder::own::Own;
+use shim::recorder::observer::{Observed, Observer, observe};
+use shim::recorder::per_process::PerProcess;
 use std::fmt;
 #[cfg(feature = "tracing")]
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ impl fmt::Debug for Hub {
     }
 }
 
-static HUB: Own<Hub> = Own::new();
+static HUB: PerProcess<Hub> = PerProcess::new();
 
 /// The hub of this process.
 fn hub() -> &'static Hub {
@@ -83,7 +83,7 @@ impl Hub {
     }
 
     /// Passes a record on, on the locking thread.
-    fn observed(&self, call: &ObservedCall) {
+    fn observed(&self, call: &Observed) {
         let event = Event { call: *call };
         for subscriber in self.subscribers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             subscriber.send(event);

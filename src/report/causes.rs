@@ -1,5 +1,5 @@
-//! A section for each identifier: what it means, how it is found, the fix and its limits. `locktrace explain --cause` prints one, and
-//! `docs/causes.md` is all of them.
+//! The section about each identifier: what it means, what proves it, the fix and its limits. `locktrace explain --cause` prints one section,
+//! and `docs/causes.md` has all of them.
 #![forbid(unsafe_code)]
 
 use super::framework_fixes;
@@ -16,20 +16,20 @@ enum Part {
     Under(&'static str, String),
     /// A heading, and a list.
     List(&'static str, Vec<String>),
-    /// A heading, and lines to be shown as they are.
+    /// A heading, and lines that are shown unchanged.
     Code(&'static str, &'static str),
 }
 
 /// A section.
 struct Section {
-    /// What the identifier names: a cause, a contributing cause, a hazard.
+    /// What the identifier names: a cause, a contributing cause or a hazard.
     kind: &'static str,
     parts: Vec<Part>,
-    /// The program of `tests/scenarios` that has it.
+    /// The program of `tests/scenarios` that shows it.
     scenario: &'static str,
 }
 
-/// All identifiers: causes, contributing causes, hazards. One that is of two kinds stands here once.
+/// All identifiers: causes, contributing causes, hazards. An identifier of two kinds is listed once.
 pub fn ids() -> Vec<&'static str> {
     let causes = Cause::ALL.iter().map(|cause| cause.id());
     let contributing = Contributing::ALL.iter().map(|item| item.id()).filter(|id| Cause::ALL.iter().all(|cause| cause.id() != *id));
@@ -81,13 +81,13 @@ fn of_contributing(contributing: Contributing) -> Section {
 fn of_hazard(kind: HazardKind) -> Section {
     let entry = kind.entry();
     let parts = vec![Part::Text(entry.meaning.to_owned()), Part::Under("Fix", entry.fix.to_owned())];
-    Section { kind: "hazard: found without any refusal", parts, scenario: entry.scenario }
+    Section { kind: "hazard: found even if nothing was refused", parts, scenario: entry.scenario }
 }
 
-/// Writes what an identifier is, for a terminal; whether there is such an identifier.
+/// Writes the sections about an identifier, for a terminal. Returns whether the identifier exists.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(id: &str, width: usize, out: &mut impl Write) -> io::Result<bool> {
     let sections = sections(id);
     for (place, section) in sections.iter().enumerate() {
@@ -121,11 +121,11 @@ pub fn write(id: &str, width: usize, out: &mut impl Write) -> io::Result<bool> {
     Ok(!sections.is_empty())
 }
 
-/// All sections, in Markdown: the text of `docs/causes.md`.
+/// All sections in Markdown: the text of `docs/causes.md`.
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Causes, contributing causes and hazards\n\n\
-         Every incident has exactly one cause. Contributing causes made it worse. Hazards are found without any refusal.\n\
+         Every incident has exactly one cause. Contributing causes made it worse. Hazards are found even if nothing was refused.\n\
          `locktrace explain --cause NAME` prints a section of this page.\n\n\
          In the examples, `A`, `B` and `C` are connections; each line is one call, from top to bottom.\n",
     );

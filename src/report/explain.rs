@@ -1,7 +1,6 @@
-//! One incident, told so that a person can follow it: who, why, and the records that prove it, in the order in which they happened.
+//! The explanation of one incident for `locktrace explain`: who, why, and the records that prove it, in the order in which they happened.
 //!
-//! Input: an [`Analysis`], the number of an incident, and a second pass over the events of the same trace. Output: text. Called by
-//! `locktrace explain`.
+//! The records come from a second pass over the events of the same trace.
 #![forbid(unsafe_code)]
 
 use super::human::{count, cut, duration, known, pad_left};
@@ -16,7 +15,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// The records that these incidents (indices) rest on, out of all events of their trace: a list for each, in time order.
+/// For each of these incidents, the records that it rests on, in time order. `events` are all events of the trace.
 pub fn proofs(analysis: &Analysis<'_>, indices: &[u32], events: impl Iterator<Item = Event>) -> Vec<Vec<Event>> {
     let mut wanted: HashMap<(LogId, u64), Vec<usize>> = HashMap::new();
     for (place, incident) in indices.iter().filter_map(|&index| analysis.incidents.get(index as usize)).enumerate() {
@@ -36,10 +35,10 @@ pub fn proofs(analysis: &Analysis<'_>, indices: &[u32], events: impl Iterator<It
     found
 }
 
-/// Every incident, a line each.
+/// Writes one line for each incident.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "number        from    waited  ended   cause, refused <- blocked by")?;
     for (number, incident) in (1..).zip(&analysis.incidents) {
@@ -64,7 +63,7 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
         );
         let blocker = blocker.unwrap_or_else(|| "nobody in the trace".to_owned());
         let refused = statement(incident.who, incident.sql);
-        // Half of what is left for each, and what one does not need for the other.
+        // Each statement gets half of the room, and the room that the other does not need.
         let room = width.saturating_sub(about.chars().count() + 6);
         let refused = cut(&refused, (room / 2).max(room.saturating_sub(blocker.chars().count())));
         writeln!(out, "{}", cut(&format!("{about}  {refused} <- {blocker}"), width))?;
@@ -72,10 +71,10 @@ pub fn list(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::
     Ok(())
 }
 
-/// Writes one incident; `events` are those of [`proofs`].
+/// Writes one incident. `events` are those of [`proofs`].
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize, out: &mut impl Write) -> io::Result<()> {
     let Some(incident) = analysis.incidents.get(index as usize) else { return Ok(()) };
     let mut line = |text: &str| writeln!(out, "{}", cut(text, width).trim_end());
@@ -91,7 +90,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     let waited = known(analysis.ns(incident.who.log, incident.first, incident.until));
     let attempts = match (incident.attempts, incident.sleeps) {
         (1, _) => String::new(),
-        (n, 0) => format!(", {} attempts without a sleep of SQLite's", count(n.into())),
+        (n, 0) => format!(", {} attempts with no sleep in between", count(n.into())),
         (n, _) => format!(", {} attempts", count(n.into())),
     };
     line(&format!(
@@ -103,8 +102,8 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
         line(&format!("            {sql}"))?;
     }
     if words::unslept(analysis, incident) {
-        line("            a busy handler of its own called for each; or the application did, and then it")?;
-        line("            saw an error each time")?;
+        line("            SQLite did not sleep in between: either the application has its own busy handler,")?;
+        line("            or it retried by itself and saw an error each time")?;
     }
     for blocker in &incident.blockers {
         let holding = &analysis.blocking_holds[blocker.hold as usize];
@@ -123,7 +122,7 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
                 (format!("  holder    {name}, {sure}holding {}:", holding.lock), format!("{}, {before}{after}", blocker.state.id()))
             }
         };
-        // What it was doing is not to be cut off.
+        // The holder's state must not be cut off.
         if who.width() + 1 + long.width() <= width {
             line(&format!("{who} {long}"))?;
         } else {
@@ -137,15 +136,15 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
             line(&format!("            then {last}"))?;
         }
     }
-    for stranger in words::untraced_holders(analysis, incident) {
-        line(&format!("  holder    {stranger}, outside the trace, holding {}", stranger.lock()))?;
+    for outsider in words::untraced_holders(analysis, incident) {
+        line(&format!("  holder    {outsider}, outside the trace, holding {}", outsider.lock()))?;
     }
     if incident.more_blockers > 0 {
         line(&format!("            and {} more", count(incident.more_blockers.into())))?;
     }
     for &next in chain(&analysis.incidents, index).iter().skip(1) {
         let next_ = &analysis.incidents[next as usize];
-        line(&format!("  which waits itself, in incident {}: {}", next + 1, next_.cause.id()))?;
+        line(&format!("  the holder itself waits, in incident {}: {}", next + 1, next_.cause.id()))?;
     }
     if !incident.contributing.is_empty() {
         let ids: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();

@@ -1,19 +1,19 @@
-//! Each [`Remedy`] as a framework or driver spells it: the very setting, and its limits.
+//! The setting of each framework or driver for each `Remedy`, and its limits.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::remedy::Remedy;
 use crate::analysis::framework::Framework;
 
-/// A remedy in the words of one framework.
+/// One framework's setting for a remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// What to write where, in one line.
     pub change: &'static str,
-    /// What it requires or does not do; may be empty.
+    /// What the setting requires, or what it does not do. May be empty.
     pub note: &'static str,
 }
 
-/// The setting; nothing where the framework has none.
+/// The framework's setting for this remedy; `None` if it has none.
 pub fn of(framework: Framework, remedy: Remedy) -> Option<Setting> {
     use Remedy::{Immediate, Timeout, Wal};
     let (change, note) = match (framework, remedy) {
@@ -117,8 +117,8 @@ pub fn of(framework: Framework, remedy: Remedy) -> Option<Setting> {
     Some(Setting { change, note })
 }
 
-/// How a person ends the transaction of an interactive program that blocks others.
-pub fn let_go(framework: Framework) -> Option<&'static str> {
+/// How a person ends the transaction of an interactive program, which releases its locks.
+pub fn release_by_hand(framework: Framework) -> Option<&'static str> {
     match framework {
         Framework::Shell => {
             Some("The blocker is a sqlite3 shell: end its transaction (COMMIT; or ROLLBACK;), or leave it with .quit.")

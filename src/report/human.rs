@@ -1,4 +1,4 @@
-//! Numbers, times and long texts in the few columns a line has.
+//! Formats of numbers, times and long texts for narrow columns.
 #![forbid(unsafe_code)]
 
 use crate::trace::text::Clean;
@@ -9,7 +9,7 @@ pub fn duration(ns: u64) -> String {
     let units =
         [(1_000, 1, "ns"), (1_000_000, 1_000, "µs"), (1_000_000_000, 1_000_000, "ms"), (120_000_000_000, 1_000_000_000, "s")];
     for (below, unit, name) in units {
-        // A value that would round up to the next unit's first value belongs there.
+        // A value that rounds up to 1 of the next unit is shown in that unit.
         if ns < below && (unit == 1 || (ns as f64 / unit as f64) < 999.5) {
             return if unit == 1 { format!("{ns} {name}") } else { format!("{} {name}", three_digits(ns as f64 / unit as f64)) };
         }
@@ -58,9 +58,9 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A text on one line of at most this many columns; `…` stands for what was cut.
+/// A text on one line of at most this many columns. `…` marks a cut.
 pub fn cut(text: &str, columns: usize) -> String {
-    // Text beyond what the columns can show is not even looked at: some statements are a megabyte long.
+    // Some statements are a megabyte long, so only the part that the columns can show is read.
     let mut end = text.len().min(columns.saturating_mul(8).saturating_add(64));
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -85,7 +85,7 @@ pub fn cut(text: &str, columns: usize) -> String {
     out
 }
 
-/// A text cut to, or filled with blanks up to, exactly this many columns.
+/// A text of exactly this many columns, cut or filled with blanks.
 pub fn pad(text: &str, columns: usize) -> String {
     let mut out = cut(text, columns);
     for _ in out.width()..columns {

@@ -1,6 +1,6 @@
-//! Renderers: what the analysis found, for people ([`text`], `html`) and for programs ([`json`]); and single records ([`record`]).
+//! The reports: the findings of an analysis for people ([`text`], `html`) and for programs ([`json`]), and single records ([`record`]).
 //!
-//! Input: an analysis (or a record) and a writer. Output: text. Units appear here and nowhere before.
+//! Only the reports have units. The analysis counts in instants.
 #![forbid(unsafe_code)]
 
 pub mod causes;
@@ -21,7 +21,7 @@ pub mod words;
 
 use crate::trace::Tally;
 
-/// What of a log could not be read, in words.
+/// The records of a log that could not be read, in words.
 pub fn losses(tally: &Tally) -> String {
     let parts = [
         (tally.overwritten, "overwritten by later ones"),

@@ -1,41 +1,40 @@
-//! One record as one line for people.
+//! The line of one record in `locktrace cat`: time, connection, call and result, the state afterwards, duration, and the statement.
 //!
-//! Input: an [`Event`]. Output: when, who, what with which result, the state afterwards, how long, and the SQL last, cut to what is
-//! left of the width. Called by `locktrace cat`.
+//! The statement comes last and is cut to the rest of the width.
 #![forbid(unsafe_code)]
 
 use super::human::{cut, duration, pad_left};
 use crate::trace::text::Clean;
 use crate::trace::{Event, Trace};
-use shim::event::{FileKind, Flags, Kind, Level, Slot};
+use shim::event::{FileKind, Flags, KnownKind as Known, Level, Slot};
 use shim::format::record::Record;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 use unicode_width::UnicodeWidthStr;
 
-/// Writes records as lines; times are since the first one it was given.
+/// Writes records as lines. Times count from the first record.
 pub struct Lines {
     width: usize,
-    /// The wall-clock time of the first record, and its ticks for when that is unknown.
+    /// The wall-clock time of the first record, if known, and its ticks.
     origin: Option<(Option<u64>, u64)>,
     many_files: bool,
 }
 
 impl Lines {
-    /// For lines of at most `width` columns.
+    /// A writer of lines of at most `width` columns.
     pub fn new(width: usize) -> Lines {
         Lines { width, origin: None, many_files: false }
     }
 
-    /// With the databases of this trace: where there are several, each line says which.
+    /// Looks up the databases of this trace. If it has several, each line names its database.
     #[must_use]
     pub fn of(mut self, trace: &Trace) -> Lines {
         self.names_of(trace);
         self
     }
 
-    /// The same for a trace that has grown.
+    /// Looks the databases up again in a trace that has grown.
     pub fn names_of(&mut self, trace: &Trace) {
         let mut paths = Vec::new();
         for log in trace.logs() {
@@ -49,7 +48,7 @@ impl Lines {
     /// Writes one line.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// The errors of `out`.
     pub fn write(&mut self, trace: &Trace, event: &Event, out: &mut impl Write) -> io::Result<()> {
         let record = &event.record;
         let log = trace.log(event.log);
@@ -95,7 +94,7 @@ impl Lines {
     }
 }
 
-/// Adds a text at this column, or a blank behind what is there when that reaches further.
+/// Adds a text at this column, or one blank after the present text if that reaches further.
 fn column(line: &mut String, at: usize, text: &str) {
     let clean = Clean(text).to_string();
     if clean.is_empty() {
@@ -111,7 +110,7 @@ fn base(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
 }
 
-/// Seconds since the first record, to the microsecond; ticks where the length of a tick is unknown.
+/// Seconds since the first record, to the microsecond. Ticks if the length of a tick is unknown.
 fn since(real: Option<u64>, first_real: Option<u64>, ticks: u64, first_ticks: u64) -> String {
     let (Some(now), Some(first)) = (real, first_real) else {
         return format!("{}t", ticks as i128 - i128::from(first_ticks));
@@ -125,9 +124,9 @@ fn since(real: Option<u64>, first_real: Option<u64>, ticks: u64, first_ticks: u6
 /// The call, what it asked for, and how it ended: `xShmLock X WRITE = BUSY`.
 pub fn call(record: &Record) -> String {
     let mut text = record.kind.to_string();
-    match record.kind {
-        Kind::LOCK | Kind::UNLOCK => drop(write!(text, " {}", record.requested)),
-        Kind::SHM_LOCK => {
+    match record.kind.known() {
+        Some(Known::Lock | Known::Unlock) => drop(write!(text, " {}", record.requested)),
+        Some(Known::ShmLock) => {
             let how = match (record.flags.has(Flags::SHM_UNLOCK), record.flags.has(Flags::SHM_EXCLUSIVE)) {
                 (true, _) => "U",
                 (false, true) => "X",
@@ -139,12 +138,12 @@ pub fn call(record: &Record) -> String {
                 let _ = write!(text, "..{}", Slot(last));
             }
         }
-        Kind::SLEEP => drop(write!(text, " {}", duration(record.arg.saturating_mul(1_000)))),
-        Kind::WROTE => drop(write!(text, " {} {} B", record.file_kind, record.arg)),
-        Kind::CHECK_RESERVED => drop(write!(text, " {}", record.arg)),
-        Kind::OPEN | Kind::CLOSE if record.file_kind == FileKind::DATABASE => {}
-        Kind::OPEN | Kind::CLOSE | Kind::SYNC | Kind::DELETE => drop(write!(text, " {}", record.file_kind)),
-        _ => {}
+        Some(Known::Sleep) => drop(write!(text, " {}", duration(record.arg.saturating_mul(1_000)))),
+        Some(Known::Wrote) => drop(write!(text, " {} {} B", record.file_kind, record.arg)),
+        Some(Known::CheckReserved) => drop(write!(text, " {}", record.arg)),
+        Some(Known::Open | Known::Close) if record.file_kind == FileKind::DATABASE => {}
+        Some(Known::Open | Known::Close | Known::Sync | Known::Delete) => drop(write!(text, " {}", record.file_kind)),
+        Some(Known::ShmMap | Known::ShmUnmap | Known::CkptStart | Known::CkptDone | Known::Handle) | None => {}
     }
     if !record.rc.is_ok() {
         let _ = write!(text, " = {}", record.rc);
@@ -154,7 +153,7 @@ pub fn call(record: &Record) -> String {
     text
 }
 
-/// What the connection holds after the call: `SHARED S:READ1 X:WRITE`.
+/// The locks of the connection after the call: `SHARED S:READ1 X:WRITE`.
 pub fn state(record: &Record) -> String {
     let mut parts = Vec::new();
     if record.after != Level::NONE {

@@ -4,10 +4,10 @@
 use super::human::{count, cut};
 use std::io::{self, Write};
 
-/// How to show it.
+/// How to show the report.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Columns of a line.
+    /// The columns of a line.
     pub width: usize,
     /// How many refused attempts to list.
     pub refusals: usize,
@@ -28,7 +28,7 @@ pub(super) fn many(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// A text in lines of this width. The first begins with `head`, the others with as many spaces.
+/// A text in lines of this width. The first line begins with `head`, the others with as many spaces.
 pub(super) fn wrapped(head: &str, text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = head.to_owned();

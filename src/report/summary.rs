@@ -1,7 +1,7 @@
 //! The summary at the end of `locktrace run`: what the application saw, the worst cause, and the blocking statement.
 //!
-//! It has one line if nothing was refused, three if something was, and one more if records are missing. Each begins with the command's name, because it
-//! stands among the output of the program.
+//! It has one line if no application could see a refusal, otherwise three, and one more if records are missing. Each line begins with the command's name,
+//! because it appears in the output of the program.
 #![forbid(unsafe_code)]
 
 use super::human::{count, cut, duration};
@@ -10,13 +10,13 @@ use crate::analysis::{Analysis, Incident};
 use crate::trace::total;
 use std::io::{self, Write};
 
-/// Columns of a statement.
+/// The columns of a statement.
 const STATEMENT: usize = 60;
 
 /// Writes the summary. `read_on` says where the trace is, and what to type next.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write) -> io::Result<()> {
     let ReadOn { dir, word } = read_on;
     let size = format!(
@@ -65,7 +65,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         what += &format!(", {} waited", duration(worst.waited_ns));
     }
     let incident = &analysis.incidents[worst.worst as usize];
-    writeln!(out, "locktrace: worst: {} ({what}): blocked by {}", worst.cause.id(), culprit(analysis, incident))?;
+    writeln!(out, "locktrace: worst: {} ({what}): blocked by {}", worst.cause.id(), blocker(analysis, incident))?;
     writeln!(
         out,
         "locktrace: the trace is in {dir}; its proof: locktrace explain {word} --incident {}; everything: locktrace report {word}",
@@ -73,7 +73,7 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
     )
 }
 
-/// Where the trace is.
+/// Where the trace is, for people and for a shell.
 pub struct ReadOn<'a> {
     /// The directory, and a remark about it.
     pub dir: &'a str,
@@ -86,7 +86,7 @@ fn many(number: u64, one: &str, more: &str) -> String {
 }
 
 /// The blocker of an incident, with its statement.
-fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
+fn blocker(analysis: &Analysis<'_>, incident: &Incident) -> String {
     if let Some(blocker) = incident.blockers.first() {
         let holding = &analysis.blocking_holds[blocker.hold as usize];
         let possibly = if blocker.certain { "" } else { "possibly " };
@@ -96,12 +96,12 @@ fn culprit(analysis: &Analysis<'_>, incident: &Incident) -> String {
         return format!("{possibly}{who}, {}, with {}{sql}", blocker.state.id(), holding.lock);
     }
     match words::untraced_holders(analysis, incident).next() {
-        Some(stranger) => format!("{}, outside the trace, with {}", cut(&stranger.to_string(), 80), cut(&stranger.lock(), 40)),
+        Some(outsider) => format!("{}, outside the trace, with {}", cut(&outsider.to_string(), 80), cut(&outsider.lock(), 40)),
         None => "nobody in the trace".to_owned(),
     }
 }
 
-/// Which records are missing.
+/// The missing records, in words; `None` if none is missing.
 fn missing(analysis: &Analysis<'_>) -> Option<String> {
     let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
     let unread = total(lossy().map(|tally| tally.unread()));

@@ -1,7 +1,6 @@
-//! The report for people: the verdict first, then the essence, then each database, then every refused attempt, then what was lost.
+//! The report for people: first the verdict, then sums over refused attempts, each database, every refused attempt, and what was lost.
 //!
-//! Input: an [`Analysis`], a writer and a [`Style`]. No line is wider than the style says, and nothing that a traced program named
-//! reaches the terminal unescaped.
+//! No line is wider than the [`Style`] says. Everything that comes from a traced program is escaped.
 #![forbid(unsafe_code)]
 
 use super::human::{count, cut, duration, known, pad, pad_left};
@@ -13,14 +12,14 @@ use std::io::{self, Write};
 
 pub use super::style::Style;
 
-/// Writes the report. It has colours; a writer like `anstream`'s takes them out where they are not wanted.
+/// Writes the report, with colours. A writer such as `anstream`'s removes them if they are not wanted.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(analysis: &Analysis<'_>, style: Style, out: &mut impl Write) -> io::Result<()> {
     verdict::write(analysis, style.width, out)?;
     let mut text = Text { analysis, style, out };
-    text.essence()?;
+    text.refused_attempts()?;
     for db in &analysis.databases {
         text.database(db)?;
     }
@@ -43,7 +42,7 @@ impl<W: Write> Text<'_, '_, W> {
         writeln!(self.out, "{}", text.trim_end())
     }
 
-    /// A line with a statement behind it, or below it where too little of it would fit.
+    /// A line with a statement after it, or below it if too little of the statement would fit.
     fn with_sql(&mut self, text: &str, indent: usize, sql: Option<String>) -> io::Result<()> {
         let Some(sql) = sql else { return self.line(text) };
         let room = self.style.width.saturating_sub(text.chars().count() + 2);
@@ -59,28 +58,28 @@ impl<W: Write> Text<'_, '_, W> {
         writeln!(self.out, "{colour}{text}{PLAIN}")
     }
 
-    fn essence(&mut self) -> io::Result<()> {
-        let essence = &self.analysis.refusal_stats;
-        if essence.refused == 0 {
+    fn refused_attempts(&mut self) -> io::Result<()> {
+        let stats = &self.analysis.refusal_stats;
+        if stats.refused == 0 {
             let text = match self.analysis.is_whole() {
                 true if self.analysis.incidents.is_empty() => "No attempt to take a lock was refused.",
                 // A stale snapshot fails without a refused call.
-                true => "No attempt to take a lock was refused, beside the upgrades that failed.",
-                false => "No attempt to take a lock is seen to have been refused; but not everything is seen (see below).",
+                true => "No attempt to take a lock was refused, apart from the upgrades that failed.",
+                false => "The trace shows no refused attempt to take a lock, but records are missing (see below).",
             };
             self.coloured(BOLD, text)?;
         } else {
-            let locks: Vec<String> = essence.by_lock.iter().map(|(lock, n)| format!("{lock} {}", count(*n))).collect();
-            self.coloured(RED, &format!("{}: {}", many(essence.refused, "refused attempt"), locks.join(", ")))?;
+            let locks: Vec<String> = stats.by_lock.iter().map(|(lock, n)| format!("{lock} {}", count(*n))).collect();
+            self.coloured(RED, &format!("{}: {}", many(stats.refused, "refused attempt"), locks.join(", ")))?;
             let certain = format!(
                 "  the holder is certain for {}, possible for {}, not in the trace for {}",
-                count(essence.certain),
-                count(essence.possible),
-                count(essence.untraced)
+                count(stats.certain),
+                count(stats.possible),
+                count(stats.untraced)
             );
             self.line(&certain)?;
         }
-        if let Some(worst) = essence.top_candidate {
+        if let Some(worst) = stats.top_candidate {
             let holder = worst.candidate;
             let times = match (worst.certain, worst.possible) {
                 (certain, 0) => many(certain, "attempt"),
@@ -93,17 +92,17 @@ impl<W: Write> Text<'_, '_, W> {
                 self.line(&format!("  {sql}"))?;
             }
         }
-        if let Some((holder, attempts)) = essence.outside {
+        if let Some((holder, attempts)) = stats.outside {
             self.coloured(BOLD, &format!("Outside the trace: {holder}, holding {}: {}", holder.lock(), many(attempts, "attempt")))?;
         }
-        if essence.closing > 0 {
-            let closing = count(essence.closing);
+        if stats.closing > 0 {
+            let closing = count(stats.closing);
             self.line(&format!("  ({closing} more by closing connections that asked whether they are the last: that is normal)"))?;
         }
-        if essence.optional > 0 {
-            let optional = count(essence.optional);
+        if stats.optional > 0 {
+            let optional = count(stats.optional);
             self.line(&format!(
-                "  ({optional} more by writers and checkpoints that wanted a reader's slot: no statement fails by that)"
+                "  ({optional} more by writers and checkpoints that wanted a reader's slot: no statement fails because of it)"
             ))?;
         }
         let read = format!(
@@ -214,9 +213,9 @@ impl<W: Write> Text<'_, '_, W> {
             let ns = known(self.analysis.ns(wait.who.log, wait.from, wait.until));
             let attempts = if wait.attempts > 1 { format!(" and {} attempts", count(wait.attempts.into())) } else { String::new() };
             match wait.end {
-                WaitEnd::Acquired => format!(" (got it after {ns}{attempts})"),
+                WaitEnd::Acquired => format!(" (got the lock after {ns}{attempts})"),
                 WaitEnd::GaveUp => format!(" (gave up after {ns}{attempts})"),
-                WaitEnd::WentOn => format!(" (went on without it after {ns}{attempts})"),
+                WaitEnd::WentOn => format!(" (went on without the lock after {ns}{attempts})"),
                 WaitEnd::TraceEnd => format!(" (the trace ends after {ns}{attempts})"),
             }
         });
@@ -266,7 +265,7 @@ impl<W: Write> Text<'_, '_, W> {
         }
         writeln!(self.out)?;
         self.coloured(BOLD, "Lost or unusable")?;
-        // These say where and what to do: they are not cut.
+        // These lines say where the loss is and what to do, so they are not cut.
         for line in lines {
             writeln!(self.out, "{line}")?;
         }

@@ -1,10 +1,10 @@
-//! The first screen of the report: what the application saw, the causes in order of harm, and the fix for each. Below it: which statement blocks
-//! which, and hazards.
+//! The first screen of the report: what the application saw, the causes in order of harm, and the fix for each. Further down: which statement
+//! blocks which, and hazards.
 #![forbid(unsafe_code)]
 
 use super::fix::Fix;
 use super::human::{count, cut, duration, pad_left};
-use super::ranking::{self, Harm};
+use super::ranking::{self, RankedCause};
 use super::style::{BOLD, PLAIN, RED, many, paragraph, wrapped};
 use super::words;
 use crate::analysis::{Analysis, Cause};
@@ -12,13 +12,13 @@ use crate::trace::text::Clean;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// Pairs of statements that are listed.
+/// How many pairs of statements are listed.
 const PAIRS: usize = 10;
 
-/// Lines of a fix.
+/// The most lines of a fix.
 const FIX_LINES: usize = 3;
 
-/// The verdict.
+/// Writes the verdict.
 pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     let Some((head, failed)) = headline(analysis) else { return Ok(()) };
     let colour = if failed > 0 { RED } else { BOLD };
@@ -46,7 +46,7 @@ pub(super) fn write(analysis: &Analysis<'_>, width: usize, out: &mut impl Write)
     writeln!(out)
 }
 
-/// What the application saw, in one line, and how many errors that were; `None` where there is no incident.
+/// What the application saw, in one line, and the number of errors; `None` if there is no incident.
 pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if analysis.incidents.is_empty() {
         return None;
@@ -74,7 +74,7 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     Some((head, failed))
 }
 
-/// Waits in which the application may have seen errors.
+/// A remark about waits in which the application may have seen errors.
 pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
     let all = || analysis.incidents.iter().filter(|incident| words::unslept(analysis, incident));
     let attempts: u64 = all().map(|incident| u64::from(incident.attempts)).sum();
@@ -90,13 +90,13 @@ pub(super) fn unslept(analysis: &Analysis<'_>) -> Option<String> {
     ))
 }
 
-fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Write) -> io::Result<()> {
+fn cause(analysis: &Analysis<'_>, harm: &RankedCause, width: usize, out: &mut impl Write) -> io::Result<()> {
     let incident = &analysis.incidents[harm.worst as usize];
     let also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     let errors = if harm.errors > 0 { format!(", {}", many(harm.errors, "error")) } else { String::new() };
     let sums = format!("{}{errors}, {} waited in all", many(harm.count, "time"), duration(harm.waited_ns));
     let head = format!("  {}: {sums}", [&[harm.cause.id()], &also[..]].concat().join(" + "));
-    // The numbers are not to be cut off.
+    // The numbers must not be cut off.
     if head.width() <= width {
         writeln!(out, "{BOLD}{head}{PLAIN}")?;
     } else {
@@ -116,8 +116,8 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
         };
         line(format!("               {who}, {did}"))?;
     }
-    for stranger in words::untraced_holders(analysis, incident) {
-        line(format!("    blocked by {stranger}, outside the trace, holding {}", stranger.lock()))?;
+    for outsider in words::untraced_holders(analysis, incident) {
+        line(format!("    blocked by {outsider}, outside the trace, holding {}", outsider.lock()))?;
     }
     for line in first_lines(&harm.fix, width) {
         writeln!(out, "{line}")?;
@@ -125,7 +125,7 @@ fn cause(analysis: &Analysis<'_>, harm: &Harm, width: usize, out: &mut impl Writ
     writeln!(out, "{}", cut(&format!("    proof      {}", words::explain(analysis, harm.worst)), width))
 }
 
-/// What to change, and as much of the reason as fits: `explain` has the rest.
+/// What to change, and as much of the reason as fits. `explain` has the rest.
 fn first_lines(fix: &Fix, width: usize) -> Vec<String> {
     let mut lines = wrapped("    fix        ", &fix.change, width);
     for text in &fix.more {
@@ -138,7 +138,7 @@ fn first_lines(fix: &Fix, width: usize) -> Vec<String> {
     lines
 }
 
-/// Which statement blocks which.
+/// Writes which statement blocks which.
 pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     let pairs = ranking::statements(analysis);
     if pairs.is_empty() {
@@ -176,7 +176,7 @@ pub(super) fn statements(analysis: &Analysis<'_>, width: usize, out: &mut impl W
     Ok(())
 }
 
-/// What can go wrong.
+/// Writes the hazards.
 pub(super) fn hazards(analysis: &Analysis<'_>, width: usize, out: &mut impl Write) -> io::Result<()> {
     if analysis.hazards.is_empty() {
         return Ok(());

@@ -1,6 +1,4 @@
-//! Who, what and when in words, as every report for people says it.
-//!
-//! Input: ids of an analysis. Output: text, not yet cut to a width.
+//! The phrases that all reports for people share: who, what and when, in words. They are not cut to a width.
 #![forbid(unsafe_code)]
 
 use super::human::cut;
@@ -13,14 +11,14 @@ use crate::trace::{LogId, OutsideHolder, Trace};
 /// `pid 7 thread 101 web-1 c2`.
 pub fn who(analysis: &Analysis<'_>, who: ConnId, tid: u32) -> String {
     let log = analysis.trace.log(who.log);
-    // Threads often share a name (the program's), so that only the number tells them apart.
+    // Threads often share the program's name, and only the number distinguishes them.
     let number = if tid == 0 || tid == log.pid { String::new() } else { format!(" thread {tid}") };
     let name = thread(analysis.trace, who, tid).map_or_else(String::new, |name| format!(" {}", cut(name, 16)));
     let thread = number + &name;
     format!("pid {}{thread} c{}{}", log.pid, who.conn, if who.forked { " (forked)" } else { "" })
 }
 
-/// A statement's text, or its hash; nothing where none was running.
+/// A statement's text, or its hash if the text is unknown; `None` if no statement was running.
 pub fn sql(analysis: &Analysis<'_>, who: ConnId, hash: u64) -> Option<String> {
     if hash == 0 {
         return None;
@@ -28,7 +26,7 @@ pub fn sql(analysis: &Analysis<'_>, who: ConnId, hash: u64) -> Option<String> {
     Some(sql_text(analysis.trace, who, hash).map_or_else(|| format!("sql {hash:016x}"), str::to_owned))
 }
 
-/// Since the beginning of the trace, in seconds.
+/// An instant in seconds since the beginning of the trace.
 pub fn at(analysis: &Analysis<'_>, log: LogId, at: Instant) -> String {
     analysis.real_ns(log, at).map_or_else(|| "at ?".to_owned(), |now| at_real(analysis, now))
 }
@@ -40,9 +38,9 @@ pub fn at_real(analysis: &Analysis<'_>, now: u64) -> String {
     format!("+{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
-/// The command that tells this incident.
+/// The command that explains this incident.
 pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
-    // Where not all are kept, the numbers depend on how many are.
+    // If not all incidents are kept, their numbers depend on how many are.
     let usual = Options::default().listed;
     let which = match analysis.options.listed {
         listed if listed == usual || analysis.totals.incidents.count <= listed.min(usual) as u64 => String::new(),
@@ -51,28 +49,30 @@ pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
     format!("locktrace explain --incident {}{which}", index + 1)
 }
 
-/// How an incident ended, for a sentence that began with the victim.
+/// How an incident ended, for a sentence about the victim.
 pub fn ended(incident: &Incident) -> &'static str {
     match incident.end {
-        IncidentEnd::SucceededAfterWait if incident.went_on => "went on without it",
-        IncidentEnd::SucceededAfterWait => "got it in the end",
-        IncidentEnd::GaveUp if incident.checkpoint_busy => "its row says busy",
+        IncidentEnd::SucceededAfterWait if incident.went_on => "went on without the lock",
+        IncidentEnd::SucceededAfterWait => "got the lock in the end",
+        IncidentEnd::GaveUp if incident.checkpoint_busy => "the checkpoint returned busy",
         IncidentEnd::GaveUp => "the application saw an error",
         IncidentEnd::Open => "the trace ends first",
     }
 }
 
-/// What the kernel said about a refused attempt, a sentence each; nothing where a traced holder is certain or nobody asked.
+/// The kernel's answer about a refused attempt, in sentences. Empty if a traced holder is certain or the recorder did not ask.
 pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
     let mut said = Vec::new();
     if refusal.has_certain() {
         return said;
     }
     if refusal.in_process {
-        said.push("refused inside its own process: another connection there has the lock, and no system call failed".to_owned());
+        said.push(
+            "refused inside its own process: another connection of the process has the lock, and no system call failed".to_owned(),
+        );
     }
     let Some(answer) = analysis.outside(refusal) else { return said };
-    let when = if refusal.asked.is_some_and(|asked| asked.here) { "" } else { "at an earlier attempt: " };
+    let when = if refusal.kernel_query.is_some_and(|query| query.here) { "" } else { "at an earlier attempt: " };
     let logs = analysis.trace.logs();
     for holder in &answer.holders {
         let held = if holder.exact { "held" } else { "possibly held" };
@@ -89,29 +89,29 @@ pub fn outside(analysis: &Analysis<'_>, refusal: &Refusal) -> Vec<String> {
         said.push(format!("and {} more", answer.more));
     }
     match &answer.failed {
-        Some(why) => said.push(format!("{when}the kernel could not be asked who has it: {why}")),
+        Some(why) => said.push(format!("{when}the kernel could not be asked who has the lock: {why}")),
         None if answer.holders.is_empty() => {
-            said.push(format!("{when}/proc/locks named nobody a moment later: it had let go, or is in another container or host"))
+            said.push(format!("{when}/proc/locks named nobody a moment later: the holder had released the lock, or is in another container or on another host"))
         }
         None => {}
     }
     said
 }
 
-/// The processes outside the trace that were in the way of an incident, as the kernel has them.
+/// The processes outside the trace that the kernel named as holders in an incident.
 pub fn untraced_holders<'a>(analysis: &'a Analysis<'_>, incident: &Incident) -> impl Iterator<Item = &'a OutsideHolder> {
     let names = &analysis.trace.log(incident.who.log).names;
     let answer = incident.outside.and_then(|start| names.outside(incident.who.conn, start));
-    answer.into_iter().flat_map(|answer| incident::untraced(analysis.trace, answer))
+    answer.into_iter().flat_map(|answer| incident::untraced_holders(analysis.trace, answer))
 }
 
-/// Whether its attempts may each have been an error that the application saw: SQLite's own busy handler sleeps between two, and here it did not. So a busy handler of
-/// the application's own called for the next one; or the application did, with the same statement again.
+/// Whether the application may have seen an error at each attempt of this incident. SQLite's own busy handler sleeps between two attempts, and here SQLite
+/// did not sleep. So either the application has its own busy handler, or it retried the statement by itself.
 pub fn unslept(analysis: &Analysis<'_>, incident: &Incident) -> bool {
     let waits = match incident.cause.entry().unslept {
         Unslept::Nothing => false,
         Unslept::PerhapsErrors => true,
-        // A cache spill asks again and again, and fails no statement.
+        // A cache spill retries again and again, and makes no statement fail.
         Unslept::PerhapsErrorsAtCommit => sql_text(analysis.trace, incident.who, incident.sql).is_some_and(is_end),
     };
     let again = incident.attempts > 1 || incident.end == IncidentEnd::SucceededAfterWait;
@@ -121,22 +121,22 @@ pub fn unslept(analysis: &Analysis<'_>, incident: &Incident) -> bool {
 /// Why no holder is named for a refused attempt.
 pub fn no_holder(analysis: &Analysis<'_>, refusal: &Refusal) -> &'static str {
     if refusal.in_process {
-        "no traced connection had it: one of this process that was opened before recording began, or whose record was lost"
+        "no traced connection had the lock: the holder was opened in this process before recording began, or its record was lost"
     } else if refusal.db.is_none() {
         "the database is not known"
     } else if analysis.has_losses() || refusal.forgotten {
-        "no traced connection is known to have had it, but records were lost"
+        "no traced connection is known to have had the lock, but records were lost"
     } else {
-        "no traced connection had it"
+        "no traced connection had the lock"
     }
 }
 
-/// The name of a thread, where there is one.
+/// The name of a thread, if the trace has one.
 pub fn thread(trace: &Trace, who: ConnId, tid: u32) -> Option<&str> {
     trace.log(who.log).names.thread(tid).map(|name| name.text.as_str())
 }
 
-/// The text of a statement, where there is one.
+/// The text of a statement, if the trace has it.
 pub fn sql_text(trace: &Trace, who: ConnId, hash: u64) -> Option<&str> {
     if hash == 0 { None } else { trace.log(who.log).names.sql(hash).map(|sql| sql.text.text.as_str()) }
 }

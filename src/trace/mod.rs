@@ -31,7 +31,7 @@ pub use outside::{Outside, OutsideHolder};
 pub use ring::Tally;
 pub(crate) use ring::total;
 
-use shim::event::{Flags, Kind};
+use shim::event::{Flags, Kind, KnownKind as Known};
 use shim::format::header::{Anchor, ClockKind, Header, MAGIC};
 use shim::format::record::Record;
 use std::cell::RefCell;
@@ -113,10 +113,13 @@ pub struct Event {
 /// Whether a call releases locks. In the merged order a release has the instant of its start, and every other call that of its end. So a release
 /// always comes before the acquisition that it made possible.
 pub fn is_release(record: &Record) -> bool {
-    match record.kind {
-        Kind::UNLOCK | Kind::CLOSE | Kind::SHM_UNMAP => true,
-        Kind::SHM_LOCK => record.flags.has(Flags::SHM_UNLOCK),
-        _ => false,
+    match record.kind.known() {
+        Some(Known::Unlock | Known::Close | Known::ShmUnmap) => true,
+        Some(Known::ShmLock) => record.flags.has(Flags::SHM_UNLOCK),
+        Some(Known::Open | Known::Lock | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep | Known::Delete) => {
+            false
+        }
+        Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => false,
     }
 }
 

@@ -1,7 +1,5 @@
-//! The bundled SQLite as a shared library, for programs that do not bring their own.
-//!
-//! Input: the source that cargo has. Output: a directory with `libsqlite3.so.0` and `sqlite3.o`, compiled once. Called by
-//! `tests/ecosystem` and by `tests/scenarios.rs`.
+//! The bundled SQLite as a shared library, for programs that do not bring their own: a directory with `libsqlite3.so.0` and `sqlite3.o`, compiled
+//! once from the source that cargo has.
 
 use crate::packages::{once, skipped, succeed};
 use crate::place::text;

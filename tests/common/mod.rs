@@ -271,7 +271,7 @@ pub fn expect(name: &str, found: &str) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, found).unwrap();
     }
-    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}: UPDATE_EXPECTED=1 cargo test writes it anew");
+    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}: UPDATE_EXPECTED=1 cargo test writes it again");
 }
 
 /// Two processes in each other's way, in WAL mode and with a rollback journal.

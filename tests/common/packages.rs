@@ -1,7 +1,7 @@
 //! Python and Node packages for these tests, installed once under cargo's target directory and used from then on.
 //!
-//! Input: `requirements.txt` and `package.json` of tests/ecosystem (pinned). Output: an interpreter and a module directory. A file lock keeps two test
-//! binaries from installing at once, and a stamp beside the packages tells which list they were made from.
+//! The lists are `requirements.txt` and `package.json` of tests/ecosystem, with pinned versions. A file lock keeps two test binaries from installing at
+//! once. A stamp beside the packages records from which list they were made.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The fix in the words of the framework: each program reads and then writes in one transaction, while somebody else is the writer.
+//! Fixes in the words of the framework: each program reads and then writes in one transaction while another connection writes.
 
 use crate::packages;
 use crate::place::{Place, parts};

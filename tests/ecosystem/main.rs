@@ -7,7 +7,7 @@
 //! | `seen` | what `locktrace report --json` and `locktrace cat --json` say |
 //! | `web` | Django under gunicorn, FastAPI with SQLAlchemy under uvicorn |
 //! | `processes` | fork, spawn, `os._exit`, daemons, a connection carried across a fork |
-//! | `kitchen_sink` | an application that uses much of SQLite, and cannot tell |
+//! | `kitchen_sink` | an application that uses much of SQLite, and does not notice |
 //! | `hosts` | the fix in the words of the framework |
 //! | `libraries` | several SQLites in one process; Node and Ruby |
 //! | `timelines` | `locktrace export`, read by Perfetto's own schema |

@@ -1,4 +1,4 @@
-//! How processes come into the world and leave it: each has a log of its own, and nothing of it is lost.
+//! Processes that start and end in every way: each has a log of its own, and none of it is lost.
 
 use crate::place::{PYTHON, Place, parts};
 use crate::seen::Seen;

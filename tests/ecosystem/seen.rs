@@ -1,6 +1,4 @@
-//! What a trace says, through the JSON that `locktrace report` and `locktrace cat` print.
-//!
-//! Input: a place whose `locktrace-trace` holds a trace. Output: the report and the records. Called by every test.
+//! The content of a trace, through the JSON that `locktrace report` and `locktrace cat` print.
 
 use crate::place::{Place, parts};
 use serde_json::Value;

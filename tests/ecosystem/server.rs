@@ -1,7 +1,6 @@
 //! A web server under `locktrace run`, on a Unix socket in a place of its own, and requests to it.
 //!
-//! Input: a command. Output: answers, and at the end its exit code and stderr. Called by `web`. Whatever happens, nothing of it outlives
-//! the test: `timeout` ends the server when nobody else does.
+//! Nothing of it outlives the test: `timeout` ends the server if nobody else does.
 
 use crate::place::Place;
 use serde_json::Value;
@@ -64,7 +63,7 @@ impl<'a> Server<'a> {
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer:?}"))
     }
 
-    /// Sends SIGTERM to `locktrace run`, as whoever stops a service does; its exit code and what was written.
+    /// Sends SIGTERM to `locktrace run`, as a service manager does; its exit code and what was written.
     pub fn stop(mut self) -> (Option<i32>, String) {
         self.signal("TERM");
         let mut status = None;

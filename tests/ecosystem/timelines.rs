@@ -1,4 +1,4 @@
-//! `locktrace export` read by tools that no one here wrote: Perfetto's own schema; more where they can be had.
+//! Exports read by tools that others wrote: Perfetto's own schema, and more if they can be had.
 
 use crate::common::contended;
 use crate::packages::python;
@@ -7,7 +7,7 @@ use crate::seen::Seen;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A writer that holds the lock until four others have been refused; one of them waits until it lets go.
+/// A writer that holds the lock until four others have been refused; one of them waits until it releases it.
 const PROGRAM: &str = "
 import sqlite3, threading
 def connect(timeout):

@@ -63,7 +63,7 @@ fn fastapi_with_a_synchronous_session_under_uvicorn() {
     assert_eq!(victim["error"], "database is locked");
     assert_eq!(server.get("/count"), json!({"orders": 0}));
     let (code, said) = server.stop();
-    // uvicorn shuts down in order, and then ends by the signal that told it to.
+    // uvicorn shuts down in order, and then ends by the signal that it got.
     assert!(code == Some(143) && said.contains("Application shutdown complete"), "{code:?}: {said}");
 
     let seen = Seen::of(&place);

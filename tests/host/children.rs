@@ -1,4 +1,4 @@
-//! Children that no fork handler knows of: what they do is in a log of their own, and never taken for the parent's.
+//! Children that no fork handler sees: each has a log of its own, and its records are never taken for the parent's.
 
 use crate::harness::{Host, With};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use sqlite_locktrace::trace::Trace;
 const BOTH: [With; 2] = [With::Run, With::Extension];
 
 /// The child's statements are in its log alone, and the report names it as the holder.
-fn told_apart(words: &[&str]) {
+fn kept_apart(words: &[&str]) {
     let Some(host) = Host::of(&["children"]) else { return };
     for ran in host.same(&BOTH, &[&["children"], words].concat()) {
         let trace = Trace::open(&ran.trace).unwrap();
@@ -37,35 +37,35 @@ fn told_apart(words: &[&str]) {
 
 #[test]
 fn a_child_of_fork() {
-    told_apart(&["fork"]);
+    kept_apart(&["fork"]);
 }
 
 #[test]
 fn a_child_of_the_raw_clone_call() {
-    told_apart(&["clone"]);
+    kept_apart(&["clone"]);
 }
 
 #[test]
 fn a_child_of_the_raw_clone3_call() {
-    told_apart(&["clone3"]);
+    kept_apart(&["clone3"]);
 }
 
 #[test]
 fn a_child_of_fork_without_handlers() {
-    told_apart(&["_fork"]);
+    kept_apart(&["_fork"]);
 }
 
 #[test]
 fn a_child_of_a_thread_by_the_raw_clone_call() {
-    told_apart(&["thread", "clone"]);
+    kept_apart(&["thread", "clone"]);
 }
 
 #[test]
 fn a_child_of_vfork_that_executes_a_program() {
-    told_apart(&["vfork"]);
+    kept_apart(&["vfork"]);
 }
 
 #[test]
 fn a_child_of_posix_spawn() {
-    told_apart(&["spawn"]);
+    kept_apart(&["spawn"]);
 }

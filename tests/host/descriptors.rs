@@ -1,4 +1,4 @@
-//! File descriptors, which are the program's: none of them is written to, taken, or changed in number.
+//! File descriptors of the program: the recorder neither writes to them nor takes them nor changes their number.
 
 use crate::harness::{Host, With, equal};
 use std::fs;

@@ -1,6 +1,6 @@
-//! The trace directory's file system is full, small, odd, or gone: the program's output is the bare one's, and no signal reaches it.
+//! File systems of the trace directory that are full, small, odd or gone: the program's output is that of the bare run, and no signal reaches it.
 //!
-//! The file systems are mounted for these tests, which takes root.
+//! The tests mount these file systems, which takes root.
 
 use crate::harness::{Host, Ran, With, equal, politely};
 use serde_json::Value;

@@ -1,7 +1,6 @@
-//! Programs run bare, under `locktrace run`, and with the extension: what each printed, how it ended, what it left behind.
+//! Programs run bare, under `locktrace run` and with the extension: what each printed, how it ended, what it left behind.
 //!
-//! - Input: a file of `programs/`, which is compiled once a test; arguments; limits of time.
-//! - Output: [`Outcome`]s to compare, and the trace.
+//! A test compiles a file of `programs/` once, and gets [`Outcome`]s to compare, and the trace.
 
 use crate::bundled;
 use crate::packages::skipped;
@@ -211,7 +210,7 @@ impl Host {
     }
 }
 
-/// Asserts that the two cannot be told from each other; the first lines that differ are shown.
+/// Asserts that the two are the same; shows the first lines that differ.
 pub fn equal(what: &str, bare: &Ran, traced: &Ran) {
     let (b, t) = (&bare.seen, &traced.seen);
     let differ = || {

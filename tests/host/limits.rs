@@ -1,4 +1,4 @@
-//! Limits of a process, and storms of signals and children: what bare SQLite stands, it stands traced.
+//! Limits of a process, and storms of signals and children: a traced SQLite withstands what a bare one does.
 
 use crate::harness::{Host, With, equal};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Beginnings, ends, and what a program gives up in between.
+//! Beginnings and ends of programs, and what a program gives up in between.
 
 use crate::harness::{Host, With, equal, politely};
 

@@ -1,7 +1,7 @@
-//! Programs that a recorder could kill, hang or change: each runs bare and traced, and must not be able to tell which.
+//! Programs that a recorder could kill, hang or change: each runs bare and traced, and must behave the same.
 //!
 //! The programs are in `programs/`. A test compares standard output, standard error, exit code and the files left behind.
-//! What a machine lacks (a compiler, the right to mount) is skipped with a line; `LOCKTRACE_REQUIRE_ECOSYSTEM=1` makes that a failure.
+//! What the machine lacks (a compiler, the right to mount) is skipped with a line; `LOCKTRACE_REQUIRE_ECOSYSTEM=1` makes that a failure.
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(clippy::undocumented_unsafe_blocks)] // Tests of C interfaces; each call is the documented one.
 #![cfg(all(feature = "cli", target_os = "linux"))]

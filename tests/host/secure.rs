@@ -1,4 +1,4 @@
-//! Who decides where a trace goes: not the environment of a set-uid program's caller, and not who may only write SQL.
+//! The place of a trace is decided neither by the environment of a set-uid program's caller nor by those who may only write SQL.
 
 use crate::harness::{Host, With, equal, politely};
 use std::fs;

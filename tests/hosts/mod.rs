@@ -1,6 +1,4 @@
 //! Traces as several hosts would have written them: fights over one database, on both sides of a midnight.
-//!
-//! Input: a host's name and how much went on. Output: trace directories. Called by the tests of the exports.
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use crate::common::Process;

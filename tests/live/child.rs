@@ -1,6 +1,6 @@
-//! What this test binary does when it is started again as a child: a program on rusqlite's bundled SQLite.
+//! This test binary, started again as a child: a program on rusqlite's bundled SQLite.
 //!
-//! Input: a role in the environment, and for the role `host` commands on standard input, one JSON object a line. Output: answers
+//! The environment gives it a role. With the role `host` it reads commands on standard input, one JSON object a line, and writes answers
 //! behind a mark. The Python twin of the host is `tests/programs/host.py`.
 //!
 //! | `do` | keys | answer |

@@ -1,7 +1,7 @@
-//! A child process that does what it is told: one JSON object a line in, one line out.
+//! A child process that carries out commands: one JSON object a line in, one line out.
 //!
-//! Input: commands (see [`super::child`], and `tests/programs/host.py`, which understand the same ones). Output: their answers.
-//! Called by [`super::stage`]. Every answer has a deadline, after which the child is killed and the test fails.
+//! [`super::child`] and `tests/programs/host.py` understand the same commands. Every answer has a deadline, after which the child is killed and
+//! the test fails.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};

@@ -1,7 +1,7 @@
 //! Many threads and processes on one database: the children, and how a test starts them.
 //!
-//! Input: numbers in the environment ([`Load`]). Output: rows `(pid, thread, n)` in the table `t` of the database, and lines on
-//! standard output. Threads begin when all of them, in all processes, have their connection open: the parent says `go`.
+//! Numbers in the environment ([`Load`]) describe the load. The children write rows `(pid, thread, n)` into the table `t`. Threads begin when all of them,
+//! in all processes, have opened their connection: the parent sends `go`.
 
 use super::child::say;
 use super::host::{Process, bundled};

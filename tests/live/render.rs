@@ -1,6 +1,4 @@
-//! One record as the word or two that stand for it in SQLite's lock sequences.
-//!
-//! Input: a record. Output: its name in the tests' expectations. Everything that tells two calls apart is in it except times,
+//! Records as the words that stand for them in SQLite's lock sequences. They show everything that distinguishes two calls, except times,
 //! ids and amounts:
 //!
 //! | text | call |

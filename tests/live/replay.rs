@@ -1,7 +1,7 @@
-//! The naive oracle of lock states: it keeps each connection's locks from the calls alone, and holds every record against that.
+//! The naive oracle of lock states: it keeps each connection's locks from the calls alone, and compares every record with them.
 //!
-//! Input: records in the order of their numbers. Output: a panic at the first that says something else, or the holds with the
-//! times at which they were certain. Called at the end of every test of a live program.
+//! It panics at the first record that contradicts it, and returns the holds with the times at which they were certain. Every test of a live program
+//! ends with it.
 
 use super::render::render;
 use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};

@@ -1,8 +1,7 @@
-//! A database, the processes that have it open, and the trace they write: what a test of lock sequences is played on.
+//! A database, the processes that have it open, and the trace they write: the stage for a test of lock sequences.
 //!
-//! Input: steps ("A does this"); each returns what the trace says of it, in the words of [`super::render`], with commas between.
-//! The connection that was told to do something is not named in its own records; any other that shows up is, as `B: U(NONE)`.
-//! Called by the tests.
+//! Each step ("A does this") returns what the trace shows of it, in the words of [`super::render`], with commas between. Records of the connection that
+//! carries out the step come without its name; those of other connections with it, as `B: U(NONE)`.
 
 use super::host::{Kind as Host, Process};
 use super::render::render;

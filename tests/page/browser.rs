@@ -1,4 +1,4 @@
-//! Pages in a real browser: what the scripts beside this file look at.
+//! Pages in a real browser, which the scripts beside this file examine.
 
 use crate::common::contended;
 use crate::{packages, page, traces};

@@ -8,15 +8,15 @@ export const extremes = async ({ open, check, text, settled, spied }) => {
     }
     for (const [id, what] of Object.entries(wanted)) check((await page.innerText(`#${id}`)).includes(what), `#${id} does not say "${what}": ${(await page.innerText(`#${id}`)).slice(0, 300)}`);
   };
-  const nothing = "Nothing was recorded.", gone = "No record is left that could tell.";
+  const nothing = "Nothing was recorded.", gone = "No record is left that could show it.";
   const all = (what) => ({ timeline: what, incidents: what, matrix: what, distributions: what, load: what, databases: what });
   for (const [name, wanted] of Object.entries({
-    empty: { ...all(nothing), verdict: "locktrace doctor -- COMMAND", losses: "there was no record" },
+    empty: { ...all(nothing), verdict: "locktrace doctor -- COMMAND", losses: "the trace has no records" },
     lost: { ...all(gone), verdict: "Every record of this trace is lost", losses: "2 missing from the file" },
     idle: { verdict: "No attempt to take a lock was refused", incidents: "No refusal that an application could see.", matrix: "No statement blocked another.", distributions: "2 holds", losses: "every record was read" },
     processes: { verdict: "`database is locked` 1 time", timeline: "Not every hold is drawn one by one", about: "702 connections" },
     incidents: { verdict: "6,666 times", timeline: "Of 10,000 incidents the 1,000 worst are drawn.", incidents: "9,000 more are in the sums above" },
-    statements: { verdict: "19,999 times", matrix: "not told apart", about: "are shown one by one" },
+    statements: { verdict: "19,999 times", matrix: "counted together", about: "are shown one by one" },
   })) {
     const page = await open(name);
     await saysEach(page, wanted);

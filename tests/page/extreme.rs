@@ -1,4 +1,4 @@
-//! Pages of traces in which there is nothing, and of those in which there is far too much.
+//! Pages of traces that have nothing in them, and of traces that have far too much.
 
 use crate::common::{Process, TICKS_PER_US};
 use crate::{between, data, page, says, traces};
@@ -18,7 +18,7 @@ fn every_trace_gives_a_true_page() {
     traces::lost(dir.path());
     let found = page(dir.path());
     assert!(says(&found, "Every record of this trace is lost") && says(&found, "2 missing from the file"), "{found}");
-    assert!(says(&found, "No record is left that could tell."), "{found}");
+    assert!(says(&found, "No record is left that could show it."), "{found}");
     assert!(!says(&found, "was held") && !says(&found, "blocked another"), "nobody knows: {found}");
 
     // A clock that nobody can read, and no names at all.

@@ -1,4 +1,4 @@
-//! `locktrace open`: where the page is, and who opens it.
+//! `locktrace open`: the place of the page, and the program that opens it.
 
 use crate::common::contended;
 use crate::{between, good, locktrace, page};

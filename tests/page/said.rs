@@ -1,4 +1,4 @@
-//! What a page says is what the report says, wherever the trace comes from; and nothing of it is markup.
+//! The words of a page: they are those of the report, wherever the trace comes from, and none of them is markup.
 
 use crate::common::{contended, expect};
 use crate::traces::hostile;

@@ -1,4 +1,4 @@
-//! Traces that pages are made of: each is written into a directory that is there.
+//! Traces of which pages are made. Each function writes one into an existing directory.
 
 use crate::common::{Process, TICKS_PER_US, anchor_at};
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub fn hostile(dir: &Path) {
     process.write(dir);
 }
 
-/// One process that read twice and was in nobody's way.
+/// One process that read twice and blocked nobody.
 pub fn idle(dir: &Path) {
     Process::new(100).run("100 c1 SHARED -- SELECT 1\n5000 c1 U(NONE)\n90000 c1 SHARED -- SELECT 1\n90400 c1 U(NONE)").write(dir);
 }
@@ -113,7 +113,7 @@ pub fn incidents(dir: &Path, count: u64) {
     process.write(dir);
 }
 
-/// So many statements, each run once; of five one is in the way of another.
+/// So many statements, each run once; one in five blocks another.
 pub fn statements(dir: &Path, count: u64) {
     let mut process = Process::new(100);
     process.run("0 c1 X WRITE -- UPDATE\n10 c2 X WRITE=BUSY -- INSERT\n20 c1 U WRITE");

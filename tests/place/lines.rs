@@ -1,6 +1,6 @@
-//! Programs that are watched while they run: children whose lines are awaited, and a traced Python that executes SQL as it is told.
+//! Programs that are watched while they run: children whose lines a test awaits, and a traced Python that executes the SQL it gets.
 //!
-//! Nothing here waits for a time to pass: a line is awaited, or an end, each with a deadline.
+//! Tests wait for a line or for an end, each with a deadline, never for a time to pass.
 
 use super::{PYTHON, Place};
 use std::io::{BufRead, BufReader, Write};
@@ -62,7 +62,7 @@ impl Drop for Lines {
     }
 }
 
-/// A traced Python that executes SQL as it is told, and says when it has.
+/// A traced Python that executes the SQL it gets, and prints a line when it has.
 pub struct Program {
     pub lines: Lines,
     input: ChildStdin,

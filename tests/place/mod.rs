@@ -1,6 +1,4 @@
-//! A directory to run programs in: what the tests of `locktrace run` have in common.
-//!
-//! Input: a command. Output: its exit code and what it printed. Called by `tests/run`, `tests/follow.rs`, `tests/top` and `tests/ecosystem`.
+//! A directory of its own for each test that runs programs, and `locktrace` in it.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
 
 pub mod lines;

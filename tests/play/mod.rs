@@ -1,6 +1,6 @@
-//! A simulated set of connections that keep SQLite's rules: in come steps, out go their records and the truth about every refusal.
+//! A simulated set of connections that keep SQLite's rules: it turns random steps into records and the truth about every refusal.
 //!
-//! Called by `tests/oracle.rs` and `tests/audit.rs`.
+//! Used by `tests/analysis/oracle.rs` and `tests/analysis/audit.rs`.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part.
 
 use proptest::prelude::*;
@@ -54,7 +54,7 @@ pub struct Refused {
     pub conn: u32,
     pub start: u64,
     pub request: Request,
-    /// Everybody who was in the way at the true instant.
+    /// All connections that blocked it at the true instant.
     pub holders: BTreeSet<u32>,
 }
 
@@ -121,7 +121,7 @@ pub fn play(steps: &[Step], wal: bool) -> Played {
                 }
             } else {
                 record.rc = ResultCode::BUSY;
-                // The unix VFS keeps PENDING when only readers are in the way.
+                // The unix VFS keeps PENDING when only readers block it.
                 if request == Request::File(Level::EXCLUSIVE) && state.level < 3 && others.iter().all(|(_, other)| other.level < 2)
                 {
                     state.level = 3;

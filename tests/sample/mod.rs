@@ -1,6 +1,6 @@
 //! Samples of output in the README and in `docs/`: each is what a program of a test printed, except for numbers, times and places.
 //!
-//! A comment in front of its block names a sample (`<!-- sample: verdict -->`). `UPDATE_EXPECTED=1` writes a block that differs anew; use it with
+//! A comment in front of its block names a sample (`<!-- sample: verdict -->`). `UPDATE_EXPECTED=1` writes each block that differs again; use it with
 //! `--test-threads=1`, because samples share a file.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)] // Each test binary uses its own part.
 
@@ -70,7 +70,7 @@ pub fn compare(name: &str, printed: &str) {
         return std::fs::write(&block.page, new.join("\n") + "\n").unwrap();
     }
     panic!(
-        "{}:{}: sample {name}: UPDATE_EXPECTED=1 writes it anew\n--- there\n{}\n--- printed\n{printed}\n--- compared as\n{}\n{}",
+        "{}:{}: sample {name}: UPDATE_EXPECTED=1 writes it again\n--- there\n{}\n--- printed\n{printed}\n--- compared as\n{}\n{}",
         block.page.display(),
         block.line,
         block.text,

@@ -1,4 +1,4 @@
-"""Two processes that write to one WAL database, in turns, with an SQLite that can lose a commit when the log starts anew."""
+"""Two processes that write to one WAL database, in turns, with an SQLite that can lose a commit when the log starts again."""
 #: {"hazard": "wal-reset-exposure", "below": "3.51.3"}
 import stage
 

@@ -1,6 +1,4 @@
-//! What applications do with a connection: the statements of a program, one after the other, and what follows an error.
-//!
-//! Called by `plan`, one task for each program.
+//! Applications on a connection: the statements of a program, one after the other, and what follows an error. One task for each program.
 
 use super::busy::Handler;
 use super::conn::Client;

@@ -1,6 +1,6 @@
-//! The busy handler: SQLite's own, which sleeps through the VFS, or the application's, of which nobody is told.
+//! The busy handler: SQLite's own, which sleeps through the VFS, or the application's, of which the trace shows nothing.
 //!
-//! Called by `wal` and `rollback` after a refused attempt at the start of a transaction.
+//! It runs after a refused attempt at the start of a transaction.
 
 use super::conn::Client;
 use super::world::US;

@@ -1,7 +1,7 @@
 //! A connection's calls to its VFS: each takes some time, is granted or refused at an instant within, and leaves a record.
 //!
-//! Called by `wal` and `rollback`, which know what SQLite calls when. What a recorder notes is written down as the shim does it: which calls
-//! tell a statement, that the release of a slot reads the clock once, that bytes written are told when the lock is given up.
+//! `wal` and `rollback` know what SQLite calls when. This file records it as the shim does: which calls carry a statement, that the release of a slot
+//! reads the clock once, that written bytes are recorded when the lock is released.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::plan::Program;
@@ -177,7 +177,7 @@ impl Client {
         self.call(Kind::CHECK_RESERVED, FileKind::DATABASE, 0, 0).await;
     }
 
-    /// Bytes that were written are told when the lock is about to be given up.
+    /// Written bytes are recorded when the lock is about to be released.
     pub async fn wrote(&self, file: FileKind, bytes: u64) {
         if bytes > 0 {
             let now = self.world.get().now;

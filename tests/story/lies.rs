@@ -1,7 +1,6 @@
-//! What may be said of a trace that was damaged: less, but nothing wrong.
+//! The truth of damaged traces: an analysis may report less, but nothing wrong.
 //!
-//! The part of [`super::truth`] for damaged traces: a cause may be `unexplained`, or an incident missing; no cause may be another one, and nobody may be
-//! called a certain culprit who was not.
+//! A cause may be `unexplained`, or an incident missing. No cause may be another one, and no holder may be certain that blocked nobody.
 #![allow(clippy::indexing_slicing)]
 
 use super::truth::{Truth, ensure, is_true};
@@ -45,13 +44,13 @@ impl Truth<'_> {
         let passive = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(false));
         let convoy = cause == "checkpoint-starved" && of_it.iter().any(|wait| wait.why == Why::Copies(true));
         let possible = of_it.iter().any(|wait| self.causes(wait).contains(&cause));
-        // Who begins anew is refused SHARED, as readers are.
+        // A writer that begins again is refused SHARED, as readers are.
         let anew = |wait: &&Wait| {
             let shared = wait.refusals.iter().copied().filter(|&refusal| world.refusals[refusal].ask == Ask::File(1));
             matches!(wait.why, Why::StartsToWrite | Why::PlaysBack) && self.shut_out(&shared.collect::<Vec<_>>()).contains(&cause)
         };
         let reads = of_it.iter().any(anew);
-        // Of a part of it the other one is true; nothing is told of it where all is known that followed, for nobody had to wait. Or it was on its way to
+        // Of a part of it the other one is true; nothing is reported of it where all is known that followed, for nobody had to wait. Or it was on its way to
         // another lock.
         let recovers = ["wal-recovery", "wal-protocol-retry"].contains(&cause)
             && of_it.iter().any(|wait| wait.why == Why::Recovers || !wait.aside.is_empty());

@@ -1,6 +1,4 @@
-//! A connection's attempts at locks, and its releases: granted or refused by the table, each with its record and what is true of it.
-//!
-//! Called by `wal`, `rollback` and `mode`, which know what SQLite asks for when.
+//! A connection's attempts at locks, and its releases: the table grants or refuses each, with its record and the truth about it.
 #![allow(clippy::indexing_slicing)]
 
 use super::busy::Handler;
@@ -10,7 +8,7 @@ use super::world::{Ask, Hold, Lock, Outcome, Refusal, Wait, Why};
 use shim::event::{FileKind, Flags, Kind, Level, ResultCode};
 use shim::format::record::Record;
 
-/// A read lock that was held for longer tells its statement when it is given up.
+/// A read lock that was held for longer carries its statement when it is released.
 const LONG: u64 = 1 << 20;
 
 impl Client {
@@ -105,11 +103,11 @@ impl Client {
             world.waits[wait].aside.push(refusal);
             return false;
         }
-        // What SQLite does without on its way is a matter of its own.
+        // Locks that SQLite can do without are another matter.
         let open = world.conns[me].wait.filter(|&wait| {
             let wait = &world.waits[wait];
             let next = why == Why::Upgrades && start - wait.span.1 > PATIENCE;
-            // A writer that has to begin anew may be refused SHARED, too: it still waits to write.
+            // A writer that has to begin again may be refused SHARED, too: it still waits to write.
             let anew = matches!(wait.why, Why::StartsToWrite | Why::PlaysBack) && why == Why::Reads;
             anew || (wait.why == why && (wait.ask == ask || why == Why::Recovers) && !next)
         });
@@ -154,14 +152,14 @@ impl Client {
         self.leave(start, record).await;
     }
 
-    /// Whether a refused EXCLUSIVE leaves PENDING: only readers are in the way.
+    /// Whether a refused EXCLUSIVE leaves PENDING: only readers block it.
     fn may_wait_at_pending(&self, in_the_way: &[usize], before: u8) -> bool {
         let mut world = self.world.get();
         let readers = in_the_way.iter().all(|&hold| world.state(world.holds[hold].conn).0 == 1);
         readers && (before == 2 || world.random(2) == 0)
     }
 
-    /// Gives levels or slots up. `LONG` ones, and those under which it was refused something, tell their statement.
+    /// Releases levels or slots. The release of `LONG` ones, and of those under which it was refused something, carries its statement.
     async fn give(&self, record: Record, gone: &dyn Fn(Lock) -> bool, reading: &dyn Fn(Lock) -> bool) {
         let me = self.me.get();
         let tells = {

@@ -1,7 +1,7 @@
 //! `PRAGMA journal_mode`: out of WAL mode, or into it (vdbe.c: `OP_JournalMode`), as far as locks are concerned.
 //!
-//! Called by `app`. Either way the header of the database is changed with a rollback journal. Out of WAL mode, the WAL goes first: between the two
-//! the database file is free for a moment, and whoever opens it then finds it in WAL mode, and stays.
+//! Either way the header of the database is changed with a rollback journal. Out of WAL mode, the WAL goes first: between the two
+//! the database file is free for a moment. A connection that opens it then finds it in WAL mode, and stays.
 #![allow(clippy::indexing_slicing)]
 
 use super::busy::Handler;

@@ -1,6 +1,5 @@
-//! What applications do: random programs of transactions on random connections, and what comes of running them.
-//!
-//! Input: strategies for proptest. Output: a [`Story`]: the processes with their records, and the world with the truth.
+//! Random programs of transactions on random connections, as strategies for proptest, and the [`Story`] that running them makes: the processes
+//! with their records, and the world with the truth.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::conn::Client;
@@ -172,7 +171,7 @@ impl Plan {
 
 impl Story {
     /// Its records in words, for who has to find out what went wrong.
-    pub fn told(&self) -> String {
+    pub fn words(&self) -> String {
         let mut records = self.world.records.clone();
         records.sort_by_key(|record| record.2.start);
         let slots =

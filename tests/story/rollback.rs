@@ -1,6 +1,4 @@
-//! What SQLite calls with a rollback journal (pager.c, btree.c), as far as locks are concerned.
-//!
-//! Called by `plan`, as `wal` is.
+//! SQLite's calls with a rollback journal (pager.c, btree.c), as far as locks are concerned.
 
 #![allow(clippy::indexing_slicing)]
 
@@ -73,13 +71,13 @@ impl Client {
         true
     }
 
-    /// It reads. Who was in its way has played the journal back, or brought the database into WAL mode.
+    /// It reads. The connection that blocked it has played the journal back, or brought the database into WAL mode.
     fn has_no_need_of(&self, why: Why) {
         let me = self.me.get();
         let mut world = self.world.get();
         let wait = world.conns[me].wait.filter(|&wait| world.waits[wait].why == why);
         let Some(wait) = wait else { return };
-        // It waited until then. To play a journal back it asks for SHARED anew each time: without a sleep, that it waited is not known.
+        // It waited until then. To play a journal back it asks for SHARED again each time: without a sleep, that it waited is not known.
         let shared = world.hold(me, Lock::File(1)).map(|hold| hold.taken.1);
         if let Some(shared) = shared.filter(|_| why != Why::PlaysBack || world.waits[wait].sleeps > 0) {
             world.waits[wait].span.1 = shared;

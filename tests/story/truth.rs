@@ -1,6 +1,4 @@
-//! What an analysis must say of a story, and what it may not.
-//!
-//! Input: a [`Story`] and the [`Analysis`] of its records. Output: the first contradiction, in words. Of whole traces everything is asked for
+//! What an analysis must say of a [`Story`], and what it must not: the first contradiction, in words. Of whole traces everything is checked
 //! (`agrees`), of damaged ones only that nothing is wrong (`contradicts_nothing`).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -139,7 +137,7 @@ impl Truth<'_> {
         Ok(())
     }
 
-    /// Every refused attempt, and who was in the way.
+    /// Every refused attempt, and its blockers.
     fn refusals(&self) -> Result<(), String> {
         let (said, real) = (&self.analysis.refusals, &self.world().refusals);
         ensure!(said.len() == real.len(), "{} refusals, not {}", said.len(), real.len());
@@ -197,9 +195,9 @@ impl Truth<'_> {
         ensure!(incident.sleeps == wait.sleeps, "{} sleeps", incident.sleeps);
         let outcomes: &[&str] = match wait.outcome {
             _ if wait.why == Why::Upgrades => &["gave-up"],
-            // Its own busy handler, or its next statement: nobody can tell.
+            // Its own busy handler, or its next statement: not known.
             Outcome::Succeeded if wait.why == Why::PlaysBack && wait.sleeps == 0 => &["succeeded-after-wait", "gave-up"],
-            // It has SHARED again, and what it does next would tell.
+            // It has SHARED again, and what it does next would show it.
             Outcome::Succeeded if wait.why == Why::PlaysBack && self.later(wait) <= 1 => &["succeeded-after-wait", "open"],
             Outcome::Succeeded if !wait.wal && wait.ask == Ask::File(2) && self.later(wait) == 0 => {
                 &["succeeded-after-wait", "gave-up", "open"]
@@ -211,9 +209,9 @@ impl Truth<'_> {
             Outcome::GaveUp if wait.protocol && wait.refusals.len() < 100 && self.later(wait) <= 1 => &["gave-up", "open"],
             Outcome::GaveUp if wait.protocol && !wait.aside.is_empty() => &["gave-up", "open"],
             Outcome::GaveUp => &["gave-up"],
-            // (Where the wal-index has to be made anew before it can ask again, that looks like another thing.)
+            // If the wal-index has to be rebuilt before it can ask again, that looks like another wait.
             Outcome::Open if wait.exhausted || wait.why == Why::Enters => &["gave-up", "open"],
-            // In exclusive mode the read lock is kept, as by an upgrade; a sleep, which is still to come, tells them apart.
+            // In exclusive mode the read lock is kept, as by an upgrade; a sleep, which is still to come, distinguishes them.
             Outcome::Open if self.world().conns[wait.conn].exclusive && wait.sleeps == 0 => &["gave-up", "open"],
             Outcome::Open => &["open"],
         };
@@ -221,7 +219,7 @@ impl Truth<'_> {
         self.culprits(incident, wait)
     }
 
-    /// Who waits for whom, and for whom that one waits: each is in the way of the one before, and the last one's culprits wait for nobody but who was
+    /// Who waits for whom, and for whom that one waits: each blocks the one before, and the last one's culprits wait for nobody but who was
     /// passed already.
     fn chain(&self, index: u32) -> Result<(), String> {
         let passed = chain(&self.analysis.incidents, index);
@@ -235,7 +233,7 @@ impl Truth<'_> {
         Ok(())
     }
 
-    /// Who was in the way, and what it did.
+    /// The blockers, and what each did.
     fn culprits(&self, incident: &Incident, wait: &Wait) -> Result<(), String> {
         let proven = self.proven_of(wait);
         let mut found = Vec::new();

@@ -1,6 +1,4 @@
-//! What SQLite calls in WAL mode (wal.c), as far as locks are concerned.
-//!
-//! Called by `plan`. In comes what the application wants; the locks it takes and whether it was refused come out of the table.
+//! SQLite's calls in WAL mode (wal.c), as far as locks are concerned. The table of locks grants or refuses each of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::busy::Handler;
@@ -163,11 +161,11 @@ impl Client {
         None
     }
 
-    /// The wal-index is not in order. Whether it is now; `None`: given up. (It calls the busy handler, which tries anew, so that `tries` begins anew, too.)
+    /// The wal-index is not in order. Whether it is now; `None`: given up. It calls the busy handler, which tries again, so that `tries` starts again, too.
     async fn recovers(&self, handler: &mut Handler, tries: &mut u64) -> Option<bool> {
         if self.take(WRITE, Why::Recovers, handler).await {
             let valid = self.world.get().wal.valid;
-            // Who only looks whether RECOVER is free can be in the way of that.
+            // A connection that only checks whether RECOVER is free can block that.
             if !valid && !self.take(Ask::Slots(1, 2, true), Why::Spares, handler).await {
                 self.give_slots(0, 0, true).await;
                 return Some(false);
@@ -217,7 +215,7 @@ impl Client {
                 if self.is_current(snapshot) {
                     return Some(snapshot);
                 }
-                // Somebody was faster: SQLite begins anew by itself.
+                // Another connection was faster: SQLite begins again by itself.
                 self.give_slots(0, 0, true).await;
             }
             self.stops_reading(snapshot).await;

@@ -1,6 +1,4 @@
-//! Why a lock was refused: the causes that an analysis may name for a run of attempts, by what really happened.
-//!
-//! The part of [`super::truth`] that knows the causes' names.
+//! Causes that an analysis may name for a run of attempts, by what really happened.
 #![allow(clippy::indexing_slicing)]
 
 use super::truth::Truth;
@@ -81,7 +79,7 @@ impl Truth<'_> {
         names
     }
 
-    /// Its thread slept shortly before, and the recorder could not tell for whom.
+    /// Its thread slept shortly before, and the recorder does not know for which connection.
     fn slept_aside(&self, wait: &Wait) -> bool {
         let process = &self.story.processes[self.world().conns[wait.conn].process];
         let number = self.world().conns[wait.conn].number;
@@ -104,7 +102,7 @@ impl Truth<'_> {
         hold.nature == Nature::Exclusive && (one || self.damaged)
     }
 
-    /// One who refused it was making the wal-index anew.
+    /// A connection that refused it was rebuilding the wal-index.
     fn recovers(&self, refusal: usize) -> bool {
         let world = self.world();
         world.refusals[refusal].holders.iter().any(|&hold| world.holds[hold].recovered)
@@ -115,7 +113,7 @@ impl Truth<'_> {
         match wait.outcome {
             _ if asked => vec!["wal-recovery"],
             Outcome::Succeeded if wait.sleeps == 0 => vec![],
-            // Whoever had WRITE made nothing anew. (It is known by its attempt at RECOVER, after that at WRITE.)
+            // The holder of WRITE rebuilt nothing. (It is known by its attempt at RECOVER, after that at WRITE.)
             Outcome::Open if wait.refusals.len() == 1 => vec!["wal-recovery", "wal-protocol-retry", "unexplained"],
             _ if !wait.refusals.iter().any(|&refusal| self.recovers(refusal)) => vec!["wal-protocol-retry"],
             _ => vec!["wal-recovery", "wal-protocol-retry", "unexplained"],

@@ -1,7 +1,7 @@
 //! The world of a simulation: a clock, a table of who holds what, and what really happened.
 //!
-//! Input: lock attempts at true instants; each is granted or refused by looking through the whole table. Out go the truth (holds, refusals, runs)
-//! and the records that a recorder would have written. Slow and obvious on purpose: nothing here knows how the analysis works.
+//! Each attempt at a lock has a true instant; the whole table decides whether it is granted or refused. The world keeps the truth (holds, refusals,
+//! runs) and the records that a recorder would have written. It is slow and obvious on purpose: nothing here knows how the analysis works.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use crate::common::TICKS_PER_US;
@@ -109,7 +109,7 @@ pub struct Hold {
     pub work: Vec<(Work, u64, u64)>,
     /// Syncs of the database file among that.
     pub commits: u32,
-    /// The wal-index was made anew under it.
+    /// The wal-index was rebuilt under it.
     pub recovered: bool,
 }
 
@@ -282,7 +282,7 @@ impl World {
         200 + self.random(if long { 300 * US } else { 2 * US })
     }
 
-    /// The holds in the way of this attempt, the weakest of each connection.
+    /// The holds that block this attempt, the weakest of each connection.
     pub fn in_the_way(&self, me: usize, ask: Ask) -> Vec<usize> {
         let mut found: BTreeMap<usize, usize> = BTreeMap::new();
         for (index, hold) in self.holds.iter().enumerate() {
@@ -379,7 +379,7 @@ impl Shared {
         self.get().now = until;
     }
 
-    /// Its locks are gone, and nothing tells.
+    /// Its locks are gone, and no record shows it.
     fn kill(&self, process: usize, at: u64) {
         let mut world = self.get();
         world.now = at;

@@ -1,6 +1,5 @@
-//! Numbers in memory that a program shares with the test that kills it: what it had done when it died, to the last instruction.
-//!
-//! Input: a path. Output: one page of counters, which a SIGKILL cannot take back. Called by [`super::victim`] and the tests.
+//! Counters in memory that a program shares with the test that kills it: they show what it had done when it died, to the last instruction. A SIGKILL
+//! cannot take the page back.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! A program that takes and drops locks on several threads as fast as it can, and counts what it has done, until it is killed.
+//! A program that takes and releases locks on several threads as fast as it can, and counts what it has done, until it is killed.
 //!
-//! Input: a database, a file of [`Counters`] and a number of threads, in the environment. Output: rows `(pid, thread, n)` of the table
-//! `t`, and records. Each thread has two connections: one writes rows, and on the other the thread calls the locking methods
+//! The environment gives it a database, a file of [`Counters`] and a number of threads. It writes rows `(pid, thread, n)` into the table
+//! `t`. Each thread has two connections: one writes rows, and on the other the thread calls the locking methods
 //! itself, as SQLite would, so that the recorder is busy for a good part of the time and every call is counted.
 
 use super::counters::Counters;
@@ -17,7 +17,7 @@ const ROLE: &str = "LOCKTRACE_TEST_VICTIM";
 
 /// Starts a victim.
 pub fn start(database: &Path, counters: &Path, threads: usize, traces: &Path, limit: &str) -> Child {
-    let mut command: Command = again("survival::victim::run");
+    let mut command: Command = again("victim::run");
     command
         .env(ROLE, database)
         .env("VICTIM_COUNTERS", counters)

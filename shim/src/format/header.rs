@@ -19,8 +19,8 @@
 //! | 256 | 24 | last anchor, like the first; rewritten now and then |
 //! | 280 | 8 | check word of the last anchor's three words and four zero words, number 0 |
 //!
-//! Offsets from 128 on change while the process runs, each by whole aligned words; the rest is written once, before `head` is
-//! ever above 0. All else is 0.
+//! Offsets from 128 on change while the process runs, each by whole aligned words. The rest is written once, before `head`
+//! exceeds 0. All other bytes are 0.
 #![forbid(unsafe_code)]
 
 use super::{VERSION, check, record};
@@ -118,7 +118,7 @@ pub struct Header {
 pub enum HeaderError {
     /// The file ends inside the header: `have` bytes of 4096.
     Short {
-        /// Bytes there are.
+        /// The bytes of the file.
         have: usize,
     },
     /// Not a ring file: the first 8 bytes are not the magic.
@@ -195,7 +195,7 @@ impl Header {
         bytes
     }
 
-    /// Fills these zeros with the header, all but its magic number: whoever makes a ring file writes that last.
+    /// Fills these zeros with the header, except the magic number, which is written last.
     pub fn fill(&self, bytes: &mut [u8; SIZE]) {
         let mut put = |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
         put(8, &VERSION.to_le_bytes());

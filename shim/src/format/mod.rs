@@ -24,22 +24,23 @@
 //! # Names
 //!
 //! One JSON object a line. The file is mapped by its writer and longer than what was written: NULs fill it up. A writer claims a place of
-//! its line's length, writes all but the first byte, and the first byte last; so a place that begins with a NUL holds no line: its writer is
-//! at it, or died. Between two newlines the line is what stands behind the last NUL, if that begins with `{`; other bytes before it are half
-//! a line. (Lines hold no NUL themselves.) Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
-//! Spaces may stand before a newline. `"t"` shows what a line is; readers skip what they do not know. 64-bit values are strings of 16 hexadecimal digits, because JSON numbers are not 64 bits wide.
+//! its line's length, writes all but the first byte, and the first byte last; so a place that begins with a NUL holds no line: its writer
+//! has not finished, or died. Between two newlines the line is the bytes after the last NUL, if they begin with `{`; other bytes before it are half
+//! a line. Lines hold no NUL themselves. Files of older versions hold no NULs at all, and a last line without a newline is torn in them.
+//! Spaces may precede a newline. `"t"` is the type of a line; readers skip types they do not know. 64-bit values are strings of 16 hexadecimal
+//! digits, because JSON numbers are not 64 bits wide.
 //! Text that was not UTF-8 has its bad bytes replaced by U+FFFD and carries all its bytes, in hexadecimal, in a second key with the
 //! suffix `_bytes`.
 //!
 //! | `t` | keys |
 //! | --- | --- |
-//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name tells what the process is, SQLite's own libraries, drivers, languages; null where the system does not say), `cwd` (null under a filter of system calls), `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
-//! | `library` | `lib` (number), `sqlite` (version), `source_id`, `options` (array, or null where the build cannot tell), `vfs` (our VFS name), `base` (the name of the VFS we wrap), `linked` (bool: the program installed it itself, in the SQLite that it links, and so is written in Rust) |
+//! | `process` | `v` (format version), `pid`, `ppid`, `exe`, `argv` (array; only the program under the policies `hash` and `off`), `modules` (array of paths: the mapped code whose name shows what the process is, SQLite's own libraries, drivers, languages; null where they cannot be read), `cwd` (null under a filter of system calls), `host`, `uid`, `started` (ns since 1970, string of 16 hex digits), `forked` (bool: this process is the child of a traced one and may use its connections), `policy` (`text`, `hash`, `off`) |
+//! | `library` | `lib` (number), `sqlite` (version), `source_id`, `options` (array, or null where the build does not list them), `vfs` (our VFS name), `base` (the name of the VFS we wrap), `linked` (bool: the program itself installed the VFS, in the SQLite that it links: it is written in Rust) |
 //! | `file` | `file` (the number in the records), `lib`, `path`, `dev`, `ino` (numbers; null when `stat` failed), `fs` (file system type name, or null) |
 //! | `thread` | `tid`, `name` |
 //! | `sql` | `sql` (the hash in the records), `text` (as prepared, never its bound values), `len` (its whole length in bytes; the text is cut when shorter) |
-//! | `outside` | what `/proc/locks` said after a refused attempt: `conn` and `start` (hex) are those of its record, `after` (ticks from its start to the answer), `readings` (of the list); `failed` (why it could not be asked), or `holders` (array: `pid` (-1 where the kernel does not tell, 0 for another namespace's), `how` (`posix`, `ofd`, `flock`), `mode` (`read`, `write`), `locks` (names), `exact` (false: only the inode agrees, not the device), `own` (this very process), and where known `comm`, `argv` (cut at 1024 bytes; only the program under the policies `hash` and `off`), `started` (clock ticks since boot)) and `more` (holders left out) |
-//! | `recording` | `on` (bool: it was stopped then, or went on), `ticks` (string of 16 hex digits). What follows a stop in the ring was written by calls that were under way; where it goes on, two record numbers are given up, so that a reader takes no lock of before for certain |
+//! | `outside` | the answer of `/proc/locks` after a refused attempt: `conn` and `start` (hex) are those of its record, `after` (ticks from its start to the answer), `readings` (of the list); `failed` (why it could not be read), or `holders` (array: `pid` (-1 where the kernel does not show it, 0 for another namespace's), `how` (`posix`, `ofd`, `flock`), `mode` (`read`, `write`), `locks` (names), `exact` (false: only the inode agrees, not the device), `own` (this very process), and where known `comm`, `argv` (cut at 1024 bytes; only the program under the policies `hash` and `off`), `started` (clock ticks since boot)) and `more` (holders left out) |
+//! | `recording` | `on` (bool: recording was stopped or started), `ticks` (string of 16 hex digits). Records after a stop are of calls that were under way. At a start two record numbers are skipped, so that a reader takes no lock from before as certain |
 //! | `cap` | `what` (`sql`, `thread`, `file`, `outside`), `limit`: later ones of this kind are not named |
 #![forbid(unsafe_code)]
 
@@ -77,8 +78,8 @@ const fn fold(a: u64, b: u64) -> u64 {
 
 /// The check word of seven words and a number: four folded products, which run side by side, and their sum.
 ///
-/// It is there to notice a record made of two halves, a stale one or a damaged one, at about a nanosecond; it is no defence
-/// against somebody who forges records. Never 0 for seven zero words, so that an unwritten slot is not a record.
+/// It detects a record made of two halves, a stale one or a damaged one, at about a nanosecond. It is no defence
+/// against forged records. Never 0 for seven zero words, so that an unwritten slot is no record.
 #[inline(always)]
 pub const fn check(words: &[u64; 7], number: u64) -> u64 {
     let [a, b, c, d, e, f, g] = *words;
@@ -90,7 +91,7 @@ pub const fn check(words: &[u64; 7], number: u64) -> u64 {
 
 /// A 64-bit hash of a SQL text: its identity in every process of every trace of this format version.
 ///
-/// Two lanes of folded 64×64→128-bit multiplication over 8-byte words; the length is mixed in. Not keyed: it tells texts apart,
+/// Two lanes of folded 64×64→128-bit multiplication over 8-byte words; the length is mixed in. Not keyed: it distinguishes texts,
 /// and a chosen collision costs its author a misattributed statement. Never 0, which means "no statement".
 #[inline]
 pub fn sql_hash(text: &[u8]) -> u64 {

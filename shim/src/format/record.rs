@@ -27,7 +27,7 @@
 #![forbid(unsafe_code)]
 
 use super::check;
-use crate::event::{FileKind, Flags, Kind, Level, ResultCode};
+use crate::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Request, ResultCode, slot_mask};
 
 /// Bytes in a record.
 pub const SIZE: usize = 64;
@@ -170,6 +170,33 @@ impl Record {
     /// When the base VFS had returned, in ticks; equal to `start` where that was not measured.
     pub const fn end(&self) -> u64 {
         self.start.saturating_add(self.duration)
+    }
+}
+
+impl Request {
+    /// What this record's call asked for; `None` where it asked for no lock.
+    #[inline]
+    pub const fn of(record: &Record) -> Option<Request> {
+        match record.kind.known() {
+            Some(Known::Lock) => Some(Request::File(record.requested)),
+            Some(Known::ShmLock) if !record.flags.has(Flags::SHM_UNLOCK) => Some(Request::Shm {
+                mask: slot_mask(record.shm_offset, record.shm_n),
+                exclusive: record.flags.has(Flags::SHM_EXCLUSIVE),
+            }),
+            Some(
+                Known::ShmLock
+                | Known::Unlock
+                | Known::Open
+                | Known::Close
+                | Known::CheckReserved
+                | Known::ShmMap
+                | Known::ShmUnmap
+                | Known::Sync
+                | Known::Sleep
+                | Known::Delete,
+            ) => None,
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => None,
+        }
     }
 }
 

@@ -1,15 +1,15 @@
-//! The few instructions that are read: functions that return a constant, and the jumps of control-flow integrity.
+//! The few instructions that are decoded: functions that return a constant, and the jumps of control-flow integrity.
 //!
-//! Constants are decoded on x86-64 alone; elsewhere no function returns one that we know.
+//! Constants are decoded on x86-64 only. On other processors no constant is known.
 
 use super::image::Image;
 use super::memory::Memory;
 
-/// The longest code that is looked at.
+/// The longest code that is decoded, in bytes.
 #[cfg(target_arch = "x86_64")]
 const BYTES: usize = 24;
 
-/// Code at an address, as far as it can be read in one piece: a function at the end of its segment has fewer bytes after it.
+/// Code at an address. A function at the end of its segment has fewer bytes.
 #[cfg(target_arch = "x86_64")]
 fn read<M: Memory>(image: &Image<M>, at: usize) -> Option<([u8; BYTES], usize)> {
     for len in [BYTES, 16, 8] {
@@ -23,9 +23,9 @@ fn read<M: Memory>(image: &Image<M>, at: usize) -> Option<([u8; BYTES], usize)> 
 
 /// Whether the code at a function's address shows that callers check it; `None` where it cannot be read.
 ///
-/// - Clang's `cfi-icall` has callers compare with the places of a jump table. A function's address is then that of its entry: `jmp`,
+/// - With Clang's `cfi-icall`, callers compare with the addresses of a jump table. A function's address is then that of its entry: `jmp`,
 ///   padded with `int3` to 8 bytes, or with `endbr64` before it to 16. SQLite's own functions are no jumps.
-/// - Clang's `kcfi` has callers compare the four bytes before the function. They are the operand of a `mov eax` that is never executed.
+/// - With Clang's `kcfi`, callers compare the four bytes before the function. They are the operand of a `mov eax` that is never executed.
 #[cfg(target_arch = "x86_64")]
 pub fn checked<M: Memory>(image: &Image<M>, function: usize) -> Option<bool> {
     let (bytes, _) = read(image, function)?;
@@ -61,18 +61,18 @@ pub fn checked<M: Memory>(image: &Image<M>, function: usize) -> Option<bool> {
 #[cfg(target_arch = "x86_64")]
 const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
 
-/// What a function returns.
+/// The value that a function returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Returned {
     /// A number, or an address in a program that is not position-independent.
     Number(u32),
     /// An address relative to the code.
     Address(usize),
-    /// The address that stands at this address.
+    /// The address that is stored at this address.
     Indirect(usize),
 }
 
-/// What a function returns that does nothing but return a constant.
+/// The constant that a function returns which does nothing else.
 #[cfg(target_arch = "x86_64")]
 pub fn constant<M: Memory>(image: &Image<M>, function: usize) -> Option<Returned> {
     use super::image::half;
@@ -83,7 +83,7 @@ pub fn constant<M: Memory>(image: &Image<M>, function: usize) -> Option<Returned
     let (bytes, len) = read(image, function)?;
     let mut code = bytes.get(..len)?;
     code = code.strip_prefix(ENDBR64).unwrap_or(code);
-    // Without optimisation there is a frame around it.
+    // Without optimisation the function has a frame.
     let framed = code.starts_with(FRAME);
     if framed {
         code = code.strip_prefix(FRAME)?;
@@ -91,7 +91,7 @@ pub fn constant<M: Memory>(image: &Image<M>, function: usize) -> Option<Returned
     let rest = bytes.len().min(len).checked_sub(code.len())?;
     let (returned, size) = match code {
         [0xb8, ..] => (Returned::Number(half(code, 1)?), 5),
-        // `mov rax, imm32`, where the compiler did not know that the address is low.
+        // `mov rax, imm32`, where the compiler could not assume a low address.
         [0x48, 0xc7, 0xc0, ..] => (Returned::Number(half(code, 3)?), 7),
         [0x48, 0x8d, 0x05, ..] => (Returned::Address(relative(function, rest + 7, half(code, 3)?)?), 7),
         [0x48, 0x8b, 0x05, ..] => (Returned::Indirect(relative(function, rest + 7, half(code, 3)?)?), 7),
@@ -107,7 +107,7 @@ pub fn constant<M: Memory>(_: &Image<M>, _: usize) -> Option<Returned> {
     None
 }
 
-/// The address that an instruction names which ends `after` bytes into a function.
+/// The address in an instruction that ends `after` bytes into a function.
 #[cfg(target_arch = "x86_64")]
 fn relative(function: usize, after: usize, displacement: u32) -> Option<usize> {
     function.checked_add(after)?.checked_add_signed(displacement as i32 as isize)

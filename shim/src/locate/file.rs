@@ -1,6 +1,6 @@
 //! Functions by name in a module's file: `.symtab`, which is not loaded.
 //!
-//! The file is mapped, read, and unmapped. It is opened for a moment, so that this comes last, and before SQLite opens a database: closing
+//! The file is mapped, read, and unmapped. It is opened for a moment, so this way is tried last, and before SQLite opens a database: closing
 //! a descriptor drops the process's POSIX locks on that file, and a database may be appended to a program.
 
 use super::image::{HEADER, Image, Module, half, quarter, word};
@@ -19,7 +19,7 @@ struct Mapped {
 
 impl Mapped {
     fn open(path: &CStr) -> Option<Mapped> {
-        // A path that has become a pipe must not be waited for.
+        // Without blocking: the path may name a pipe by now.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = Fd::from(openat(CWD, path, flags, Mode::empty()).ok()?);
         let stat = fstat(&file).ok()?;
@@ -45,11 +45,11 @@ impl Drop for Mapped {
     }
 }
 
-/// What the functions are called, and where they are; 0: not found.
+/// The names of functions, and their addresses; 0 = not found.
 pub type Names<'n> = [(&'n [u8], usize)];
 
 /// Fills in the addresses of the functions that the module's file names. `None` where the file is not the module's, has no symbols, or
-/// has two functions of one name. A second SQLite in one module is told apart by nothing else.
+/// has two functions of one name: then the module has a second SQLite, and nothing shows whose functions they are.
 pub fn find(
     memory: &Process,
     module: &Module,

@@ -1,12 +1,12 @@
-//! Forks kept apart from the time in which this process's search holds the loader's lock.
+//! The exclusion of forks from the time in which a search of this process holds the loader's lock.
 //!
 //! In a child that another thread forks, glibc reinitialises its loader locks except the one that `dl_iterate_phdr` takes. The child would
-//! wait for ever in its next `dlopen`. The three functions, registered with `pthread_atfork`, rule that out for `fork`: it waits until no
-//! search is going on, about 20 µs, and no search begins meanwhile. `_Fork` and a bare `clone` run no handlers.
+//! wait for ever in its next `dlopen`. The three functions, registered with `pthread_atfork`, prevent that for `fork`: it waits until no
+//! search is running, about 20 µs, and no search begins meanwhile. `_Fork` and a bare `clone` run no handlers.
 //!
-//! A thread that is put aside on a busy machine can search for long, and the fork of a large process takes long, too. So each side waits for up to
-//! [`PATIENCE`]. It does not wait without bound: in a child of `_Fork`, threads that are not there may seem to search or to fork. Who waited in vain
-//! forgets them, so that this happens once.
+//! A preempted thread can search for long, and the fork of a large process takes long, too. So each side waits for up to
+//! [`PATIENCE`]. The wait is bounded: in a child of `_Fork`, threads that do not exist may seem to search or to fork. A thread that has waited that
+//! long resets their counter, so that this happens once.
 
 use crate::clock::monotonic_ns;
 use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
@@ -20,9 +20,9 @@ static FORKING: AtomicU32 = AtomicU32::new(0);
 /// How long a thread waits for the others, in nanoseconds.
 const PATIENCE: u64 = 3_000_000_000;
 
-// Each side first says what it is about to do and then looks at the other: in sequentially consistent order at least one sees the other.
+// Each side first stores its intention and then loads the other's. In sequentially consistent order at least one sees the other.
 
-/// A search, for as long as it lasts.
+/// A search that is running.
 pub struct Search;
 
 impl Search {
@@ -61,13 +61,13 @@ pub extern "C" fn after_fork_in_parent() {
     one_less(&FORKING);
 }
 
-/// For `pthread_atfork`, after the fork, in the child, which has this thread alone.
+/// For `pthread_atfork`, after the fork, in the child, which has only this thread.
 pub extern "C" fn after_fork_in_child() {
     FORKING.store(0, Ordering::SeqCst);
     SEARCHING.store(0, Ordering::SeqCst);
 }
 
-/// Waits until this is so. If it takes too long, the others that are counted here are forgotten.
+/// Waits until this holds. If that takes too long, the counter is reset.
 fn wait(mut is_so: impl FnMut() -> bool, others: &AtomicU32) {
     let begun = monotonic_ns();
     while !is_so() {
@@ -79,12 +79,12 @@ fn wait(mut is_so: impl FnMut() -> bool, others: &AtomicU32) {
     }
 }
 
-/// Lets others run for a moment. A sleep, since that is what SQLite does; as a plain system call it is no cancellation point.
+/// Sleeps for a moment, as SQLite does. A plain system call is no cancellation point.
 fn pause() {
     let _ = clock_nanosleep_relative(ClockId::Realtime, &Timespec { tv_sec: 0, tv_nsec: 20_000 });
 }
 
-/// Counts one thread less. They may have been forgotten meanwhile.
+/// Counts one thread less. The counter may have been reset meanwhile.
 fn one_less(count: &AtomicU32) {
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
 }

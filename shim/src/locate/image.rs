@@ -1,4 +1,4 @@
-//! A loaded module as the program headers describe it, with every number in them distrusted.
+//! A loaded module as its program headers describe it. Every number in them is checked.
 
 use super::memory::Memory;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub struct Module {
     pub name: *const std::ffi::c_char,
     /// The linker's hash of the contents, as far as 20 bytes; see [`Module::build_id`].
     pub id: [u8; 20],
-    /// How many bytes of [`Module::id`] there are; 0: the linker left none.
+    /// The number of bytes in [`Module::id`]; 0 = the linker left none.
     pub id_len: u8,
     /// The program headers in memory.
     pub headers: usize,
@@ -40,9 +40,9 @@ impl Module {
 #[derive(Clone, Copy, Debug, Default)]
 struct Segment {
     start: usize,
-    /// The end of what the file holds.
+    /// The end of the part that the file holds.
     filled: usize,
-    /// The end of the whole, with what begins as zeros.
+    /// The end of the whole, with the part that begins as zeros.
     end: usize,
     flags: u32,
 }
@@ -71,7 +71,7 @@ pub struct Image<'m, M: Memory> {
     pub bias: usize,
     segments: [Segment; SEGMENTS],
     used: usize,
-    /// What the loader makes read-only after relocating.
+    /// The part that the loader makes read-only after relocating.
     relro: Range<usize>,
     /// The dynamic section.
     pub dynamic: Range<usize>,
@@ -93,7 +93,7 @@ impl<'m, M: Memory> Image<'m, M> {
             let (kind, flags) = (half(&header, 0)?, half(&header, 4)?);
             let (address, filled, size) = (word(&header, 16)?, word(&header, 32)?, word(&header, 40)?);
             let start = bias.wrapping_add(address);
-            // Hostile or meant for a bigger machine: a part that wraps round is not there.
+            // A part that wraps around the address space is ignored.
             let (Some(end), Some(filled)) = (start.checked_add(size), start.checked_add(filled.min(size))) else { continue };
             match kind {
                 LOAD => {
@@ -149,12 +149,12 @@ impl<'m, M: Memory> Image<'m, M> {
         self.contains(at).then(|| self.memory.word(at)).flatten()
     }
 
-    /// Whether this text, which includes its NUL, stands at an address of the module.
+    /// Whether this text, which includes its NUL, is at an address of the module.
     pub fn is(&self, at: usize, text: &[u8]) -> bool {
         self.contains(at) && self.memory.is(at, text)
     }
 
-    /// Parts of the data that stay writable: not RELRO, and only what comes from the file, because what begins as zeros has no shape.
+    /// Parts of the data that stay writable: outside RELRO, and only as far as the file holds them, because zeros have no shape.
     pub fn writable(&self, visit: &mut dyn FnMut(Range<usize>)) {
         for segment in self.segments() {
             if segment.flags & (READ | WRITE) == READ | WRITE {
@@ -169,8 +169,8 @@ impl<'m, M: Memory> Image<'m, M> {
         }
     }
 
-    /// Parts that hold tables of code addresses: data that the loader relocates, RELRO or not. A program that is not
-    /// position-independent is not relocated, and has its tables among its constants, with an old linker even beside its code.
+    /// Parts that hold tables of code addresses: data that the loader relocates, in RELRO or outside. A program that is not
+    /// position-independent is not relocated. It has its tables among its constants, and with an old linker beside its code.
     pub fn tables(&self, visit: &mut dyn FnMut(Range<usize>)) {
         for among in [WRITE, 0, EXECUTE] {
             for segment in self.segments() {
@@ -188,7 +188,7 @@ impl<'m, M: Memory> Image<'m, M> {
         let mut id = [0; 20];
         for note in &self.notes {
             let mut at = note.start;
-            // The notes of a program are few.
+            // A program has few notes.
             for _ in 0..16 {
                 let mut head = [0; 16];
                 if at.checked_add(head.len()).is_none_or(|end| end > note.end) || !self.copy(at, &mut head) {

@@ -1,10 +1,10 @@
 //! The modules of this process, from the dynamic loader.
 //!
-//! `dl_iterate_phdr` takes one lock of the loader's, `_dl_load_write_lock`, and neither the one that `dlopen` holds while constructors
-//! run nor any other. `dlclose` unmaps a module while it holds that lock (glibc's `_dl_close_worker`; musl never unmaps), so during the
-//! visit what is in the list is mapped.
+//! `dl_iterate_phdr` takes only one lock of the loader's, `_dl_load_write_lock`, and not the one that `dlopen` holds while constructors
+//! run. `dlclose` unmaps a module while it holds that lock (glibc's `_dl_close_worker`; musl never unmaps), so during the
+//! visit the modules in the list stay mapped.
 //!
-//! `forks` says what that lock means for a child forked by another thread.
+//! `forks` explains the effect of that lock on a child that another thread forks.
 
 use super::forks::Search;
 use super::image::{Image, Module};
@@ -14,7 +14,7 @@ use std::ffi::{c_int, c_void};
 /// The loader's counters: modules loaded and modules unloaded so far, in all namespaces.
 pub type Generation = (u64, u64);
 
-/// The loader's counters. A change means that modules were loaded or unloaded; unlike an address, a counter never comes back.
+/// The loader's counters. A change means that modules were loaded or unloaded. A counter never has the same value again, as an address may.
 pub fn generation() -> Generation {
     let mut generation = (0, 0);
     each(&mut |found, _| {
@@ -24,12 +24,12 @@ pub fn generation() -> Generation {
     generation
 }
 
-/// Calls with every module, and the counters that its place in the list belongs to, under the loader's lock, until it answers `false`.
+/// Calls `visit` with every module and the loader's counters, under the loader's lock, until it returns `false`.
 pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
     struct Visit<'a>(&'a mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool);
 
     unsafe extern "C" fn one(info: *mut libc::dl_phdr_info, size: usize, visit: *mut c_void) -> c_int {
-        // Older loaders hand out a shorter structure, without the counters: nothing can be known about unloading, so nothing is done.
+        // Older loaders pass a shorter structure, without the counters. Then unloading cannot be noticed, so nothing is done.
         if size < size_of::<libc::dl_phdr_info>() {
             return 1;
         }
@@ -40,12 +40,12 @@ pub fn each(visit: &mut dyn FnMut(Generation, &libc::dl_phdr_info) -> bool) {
 
     let mut visit = Visit(visit);
     let _search = Search::begin();
-    // SAFETY: the callback takes what it is given, unwinds never, and `visit` outlives the call.
+    // SAFETY: the callback has the right type and never unwinds, and `visit` outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
-/// Whether the loader looks for a library in the same places, whoever calls `dlopen`: no module has an RPATH, and the one with this code has no
-/// RUNPATH (dlopen(3)).
+/// Whether the loader searches for a library in the same places for every caller of `dlopen`: no module has an RPATH, and the one with this code
+/// has no RUNPATH (dlopen(3)).
 pub fn looks_alike<M: Memory>(memory: &M, code: usize) -> bool {
     let mut alike = true;
     each(&mut |_, info| {
@@ -87,7 +87,7 @@ fn has_tag<M: Memory>(memory: &M, module: &Module, is: impl Fn(usize) -> bool) -
     Some(false)
 }
 
-/// What is known of a module, and its segments.
+/// A module and its segments.
 pub fn module<'m, M: Memory>(memory: &'m M, info: &libc::dl_phdr_info) -> Option<(Module, Image<'m, M>)> {
     let headers = info.dlpi_phdr as usize;
     describe(memory, info.dlpi_addr as usize, info.dlpi_name, headers, info.dlpi_phnum.into())
@@ -102,7 +102,7 @@ fn describe<M: Memory>(
 ) -> Option<(Module, Image<'_, M>)> {
     let image = Image::new(memory, bias, headers, count)?;
     let extent = image.extent();
-    // Filled in where a SQLite is found: it is one more read in each of the others.
+    // The build id is read later, where a SQLite is found: it takes one more read a module.
     let (id, id_len) = ([0; 20], 0);
     Some((Module { bias, start: extent.start, end: extent.end, name, id, id_len, headers, count }, image))
 }
@@ -120,7 +120,7 @@ pub struct LinkMap {
 
 /// The modules of another namespace, which `dl_iterate_phdr` does not visit: from a handle that `dlmopen` returned.
 ///
-/// Their program headers are found by the ELF header, which the first segment of a shared library begins with.
+/// Their program headers are found by the ELF header, with which the first segment of a shared library begins.
 ///
 /// # Safety
 /// The handle is open, and no other thread unloads modules of its namespace.
@@ -128,7 +128,7 @@ pub unsafe fn each_beside<M: Memory>(memory: &M, handle: *const LinkMap, visit: 
     // SAFETY: an open handle is a link map, and its list is linked by these two fields.
     let step = |map: *const LinkMap, next: bool| unsafe { if next { (*map).l_next } else { (*map).l_prev } };
     let mut map = handle;
-    // No list of a namespace is so long: the bound is against a handle that is something else.
+    // No namespace has this many modules. The bound is against a handle that is something else.
     for _ in 0..65_536 {
         match step(map, false) {
             before if before.is_null() => break,

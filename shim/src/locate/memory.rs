@@ -1,23 +1,23 @@
 //! Reads that cannot fault.
 //!
-//! What is looked at belongs to somebody else: a truncated file leaves pages of a module that raise SIGBUS, a program may
-//! have taken the right to read from a part of its data, and program headers can say anything. So nothing here is dereferenced before
-//! the kernel has read from the same page. Bytes are copied out and looked at in the copy, because other threads go on writing. They are
+//! The memory belongs to the program: a truncated file leaves pages of a module that raise SIGBUS, a program may
+//! have made a part of its data unreadable, and program headers can hold any number. So nothing here is dereferenced before
+//! the kernel has read from the same page. Bytes are copied and examined in the copy, because other threads go on writing. They are
 //! not copied by `memcpy`: in a program built with AddressSanitizer that is the sanitizer's, and ends the program between two variables.
 //!
-//! The question to the kernel is `rt_sigprocmask` with an operation that does not exist: it reads the new mask first (`EFAULT`), and only
-//! then refuses the operation (`EINVAL`), so it changes nothing. It takes about 0.1 µs. `process_vm_readv` would copy as well, but
+//! The question to the kernel is `rt_sigprocmask` with an operation that does not exist. The call reads the new mask first (`EFAULT`), and then
+//! refuses the operation (`EINVAL`), so it changes nothing. It takes about 0.1 µs. `process_vm_readv` would copy as well, but
 //! sandboxes forbid it and kill for it; every program that starts a thread is allowed `rt_sigprocmask` and `futex`.
 
 use std::cell::Cell;
 use std::ffi::c_long;
 
-/// Memory by address. Tests have one of bytes.
+/// Memory by address. Tests have a memory of bytes.
 pub trait Memory {
-    /// Copies what lies at an address; `false`, with nothing promised about `into`, where not all of it can be read.
+    /// Copies from an address. `false` where not all of it can be read; then `into` may hold anything.
     fn copy(&self, at: usize, into: &mut [u8]) -> bool;
 
-    /// Whether the 32-bit word at an address can be written; the answer changes nothing there.
+    /// Whether the 32-bit word at an address can be written. The word keeps its value.
     fn writable(&self, at: usize) -> bool;
 
     /// A machine word.
@@ -26,7 +26,7 @@ pub trait Memory {
         self.copy(at, &mut bytes).then(|| u64::from_ne_bytes(bytes))
     }
 
-    /// Whether this text, which includes its NUL, stands at an address.
+    /// Whether this text, which includes its NUL, is at an address.
     fn is(&self, at: usize, text: &[u8]) -> bool {
         let mut bytes = [0; 64];
         bytes.get_mut(..text.len()).is_some_and(|bytes| self.copy(at, bytes) && bytes == text)
@@ -35,14 +35,14 @@ pub trait Memory {
 
 /// This process.
 ///
-/// The caller keeps what it reads from being unmapped meanwhile: the loader's lock does that (`loader`), or being the module's user.
+/// The caller keeps the memory mapped meanwhile: by the loader's lock (`loader`), or as a user of the module.
 #[derive(Debug, Default)]
 pub struct Process {
-    /// The page that was asked about last. Reads come in runs.
+    /// The page that was asked about last: neighbouring reads follow each other.
     known: Cell<usize>,
 }
 
-/// The smallest page; asking more often than the real one needs is only slower.
+/// The smallest page of any kernel. Where pages are larger, more questions are asked than needed.
 const PAGE: usize = 4096;
 
 impl Process {
@@ -80,8 +80,8 @@ impl Memory for Process {
         if at.is_multiple_of(8) {
             let (words, _) = into.as_chunks_mut::<8>();
             for word in words {
-                // SAFETY: the kernel could read every page of it just now, the caller keeps them mapped, and the address is aligned.
-                // Other threads may write meanwhile: a volatile read gives what is there, and what is there is checked as hostile.
+                // SAFETY: the kernel has read every page of it, the caller keeps them mapped, and the address is aligned.
+                // Other threads may write meanwhile: a volatile read gives the present value, which is checked like any other.
                 *word = unsafe { from.cast::<u64>().read_volatile() }.to_ne_bytes();
                 from = from.wrapping_add(8);
             }
@@ -95,20 +95,20 @@ impl Memory for Process {
         true
     }
 
-    /// `FUTEX_WAKE_OP` ORs nothing into the word, atomically, and wakes nobody: the same word is written or the kernel says `EFAULT`.
+    /// `FUTEX_WAKE_OP` ORs 0 into the word, atomically, and wakes no thread: the kernel writes the same word, or returns `EFAULT`.
     fn writable(&self, at: usize) -> bool {
         const WAKE_OP_PRIVATE: c_long = 5 | 128;
         const OR_WITH_NOTHING: c_long = 2 << 28;
         let answer = quietly(|| {
-            // SAFETY: the kernel checks the address, and what it writes there is what is there.
+            // SAFETY: the kernel checks the address, and writes the value that is there.
             unsafe { libc::syscall(libc::SYS_futex, at, WAKE_OP_PRIVATE, 0_usize, 0_usize, at, OR_WITH_NOTHING) }
         });
-        // Where a sandbox does not let us ask, the program headers have to do: they said writable.
+        // Where a sandbox forbids the call, the program headers decide: by them it is writable.
         answer != Err(libc::EFAULT)
     }
 }
 
-/// A system call that leaves `errno` as the program knows it.
+/// A system call that keeps `errno`.
 fn quietly(call: impl FnOnce() -> c_long) -> Result<c_long, i32> {
     // SAFETY: this thread's own `errno`.
     let errno = unsafe { &mut *libc::__errno_location() };

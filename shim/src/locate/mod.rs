@@ -1,34 +1,34 @@
 //! The SQLites inside this process, found in place by the shape of their data.
 //!
 //! Most programs that have SQLite have it inside: hidden in an executable or in a module of a scripting language, stripped, without a symbol
-//! that a preloaded library could take the place of. But SQLite cannot hide four objects: `unix`, `unix-none`, `unix-dotfile` and
+//! that a preloaded library could replace. But SQLite cannot hide four objects: `unix`, `unix-none`, `unix-dotfile` and
 //! `unix-excl` are one array of `sqlite3_vfs` in writable data, because SQLite links them into its list of VFSes. SQLite calls through
-//! them, so a library that sets their `xOpen` sees every file it opens. This module finds the array and says whether that is safe; it
+//! them, so a library that sets their `xOpen` sees every file it opens. This module finds the array, and decides whether setting it is safe. It
 //! changes nothing.
 //!
-//! - [`scan`] visits the modules in the loader's list. It is meant for a program's start and for the time after a `dlopen`; a filter skips
-//!   modules that were looked at. [`generation`] says whether there can be new ones: an address does not, since a module can be unloaded and
-//!   another be loaded in its place.
+//! - [`scan`] visits the modules in the loader's list. It is for a program's start and for the time after a `dlopen`. A filter skips
+//!   modules that were searched before. [`generation`] shows whether there can be new ones. Addresses do not show that: a module can be unloaded,
+//!   and another one loaded in its place.
 //! - [`scan_namespace`] does the same for what `dlmopen` loaded.
-//! - [`api`] finds the functions by which a running statement is read. Covering an object needs none of them.
+//! - [`api`] finds the functions that show the running statement. Covering an object needs none of them.
 //!
 //! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
 //!
-//! What is refused, and why, is in [`Refused`]. Nothing here allocates, panics, or changes `errno`. Memory that is not ours is asked for
-//! before it is read (`memory`), numbers that are not ours are checked (`image`).
+//! [`Refused`] lists what is left alone, and why. Nothing here allocates, panics, or changes `errno`. The kernel is asked whether foreign memory
+//! can be read before it is read (`memory`), and foreign numbers are checked (`image`).
 //!
 //! System calls: `rt_sigprocmask` for each page that is read; where a SQLite is found, `futex` twice and, in the program itself,
 //! `readlinkat`; `openat`, `fstat`, `mmap`, `munmap` and `close` where that SQLite has neither exported functions nor the table for
 //! extensions (`file`); `sched_yield` while another thread forks. [`generation`] makes none.
 //!
-//! | file | idea |
+//! | file | what it holds |
 //! | --- | --- |
 //! | `shape` | the four objects, and whether they may be changed |
-//! | `code` | the few instructions that are read |
+//! | `code` | the few instructions that are decoded |
 //! | `table` | functions without symbols: SQLite's own table for extensions |
 //! | `symbols`, `file` | functions by name, in memory and in the file |
 //! | `image`, `memory`, `loader` | a module's segments, reads that cannot fault, the list of modules |
-//! | `forks` | keeps a fork out of the time in which the list is locked |
+//! | `forks` | keeping forks and searches apart |
 
 mod code;
 mod file;
@@ -65,14 +65,14 @@ pub struct Found {
     pub alone: bool,
 }
 
-/// Why the functions of a SQLite are not known. Locks are recorded all the same, without SQL.
+/// Why the functions of a SQLite are not known. Then locks are recorded without SQL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoApi {
-    /// No symbols, and no table: built without loading of extensions, and stripped.
+    /// It has neither symbols nor the table: it is stripped, and built without loading of extensions.
     Nothing,
-    /// The module has more than one SQLite, and nothing says whose functions these are.
+    /// The module has more than one SQLite, and nothing shows whose functions these are.
     Ambiguous,
-    /// The search took longer than it may.
+    /// The search reached its limit of time.
     OutOfTime,
     /// Too old, or built without a function that is needed.
     Unfit(ApiError),
@@ -80,11 +80,11 @@ pub enum NoApi {
     Unreadable,
 }
 
-/// More SQLites in one module than anybody links.
+/// The most SQLites that are reported of one module.
 const MOST: usize = 4;
 
-/// Looks at the modules in the loader's list that `wanted` answers `true` for, and reports each SQLite in them, or why it is left alone.
-/// Returns the loader's counters for the list that was visited. A module without SQLite is not reported.
+/// Searches the modules in the loader's list for which `wanted` is `true`, and reports each SQLite in them, or why it is left alone.
+/// Returns the loader's counters for that list. A module without SQLite is not reported.
 ///
 /// Both are called while the loader's list is locked: they must not call `dlopen`, `dlclose` or `dl_iterate_phdr`, nor wait for a thread that
 /// does.
@@ -109,11 +109,11 @@ pub fn scan(wanted: &mut dyn FnMut(&Module) -> bool, visit: &mut dyn FnMut(&Modu
 /// The handle is open, and no other thread unloads modules of its namespace.
 pub unsafe fn scan_namespace(handle: *const LinkMap, visit: &mut dyn FnMut(&Module, Result<Found, Refused>)) {
     let memory = Process::default();
-    // SAFETY: as the caller says.
+    // SAFETY: the caller's promise.
     unsafe { loader::each_beside(&memory, handle, &mut |module, image| inspect(&memory, module, image, visit)) };
 }
 
-/// Whether the loader looks for a library by its name in the same places, whether this code of the program calls `dlopen` or we do.
+/// Whether the loader searches for a library's name in the same places when this code of the program calls `dlopen` as when we do.
 pub fn looks_alike(code: usize) -> bool {
     loader::looks_alike(&Process::default(), code)
 }
@@ -123,7 +123,7 @@ pub fn word(at: usize) -> Option<usize> {
     Some(Process::default().word(at)? as usize)
 }
 
-/// Reports what one module has.
+/// Reports the SQLites of one module.
 fn inspect<M: Memory>(
     memory: &M,
     mut module: Module,
@@ -151,7 +151,7 @@ fn inspect<M: Memory>(
     }
 }
 
-/// What can be said against a module as a whole.
+/// The reason against a module as a whole, if there is one.
 fn whole<M: Memory>(memory: &M, module: &Module, image: &Image<'_, M>) -> Result<(), Refused> {
     // Modules built with `-fsanitize-cfi-cross-dso` check calls between them in this function.
     if symbols::Symbols::new(image).is_some_and(|symbols| symbols.find(image, b"__cfi_check\0").is_some()) {
@@ -159,7 +159,7 @@ fn whole<M: Memory>(memory: &M, module: &Module, image: &Image<'_, M>) -> Result
     }
     let mut path = [0; 256];
     let known = if module.name.is_null() || memory.is(module.name as usize, b"\0") {
-        // The program itself: the loader has no name for it.
+        // The loader has no name for the program itself.
         rustix::fs::readlinkat_raw(rustix::fs::CWD, c"/proc/self/exe", &mut path)
             .is_ok_and(|len| path.get(..len).is_some_and(has_cfi))
     } else {
@@ -182,10 +182,10 @@ fn has_cfi(path: &[u8]) -> bool {
     ends.iter().any(|end| path.ends_with(end))
 }
 
-/// How much of a module is searched for functions, in pages or as many symbols as fill one: 512 MB. The largest program tried has 90 MB
+/// The pages of a module that are searched for functions, or as many symbols as fill them: 512 MB. The largest program tried has 90 MB
 /// to be searched, which takes 16 to 20 ms of CPU time.
 const PAGES: u32 = 131_072;
-/// How long that may take where the file has to be read from a slow disk first.
+/// How long the search may take: the file may have to be read from a slow disk first.
 const TIME_NS: u64 = 250_000_000;
 
 /// The functions of a SQLite: by the names that the module exports, else by SQLite's table for extensions, else by the names in its file.
@@ -204,7 +204,7 @@ pub unsafe fn api(found: &Found) -> Result<Api, NoApi> {
     unsafe { by_symbols(&image).or_else(|| by_table(&image)).unwrap_or_else(|| by_file(&memory, module, &image)) }
 }
 
-/// The functions of a SQLite that its module exports: quick, and without a system call that the program might not be allowed. `None` where it
+/// The functions of a SQLite that its module exports. This is quick, and makes no system call that a filter may forbid. `None` where it
 /// exports none; then [`api`] may find them.
 ///
 /// # Safety
@@ -226,7 +226,7 @@ pub unsafe fn exported(found: &Found) -> Option<Result<Api, NoApi>> {
 unsafe fn by_symbols(image: &Image<'_, Process>) -> Option<Result<Api, NoApi>> {
     let symbols = symbols::Symbols::new(image)?;
     let find = |name: &CStr| symbols.find(image, name.to_bytes_with_nul()).unwrap_or(0) as *mut c_void;
-    // One alone is no SQLite: a program may export a function of its own by that name.
+    // Both are needed: a program may export a function of its own by one of these names.
     if find(c"sqlite3_libversion_number").is_null() || find(c"sqlite3_next_stmt").is_null() {
         return None;
     }
@@ -292,7 +292,7 @@ unsafe fn by_file(memory: &Process, module: &Module, image: &Image<'_, Process>)
     }
 }
 
-/// Answers `true` as often, and as long, as a search may go on. How busy the machine is makes no difference but in the extreme.
+/// Returns a function that is `true` while a search may go on. The limit is a number of pages, and on a very busy machine the time.
 fn within_bounds() -> impl FnMut() -> bool {
     let start = monotonic_ns();
     let mut left = PAGES;

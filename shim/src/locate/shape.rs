@@ -5,8 +5,8 @@
 //! locking methods, and functions, the same in each. On Linux they are `unix`, `unix-none`, `unix-dotfile` and `unix-excl`; other systems
 //! have more after these. The link keeps the array in writable data.
 //!
-//! The three integers alone stand in 104 of 3,496 ELF files of a machine; all four objects in 25, once in each, and each of those has a
-//! SQLite. A copy that a program made of one object is not four of them, and is left alone.
+//! Of 3,496 ELF files of a machine, 104 contain the three integers and 25 contain all four objects, once each. Each of the 25 has a
+//! SQLite. A program's copy of one object has not the shape of four, and is left alone.
 
 use super::code;
 use super::image::{Image, half};
@@ -14,22 +14,22 @@ use super::memory::Memory;
 use crate::ffi::sqlite3_vfs;
 use std::ops::Range;
 
-/// Why something that has the shape is left alone.
+/// Why objects of this shape are left alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// Clang's control-flow integrity checks calls by address: a foreign function in `xOpen` would end the program.
     Cfi,
     /// The objects cannot be written.
     NotWritable,
-    /// A slot holds a function of another module: somebody has replaced it, perhaps another copy of ours.
+    /// A slot holds a function of another module, which has replaced SQLite's: perhaps another copy of this library.
     Foreign,
-    /// The four objects are not alike: somebody has replaced a function in some.
+    /// The four objects differ: a function was replaced in some of them.
     Mismatch,
     /// A part that is needed cannot be read.
     Unreadable,
     /// A program that is known to be built with control-flow integrity.
     Name,
-    /// The loader has not relocated the module yet: another thread is loading it. Look again when it has.
+    /// The loader has not relocated the module yet, because another thread is loading it. To be searched again later.
     NotRelocated,
 }
 
@@ -39,7 +39,7 @@ pub const SIZE: usize = size_of::<sqlite3_vfs>();
 pub const ARRAY: usize = 4 * SIZE;
 const NAMES: [&[u8]; 4] = [b"unix\0", b"unix-none\0", b"unix-dotfile\0", b"unix-excl\0"];
 
-/// A field's place in an object, counted in machine words.
+/// The offset of a field in an object, in machine words.
 mod field {
     pub const NAME: usize = 3;
     pub const APP_DATA: usize = 4;
@@ -60,7 +60,7 @@ const VERSION: u32 = 3;
 /// `MAX_PATHNAME` of os_unix.c.
 const PATH: u32 = 512;
 
-/// Looks through a module's writable data for the four objects, and reports each place that has them.
+/// Searches a module's writable data for the four objects, and reports each address that has them.
 pub fn search<M: Memory>(image: &Image<M>, report: &mut dyn FnMut(usize, Result<(), Refused>)) {
     image.writable(&mut |range| {
         starts(image.memory, range, &mut |at, end| {
@@ -73,15 +73,15 @@ pub fn search<M: Memory>(image: &Image<M>, report: &mut dyn FnMut(usize, Result<
     });
 }
 
-/// Words that are copied and looked at together: half a page.
+/// Words that are copied and examined together: half a page.
 const CHUNK: usize = 256;
 
-/// Each place in a range where an object's three integers stand. Parts that cannot be read have none.
+/// Reports each address in a range that has an object's three integers. Parts that cannot be read are skipped.
 pub fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn FnMut(usize, usize)) {
     let Some(mut at) = range.start.checked_next_multiple_of(8) else { return };
     let mut last = 0;
     while let Some(left) = range.end.checked_sub(at).map(|left| left / 8).filter(|left| *left > 0) {
-        // Chunks end where a page does, so that one page that cannot be read takes no other with it.
+        // Chunks end where pages end, so that an unreadable page affects no other one.
         let words = left.min(CHUNK - at / 8 % CHUNK);
         let mut bytes = [0; 8 * CHUNK];
         let Some(bytes) = bytes.get_mut(..8 * words) else { return };
@@ -99,12 +99,12 @@ pub fn starts<M: Memory>(memory: &M, range: Range<usize>, candidate: &mut dyn Fn
     }
 }
 
-/// Calls with the number of each word that has `mxPathname` and follows one with `iVersion`; `last` is the word before the first.
+/// Calls `hit` with the number of each word that has `mxPathname` and follows one with `iVersion`. `last` is the word before the first.
 /// Returns the last word.
 fn pairs(bytes: &[u8], mut last: u64, hit: &mut dyn FnMut(usize)) -> u64 {
     let (words, _) = bytes.as_chunks::<8>();
     for (group, words) in words.chunks(16).enumerate() {
-        // Without a branch in it, this is done for several words at a time.
+        // Without a branch, so that the compiler handles several words at a time.
         let mut any = false;
         for word in words {
             any |= u64::from_ne_bytes(*word) as u32 == PATH;
@@ -124,7 +124,7 @@ fn pairs(bytes: &[u8], mut last: u64, hit: &mut dyn FnMut(usize)) -> u64 {
     last
 }
 
-/// What stands where the three integers are: not SQLite (`None`), or whether it can be covered.
+/// Examines the address of the three integers. `None`: no SQLite is there; otherwise whether it can be covered.
 fn judge<M: Memory>(image: &Image<M>, at: usize) -> Option<Result<(), Refused>> {
     let mut bytes = [0; ARRAY];
     if !image.memory.copy(at, &mut bytes) {
@@ -153,7 +153,7 @@ fn judge<M: Memory>(image: &Image<M>, at: usize) -> Option<Result<(), Refused>> 
     Some(coverable(image, at, &words))
 }
 
-/// Whether a pointer may be one that the loader has not come to yet: then it is zero, or still an offset in the module.
+/// Whether the loader may not have relocated a pointer yet: then it is zero, or an offset in the module.
 fn raw<M: Memory>(image: &Image<M>, pointer: usize) -> bool {
     image.bias != 0 && !image.contains(pointer) && pointer <= image.extent().end.wrapping_sub(image.bias)
 }
@@ -177,8 +177,8 @@ fn coverable<M: Memory>(image: &Image<M>, at: usize, words: &[[usize; field::END
     for &function in field::NEEDED.iter().filter_map(|&field| first.get(field)) {
         unchecked(image, function)?;
     }
-    // `pAppData` points to a pointer to the function that chooses the locking methods. It is the surest place to look for a jump table:
-    // a type with a single function gets none, and at least two functions have this one's.
+    // `pAppData` points to a pointer to the function that chooses the locking methods. It shows a jump table most reliably:
+    // a type with a single function gets none, and at least two functions have this type.
     for object in words {
         let data = object[field::APP_DATA];
         let finder = image.word(data).map(|finder| finder as usize);
@@ -198,7 +198,7 @@ fn coverable<M: Memory>(image: &Image<M>, at: usize, words: &[[usize; field::END
     Ok(())
 }
 
-/// Whether calls of a function go to it without a check of its address.
+/// Whether callers call a function without a check of its address.
 fn unchecked<M: Memory>(image: &Image<M>, function: usize) -> Result<(), Refused> {
     match code::checked(image, function) {
         None => Err(Refused::Unreadable),

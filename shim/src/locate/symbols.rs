@@ -1,6 +1,6 @@
 //! Functions by name, among the symbols that a module has in memory for the dynamic loader.
 //!
-//! `dlsym` would do the same, but takes the loader's lock, which a constructor that is waiting for this very thread may hold.
+//! `dlsym` would do the same, but takes the loader's lock. A constructor that waits for this very thread may hold it.
 
 use super::image::{Image, half, quarter, word};
 use super::memory::Memory;
@@ -16,7 +16,7 @@ pub struct Symbols {
 
 /// Bytes of a symbol.
 pub const SYMBOL: usize = 24;
-/// Symbols with one hash: more are a chain that somebody made to be followed for ever.
+/// The most symbols with one hash. A longer chain may be a hostile one without an end.
 const CHAIN: usize = 1 << 16;
 
 impl Symbols {

@@ -1,12 +1,12 @@
-//! SQLite's functions without symbols: the table that it hands to extensions.
+//! SQLite's functions without symbols: the table that it passes to extensions.
 //!
 //! `sqlite3Apis` (loadext.c) is one constant `sqlite3_api_routines` of about 280 addresses, in an order that is documented and only
 //! grows at its end. Every SQLite that can load extensions has it, stripped or not. It is recognised in two steps:
 //!
-//! 1. Its silhouette: functions in the slots that no build option empties, and null in the slot of a function removed in 2005. That is
-//!    a look at the data alone: no page of code is read for it.
-//! 2. What three of the functions return: slot 67 the version as a number, slot 66 the same version as text, slot 169 a source id. Their
-//!    code is read, not run.
+//! 1. By its silhouette: functions in the slots that no build option empties, and null in the slot of a function removed in 2005. This
+//!    reads data only, and no page of code.
+//! 2. By the constants that three of the functions return: slot 67 the version as a number, slot 66 the same version as text, slot 169 a source id.
+//!    Their code is read, and never run.
 
 use super::code::{Returned, constant};
 use super::image::Image;
@@ -14,7 +14,7 @@ use super::memory::Memory;
 use crate::api::{OLDEST, slot};
 use std::ops::Range;
 
-/// Slots that are looked at in the data. `sqlite3_stmt_readonly` is the last that every supported version has.
+/// Slots that are examined in the data. `sqlite3_stmt_readonly` is the last that every supported version has.
 const SLOTS: usize = slot::STMT_READONLY + 1;
 
 /// Functions that no option leaves out: binding, finalizing, the version, memory, and those we call.
@@ -44,34 +44,34 @@ const FILLED: [usize; 24] = [
     68,
     77,
 ];
-/// Was `sqlite3_global_recover`.
+/// The slot of the former `sqlite3_global_recover`.
 const EMPTY: usize = 63;
 
 /// Words from one probe to the next.
 const STRIDE: usize = 46;
-/// Probes that a table surely covers, wherever it begins.
+/// Probes that a table covers, wherever it begins.
 const COVERED: usize = SLOTS / STRIDE;
 const _: () = assert!(COVERED == 4);
-/// Where a table may begin that the last few probes met, and its slots.
+/// The words in which a table may begin that the last probes met, and its slots.
 const WORDS: usize = STRIDE + SLOTS;
 
-/// What came of the search.
+/// The result of the search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Search {
     /// The address of the table.
     Found(usize),
-    /// There is none: built without loading of extensions, or for another processor.
+    /// There is no table: SQLite was built without loading of extensions, or for another processor.
     Nothing,
     /// Several: the module has more than one SQLite.
     Several,
-    /// `go_on` said no.
+    /// `go_on` was `false`.
     OutOfTime,
 }
 
-/// Looks for the table in a module's data; `go_on` is asked for each page.
+/// Searches a module's data for the table. `go_on` is called for each page.
 ///
-/// Programs have 100 MB among which it can be. A table is 186 words of which each is null or the address of code, so one word in 46 is
-/// looked at, and only where four in a row are such words, all that lie between.
+/// Programs have up to 100 MB of such data. A table has 186 words, each null or the address of code. So one word in 46 is
+/// examined, and the words between them only where four in a row are such words.
 pub fn search<M: Memory>(image: &Image<M>, go_on: &mut dyn FnMut() -> bool) -> Search {
     let mut found = Search::Nothing;
     image.tables(&mut |range| {
@@ -88,7 +88,7 @@ pub fn search<M: Memory>(image: &Image<M>, go_on: &mut dyn FnMut() -> bool) -> S
             let plausible = |word| word == 0 || image.is_code(word as usize);
             in_a_row = if image.memory.word(at).is_some_and(plausible) { in_a_row + 1 } else { 0 };
             if in_a_row >= COVERED {
-                // A table that this probe is the fourth in begins at most a stride before the first of the four.
+                // A table in which this probe is the fourth begins at most a stride before the first of the four.
                 let start = at.saturating_sub(8 * (COVERED * STRIDE - 1)).max(first);
                 silhouettes(image, start..range.end, &mut |table| {
                     if is_table(image, table) && found != Search::Found(table) {
@@ -103,7 +103,7 @@ pub fn search<M: Memory>(image: &Image<M>, go_on: &mut dyn FnMut() -> bool) -> S
     found
 }
 
-/// Calls with the address of each of the next [`STRIDE`] words at which a table may begin.
+/// Calls `hit` with the address of each of the next [`STRIDE`] words at which a table may begin.
 fn silhouettes<M: Memory>(image: &Image<M>, range: Range<usize>, candidate: &mut dyn FnMut(usize)) {
     let left = range.end.saturating_sub(range.start) / 8;
     let mut bytes = [0; 8 * WORDS];
@@ -114,7 +114,7 @@ fn silhouettes<M: Memory>(image: &Image<M>, range: Range<usize>, candidate: &mut
     let (words, _) = bytes.as_chunks::<8>();
     for (index, slots) in words.windows(SLOTS).enumerate().take(STRIDE) {
         let value = |slot: usize| slots.get(slot).map_or(0, |word| u64::from_ne_bytes(*word) as usize);
-        // In this order one comparison is enough nearly always.
+        // In this order one comparison is nearly always enough.
         if value(EMPTY) == 0 && value(EMPTY + 1) != 0 && FILLED.iter().all(|&slot| image.is_code(value(slot))) {
             candidate(range.start.saturating_add(8 * index));
         }
@@ -131,7 +131,7 @@ fn is_table<M: Memory>(image: &Image<M>, table: usize) -> bool {
     let starts = |slot, text: &[u8]| match returned(slot) {
         Some(Returned::Address(at)) => image.is(at, text),
         Some(Returned::Number(at)) => image.is(at as usize, text),
-        // Where another module may define `sqlite3_version` instead, its address is loaded.
+        // Where another module may define `sqlite3_version`, the code loads its address.
         Some(Returned::Indirect(at)) => image.word(at).is_some_and(|at| image.is(at as usize, text)),
         None => false,
     };

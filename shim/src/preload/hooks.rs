@@ -1,10 +1,10 @@
-//! The functions of the C library that the dynamic linker finds here first. Each ends in the C library's own.
+//! The functions of the C library that the dynamic linker finds here first. Each calls the C library's own.
 //!
 //! | function | why |
 //! | --- | --- |
 //! | `dlopen`, `dlmopen` | a new module may have a SQLite |
-//! | `pthread_mutexattr_init` | SQLite calls it before it opens a file; its module may have come another way |
-//! | `prctl`, `syscall` | with a seccomp filter the program forbids system calls: what the recorder needs is made ready before |
+//! | `pthread_mutexattr_init` | SQLite calls it before it opens a file; its module may have been loaded in another way |
+//! | `prctl`, `syscall` | a seccomp filter may forbid system calls: the recorder makes everything ready before |
 
 use super::{PENDING, called_from, look, look_beside};
 use crate::locate::{self, LinkMap};
@@ -24,7 +24,7 @@ impl Real {
         Real { name, function: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Its address; null where there is none. [`prepare`] has looked it up before the program runs, so that no lock of the loader's is taken here.
+    /// Its address; null where there is none. [`prepare`] looks it up before the program runs, so that no lock of the loader's is taken here.
     fn get(&self) -> *mut c_void {
         let known = self.function.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -64,12 +64,12 @@ unsafe extern "C" fn mutexattr_init(attributes: *mut libc::pthread_mutexattr_t, 
     unsafe { std::mem::transmute::<*mut c_void, MutexattrInit>(real)(attributes) }
 }
 
-/// Where a `dlopen` of this name goes, which the code at `site` calls: to [`open`], which looks at the modules afterwards, or to the C library's
-/// own function.
+/// The function for a `dlopen` of this name by the code at `site`: [`open`], which searches the modules afterwards, or the C library's
+/// own one.
 ///
-/// The loader looks for a name without a slash in places that depend on who calls, and so does `$ORIGIN`: there the caller has to stay the
-/// program. Its modules are looked at the next time. A library that prefers its own dependencies (`RTLD_DEEPBIND`) never calls us, so there would
-/// be no such time: we open it, where that is the same.
+/// For a name without a slash the loader searches in places that depend on the caller, and so does `$ORIGIN`: there the caller must stay the
+/// program. Its modules are searched at the next call. A library that prefers its own dependencies (`RTLD_DEEPBIND`) never calls us, so there would
+/// be no next call: we open it, where that makes no difference.
 unsafe extern "C" fn route(name: *const c_char, flags: c_int, site: usize) -> *const c_void {
     // SAFETY: null, or NUL-terminated.
     let name = if name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
@@ -112,7 +112,7 @@ unsafe extern "C" fn open_beside(namespace: c_long, name: *const c_char, flags: 
     handle
 }
 
-/// Before `prctl` with these first arguments. Browsers ask with a null filter whether there could be one: that installs none.
+/// Runs before `prctl` with these first arguments. Browsers pass a null filter to test for support, which installs none.
 unsafe extern "C" fn before_prctl(option: c_int, mode: c_ulong, filter: *const c_void) -> *const c_void {
     if option == libc::PR_SET_SECCOMP && !(mode == libc::SECCOMP_MODE_FILTER.into() && filter.is_null()) {
         recorder::seal();
@@ -120,7 +120,7 @@ unsafe extern "C" fn before_prctl(option: c_int, mode: c_ulong, filter: *const c
     PRCTL.get()
 }
 
-/// Before `syscall` with this number and these first arguments. As above.
+/// The same before `syscall` with this number and these first arguments.
 unsafe extern "C" fn before_syscall(number: c_long, operation: c_uint, _flags: c_uint, filter: *const c_void) -> *const c_void {
     if number == libc::SYS_seccomp
         && (operation == libc::SECCOMP_SET_MODE_STRICT || operation == libc::SECCOMP_SET_MODE_FILTER && !filter.is_null())
@@ -153,7 +153,7 @@ mod arch {
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
-        // Jumped to with the caller's return address, the C library sees its own caller.
+        // A jump keeps the caller's return address, so that the C library sees the program as its caller.
         naked_asm!(
             "endbr64", "mov rdx, [rsp]", "push rdi", "push rsi", "sub rsp, 8", "call {}", "add rsp, 8", "pop rsi", "pop rdi",
             "jmp rax",
@@ -181,7 +181,7 @@ mod arch {
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn prctl(option: c_int) -> c_int {
-        // All registers that can hold an argument are as they were when the C library's function begins.
+        // All registers that can hold an argument are restored before the C library's function begins.
         naked_asm!(
             "endbr64", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "call {}", "pop r8", "pop rcx", "pop rdx",
             "pop rsi", "pop rdi", "jmp rax",

@@ -1,22 +1,23 @@
-//! The way in that needs no code: `LD_PRELOAD=liblocktrace.so`, which is what `locktrace run` sets.
+//! The preloaded library: `LD_PRELOAD=liblocktrace.so`, which `locktrace run` sets. The program needs no change.
 //!
 //! A SQLite inside the program or in any of its modules is found by the shape of its data ([`crate::locate`]) and covered in place
 //! ([`crate::vfs::cover`]). No function of SQLite's is interposed, so it does not matter whether the program's SQLite has symbols.
 //!
-//! Modules are looked at
+//! Modules are searched
 //!
 //! * when this library is initialised: the program and all that it links;
 //! * after each `dlopen` and `dlmopen` ([`hooks`]);
-//! * when a place of the program calls `pthread_mutexattr_init` for the first time: SQLite does, when it is initialised and for each
-//!   connection, before any file is opened. So a module that came in another way is found in time.
+//! * when code of the program calls `pthread_mutexattr_init` for the first time: SQLite does that when it is initialised and for each
+//!   connection, before it opens a file. So a module that was loaded in another way is found in time.
 //!
-//! A look costs nothing where no module was loaded since the last one. It waits for no lock that a `dlopen` holds while it runs constructors: the
+//! A search costs nothing where no module was loaded since the last one. It waits for no lock that a `dlopen` holds while it runs constructors: the
 //! loader's list of modules has a lock of its own, held for moments.
 //!
 //! Built only with the feature `preload`.
 
 mod hooks;
 
+use crate::errno::SavedErrno;
 use crate::locate::{self, Found, LinkMap, Module, Refused};
 use crate::recorder::{self, notice};
 use crate::vfs::cover;
@@ -25,19 +26,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 /// The process is excluded, by `locktrace run --not`.
 static EXCLUDED: AtomicBool = AtomicBool::new(false);
-/// Modules may have been loaded since the last look.
+/// Modules may have been loaded since the last search.
 static PENDING: AtomicBool = AtomicBool::new(true);
-/// The process that is looking; 0: none. A process number, so that the child of a fork in the middle of it goes on.
+/// The process in which a thread is searching; 0 = none. It is a process number, so that the child of a fork during a search is not blocked.
 static LOOKING: AtomicU32 = AtomicU32::new(0);
-/// The loader's counters at the last look: modules loaded, modules unloaded.
+/// The loader's counters at the last search: modules loaded, modules unloaded.
 static LOADED: AtomicU64 = AtomicU64::new(0);
 static UNLOADED: AtomicU64 = AtomicU64::new(0);
-/// So many modules, from the first in the loader's list on, were looked at.
+/// The number of modules, from the first in the loader's list on, that were searched.
 static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
-/// Connections that a covered SQLite has probably opened: mutexes it made.
+/// Mutexes that covered SQLites have made. A connection has one.
 static MUTEXES: AtomicU64 = AtomicU64::new(0);
 
-/// Places of the program that have called us and whose module was looked at.
+/// Code of the program that has called us, and whose module was searched.
 static SITES: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
 
 /// Runs when the loader has relocated the program and all that it links, before any of the program's own code.
@@ -56,7 +57,7 @@ extern "C" fn start() {
     look();
 }
 
-/// Runs when the program ends in the ordinary way. Says what there would be to record, where nothing was.
+/// Runs when the program exits normally. Writes a note where a SQLite was covered and nothing was recorded.
 extern "C" fn end() {
     if EXCLUDED.load(Ordering::Relaxed) {
         notice::note(notice::Kind::Excluded, b"", format_args!("--not"));
@@ -65,7 +66,7 @@ extern "C" fn end() {
     if cover::count() == 0 || recorder::has_log() {
         return;
     }
-    // Two: one when SQLite is initialised, and one for each connection.
+    // Two or more: one when SQLite is initialised, and one for each connection.
     if MUTEXES.load(Ordering::Relaxed) >= 2 {
         notice::note(notice::Kind::Memory, b"", format_args!("connections were opened, but no database file"));
     } else {
@@ -81,8 +82,8 @@ static START: extern "C" fn() = start;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
-/// Nothing of ours panics that anybody knows of. Should it, the program's standard error stays its own. This library has a copy of the standard
-/// library for itself, so no panic of the program's is meant.
+/// Keeps a panic of ours, which would be an error, off the program's standard error. This library has its own copy of the standard library, so
+/// panics of the program are not affected.
 pub(crate) fn silence() {
     // A function without captured values takes no memory.
     std::panic::set_hook(Box::new(|_| {}));
@@ -97,7 +98,7 @@ fn is_excluded() -> bool {
     list.to_bytes().split(|&byte| byte == b':').any(|excluded| excluded == name)
 }
 
-/// A place of the program makes a mutex.
+/// The code at `site` makes a mutex.
 fn called_from(site: usize) {
     if EXCLUDED.load(Ordering::Relaxed) {
         return;
@@ -114,7 +115,7 @@ fn called_from(site: usize) {
     }
 }
 
-/// Looks at the modules that were loaded since the last time.
+/// Searches the modules that were loaded since the last search.
 fn look() {
     if EXCLUDED.load(Ordering::Relaxed) {
         return;
@@ -124,8 +125,8 @@ fn look() {
     if same && !PENDING.load(Ordering::Relaxed) {
         return;
     }
-    let _errno = recorder::Errno::save();
-    alone(|| {
+    let _errno = SavedErrno::save();
+    one_at_a_time(|| {
         PENDING.store(false, Ordering::Relaxed);
         let all = unloaded != UNLOADED.load(Ordering::Relaxed);
         if all {
@@ -144,7 +145,7 @@ fn look() {
         // Shared with `visit`, which is called right after `wanted` for the same module.
         let mut refused = [(None, Refused::Unreadable); 4];
         let mut count = 0;
-        // SAFETY: the loader's list is locked, so what is found cannot be unloaded; `alone` sees to the one thread.
+        // SAFETY: the loader's list is locked, so the module cannot be unloaded; `one_at_a_time` excludes other threads.
         let covers = |found: &Found| unsafe { cover::cover(found) }.is_some();
         let seen = locate::scan(&mut wanted, &mut |module, found| match found {
             Ok(found) if covers(&found) => covered = true,
@@ -160,13 +161,13 @@ fn look() {
         if all {
             cover::end();
         }
-        // One that is being loaded just now is looked at when that has been done.
+        // A module that is being loaded is searched later.
         if unfinished {
             PENDING.store(true, Ordering::Relaxed);
         } else {
             LOOKED_AT.store(number, Ordering::Relaxed);
         }
-        // Also for the note about one that is left alone.
+        // Also for the note about a SQLite that is left alone.
         if covered || count > 0 || full.is_some() {
             configure();
         }
@@ -181,14 +182,14 @@ fn look() {
     });
 }
 
-/// Looks at the namespace of a handle that `dlmopen` returned.
+/// Searches the namespace of a handle that `dlmopen` returned.
 ///
 /// # Safety
 /// The handle is open.
 unsafe fn look_beside(handle: *const LinkMap) {
-    let _errno = recorder::Errno::save();
-    // One that leads to us already is seen as one that was changed, and is left as it is.
-    alone(|| {
+    let _errno = SavedErrno::save();
+    // A SQLite that is covered already counts as changed, and is left alone.
+    one_at_a_time(|| {
         // SAFETY: passed on; the handle keeps the module loaded.
         unsafe {
             locate::scan_namespace(handle, &mut |_, found| {
@@ -199,14 +200,14 @@ unsafe fn look_beside(handle: *const LinkMap) {
     });
 }
 
-/// The recorder reads its settings while the program starts, or loads its SQLite: later the environment may be gone.
+/// Has the recorder read its settings, while the program starts or loads its SQLite: later the environment may be gone.
 fn configure() {
     if let Err(why) = recorder::configure_from_env() {
         notice::once(notice::Kind::Config, format_args!("{why}. The program runs on untraced"));
     }
 }
 
-/// Says that a SQLite is left alone.
+/// Writes a note that a SQLite is left alone.
 fn say_why_not(module: &Module, why: Refused) {
     let reason = match why {
         // Covered before, by us or by another copy of this library.
@@ -226,8 +227,8 @@ fn say(module: &Module, reason: &str) {
     notice::note(notice::Kind::NotCovered, name, format_args!("{reason}"));
 }
 
-/// Does this on one thread at a time; not at all if another one takes long.
-fn alone(work: impl FnOnce()) {
+/// Runs this on one thread at a time. It does not run if another thread takes long.
+fn one_at_a_time(work: impl FnOnce()) {
     let me = crate::recorder::pid();
     for _ in 0..10_000 {
         let looking = LOOKING.load(Ordering::Acquire);

@@ -1,5 +1,5 @@
-//! What the recorder is told: where to write, how much, and whether SQL text may be kept. In come the environment and the
-//! builder's calls; out goes one [`Config`], fixed for the life of the process.
+//! The recorder's configuration: where to write, how much, and whether SQL text may be kept. It comes from the environment or from the crate's
+//! builder, and is fixed for the life of the process.
 //!
 //! | variable | default | meaning |
 //! | --- | --- | --- |
@@ -7,13 +7,12 @@
 //! | `LOCKTRACE_LIMIT` | `4M` | bytes of records kept for each process, newest first: a number with an optional `K`, `M` or `G`, rounded down to a power of two, from `256K` to `64G`. One record is 64 bytes. Whatever the limit, at most 4 MiB of it stay mapped |
 //! | `LOCKTRACE_SQL` | `text` | what is kept of a statement: `text` (as prepared, never its bound values), `hash` (only an identity), `off` (nothing, and statements are not looked up) |
 //! | `LOCKTRACE_PRAGMA_DIR` | | `1`: `PRAGMA locktrace_dir = …` may make directories; without it a statement cannot |
-//! | `LOCKTRACE_PLACE` | | set by `locktrace run` for programs under a filter of system calls, which the recorder does not ask for the file system: `dir` (files can be mapped in the trace directory) or `memory` (they cannot) |
+//! | `LOCKTRACE_PLACE` | | set by `locktrace run` for programs under a filter of system calls, where the recorder cannot look up the file system: `dir` (files can be mapped in the trace directory) or `memory` (they cannot) |
 //! | `LOCKTRACE_NOTES` | | set by `locktrace run`: a file that notes for the user are appended to ([`super::notice`]) |
 //!
 //! A set-user-id program ignores all of them.
 //!
-//! A [`Config`] is for the Rust program that builds one and for the command, and lives on the heap. What the recorder goes by is a [`Settings`],
-//! in memory of its own.
+//! A [`Config`] is for Rust programs and for the command, and lives on the heap. The recorder itself uses [`Settings`], in memory of its own.
 
 use crate::memory::{Mapping, keep, keep_bytes, keep_c_str};
 use crate::sys;
@@ -21,11 +20,12 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// What is kept of a statement's text.
+/// How much of a statement's text is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SqlPolicy {
-    /// The text as prepared, once a process, up to [`MAX_SQL_BYTES`]. Bound values are never looked at.
+    /// The text as prepared, once a process, up to [`MAX_SQL_BYTES`]. Bound values are never read.
     #[default]
     Text,
     /// Only its 64-bit hash.
@@ -50,7 +50,7 @@ impl SqlPolicy {
     }
 }
 
-/// Bytes of one SQL text that are kept, compared and hashed. Two statements that differ only after these are one to a trace.
+/// Bytes of one SQL text that are kept, compared and hashed. A trace does not distinguish statements that differ only after these.
 pub const MAX_SQL_BYTES: usize = 4096;
 
 /// Default of `LOCKTRACE_LIMIT`: 65,536 records.
@@ -62,14 +62,14 @@ pub const LIMITS: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 30;
 /// Default of `LOCKTRACE_DIR`.
 pub const DEFAULT_DIR: &str = "locktrace-trace";
 
-/// Everything the recorder is told.
+/// The configuration, on the heap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The trace directory; made absolute before use, so that a later `chdir` moves nothing.
     pub dir: PathBuf,
     /// Bytes of records kept for this process.
     pub limit: u64,
-    /// What is kept of SQL.
+    /// How much of SQL is kept.
     pub sql: SqlPolicy,
 }
 
@@ -79,7 +79,7 @@ impl Default for Config {
     }
 }
 
-/// A variable that could not be understood: its name, what it held, what it may hold.
+/// A variable that could not be understood: its name, its value, and what it may hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
     variable: &'static str,
@@ -131,25 +131,25 @@ impl Config {
     }
 }
 
-/// What the recorder goes by: a [`Config`] in memory of its own, with an absolute directory.
+/// The configuration that the recorder uses: in memory of its own, with an absolute directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// The trace directory, absolute.
     pub dir: &'static [u8],
     /// Bytes of records kept for this process.
     pub limit: u64,
-    /// What is kept of SQL.
+    /// How much of SQL is kept.
     pub sql: SqlPolicy,
     /// Whether a statement may name another directory.
     pub pragma_dir: bool,
-    /// Where mapped files may live, as far as `locktrace run` found out.
-    pub(super) place: Asked,
+    /// Where mapped files can be, as far as `locktrace run` found out.
+    pub(super) place: PlaceHint,
 }
 
-/// What `LOCKTRACE_PLACE` says.
+/// The value of `LOCKTRACE_PLACE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Asked {
-    /// Nothing.
+pub(super) enum PlaceHint {
+    /// It is not set.
     #[default]
     Unknown,
     /// `dir`.
@@ -161,9 +161,9 @@ pub(super) enum Asked {
 /// A variable that could not be understood, in fixed memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unusable {
-    /// The variable, or what else it is.
+    /// The variable, or another input.
     pub what: &'static str,
-    /// What the variable is set to, where that is to be shown.
+    /// The value of the variable, where it is shown.
     pub value: Option<&'static CStr>,
     /// What it may be.
     pub expected: &'static str,
@@ -178,20 +178,29 @@ impl fmt::Display for Unusable {
     }
 }
 
+/// The settings of this process, once they are fixed. A child inherits them.
+pub(super) static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The settings in force; `None`: none are fixed yet.
+pub(super) fn settings() -> Option<&'static Settings> {
+    // SAFETY: null, or kept for the life of the process before it was published.
+    unsafe { SETTINGS.load(Ordering::Acquire).as_ref() }
+}
+
 const LIMIT: Unusable = Unusable { value: None, what: "LOCKTRACE_LIMIT", expected: "bytes from 256K to 64G, such as 4M" };
 const SQL: Unusable = Unusable { value: None, what: "LOCKTRACE_SQL", expected: "text, hash or off" };
 const DIR: Unusable = Unusable { value: None, what: "LOCKTRACE_DIR", expected: "a path of at most 1000 bytes" };
 pub(super) const MEMORY: Unusable = Unusable { value: None, what: "the recorder's memory", expected: "a few pages" };
 
 impl Unusable {
-    /// With what this variable is set to.
+    /// With the value of this variable.
     fn of(self, name: &CStr) -> Unusable {
         Unusable { value: variable(name).and_then(keep_c_str), ..self }
     }
 }
 
 impl Settings {
-    /// What the process's environment describes.
+    /// The settings that the process's environment describes.
     pub(super) fn from_env() -> Result<Settings, Unusable> {
         let text = |name| Some(std::str::from_utf8(variable(name)?.to_bytes()).unwrap_or_default());
         let limit =
@@ -203,19 +212,19 @@ impl Settings {
         Ok(Settings { dir, limit, sql, ..Settings::beside() })
     }
 
-    /// What this configuration says.
+    /// The settings of this configuration.
     pub(super) fn from_config(config: &Config) -> Result<Settings, Unusable> {
         let dir = absolute(config.dir.as_os_str().as_bytes())?;
         Ok(Settings { dir, limit: config.limit, sql: config.sql, ..Settings::beside() })
     }
 
-    /// What only the environment says, and defaults.
+    /// The settings that only the environment can have, with defaults for the others.
     fn beside() -> Settings {
         let is = |name, value: &CStr| variable(name) == Some(value);
         let place = match () {
-            () if is(c"LOCKTRACE_PLACE", c"dir") => Asked::Directory,
-            () if is(c"LOCKTRACE_PLACE", c"memory") => Asked::Memory,
-            () => Asked::Unknown,
+            () if is(c"LOCKTRACE_PLACE", c"dir") => PlaceHint::Directory,
+            () if is(c"LOCKTRACE_PLACE", c"memory") => PlaceHint::Memory,
+            () => PlaceHint::Unknown,
         };
         let pragma_dir = is(c"LOCKTRACE_PRAGMA_DIR", c"1");
         Settings { dir: b"", limit: DEFAULT_LIMIT, sql: SqlPolicy::default(), pragma_dir, place }
@@ -250,7 +259,7 @@ pub(crate) fn variable(name: &CStr) -> Option<&'static CStr> {
         fn secure_getenv(name: *const c_char) -> *const c_char;
     }
     // SAFETY: a NUL-terminated name; null, or a NUL-terminated value that stays until the program changes it. Called while the recorder is
-    // loaded or told what to do, and what is needed later is copied.
+    // loaded or configured. Values that are needed later are copied.
     let value = unsafe { secure_getenv(name.as_ptr()) };
     // SAFETY: as above.
     let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) });
@@ -281,7 +290,7 @@ pub(super) fn absolute(dir: &[u8]) -> Result<&'static [u8], Unusable> {
     keep_bytes(joined).ok_or(MEMORY)
 }
 
-/// Bytes, from a number with an optional `K`, `M` or `G` (1024-fold each); `None` if it is not one or out of [`LIMITS`].
+/// A number of bytes, with an optional `K`, `M` or `G` (1024-fold each); `None` if it is no number or outside [`LIMITS`].
 pub fn parse_limit(text: &str) -> Option<u64> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

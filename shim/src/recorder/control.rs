@@ -1,29 +1,30 @@
-//! Recording switched off and on, another directory, another policy, while the process runs; and what state all that is in.
+//! The control of the recorder while the process runs: on and off, another directory, another policy; and its state.
 //!
-//! Answers the words of `PRAGMA locktrace…`. Cold: nothing here is on the way of a lock. Another directory or policy is another log, as after a
-//! `fork`: what is written in one never depends on the other.
+//! Answers `PRAGMA locktrace…`. Cold: no lock call comes here. Another directory or policy means another log, as after a
+//! `fork`, and no log depends on another one.
 
-use super::config::{self, Settings, SqlPolicy, Unusable};
+use super::config::{self, SETTINGS, Settings, SqlPolicy, Unusable};
 use super::failure::Failure;
+use super::lifecycle::{OFF, create, current, in_force, is_off, pause, publish};
 use super::line::Sink;
+use super::log::Log;
 use super::notice::Shown;
-use super::state::STATE;
-use super::{FAILED, Log, OPEN, OPENING, SETTINGS, STOPPED, UNOPENED};
-use super::{create, current, disk, in_force, pause, publish, surroundings};
+use super::process_state::{FAILED, OPEN, OPENING, STATE, STOPPED, UNOPENED};
+use super::{filesystem, limits};
 use crate::clock;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Whether anything is being recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recording {
     /// It is.
     On,
-    /// It will be, from the first database on that this process opens.
+    /// It will be, once this process opens a database.
     Waiting,
     /// It was switched off.
     Off,
@@ -52,15 +53,15 @@ pub struct Status {
     pub dir: PathBuf,
     /// The file that the records are in; `None` before there is one.
     pub log: Option<PathBuf>,
-    /// Records claimed in that log so far, those that the ring has overwritten since included.
+    /// Records claimed in that log so far, including those that the ring has overwritten since.
     pub records: u64,
-    /// Of those, the ones that could not be written; and events that met no log.
+    /// Those of them that could not be written, and events that found no log.
     pub lost: u64,
     /// Names (paths, statements, threads) that are not written.
     pub lost_names: u64,
     /// Bytes of records kept.
     pub limit: u64,
-    /// What is kept of SQL.
+    /// How much of SQL is kept.
     pub sql: SqlPolicy,
 }
 
@@ -83,14 +84,14 @@ pub fn brief() -> Brief {
     let settings = in_force();
     let recording = match STATE.phase.load(Ordering::Relaxed) {
         OPEN => Recording::On,
-        // Another log is being opened; the one of before goes on.
+        // Another log is being opened. The former one is still in use.
         OPENING if current().is_some() => Recording::On,
         UNOPENED if is_off() => Recording::Off,
         UNOPENED | OPENING => Recording::Waiting,
         STOPPED => Recording::Off,
         _ => Recording::Failed,
     };
-    let log = own_log();
+    let log = process_log();
     Brief {
         recording,
         dir: settings.map_or(&[], |settings| settings.dir),
@@ -111,20 +112,12 @@ pub fn status() -> Status {
 }
 
 /// The log of this process, stopped or not.
-pub(crate) fn own_log() -> Option<&'static Log> {
+pub(crate) fn process_log() -> Option<&'static Log> {
     // SAFETY: null, or a log that lives for ever and was whole before it was published.
     current().or_else(|| unsafe { STATE.paused.load(Ordering::Acquire).as_ref() })
 }
 
-/// Switched off by the program; inherited by its children.
-static OFF: AtomicBool = AtomicBool::new(false);
-
-/// Whether recording was switched off, in this process or the one it was forked from.
-pub(super) fn is_off() -> bool {
-    OFF.load(Ordering::Relaxed)
-}
-
-/// Stops recording. Nothing is lost by it that was not meant to be: the log says when it was stopped.
+/// Stops recording. The log shows when, and counts nothing as lost from then on.
 pub fn stop() -> Result<(), Busy> {
     loop {
         match settled()? {
@@ -158,8 +151,8 @@ pub fn start() -> Result<(), Busy> {
         match paused {
             Some(log) => {
                 log.name_recording(true);
-                // What happened meanwhile nobody knows: a release and another acquisition, say. Two numbers that no record has tell a
-                // reader that the locks of before are not certain any more.
+                // Locks may have been released and taken again meanwhile. Two numbers without a record show a reader that the locks from before are
+                // not certain any more.
                 log.lose(2);
                 STATE.current.store(ptr::from_ref(log).cast_mut(), Ordering::Release);
                 STATE.phase.store(OPEN, Ordering::Release);
@@ -167,12 +160,12 @@ pub fn start() -> Result<(), Busy> {
             None => STATE.phase.store(UNOPENED, Ordering::Release),
         }
     }
-    // Off since before the fork, and not asked yet.
+    // Switched off before the fork, in a process that has not looked for its log yet.
     OFF.store(false, Ordering::Relaxed);
     Ok(())
 }
 
-/// The configuration was changed, or is being changed, by another thread.
+/// Another thread is changing the configuration, or opening the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy;
 
@@ -182,7 +175,7 @@ impl fmt::Display for Busy {
     }
 }
 
-/// The phase, once nobody is opening a log. A bounded wait.
+/// The phase, once no thread is opening a log. A bounded wait.
 fn settled() -> Result<u8, Busy> {
     let begun = clock::monotonic_ns();
     loop {
@@ -198,13 +191,13 @@ fn settled() -> Result<u8, Busy> {
     }
 }
 
-/// How many logs one process may have this way: each leaves its address space and two files behind.
+/// How many logs one process may have this way: each keeps its address space and leaves two files.
 const MOST_LOGS: u32 = 64;
 
 /// Why the settings could not be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unchanged {
-    /// Another thread is at it.
+    /// Another thread is changing them.
     Busy(Busy),
     /// These settings cannot be used.
     Unusable(Unusable),
@@ -222,7 +215,7 @@ impl fmt::Display for Unchanged {
     }
 }
 
-/// Records after these settings from now on, in a new log if there was one. The one of before goes on where that fails.
+/// Uses these settings from now on, in a new log if there was one. Where that fails, the former log stays in use.
 fn change(settings: Settings) -> Result<(), Unchanged> {
     static CHANGES: AtomicU32 = AtomicU32::new(0);
     if in_force() == Ok(&settings) {
@@ -242,7 +235,7 @@ fn change(settings: Settings) -> Result<(), Unchanged> {
         }
         let log = match phase {
             OPEN => Some(create(kept).map_err(failed)?),
-            _ => disk::make_dir(kept.dir, surroundings::sealed()).map(|()| None).map_err(failed)?,
+            _ => filesystem::make_dir(kept.dir, limits::sealed()).map(|()| None).map_err(failed)?,
         };
         Ok((kept, log))
     });
@@ -268,16 +261,16 @@ fn change(settings: Settings) -> Result<(), Unchanged> {
     Ok(())
 }
 
-/// Answers a `PRAGMA` of this name and value: `None` where it is none of ours, and otherwise whether it went well; the answer, or what was
-/// wrong, goes into `out`.
+/// Answers a `PRAGMA` of this name and value. `None`: it is none of ours. Otherwise whether it succeeded; the answer or the error is written to
+/// `out`.
 ///
 /// | | |
 /// | --- | --- |
-/// | `locktrace` | one line that says what state the recorder is in |
+/// | `locktrace` | one line with the state of the recorder |
 /// | `locktrace = on`, `off` | switches recording |
 /// | `locktrace_dir` | the trace directory |
-/// | `locktrace_dir = '…'` | another one, which is made if it is missing; only where the host allowed it: `LOCKTRACE_PRAGMA_DIR=1` |
-/// | `locktrace_sql`, `locktrace_sql = text`, `hash`, `off` | what is kept of SQL |
+/// | `locktrace_dir = '…'` | another directory, which is made if it is missing; only under `LOCKTRACE_PRAGMA_DIR=1` |
+/// | `locktrace_sql`, `locktrace_sql = text`, `hash`, `off` | how much of SQL is kept |
 pub fn pragma(name: &[u8], value: Option<&[u8]>, out: &mut dyn Sink) -> Option<bool> {
     let is = |own: &[u8]| name.eq_ignore_ascii_case(own);
     let answer = if is(b"locktrace") {
@@ -296,7 +289,7 @@ pub fn pragma(name: &[u8], value: Option<&[u8]>, out: &mut dyn Sink) -> Option<b
     Some(true)
 }
 
-/// What is wrong with a pragma.
+/// Why a pragma fails.
 enum Wrong<'a> {
     Unknown { name: &'static str, value: &'a [u8], expected: &'static str },
     Words(&'static str),

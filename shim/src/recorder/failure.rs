@@ -1,4 +1,4 @@
-//! Why something could not be done, in fixed memory: a few words, and the system's reason.
+//! A reason why something could not be done, in fixed memory: a few words and the system's error.
 #![forbid(unsafe_code)]
 
 use rustix::io::Errno;
@@ -17,7 +17,7 @@ impl Failure {
         Failure { what, errno: None }
     }
 
-    /// What the system said when this was tried.
+    /// The system's error when this was tried.
     pub const fn of(what: &'static str, errno: Errno) -> Failure {
         Failure { what, errno: Some(errno) }
     }

@@ -1,4 +1,4 @@
-//! What a program could notice of a piece of code, for tests: requests of the heap, `errno`, a cancellation point.
+//! Checks for tests that a program would not notice a piece of code: requests to the heap, `errno`, cancellation points.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,7 +10,7 @@ thread_local! {
 }
 
 fn count() {
-    // A plain cell without a destructor: there as long as the thread is.
+    // A plain cell without a destructor works as long as the thread runs.
     USED.with(|used| used.set(used.get() + 1));
 }
 
@@ -38,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How many requests this thread makes of the heap in here.
+/// How many requests to the heap this thread makes in `f`.
 pub(crate) fn used(f: impl FnOnce()) -> u64 {
     let before = USED.get();
     f();
@@ -49,8 +49,8 @@ unsafe extern "C" {
     fn pthread_setcancelstate(state: std::ffi::c_int, before: *mut std::ffi::c_int) -> std::ffi::c_int;
 }
 
-/// Runs this on the calling thread while it is being cancelled: it must reach no cancellation point (which would end the process here), ask
-/// nothing of the heap and leave `errno` alone. Afterwards the thread cannot be cancelled any more.
+/// Runs this on the calling thread while it is being cancelled. It must reach no cancellation point (which would end the process here), request
+/// nothing from the heap, and keep `errno`. Afterwards the thread cannot be cancelled any more.
 #[allow(dead_code)] // not used by every test binary
 pub(crate) fn unnoticed(f: impl FnOnce()) {
     const ENABLE: std::ffi::c_int = 0;

@@ -1,4 +1,4 @@
-//! One line of JSON for the names file, written piece by piece into memory of fixed size: no heap, no serialiser.
+//! A line of JSON, written piece by piece into memory of fixed size: no heap, no serialiser.
 //!
 //! A line is built twice with the same calls: first into a [`Length`], which only counts, and then into the place that was claimed for
 //! so many bytes.
@@ -6,13 +6,13 @@
 
 use std::fmt::{self, Write as _};
 
-/// Where the pieces of a line go.
+/// The target of a line's pieces.
 pub trait Sink {
     /// Takes the next bytes.
     fn put(&mut self, bytes: &[u8]);
 }
 
-/// Counts.
+/// Counts the bytes of a line.
 #[derive(Debug, Default)]
 pub struct Length(pub usize);
 
@@ -22,7 +22,7 @@ impl Sink for Length {
     }
 }
 
-/// Fills a piece of memory, and drops what does not fit.
+/// Fills a piece of memory. What does not fit is left out.
 #[derive(Debug)]
 pub struct Fixed<'a> {
     into: &'a mut [u8],
@@ -35,7 +35,7 @@ impl<'a> Fixed<'a> {
         Fixed { into, len: 0 }
     }
 
-    /// What was put in so far.
+    /// The bytes so far.
     pub fn bytes(&self) -> &[u8] {
         self.into.get(..self.len).unwrap_or_default()
     }
@@ -65,7 +65,7 @@ impl fmt::Debug for Line<'_> {
 }
 
 impl<'a> Line<'a> {
-    /// An object whose first key, `t`, says what it is.
+    /// An object whose first key is `t`, its type.
     pub fn new(out: &'a mut dyn Sink, t: &str) -> Line<'a> {
         out.put(b"{");
         let mut line = Line { out, empty: true };
@@ -124,7 +124,7 @@ impl<'a> Line<'a> {
         self
     }
 
-    /// Text that should be UTF-8: where it is not, U+FFFD stands for the bad bytes, and `<key>_bytes` has them all.
+    /// Text that should be UTF-8. Where it is not, U+FFFD replaces the bad bytes, and `<key>_bytes` has all bytes.
     pub fn text(&mut self, key: &str, value: &[u8]) -> &mut Line<'a> {
         self.key(key);
         quote(self.out, value);

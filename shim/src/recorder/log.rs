@@ -1,20 +1,21 @@
-//! One process's log: the ring and the names that go with it. Records come from any thread, and go into two mapped files.
+//! One process's log: a ring of records and the names of their numbers, in two mapped files. Any thread writes to it.
 
 mod naming;
 
 use super::config::{Settings, SqlPolicy};
+use super::databases::Databases;
 use super::failure::Failure;
-use super::files::Files;
-use super::map::{CHUNK, Map, STEPS, WINDOW, piece};
-use super::mapped::LITTLE_MEMORY;
-use super::named::Named;
-use super::names::{MAX_BYTES, Names};
+use super::limits::{self, Limits};
+use super::location::Location;
+use super::mapped_file::LITTLE_MEMORY;
+use super::name_state::NameState;
+use super::names_file::{MAX_BYTES, NamesFile};
 use super::notice::{self, Kind};
-use super::place::Place;
-use super::surroundings::{self, Surroundings};
+use super::ring_file::{CHUNK, RingFile, STEPS, WINDOW, piece};
 use super::threads::Threads;
-use super::{Errno, observer, process, ring, thread};
+use super::{observer, process, ring, thread};
 use crate::clock;
+use crate::errno::SavedErrno;
 use crate::format::header::Header;
 use crate::format::record::{Record, SIZE};
 use crate::format::{NAMES_EXTENSION, RING_EXTENSION};
@@ -27,8 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// An open log. It lives until the process ends: any thread may be writing to it at any time.
 #[derive(Debug)]
 pub struct Log {
-    map: Map,
-    /// Records with a number below this need no thought: their slots are ready, and so are plenty after them.
+    map: RingFile,
+    /// Numbers below this have slots that are ready, and enough ready ones after them.
     guard: AtomicU64,
     /// Numbers below this have slots that are ready.
     ready: AtomicU64,
@@ -40,17 +41,17 @@ pub struct Log {
     anchor_due: AtomicU64,
     serial: u32,
     policy: SqlPolicy,
-    /// A filter of system calls is in force; see [`Surroundings::sealed`].
+    /// A filter of system calls is in force; see [`Limits::sealed`].
     sealed: bool,
-    names: Names,
-    files: Files,
+    names: NamesFile,
+    files: Databases,
     threads: Threads,
-    /// Something has no name that should have one.
+    /// Something that should have a name has none.
     nameless: AtomicBool,
-    /// A thread is naming such things.
+    /// A thread is naming such things now.
     retrying: AtomicBool,
-    sql_cap: Named,
-    file_cap: Named,
+    sql_cap: NameState,
+    file_cap: NameState,
     outside: AtomicU32,
     /// When this log began: nanoseconds of `CLOCK_MONOTONIC`.
     born: u64,
@@ -62,14 +63,14 @@ pub struct Log {
 #[cfg(feature = "preload")]
 const NAMES_AHEAD: u64 = 1 << 20;
 
-/// How far before the end of what is ready the next chunk is prepared; earlier where little is ready yet.
+/// The next chunk is prepared this many records before the end of the ready ones; earlier where few are ready yet.
 const AHEAD: u64 = CHUNK / 2;
 
 const NO_MEMORY: Failure = Failure::of("", rustix::io::Errno::NOMEM);
 
-/// Writes the first name: what this process is.
+/// Writes the first line of names, which describes this process.
 #[inline(never)]
-fn name_process(names: &Names, started_ns: u64, forked: bool, policy: SqlPolicy) -> Result<(), Failure> {
+fn name_process(names: &NamesFile, started_ns: u64, forked: bool, policy: SqlPolicy) -> Result<(), Failure> {
     let mut scratch = Mapping::new(process::SCRATCH).ok_or(NO_MEMORY)?;
     let facts = process::read(scratch.bytes());
     names.write("process", &|line| facts.write(line, started_ns, forked, policy))
@@ -78,29 +79,29 @@ fn name_process(names: &Names, started_ns: u64, forked: bool, policy: SqlPolicy)
 impl Log {
     /// Creates the two files of this process in the configured directory.
     ///
-    /// In steps that are not inlined into each other: a thread's stack may be small, and this comes on top of what SQLite needs.
+    /// Its steps are not inlined into each other: a thread's stack may be small, and SQLite has used some of it.
     pub(super) fn create(settings: &Settings, serial: u32, forked: bool) -> Result<&'static Log, Failure> {
-        let around = Surroundings::look().ok_or(Surroundings::UNKNOWN)?;
-        if around.memory < SPARE {
+        let limits = Limits::look().ok_or(Limits::UNKNOWN)?;
+        if limits.memory < SPARE {
             return Err(LITTLE_MEMORY);
         }
         let first = clock::anchor();
         let mut id = [0; 40];
-        write!(&mut id[..], "{}-{:016x}", super::pid(), first.real_ns).map_err(|_| NO_MEMORY)?;
+        write!(&mut id[..], "{}-{:016x}", sys::pid(), first.real_ns).map_err(|_| NO_MEMORY)?;
         let id = CStr::from_bytes_until_nul(&id).ok().and_then(|id| id.to_str().ok()).ok_or(NO_MEMORY)?;
-        let mut at = Place::choose(settings.dir, settings.place, &around)?;
+        let mut at = Location::choose(settings.dir, settings.place, &limits)?;
         let path = keep_c_str(at.path(id, RING_EXTENSION)?.as_c_str()).ok_or(NO_MEMORY)?;
         let place = Mapping::new(size_of::<Log>()).ok_or(NO_MEMORY)?;
         let capacity = settings.capacity();
-        let bytes = Map::bytes(capacity).ok_or(NO_MEMORY)?;
-        // What the names get must not take from the ring what it needs.
-        let left = around.file_size.min(around.memory.saturating_sub(bytes as u64 + SPARE));
-        let names = Log::create_names(&mut at, id, left, &around)?;
+        let bytes = RingFile::bytes(capacity).ok_or(NO_MEMORY)?;
+        // The names must leave the ring the space it needs.
+        let left = limits.file_size.min(limits.memory.saturating_sub(bytes as u64 + SPARE));
+        let names = Log::create_names(&mut at, id, left, &limits)?;
         let made = name_process(&names, first.real_ns, forked, settings.sql).and_then(|()| {
-            let header = Header::new(clock::kind(), capacity, super::pid(), boot_id(), first);
-            let map = Log::create_ring(&mut at, id, bytes, &around, &header)?;
-            // Last: what these take is kept for ever.
-            match Files::new().and_then(|files| Ok((files, Threads::new()?))) {
+            let header = Header::new(clock::kind(), capacity, sys::pid(), boot_id(), first);
+            let map = Log::create_ring(&mut at, id, bytes, &limits, &header)?;
+            // Last: memory for these is never given back.
+            match Databases::new().and_then(|files| Ok((files, Threads::new()?))) {
                 Ok(tables) => Ok((map, tables)),
                 Err(failure) => {
                     at.discard(map.into_file(), id, RING_EXTENSION);
@@ -110,7 +111,7 @@ impl Log {
         });
         let (map, (files, threads)) = match made {
             Ok(made) => made,
-            // All of it, or nothing is left behind.
+            // Both files are made, or none is left.
             Err(failure) => {
                 at.discard(names.into_file(), id, NAMES_EXTENSION);
                 return Err(failure);
@@ -125,21 +126,21 @@ impl Log {
             anchor_due: AtomicU64::new(0),
             serial,
             policy: settings.sql,
-            sealed: around.sealed,
+            sealed: limits.sealed,
             names,
             files,
             threads,
             nameless: AtomicBool::new(false),
             retrying: AtomicBool::new(false),
-            sql_cap: Named::new(),
-            file_cap: Named::new(),
+            sql_cap: NameState::new(),
+            file_cap: NameState::new(),
             outside: AtomicU32::new(0),
             born: clock::monotonic_ns(),
             path,
         };
         log.ready_to(STEPS[0]);
         log.anchor(clock::now());
-        if around.memory != u64::MAX {
+        if limits.memory != u64::MAX {
             memory::bound(memory::left());
         }
         let place = place.leak().cast::<Log>();
@@ -152,15 +153,15 @@ impl Log {
 
     /// The names file, of up to `left` bytes.
     #[inline(never)]
-    fn create_names(at: &mut Place, id: &str, left: u64, around: &Surroundings) -> Result<Names, Failure> {
+    fn create_names(at: &mut Location, id: &str, left: u64, limits: &Limits) -> Result<NamesFile, Failure> {
         let len = (MAX_BYTES.min(left) / 4096 * 4096).max(4096) as usize;
-        Ok(Names::new(at.create(id, NAMES_EXTENSION, len, around)?))
+        Ok(NamesFile::new(at.create(id, NAMES_EXTENSION, len, limits)?))
     }
 
-    /// The ring of so many bytes, the first piece of which is ready; nothing is left behind where that fails.
+    /// The ring file of so many bytes, with its first piece ready. Nothing is left behind where that fails.
     #[inline(never)]
-    fn create_ring(at: &mut Place, id: &str, bytes: usize, around: &Surroundings, header: &Header) -> Result<Map, Failure> {
-        let map = Map::new(at.create(id, RING_EXTENSION, bytes, around)?, header);
+    fn create_ring(at: &mut Location, id: &str, bytes: usize, limits: &Limits, header: &Header) -> Result<RingFile, Failure> {
+        let map = RingFile::new(at.create(id, RING_EXTENSION, bytes, limits)?, header);
         match map.prepare(0, 0) {
             Ok(()) => Ok(map),
             Err(failure) => {
@@ -170,13 +171,13 @@ impl Log {
         }
     }
 
-    /// Which of this process's logs it is; numbers of one log mean nothing in another.
+    /// Its serial number in this process. Numbers of one log mean nothing in another.
     #[inline(always)]
     pub fn serial(&self) -> u32 {
         self.serial
     }
 
-    /// What this log keeps of SQL.
+    /// How much of SQL this log keeps.
     #[inline(always)]
     pub fn policy(&self) -> SqlPolicy {
         self.policy
@@ -184,10 +185,10 @@ impl Log {
 
     /// Whether a filter of system calls is in force, so that none may be made that SQLite does not make itself.
     pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed || surroundings::filter_expected()
+        self.sealed || limits::filter_expected()
     }
 
-    /// Makes all of it ready that can be, because later it may not be possible: see [`super::seal`].
+    /// Makes as much ready as possible, because later it may not be possible: see [`super::lifecycle::seal`].
     #[cfg(feature = "preload")]
     pub(super) fn make_ready(&self) {
         let last = self.map.capacity().min(WINDOW) - 1;
@@ -205,7 +206,7 @@ impl Log {
     /// Writes one record, given as words; the thread's id is filled in here (it must be 0 in them), and returned.
     ///
     /// One copy of this code for every caller, on purpose: between two records SQLite runs through more code than the innermost
-    /// cache holds, so that what is fetched anew costs more than a call.
+    /// cache holds, and fetching inlined copies again costs more than a call.
     #[inline(never)]
     pub fn put(&'static self, mut words: [u64; 7]) -> u32 {
         let tid = match thread::tid(self.serial) {
@@ -216,18 +217,18 @@ impl Log {
         let number = ring::claim(self.map.head());
         if number >= self.guard.load(Ordering::Relaxed) {
             self.put_at_the_edge(number, &words);
-            // Lost or not: it happened, and whoever listens hears it.
-            observer::tell(self, &words, number);
+            // The observer gets lost records, too.
+            observer::notify(self, &words, number);
             return tid;
         }
         // SAFETY: numbers below `guard` are below `ready`, and those have had their chunks prepared. Relaxed is enough: what
         // `prepare` changes is the kernel's page tables, which every core sees, and not memory.
         ring::commit(unsafe { self.map.slot(number) }, &words, number);
-        observer::tell(self, &words, number);
+        observer::notify(self, &words, number);
         tid
     }
 
-    /// Past the guard: sees to it that the slot, and then the next chunk, is ready.
+    /// Writes a record past the guard: makes its slot ready if need be, and then the next chunk.
     ///
     /// One thread prepares ahead while there is still room for the others. A thread that finds no room left prepares its own
     /// chunk, beside any other that does (it is idempotent); and if that fails, for want of disk space, the record is lost and counted, and
@@ -235,10 +236,10 @@ impl Log {
     #[cold]
     #[inline(never)]
     fn put_at_the_edge(&self, number: u64, words: &[u64; 7]) {
-        let _errno = Errno::save();
+        let _errno = SavedErrno::save();
         let ready = self.ready.load(Ordering::Relaxed);
         if number >= ready {
-            // Where the disk is full, what has its space is used again on every lap.
+            // Where the disk is full, slots that have their space are used again on every lap.
             let has_space = self.has_space(number, ready);
             let untried = self.starved.load(Ordering::Relaxed) && !number.is_multiple_of(1024);
             if (untried || !self.prepare_own(number)) && !has_space {
@@ -275,9 +276,8 @@ impl Log {
         done
     }
 
-    /// Prepares every piece that is not ready, up to and with that of `number`: what is below `ready` must be ready without gaps.
-    /// After a long famine one lap is enough, since it covers every slot; but only the whole of it, so nothing is called ready
-    /// before the last chunk is.
+    /// Prepares every piece that is not ready, up to that of `number`: below `ready` there are no gaps.
+    /// After a long time without space one lap is enough, since it covers every slot. Nothing is called ready before the last chunk of it is.
     fn prepare(&self, number: u64) -> bool {
         let chunk = number / CHUNK * CHUNK;
         let lap = chunk.saturating_sub(self.map.capacity() - CHUNK);
@@ -299,14 +299,14 @@ impl Log {
     /// Moves `ready` and `guard` forward.
     fn ready_to(&self, ready: u64) {
         let capacity = self.map.capacity();
-        // A ring that stays mapped whole is ready for ever once it has been ready once.
+        // A ring that stays mapped as a whole stays ready.
         let for_ever = ready >= capacity && capacity <= WINDOW;
         let (ready, guard) = if for_ever { (u64::MAX, u64::MAX) } else { (ready, ready - AHEAD.min(ready / 2)) };
         self.ready.fetch_max(ready, Ordering::Relaxed);
         self.guard.fetch_max(guard, Ordering::Relaxed);
     }
 
-    /// Rewrites the last anchor, if the time has come: soon after the first, then less and less often.
+    /// Rewrites the last anchor, if it is due.
     pub fn anchor(&self, now: u64) {
         let due = self.anchor_due.load(Ordering::Relaxed);
         if now < due {
@@ -321,7 +321,7 @@ impl Log {
         }
     }
 
-    /// Record number so-and-so, if the ring holds it whole.
+    /// The record of this number, if the ring holds it whole.
     pub fn record(&self, number: u64) -> Option<Record> {
         if !self.has_space(number, self.ready.load(Ordering::Relaxed)) {
             return None;
@@ -340,8 +340,8 @@ impl Log {
         self.path
     }
 
-    /// Copies what its names file holds from this byte on, as much as there is room for; gives the number of bytes. A line that is being written
-    /// begins with a NUL, and is there the next time.
+    /// Copies its names file from this byte on, as far as there is room. Returns the number of bytes. A line that is being written begins with a
+    /// NUL, and can be copied later.
     pub fn copy_names(&self, from: u64, into: &mut [u8]) -> usize {
         self.names.copy(from, into)
     }
@@ -356,7 +356,7 @@ impl Log {
         self.map.head().load(Ordering::Relaxed)
     }
 
-    /// Of those, the ones that were never written.
+    /// Those of them that were never written.
     pub fn lost_records(&self) -> u64 {
         self.map.lost_space().load(Ordering::Relaxed)
     }
@@ -366,13 +366,13 @@ impl Log {
         self.map.lost_names().load(Ordering::Relaxed)
     }
 
-    /// Nobody records here any more, but for those that are inside just now: gives its memory back.
+    /// Releases its memory. No thread records here any more, except those that are inside at this moment.
     pub(super) fn rest(&self) {
         self.map.rest();
         self.names.rest();
     }
 
-    /// Adds to the records that were lost before this log was open.
+    /// Counts records that were lost before this log was open.
     pub(super) fn lose(&self, records: u64) {
         if records > 0 {
             self.map.head().fetch_add(records, Ordering::Relaxed);

@@ -1,16 +1,17 @@
-//! Notes for the user: why nothing is recorded, or not everything. Never on a descriptor of the program's, not even standard error: in a daemon
-//! that may be its data file.
+//! Notes for the user: why nothing is recorded, or not everything. They are never written to a descriptor of the program's. Even standard error may
+//! be a data file, in a daemon.
 //!
-//! A note is one line of JSON, appended to the file that `LOCKTRACE_NOTES` names (`locktrace run` sets it and shows the notes at the end) or,
-//! without that, to `notes` in the trace directory:
+//! A note is one line of JSON, appended to the file that `LOCKTRACE_NOTES` names (`locktrace run` sets it, and shows the notes at the end). Without
+//! it, the file is `notes` in the trace directory:
 //!
 //! `{"t":"note","pid":1,"exe":"/usr/bin/x","kind":"lost","module":"","why":"…"}`
 
 use super::failure::Failure;
+use super::limits::{self, Limits};
 use super::line::{Fixed, Line, Sink};
-use super::surroundings::{self, Surroundings};
 use crate::memory::{Mapping, keep_c_str};
-use crate::sys::{self, Fd, Paths};
+use crate::path::Paths;
+use crate::sys::{self, Fd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -25,13 +26,13 @@ pub enum Kind {
     Lost,
     /// A variable could not be understood.
     Config,
-    /// A SQLite was reached, and opened no database.
+    /// A SQLite was covered, and opened no database.
     Covered,
-    /// The process is not to be recorded.
+    /// The process is excluded.
     Excluded,
-    /// A SQLite is left alone.
+    /// A SQLite is not covered.
     NotCovered,
-    /// A SQLite was reached, and its databases were in memory only.
+    /// A SQLite was covered, and its databases were in memory only.
     Memory,
 }
 
@@ -57,10 +58,10 @@ const WHY: usize = 1000;
 
 /// Which kinds [`once`] has noted in this process, or the one it was forked from.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
-/// What `LOCKTRACE_NOTES` names; null: nothing.
+/// The file that `LOCKTRACE_NOTES` names; null = none.
 static NOTES: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Remembers what `LOCKTRACE_NOTES` names. Called while the program starts, when no other thread changes the environment.
+/// Remembers the file that `LOCKTRACE_NOTES` names. Called while the program starts, when no other thread changes the environment.
 pub(super) fn prepare() {
     if NOTES.load(Ordering::Acquire).is_null()
         && let Some(path) = super::config::variable(c"LOCKTRACE_NOTES").and_then(keep_c_str)
@@ -69,7 +70,7 @@ pub(super) fn prepare() {
     }
 }
 
-/// Notes this, once a kind in the life of this process and its children.
+/// Writes a note, once for each kind in the life of this process and its children.
 #[cold]
 #[inline(never)]
 pub fn once(kind: Kind, why: fmt::Arguments<'_>) {
@@ -79,11 +80,11 @@ pub fn once(kind: Kind, why: fmt::Arguments<'_>) {
     }
 }
 
-/// Notes this about a module.
+/// Writes a note about a module.
 #[cold]
 #[inline(never)]
 pub fn note(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) {
-    // Where it cannot be written there is nobody to be told.
+    // A note that cannot be written is lost.
     let _ = write(kind, module, why);
 }
 
@@ -102,10 +103,10 @@ fn write(kind: Kind, module: &[u8], why: fmt::Arguments<'_>) -> Option<()> {
     let (exe, rest) = rest.split_at_mut_checked(1024)?;
     let mut words = Text(Fixed::new(words));
     let _ = fmt::Write::write_fmt(&mut words, why);
-    let exe = if surroundings::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
+    let exe = if limits::sealed() { None } else { sys::read_link(c"/proc/self/exe", exe) }.unwrap_or_default();
     let module = module.get(..1024).unwrap_or(module);
     let line = |exe: &[u8], module: &[u8], out: &mut dyn Sink| {
-        let pid = super::pid();
+        let pid = sys::pid();
         let mut line = Line::new(out, "note");
         line.number("pid", pid).text("exe", exe).str("kind", kind.name()).text("module", module);
         line.text("why", words.0.bytes()).finish();
@@ -131,33 +132,33 @@ fn append(line: &[u8]) -> Option<()> {
     }
     let mut paths = Paths::<1>::new()?;
     let [path] = paths.each();
-    path.set(&[super::settings()?.dir, b"/notes"])?;
+    path.set(&[super::config::settings()?.dir, b"/notes"])?;
     append_to(path.as_c_str(), OFlags::CREATE, line)
 }
 
 fn append_to(path: &CStr, more: OFlags, line: &[u8]) -> Option<()> {
-    // Not blocking: in its place there may be a pipe.
+    // Without blocking: the path may name a pipe.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = Fd::from(rustix::fs::openat(CWD, path, flags | more, Mode::RUSR | Mode::WUSR).ok()?);
     let stat = rustix::fs::lstat(path).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
-    // Past the limit a write does not fail but kills.
-    let around = Surroundings::look()?;
-    if (stat.st_size as u64).checked_add(line.len() as u64)? > around.file_size {
+    // A write past the limit kills the process.
+    let limits = Limits::look()?;
+    if (stat.st_size as u64).checked_add(line.len() as u64)? > limits.file_size {
         return None;
     }
-    // To the end, wherever it says (open(2), O_APPEND), and by the call that SQLite writes with.
+    // O_APPEND writes to the end, whatever the offset (open(2)); by the system call that SQLite writes with.
     rustix::io::pwrite(&file, line, 0).ok().map(|_| ())
 }
 
-/// Notes once that nothing is recorded into this directory, and why.
+/// Notes, once, that nothing can be recorded in this directory, and why.
 pub(super) fn not_recording(dir: &[u8], why: &Failure) {
     once(Kind::NotRecording, format_args!("{}: {why}. Set LOCKTRACE_DIR to a directory this process can write", Shown(dir)));
 }
 
-/// Bytes for a reader: as they are where they are text.
+/// Bytes for people: UTF-8 as it is, anything else escaped.
 pub(super) struct Shown<'a>(pub &'a [u8]);
 
 impl fmt::Display for Shown<'_> {

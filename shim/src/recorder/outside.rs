@@ -1,22 +1,22 @@
-//! Who holds the lock that was refused, as the kernel tells it: for holders that no trace knows.
+//! The holders of a refused lock that `/proc/locks` shows, for holders that no trace contains.
 //!
-//! A [`Question`] names a database and what was asked for ([`Request`]); its [`Answer`] goes to the names file as one line. Asked by
-//! `vfs::outside`, on refusals only. It reads `/proc/locks` and two files of each process named there, and never opens the database: closing
+//! A [`Question`] names a database and a [`Request`]; its [`Answer`] becomes one line of the names file. `vfs::outside` asks, after refusals
+//! only. The files read are `/proc/locks` and two of each process named there. The database is never opened: closing
 //! it would drop this process's POSIX locks. All memory is the caller's: [`SCRATCH`] bytes, in which the answer stays.
 //!
 //! SQLite's unix VFS locks bytes (`os_unix.c`): of the database file `PENDING_BYTE` (0x40000000), the one after it (RESERVED) and the 510 after
-//! that (SHARED); of the `-shm` file one byte for each slot, from 120 (`UNIX_SHM_BASE`). What is compared are these bytes, so that a program
-//! that is not SQLite but locks the whole file is found, too.
+//! that (SHARED); of the `-shm` file one byte for each slot, from 120 (`UNIX_SHM_BASE`). These bytes are compared, so that another
+//! program that locks the whole file is found, too.
 //!
-//! The kernel gives the list out a page at a time, and a lock can slip from one page to the other while others come and go. Measured here
+//! The kernel hands out the list page by page, and a lock can move to another page while others come and go. Measured here
 //! (Linux 6.18): of 3,000 readings of a list of 2,000 changing locks 36 missed a lock that was held all the time, never two in a row; lists
-//! of one page never missed any. So there are up to [`READINGS`] before the answer is "nobody".
+//! of one page never missed any. So the list is read up to [`READINGS`] times before the answer is "nobody".
 //!
-//! | file | idea |
+//! | file | what it holds |
 //! | --- | --- |
 //! | `outside` | the question and its answer |
-//! | `held` | the list's lines, and everybody with a lock on one file |
-//! | `files` | reading `/proc`, and when not to: descriptors are the program's |
+//! | `held` | the lines of the list, and the holders of locks on one file |
+//! | `files` | reading `/proc` without taking descriptors that the program needs |
 #![forbid(unsafe_code)]
 
 mod files;
@@ -26,16 +26,16 @@ pub(crate) use files::is_short;
 
 use super::config::SqlPolicy;
 use super::line::Line;
-use crate::event::{Level, Slot};
-use crate::sys::Path;
+use crate::event::{Level, Request, Slot};
+use crate::path::Path;
 use held::{Holding, Holdings, held};
 use std::fmt::Write as _;
 
-/// Readings of the list before nobody holds the lock.
+/// How often the list is read before the answer is "nobody".
 const READINGS: u32 = 3;
 /// Bytes of the list that are read: about 20,000 locks.
 const LIST: usize = 1 << 20;
-/// Holders named in one answer; more are counted.
+/// Holders named in one answer. Further ones are counted.
 const HOLDERS: usize = 8;
 /// Bytes of the name of a program that are kept; the kernel has no more.
 const COMM: usize = 16;
@@ -44,40 +44,26 @@ const COMMAND: usize = 1024;
 /// Bytes of memory that a question needs.
 pub(crate) const SCRATCH: usize = LIST + held::SPACE + HOLDERS * (COMM + COMMAND);
 
-/// What was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Request {
-    /// A level of the database file.
-    File(Level),
-    /// Slots of the wal-index.
-    Shm {
-        /// Bit *i* is slot *i*.
-        mask: u8,
-        /// Exclusive, or shared.
-        exclusive: bool,
-    },
-}
-
-/// Somebody who holds what was asked for.
+/// A holder of what was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder<'a> {
-    /// The process; −1 = a lock of an open file description, whose processes the kernel does not tell; 0 = another namespace's.
+    /// The process; −1 = a lock of an open file description, whose processes the kernel does not show; 0 = another namespace's.
     pub pid: i64,
     /// `posix`, `ofd` or `flock`.
     pub how: &'static str,
-    /// Whether what stands in the way is held for writing.
+    /// Whether the conflicting lock is held for writing.
     pub write: bool,
-    /// What stands in the way.
+    /// The conflicting locks.
     pub locks: Locks,
-    /// Device and inode are the database's; otherwise only the inode is, on a file system that gives out other device numbers.
+    /// Whether device and inode are the database's; otherwise only the inode is, on a file system that shows other device numbers.
     pub exact: bool,
-    /// It is this process: another connection in it.
+    /// Whether it is this process: another connection in it.
     pub own: bool,
-    /// What the kernel says of the process, where it does.
+    /// The process by `/proc`, where it can be read.
     pub process: Option<Process<'a>>,
 }
 
-/// What a holder has of what was asked for.
+/// What a holder has of the locks that were asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
     /// The level that its locks on the database file make up.
@@ -103,7 +89,7 @@ impl Locks {
 pub struct Process<'a> {
     /// The name of its program, up to 15 bytes.
     pub comm: &'a [u8],
-    /// Its command line, or the beginning of it, with a NUL behind each argument; empty where it could not be read.
+    /// Its command line, or the beginning of it, with a NUL after each argument; empty where it could not be read.
     pub command: &'a [u8],
     /// When it started: `_SC_CLK_TCK` since boot.
     pub started: u64,
@@ -117,19 +103,19 @@ impl<'a> Process<'a> {
     }
 }
 
-/// What the kernel answered.
-#[allow(clippy::large_enum_variant)] // there is no heap for the large one
+/// The answer of `/proc/locks`.
+#[allow(clippy::large_enum_variant)] // no heap
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
-    /// These, and so many more.
+    /// These holders, and this many more.
     Found(Holders<'a>, u32),
-    /// Nobody that this process can see.
+    /// No holder that this process can see.
     Nobody,
-    /// It could not be asked, for this reason.
+    /// The list could not be read, for this reason.
     Failed(&'static str),
 }
 
-/// The holders in one answer: the first ones of the list.
+/// The holders in one answer, in the order of the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holders<'a>([Option<Holder<'a>>; HOLDERS]);
 
@@ -140,23 +126,23 @@ impl<'a> Holders<'a> {
     }
 }
 
-/// Where to look, and for what.
+/// A question to `/proc/locks`.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// `/proc`, but for tests.
+    /// `/proc`; another directory in tests.
     pub proc: &'a [u8],
-    /// Device and inode of the file that was to be locked.
+    /// Device and inode of the file that the request was about.
     pub file: (u64, u64),
-    /// Only locks of the kind that its VFS takes are in its way.
+    /// Whether its VFS uses `flock(2)`. Only locks of the same kind conflict.
     pub flock: bool,
     /// What was refused.
     pub request: Request,
-    /// How much of command lines may be kept: they can hold statements.
+    /// How much of command lines may be kept: they can contain statements.
     pub policy: SqlPolicy,
 }
 
 impl Question<'_> {
-    /// Asks, in memory of [`SCRATCH`] bytes; also gives the number of readings.
+    /// Reads the list, in memory of [`SCRATCH`] bytes. Also returns how often it was read.
     pub fn ask<'s>(&self, scratch: &'s mut [u8]) -> (Answer<'s>, u32) {
         let Some(((list, space), rest)) = scratch.split_at_mut_checked(LIST).and_then(|(list, rest)| {
             let (space, rest) = rest.split_at_mut_checked(held::SPACE)?;
@@ -182,13 +168,13 @@ impl Question<'_> {
         (Answer::Nobody, READINGS)
     }
 
-    /// One reading: everybody with a lock on the file goes to `found`. Whether it reached the end of the list.
+    /// Reads the list once, and adds every holder of a lock on the file to `found`. Returns whether the end of the list was reached.
     #[inline(never)]
     fn read(&self, list: &mut [u8], found: &mut Holdings<'_>) -> Result<bool, &'static str> {
         let path = Path::new(&[self.proc, b"/locks"]).ok_or("the path of /proc is too long")?;
         let room = list.len();
         let list = files::read_first(path.as_c_str(), list)?;
-        // The last line of a list that is longer may be half a line.
+        // Where the list is longer than the memory, its last line may be half a line.
         let end = if list.len() < room { room } else { list.iter().rposition(|&byte| byte == b'\n').unwrap_or(0) };
         let all = || list.get(..end).unwrap_or(list).split(|&byte| byte == b'\n').filter_map(held);
         let of_file = |held: &held::Held| held.ino == self.file.1 && (held.how == held::FLOCK) == self.flock;
@@ -200,13 +186,13 @@ impl Question<'_> {
         Ok(list.len() < room)
     }
 
-    /// Whether the device agrees, too. Some file systems (btrfs, overlayfs) show programs another one than the kernel's own.
+    /// Whether the device agrees, too. Some file systems (btrfs, overlayfs) show programs another device than the kernel's own.
     fn is_exact(&self, held: &held::Held) -> bool {
         let dev = self.file.0;
         held.dev == (libc::major(dev).into(), libc::minor(dev).into())
     }
 
-    /// This process, in whatever numbering `/proc` has: that of the namespace it was mounted in.
+    /// This process, in the numbering of `/proc`: that of the namespace it was mounted in.
     #[inline(never)]
     fn own(&self) -> Option<i64> {
         let mut number = [0; 24];
@@ -214,8 +200,8 @@ impl Question<'_> {
         std::str::from_utf8(link).ok()?.parse().ok()
     }
 
-    /// The kernel does not tell the connections of a process apart, and one that asks for EXCLUSIVE has SHARED already: the locks of its own
-    /// process are no news then.
+    /// The kernel does not distinguish the connections of a process, and one that asks for EXCLUSIVE has SHARED already. So the locks of its own
+    /// process may be its own.
     fn may_be_its_own(&self, holding: &Holding, own: Option<i64>) -> bool {
         let alone = matches!(self.request, Request::File(level) if level > Level::RESERVED);
         alone && holding.how == held::POSIX && own == Some(holding.pid)
@@ -245,7 +231,7 @@ impl Question<'_> {
         Answer::Found(Holders(holders), u32::try_from(found.count()).unwrap_or(u32::MAX))
     }
 
-    /// What these locks of one holder are in SQLite's names: the level they make up, or the slots among those asked for.
+    /// The locks of one holder in SQLite's terms: the level they make up, or the slots among those asked for.
     fn locks(&self, holding: &Holding) -> Locks {
         match self.request {
             _ if self.flock => Locks::Level(Level::EXCLUSIVE),
@@ -254,8 +240,8 @@ impl Question<'_> {
         }
     }
 
-    /// What `/proc` says of a process. One that sleeps uninterruptibly is not asked for its command line: that needs a lock of its memory
-    /// map, for which we would have to wait.
+    /// A process by `/proc`. The command line of one that sleeps uninterruptibly is not read: that takes a lock of its memory
+    /// map, for which we might wait.
     #[inline(never)]
     fn process<'s>(&self, pid: i64, room: &'s mut [u8]) -> Option<Process<'s>> {
         let mut path = Path::new(&[self.proc])?;
@@ -283,7 +269,7 @@ impl Question<'_> {
     }
 }
 
-/// Adds an answer to a line of the kind `outside`; see [`crate::format`]. Twice the same.
+/// Adds an answer to a line of the kind `outside`, with the same text each time; see [`crate::format`].
 pub(crate) fn write_line(line: &mut Line<'_>, conn: u32, start: u64, after: u64, answer: &Answer<'_>, readings: u32) {
     line.number("conn", conn).hex("start", start).number("after", after).number("readings", readings);
     let (holders, more) = match answer {

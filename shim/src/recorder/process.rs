@@ -1,26 +1,26 @@
-//! The first line of a names file: what this process is.
+//! The first line of a names file, which describes this process.
 //!
-//! Everything comes from `/proc/self` and goes into memory of the caller's: no heap. Where a filter of system calls is in force, one that it
-//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is not named.
+//! Everything is read from `/proc/self` into memory of the caller's: no heap. Under a filter of system calls, a call that the filter
+//! does not expect can end the program. Then no links are read: the program's path is that of its first code, and the directory is null.
 #![deny(unsafe_code)]
 
 use super::config::SqlPolicy;
+use super::limits;
 use super::line::Line;
-use super::surroundings;
 use crate::format::VERSION;
 use crate::sys;
 
-/// Bytes of `/proc/self/maps` that are looked at.
+/// Bytes of `/proc/self/maps` that are read.
 const MAPS: usize = 1 << 20;
 /// Bytes of a command line. It can be megabytes long; its beginning shows which program it is.
 const CMDLINE: usize = 128 << 10;
 /// Bytes of `/proc/thread-self/status`: one of its lines names every group of the user.
 const STATUS: usize = 96 << 10;
-/// Bytes of a path, and the kernel gives none longer (`PATH_MAX`).
+/// Bytes of a path; the kernel gives no longer one (`PATH_MAX`).
 const PATH: usize = 4096;
 /// Bytes of the host's name; the kernel allows 64.
 const HOST: usize = 256;
-/// The scratch memory that holds all of it.
+/// Bytes of scratch memory that hold all of it.
 pub(super) const SCRATCH: usize = MAPS + CMDLINE + STATUS + 2 * PATH + HOST;
 
 /// Arguments that are named.
@@ -29,14 +29,14 @@ const ARGUMENTS: usize = 64;
 const MODULES: usize = 64;
 /// Bytes of an argument or of a module's path that are named.
 const LONGEST: usize = 1024;
-/// Parts of the file names of modules that tell what a process is: SQLite's own libraries and drivers, and the languages'.
-const TELLING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
-/// The directory of compiled parts that tell it, whatever they are called.
-const TELLING_DIRECTORY: &[u8] = b"/sqlalchemy/";
+/// Parts of the file names of modules that identify a process: libraries and drivers of SQLite, and languages.
+const IDENTIFYING: [&[u8]; 8] = [b"sqlite", b"libpython", b"libruby", b"libnode", b"libphp", b"libperl", b"libjvm", b"libcoreclr"];
+/// A directory whose modules identify it, whatever their names.
+const IDENTIFYING_DIRECTORY: &[u8] = b"/sqlalchemy/";
 
-/// What `/proc/self` says of this process, in memory of the caller's.
+/// This process by `/proc/self`, in memory of the caller's.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct ProcessInfo<'a> {
     exe: &'a [u8],
     cwd: Option<&'a [u8]>,
     cmdline: &'a [u8],
@@ -47,22 +47,22 @@ pub(super) struct Facts<'a> {
     modules: Option<Modules<'a>>,
 }
 
-/// Reads them. [`SCRATCH`] bytes hold everything; with less, `modules` and then the rest are missing.
-pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
+/// Reads it. [`SCRATCH`] bytes hold everything. With fewer, `modules` is missing, and then the rest.
+pub(super) fn read(scratch: &mut [u8]) -> ProcessInfo<'_> {
     let (exe, rest) = part(scratch, PATH);
     let (cwd, rest) = part(rest, PATH);
     let (host, rest) = part(rest, HOST);
     let (status, rest) = part(rest, STATUS);
     let (cmdline, maps) = part(rest, CMDLINE);
-    // The filter is a thread's: that of the one that will write.
+    // A filter belongs to a thread: this is the one that will write.
     let status = sys::read_file(c"/proc/thread-self/status", status).unwrap_or_default();
     let number = |key| field(status, key).and_then(number);
     let maps = maps.get_mut(..MAPS).and_then(|maps| sys::read_file(c"/proc/self/maps", maps));
-    let (exe, cwd) = match surroundings::sealed() {
+    let (exe, cwd) = match limits::sealed() {
         true => (maps.and_then(|maps| code(maps).next()), None),
         false => (sys::read_link(c"/proc/self/exe", exe), sys::read_link(c"/proc/self/cwd", cwd)),
     };
-    Facts {
+    ProcessInfo {
         exe: exe.unwrap_or_default(),
         cwd,
         cmdline: sys::read_file(c"/proc/self/cmdline", cmdline).unwrap_or_default(),
@@ -70,11 +70,11 @@ pub(super) fn read(scratch: &mut [u8]) -> Facts<'_> {
         pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
         ppid: number(b"PPid:"),
         uid: number(b"Uid:"),
-        modules: maps.map(telling),
+        modules: maps.map(identifying),
     }
 }
 
-/// The first bytes of this memory, as many of them as there are, and what is left.
+/// The first `len` bytes of this memory, or as many as there are, and the rest.
 fn part(memory: &mut [u8], len: usize) -> (&mut [u8], &mut [u8]) {
     let len = len.min(memory.len());
     memory.split_at_mut(len)
@@ -91,8 +91,8 @@ fn number(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-impl Facts<'_> {
-    /// Adds everything to a line of the kind `process`. Twice the same.
+impl ProcessInfo<'_> {
+    /// Adds everything to a line of the kind `process`, with the same text each time.
     pub(super) fn write(&self, line: &mut Line<'_>, started_ns: u64, forked: bool, policy: SqlPolicy) {
         let optional = |line: &mut Line<'_>, key: &str, value: Option<u32>| {
             match value {
@@ -102,7 +102,7 @@ impl Facts<'_> {
         };
         line.number("v", VERSION).number("pid", self.pid);
         optional(line, "ppid", self.ppid);
-        // A command line can hold statements (`sqlite3 app.db "UPDATE …"`): where no text of theirs is to be kept, only the program's
+        // A command line can hold statements (`sqlite3 app.db "UPDATE …"`). Where their texts must not be kept, only the program's
         // name is.
         let most = if policy == SqlPolicy::Text { ARGUMENTS } else { 1 };
         line.text("exe", self.exe).texts("argv", arguments(self.cmdline).take(most));
@@ -130,9 +130,9 @@ fn beginning(bytes: &[u8]) -> &[u8] {
     bytes.get(..LONGEST).unwrap_or(bytes)
 }
 
-/// The files of telling names whose code is mapped into this process, each once.
+/// The identifying files whose code is mapped into this process, each once.
 ///
-/// What an interpreter has loaded is the one proof of the framework or driver it runs; see the reader's `report::host`.
+/// The modules of an interpreter are the only proof of the framework or driver it runs. The reader's report uses them.
 #[derive(Debug)]
 struct Modules<'a> {
     paths: [&'a [u8]; MODULES],
@@ -144,7 +144,7 @@ impl<'a> Modules<'a> {
         self.paths.iter().take(self.len).copied()
     }
 
-    /// Adds a path that is not there yet, if there is room.
+    /// Adds a path, unless it is listed, if there is room.
     fn add(&mut self, path: &'a [u8]) {
         if self.iter().all(|known| known != path)
             && let Some(place) = self.paths.get_mut(self.len)
@@ -155,7 +155,7 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// The files whose code is mapped, the program's first; one for each mapping.
+/// The file of each mapping of code, the program's first.
 fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     maps.split(|&byte| byte == b'\n').filter_map(|line| {
         // `7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libsqlite3.so.0`: the first slash begins the path.
@@ -165,13 +165,13 @@ fn code(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn telling(maps: &[u8]) -> Modules<'_> {
+fn identifying(maps: &[u8]) -> Modules<'_> {
     let mut found = Modules { paths: [&[]; MODULES], len: 0 };
     for path in code(maps) {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
         let has = |part: &&[u8]| name.windows(part.len().max(1)).any(|window| window.eq_ignore_ascii_case(part));
-        let directory = path.windows(TELLING_DIRECTORY.len()).any(|window| window == TELLING_DIRECTORY);
-        if directory || TELLING.iter().any(has) {
+        let directory = path.windows(IDENTIFYING_DIRECTORY.len()).any(|window| window == IDENTIFYING_DIRECTORY);
+        if directory || IDENTIFYING.iter().any(has) {
             found.add(beginning(path));
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     use crate::recorder::heap::unnoticed;
 
     #[test]
-    fn what_tells_is_named_once() {
+    fn an_identifying_module_is_named_once() {
         let maps = b"55d0-55d1 r-xp 00000000 08:01 1      /usr/bin/python3.11
 7f00-7f01 r--p 00000000 08:01 42    /usr/lib/libSQLite3.so.0
 7f01-7f02 r-xp 00001000 08:01 42    /usr/lib/libSQLite3.so.0
@@ -197,10 +197,10 @@ mod tests {
 7f04-7f05 r--s 00000000 08:01 44    /srv/app.sqlite
 7ffd-7ffe r-xp 00000000 00:00 0                          [vdso]
 7f08-7f09 r-xp";
-        let found: Vec<String> = telling(maps).iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        let found: Vec<String> = identifying(maps).iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
         assert_eq!(found, ["/usr/lib/libSQLite3.so.0", "/v/site-packages/sqlalchemy/cyextension/util.cpython-311.so"]);
         let many: Vec<u8> = (0..100).flat_map(|n| format!("0-1 r-xp 0 0:0 1 /lib/sqlite{n}.so\n").into_bytes()).collect();
-        assert_eq!(telling(&many).iter().count(), MODULES);
+        assert_eq!(identifying(&many).iter().count(), MODULES);
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// The line, counted and then filled.
-    fn line(facts: &Facts<'_>, policy: SqlPolicy) -> String {
+    fn line(facts: &ProcessInfo<'_>, policy: SqlPolicy) -> String {
         let build = |out: &mut dyn Sink| {
             let mut line = Line::new(out, "process");
             facts.write(&mut line, 0xabc, true, policy);

@@ -1,8 +1,7 @@
-//! The claim/commit protocol: how many threads of one process share one ring of records without a lock, and how a reader tells a
+//! The claim/commit protocol, by which many threads of one process share one ring of records without a lock, and a reader distinguishes a
 //! whole record from half of one.
 //!
-//! Input: seven words. Output: a slot that holds them, or does not verify. Nothing here knows what the memory is: the recorder
-//! hands it a mapped file, the model checker and the tests a piece of the heap.
+//! The memory may be of any kind: the recorder passes a mapped file, the model checker and the tests a piece of the heap.
 //!
 //! # The protocol
 //!
@@ -56,8 +55,7 @@ pub fn commit(slot: &Slot, words: &[u64; 7], number: u64) {
     check_word.store(check(words, number), Ordering::Relaxed);
 }
 
-/// The words of record `number`, if the slot holds it whole. What the reader of a file does, on memory: the other half of the
-/// protocol, for those who check it.
+/// The words of record `number`, if the slot holds it whole: the reader's half of the protocol, on memory.
 #[cfg(test)]
 pub fn read(slot: &Slot, number: u64) -> Option<[u64; 7]> {
     let [check_word, w1, w2, w3, w4, w5, w6, w7] = slot;
@@ -138,7 +136,7 @@ mod model {
     }
 
     /// A writer overtaken by a whole lap: either record may be lost, but only what was written is accepted under a number.
-    /// (A reader beside them as well makes more interleavings than can be walked through; the test below has one, at random.)
+    /// A reader beside them would make too many interleavings; the test below has one, at random.
     #[test]
     fn ring_lapped_writer_cannot_forge() {
         bounded().check(|| {
@@ -165,7 +163,7 @@ mod tests {
         (0..capacity).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect()
     }
 
-    /// On the heap, with real threads and a reader that never rests; small enough for Miri, too.
+    /// On the heap, with real threads and a reader that never pauses; small enough for Miri, too.
     #[test]
     fn every_record_is_whole_or_visibly_torn() {
         const CAPACITY: usize = 16;

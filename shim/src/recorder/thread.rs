@@ -1,8 +1,8 @@
-//! What the recorder remembers of the calling thread: its number, and the connection it last worked on.
+//! The recorder's memory of the calling thread: its number, and the connections it last worked on and was refused on.
 //!
-//! Plain cells without destructors, so that they cost one address computation and work in every phase of a thread's life.
+//! Plain cells without destructors cost one address computation, and work until the thread has ended.
 
-use super::own_thread;
+use super::thread_storage;
 use crate::event::Flags;
 use std::cell::Cell;
 use std::ffi::c_char;
@@ -18,7 +18,7 @@ pub struct Last {
     pub log: u32,
     /// A hash of the database's path.
     pub path: u64,
-    /// What every record of the connection bears.
+    /// The flags of every record of the connection.
     pub flags: Flags,
 }
 
@@ -35,17 +35,17 @@ struct Thread {
 
 const NOBODY: Last = Last { conn: 0, file: 0, log: 0, path: 0, flags: Flags(0) };
 
-const _: () = assert!(size_of::<Thread>() <= own_thread::SIZE && align_of::<Thread>() <= 64);
+const _: () = assert!(size_of::<Thread>() <= thread_storage::SIZE && align_of::<Thread>() <= 64);
 
-/// This thread's.
+/// The cells of this thread.
 #[inline(always)]
 fn this() -> &'static Thread {
     // SAFETY: the bytes are this thread's alone, large and aligned enough, and there as long as the thread runs; the reference is not given to
     // another thread (it is not `Send`) nor kept. All zeros is a `Thread`: numbers of 0, no flags, a null pointer.
-    unsafe { &*own_thread::place().cast::<Thread>() }
+    unsafe { &*thread_storage::place().cast::<Thread>() }
 }
 
-/// The OS thread id, if this thread is already named in log number `log`; otherwise [`None`], and [`set_tid`] is due.
+/// The OS thread id, if this thread is named in log number `log`. `None`: it must be named, and then [`set_tid`] be called.
 #[inline(always)]
 pub fn tid(log: u32) -> Option<u32> {
     let t = this();
@@ -74,38 +74,38 @@ pub fn refused_on(last: Last) {
     this().refused_on.set(last);
 }
 
-/// The connection this thread was refused a lock on, once: it sleeps right after the refusal, and a later sleep is another matter.
+/// The connection this thread was refused a lock on. It is forgotten then: SQLite sleeps right after the refusal, and a later sleep has another
+/// reason.
 pub fn take_refused() -> Last {
     this().refused_on.replace(NOBODY)
 }
 
-/// While it lives this thread is inside an observer. What it works on there is forgotten again when it is dropped: SQLite goes on
-/// where it was.
+/// Marks this thread as inside an observer while it lives. Dropping it restores the connections that the thread worked on before.
 #[derive(Debug)]
-pub struct Aside {
+pub struct InObserver {
     depth: u8,
     worked_on: Last,
     refused_on: Last,
 }
 
-impl Aside {
-    /// Steps aside; `None` for a thread that did so twice already.
-    pub fn step() -> Option<Aside> {
+impl InObserver {
+    /// Marks this thread; `None` if it is marked twice already.
+    pub fn enter() -> Option<InObserver> {
         let t = this();
         let depth = t.observing.get();
         (depth < 2).then(|| {
             t.observing.set(depth + 1);
-            Aside { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
+            InObserver { depth, worked_on: t.worked_on.get(), refused_on: t.refused_on.get() }
         })
     }
 
-    /// Whether the thread had stepped aside before.
+    /// Whether the thread was marked before.
     pub fn nested(&self) -> bool {
         self.depth > 0
     }
 }
 
-impl Drop for Aside {
+impl Drop for InObserver {
     fn drop(&mut self) {
         let t = this();
         t.observing.set(self.depth);
@@ -114,14 +114,14 @@ impl Drop for Aside {
     }
 }
 
-/// Notes that this thread is inside a call of a VFS of ours about this file; gives back what it was inside of before. Only a value: nobody
-/// here looks at what it points to.
+/// Notes that this thread is inside a call of a VFS of ours about this file. Returns the file of the call it was inside of before. The pointer is
+/// only a value here, and is not read through.
 #[inline(always)]
 pub fn go_inside(of: *const c_char) -> *const c_char {
     this().inside.replace(of)
 }
 
-/// The file that the call is about which this thread is inside of; null where it is in none.
+/// The file of the call that this thread is inside of; null where it is in none.
 #[inline(always)]
 pub fn inside() -> *const c_char {
     this().inside.get()

@@ -1,9 +1,11 @@
-//! The threads of a log: how many were named, and those that could not be yet.
+//! The threads of a log: how many were named, and those that wait for their names.
 
 use super::failure::Failure;
 use crate::memory::Mapping;
+use crate::path::Path;
 use crate::sys;
 use rustix::io::Errno;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Distinct threads named in one log.
@@ -11,11 +13,11 @@ pub const MAX_THREADS: u32 = 4096;
 /// Threads that wait for their names at a time.
 const WAITING: usize = 256;
 
-/// The calling thread's number and name. `sealed`: by calls that SQLite makes, too, which take a descriptor for a moment; a program that is at its
-/// limit of those may need it, so otherwise by others.
+/// The calling thread's number and name. `sealed`: by system calls that SQLite makes, too. They take a descriptor for a moment, which a program at
+/// its limit may need, so otherwise other calls are made.
 pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     if sealed {
-        // `4712 (a name) S …`; a name can have a parenthesis in it.
+        // `4712 (a name) S …`; a name can contain a parenthesis.
         let stat = sys::read_file(c"/proc/thread-self/stat", room).unwrap_or_default();
         let open = stat.iter().position(|&byte| byte == b'(').unwrap_or(stat.len());
         let close = stat.iter().rposition(|&byte| byte == b')').unwrap_or(stat.len());
@@ -29,10 +31,22 @@ pub(super) fn ask(sealed: bool, room: &mut [u8; 64]) -> (u32, &[u8]) {
     (rustix::thread::gettid().as_raw_nonzero().get() as u32, name)
 }
 
+/// The present name of a thread of this process; `None` when it has ended. Without the heap.
+pub(crate) fn thread_comm(tid: u32, into: &mut [u8]) -> Option<&[u8]> {
+    let mut path = Path::new(&[])?;
+    write!(path, "/proc/self/task/{tid}/comm").ok()?;
+    Some(sys::read_file(path.as_c_str(), into)?.trim_ascii_end())
+}
+
+/// The present name of a thread of this process; `None` when it has ended.
+pub fn thread_name(tid: u32) -> Option<String> {
+    Some(String::from_utf8_lossy(thread_comm(tid, &mut [0; 64])?).into_owned())
+}
+
 /// A thread without a name. A thread's name is 15 bytes long at most.
 #[derive(Debug)]
 struct Waiting {
-    /// 0: nobody; [`TAKEN`]: being filled in, or being named.
+    /// 0 = the entry is free; [`TAKEN`]: being filled in, or being named.
     tid: AtomicU32,
     name: [AtomicU64; 2],
 }
@@ -54,10 +68,10 @@ impl Threads {
         Ok(Threads { count: AtomicU32::new(0), waiting: unsafe { memory.leak().cast().as_ref() } })
     }
 
-    /// Counts another thread; gives how many there were before.
+    /// Counts another thread. Returns how many there were before.
     pub fn count(&self) -> u32 {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
-        // Never round: past the cap one more or less is all the same.
+        // The count must not wrap. Past the cap its exact value does not matter.
         if before > MAX_THREADS {
             self.count.store(MAX_THREADS + 1, Ordering::Relaxed);
         }
@@ -138,5 +152,22 @@ mod tests {
         let threads = Threads::new().unwrap();
         assert_eq!((0..MAX_THREADS + 100).filter(|_| threads.count() < MAX_THREADS).count(), MAX_THREADS as usize);
         assert!((0..1000).all(|_| threads.count() > MAX_THREADS));
+    }
+
+    #[test]
+    fn a_thread_has_a_name_until_it_ends() {
+        let named = |name: &str| {
+            let here = || (rustix::thread::gettid().as_raw_pid() as u32, thread_name(rustix::thread::gettid().as_raw_pid() as u32));
+            std::thread::Builder::new().name(name.to_owned()).spawn(here).unwrap().join().unwrap()
+        };
+        let (tid, name) = named("a-name-of-15-by");
+        assert_eq!(name.as_deref(), Some("a-name-of-15-by"));
+        let mut room = [0; 64];
+        crate::recorder::heap::unnoticed(|| assert!(thread_comm(std::process::id(), &mut room).is_some()));
+        let path = format!("/proc/self/task/{tid}");
+        while std::fs::exists(&path).unwrap() {
+            std::thread::yield_now();
+        }
+        assert_eq!(thread_name(tid), None);
     }
 }

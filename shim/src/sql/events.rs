@@ -1,40 +1,39 @@
 //! `locktrace_events`: the newest records of this process's log.
 #![forbid(unsafe_code)]
 
+use super::cell::{Value, hash, integer, nonzero, seconds, text, words};
 use super::snapshot::Snapshot;
-use super::tables::{Rows, Value, hash, integer, nonzero, seconds, text, words};
 use super::text::{Words, slots, state, time};
-use crate::event::{Flags, Kind, Level, slot_mask};
+use crate::clock::TickScale;
+use crate::event::{Flags, Kind, KnownKind as Known, Level, slot_mask};
 use crate::format::record::Record;
-use crate::recorder::{Log, control, texts};
-use crate::vfs::live::Clock;
+use crate::recorder::{Log, sql_texts};
 
 /// The most records that are shown.
 const MOST: u64 = 65_536;
 
-/// Records and their numbers, oldest first; their texts come from the log.
+/// Records and their numbers, oldest first. Their texts are in the log.
 #[derive(Debug)]
 pub(super) struct Events {
     records: Snapshot<(u64, Record)>,
     log: &'static Log,
-    clock: Clock,
-}
-
-/// Copies what the ring still has whole; `None` where there is no memory.
-pub(super) fn events() -> Option<Rows> {
-    let Some(log) = control::own_log() else { return Some(Rows::None) };
-    let end = log.records();
-    let first = end.saturating_sub(log.capacity().min(MOST));
-    let mut records = Snapshot::new(usize::try_from(end - first).ok()?)?;
-    for number in first..end {
-        if let Some(record) = log.record(number) {
-            records.push((number, record));
-        }
-    }
-    Some(Rows::Events(Events { records, log, clock: Clock::now() }))
+    clock: TickScale,
 }
 
 impl Events {
+    /// Copies the records that the ring still has whole; `None` where there is no memory.
+    pub(super) fn copy(log: &'static Log) -> Option<Events> {
+        let end = log.records();
+        let first = end.saturating_sub(log.capacity().min(MOST));
+        let mut records = Snapshot::new(usize::try_from(end - first).ok()?)?;
+        for number in first..end {
+            if let Some(record) = log.record(number) {
+                records.push((number, record));
+            }
+        }
+        Some(Events { records, log, clock: TickScale::now() })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -52,13 +51,13 @@ impl Events {
             3 => text(self.log.database(record.file)),
             4 => words(into, |into| into.part("", format_args!("{}", record.kind))),
             5 => words(into, |into| asked(into, record)),
-            6 if tells_result(record.kind) => words(into, |into| into.part("", format_args!("{}", record.rc))),
+            6 if has_result(record.kind) => words(into, |into| into.part("", format_args!("{}", record.rc))),
             7 if !record.flags.has(Flags::ONE_CLOCK) => seconds(self.clock.ns(record.duration)),
             8 => words(into, |into| state(into, record.after, record.shm_shared, record.shm_exclusive)),
             9 => integer(record.tid),
-            10 => text(texts::find(record.sql)),
+            10 => text(sql_texts::find(record.sql)),
             11 => words(into, |into| into.part("", format_args!("{}", record.file_kind))),
-            // The bits as SQLite's integers have them.
+            // The same bits, as SQLite's integers are signed.
             12 => Value::Integer(record.arg as i64),
             13 => words(into, |into| record.flags.names().for_each(|name| into.part(",", format_args!("{name}")))),
             14 => hash(into, record.sql),
@@ -67,17 +66,21 @@ impl Events {
     }
 }
 
-/// Whether a result code means anything in a record of this kind.
-fn tells_result(kind: Kind) -> bool {
-    !matches!(kind, Kind::SLEEP | Kind::WROTE | Kind::HANDLE | Kind::CKPT_START | Kind::CKPT_DONE)
+/// Whether records of this kind have a result code.
+fn has_result(kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::Sleep | Known::Wrote | Known::Handle | Known::CkptStart | Known::CkptDone) => false,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => true,
+        Some(Known::ShmMap | Known::ShmUnmap | Known::Sync | Known::Delete) | None => true,
+    }
 }
 
-/// What a call asked for: a level, or slots (`S` shared, `X` exclusive, `U` given back).
+/// What a call asked for: a level, or slots (`S` shared, `X` exclusive, `U` released).
 fn asked(into: &mut Words, record: &Record) {
-    match record.kind {
-        Kind::LOCK | Kind::UNLOCK => into.part("", format_args!("{}", Level(record.requested.0))),
-        Kind::CHECK_RESERVED => into.part("", format_args!("{}", Level::RESERVED)),
-        Kind::SHM_LOCK => {
+    match record.kind.known() {
+        Some(Known::Lock | Known::Unlock) => into.part("", format_args!("{}", Level(record.requested.0))),
+        Some(Known::CheckReserved) => into.part("", format_args!("{}", Level::RESERVED)),
+        Some(Known::ShmLock) => {
             let how = match record.flags {
                 flags if flags.has(Flags::SHM_UNLOCK) => "U",
                 flags if flags.has(Flags::SHM_EXCLUSIVE) => "X",
@@ -85,6 +88,7 @@ fn asked(into: &mut Words, record: &Record) {
             };
             slots(into, slot_mask(record.shm_offset, record.shm_n), how);
         }
-        _ => {}
+        Some(Known::Open | Known::Close | Known::ShmMap | Known::ShmUnmap | Known::Sync | Known::Sleep | Known::Delete) => {}
+        Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => {}
     }
 }

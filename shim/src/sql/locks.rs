@@ -1,11 +1,11 @@
 //! `locktrace_locks`: what every traced connection of this process holds.
 #![forbid(unsafe_code)]
 
+use super::cell::{Value, hash, integer, nonzero, seconds, text, words};
 use super::snapshot::Snapshot;
-use super::tables::{Rows, Value, hash, integer, nonzero, seconds, text, words};
 use super::text::{Words, held_slots, slots, time};
-use crate::event::Level;
-use crate::recorder::{texts, thread_comm};
+use crate::event::{Level, Request};
+use crate::recorder::{sql_texts, thread_comm};
 use crate::vfs::live::{self, Refused, Since};
 use std::ffi::CStr;
 
@@ -56,7 +56,7 @@ impl Lock {
         }
     }
 
-    /// What is worth naming: what keeps others out, or else what only reads.
+    /// The hold that the row describes: the one that blocks others, or else the one that only reads.
     fn hold(&self) -> Option<Since> {
         self.writing.or(self.reading)
     }
@@ -66,27 +66,27 @@ impl Lock {
 #[derive(Debug)]
 pub(super) struct Locks(Snapshot<Lock>);
 
-/// Copies them; `None` where there is no memory.
-pub(super) fn locks() -> Option<Rows> {
-    let mut room = live::open_files() + MORE;
-    loop {
-        let mut all = Snapshot::new(room)?;
-        let mut seen = 0_usize;
-        live::each(&mut |row| {
-            seen += 1;
-            all.push(Lock::new(row));
-        });
-        // So many were opened in between.
-        if seen > room {
-            room = seen.saturating_add(MORE).saturating_mul(2);
-            continue;
-        }
-        all.rows().sort_unstable_by_key(|lock| lock.number);
-        return Some(Rows::Locks(Locks(all)));
-    }
-}
-
 impl Locks {
+    /// Copies the rows; `None` where there is no memory.
+    pub(super) fn copy() -> Option<Locks> {
+        let mut room = live::open_files() + MORE;
+        loop {
+            let mut all = Snapshot::new(room)?;
+            let mut seen = 0_usize;
+            live::each(&mut |row| {
+                seen += 1;
+                all.push(Lock::new(row));
+            });
+            // More were opened in between.
+            if seen > room {
+                room = seen.saturating_add(MORE).saturating_mul(2);
+                continue;
+            }
+            all.rows().sort_unstable_by_key(|lock| lock.number);
+            return Some(Locks(all));
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -94,7 +94,7 @@ impl Locks {
     pub(super) fn value<'a>(&'a mut self, row: usize, column: usize, into: &'a mut Words) -> Value<'a> {
         let Some(lock) = self.0.rows().get(row) else { return Value::Null };
         let hold = lock.hold();
-        let statement = |since: Option<Since>| text(since.and_then(|since| texts::find(since.sql)));
+        let statement = |since: Option<Since>| text(since.and_then(|since| sql_texts::find(since.sql)));
         match column {
             0 => integer(lock.number),
             1 => text(lock.path.get(..lock.len)),
@@ -112,8 +112,10 @@ impl Locks {
             9 => statement(hold),
             10 => seconds(lock.reading.and_then(|reading| reading.ago_ns)),
             11 => words(into, |into| match lock.refused {
-                Some(refused) if refused.slots == 0 => into.part("", format_args!("{}", refused.level)),
-                Some(refused) => slots(into, refused.slots, if refused.exclusive { "X" } else { "S" }),
+                Some(Refused { request: Request::File(level), .. }) => into.part("", format_args!("{level}")),
+                Some(Refused { request: Request::Shm { mask, exclusive }, .. }) => {
+                    slots(into, mask, if exclusive { "X" } else { "S" })
+                }
                 None => {}
             }),
             12 => seconds(lock.refused.and_then(|refused| refused.last.ago_ns)),

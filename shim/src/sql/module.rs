@@ -2,11 +2,12 @@
 //!
 //! A table has the columns of a [`Table`](super::tables::Table) and the cells of its rows. Read-only, without indexes: SQLite filters and
 //! sorts. Tables and cursors are in SQLite's own memory (`sqlite3_malloc`), as SQLite's own virtual tables are; the rows of a query are in a
-//! [`Mapping`]. Where either has none, the answer is `SQLITE_NOMEM`.
+//! [`Mapping`]. Where there is no memory for either, the answer is `SQLITE_NOMEM`.
 
-use super::tables::{Rows, Value};
+use super::cell::Value;
+use super::functions::{Functions, Registered};
+use super::tables::Rows;
 use super::text::Words;
-use super::{Functions, Own};
 use crate::ffi::{self, sqlite3, sqlite3_context, sqlite3_module, sqlite3_vtab, sqlite3_vtab_cursor};
 use crate::memory::Mapping;
 use crate::recorder::line::{Fixed, Sink};
@@ -34,23 +35,23 @@ pub(super) static MODULE: sqlite3_module = sqlite3_module {
 #[repr(C)]
 struct Vtab {
     head: sqlite3_vtab,
-    own: &'static Own,
+    registered: &'static Registered,
 }
 
 #[repr(C)]
 struct Cursor {
     head: sqlite3_vtab_cursor,
-    own: &'static Own,
+    registered: &'static Registered,
     rows: Rows,
     at: usize,
 }
 
-/// A value in SQLite's memory; `None` where it has none.
+/// Puts a value into SQLite's memory; `None` where there is none.
 fn make<T>(functions: &Functions, value: T) -> Option<NonNull<T>> {
     const { assert!(align_of::<T>() <= 8 && size_of::<T>() <= 4096) };
     // SAFETY: `sqlite3_malloc` takes any size.
     let place = NonNull::new(unsafe { (functions.malloc)(size_of::<T>() as c_int) }.cast::<T>())?;
-    // It is aligned to 8 bytes (<https://sqlite.org/c3ref/free.html>), but for a build with SQLITE_4_BYTE_ALIGNED_MALLOC.
+    // Aligned to 8 bytes (<https://sqlite.org/c3ref/free.html>), except in a build with SQLITE_4_BYTE_ALIGNED_MALLOC.
     if !place.is_aligned() {
         // SAFETY: from `malloc` just now.
         unsafe { (functions.free)(place.as_ptr().cast()) };
@@ -61,10 +62,10 @@ fn make<T>(functions: &Functions, value: T) -> Option<NonNull<T>> {
     Some(place)
 }
 
-/// Ends what [`make`] made.
+/// Drops and frees what [`make`] made.
 ///
 /// # Safety
-/// `value` is from [`make`] with these functions, and nobody uses it any more.
+/// `value` is from [`make`] with these functions, and is not used any more.
 unsafe fn end<T>(functions: &Functions, value: *mut T) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -84,21 +85,21 @@ unsafe fn cursor<'a>(cursor: *mut sqlite3_vtab_cursor) -> &'a mut Cursor {
 
 unsafe extern "C" fn x_connect(
     db: *mut sqlite3,
-    own: *mut c_void,
+    data: *mut c_void,
     _argc: c_int,
     _argv: *const *const c_char,
     vtab: *mut *mut sqlite3_vtab,
     _error: *mut *mut c_char,
 ) -> c_int {
     // SAFETY: what was given to `create_module_v2`; never freed.
-    let own = unsafe { &*own.cast::<Own>() };
+    let registered = unsafe { &*data.cast::<Registered>() };
     // SAFETY: SQLite's own connection, inside `xConnect`, as `sqlite3_declare_vtab` asks.
-    let rc = unsafe { (own.functions.declare_vtab)(db, own.table.schema.as_ptr()) };
+    let rc = unsafe { (registered.functions.declare_vtab)(db, registered.table.schema.as_ptr()) };
     if rc != ffi::OK {
         return rc;
     }
     let head = sqlite3_vtab { pModule: ptr::null(), nRef: 0, zErrMsg: ptr::null_mut() };
-    match make(&own.functions, Vtab { head, own }) {
+    match make(&registered.functions, Vtab { head, registered }) {
         Some(fresh) => {
             // SAFETY: SQLite's place for it.
             unsafe { *vtab = fresh.as_ptr().cast() };
@@ -108,7 +109,7 @@ unsafe extern "C" fn x_connect(
     }
 }
 
-/// No constraint is used: what SQLite has filled in means a scan of everything.
+/// No constraint is used: SQLite's defaults mean a scan of all rows.
 unsafe extern "C" fn x_best_index(_vtab: *mut sqlite3_vtab, _info: *mut c_void) -> c_int {
     ffi::OK
 }
@@ -116,15 +117,15 @@ unsafe extern "C" fn x_best_index(_vtab: *mut sqlite3_vtab, _info: *mut c_void) 
 unsafe extern "C" fn x_disconnect(vtab: *mut sqlite3_vtab) -> c_int {
     let vtab = vtab.cast::<Vtab>();
     // SAFETY: from `x_connect`, and SQLite is done with it.
-    unsafe { end(&(*vtab).own.functions, vtab) };
+    unsafe { end(&(*vtab).registered.functions, vtab) };
     ffi::OK
 }
 
 unsafe extern "C" fn x_open(vtab: *mut sqlite3_vtab, out: *mut *mut sqlite3_vtab_cursor) -> c_int {
     // SAFETY: one of `x_connect`'s, not disconnected.
-    let own = unsafe { (*vtab.cast::<Vtab>()).own };
+    let registered = unsafe { (*vtab.cast::<Vtab>()).registered };
     let head = sqlite3_vtab_cursor { pVtab: ptr::null_mut() };
-    match make(&own.functions, Cursor { head, own, rows: Rows::None, at: 0 }) {
+    match make(&registered.functions, Cursor { head, registered, rows: Rows::None, at: 0 }) {
         Some(fresh) => {
             // SAFETY: SQLite's place for it; it sets `pVtab` itself.
             unsafe { *out = fresh.as_ptr().cast() };
@@ -137,11 +138,11 @@ unsafe extern "C" fn x_open(vtab: *mut sqlite3_vtab, out: *mut *mut sqlite3_vtab
 unsafe extern "C" fn x_close(cursor: *mut sqlite3_vtab_cursor) -> c_int {
     let cursor = cursor.cast::<Cursor>();
     // SAFETY: from `x_open`, and SQLite is done with it.
-    unsafe { end(&(*cursor).own.functions, cursor) };
+    unsafe { end(&(*cursor).registered.functions, cursor) };
     ffi::OK
 }
 
-/// The rows as they are now.
+/// Copies the rows as they are now.
 unsafe extern "C" fn x_filter(
     this: *mut sqlite3_vtab_cursor,
     _index: c_int,
@@ -151,9 +152,9 @@ unsafe extern "C" fn x_filter(
 ) -> c_int {
     // SAFETY: SQLite calls it on our cursors, one call at a time.
     let cursor = unsafe { cursor(this) };
-    // The rows of the query before first: their memory may be what the next ones need.
+    // The rows of the query before are freed first: the next ones may need their memory.
     (cursor.rows, cursor.at) = (Rows::None, 0);
-    match (cursor.own.table.rows)() {
+    match (cursor.registered.table.rows)() {
         Some(rows) => {
             cursor.rows = rows;
             ffi::OK
@@ -177,8 +178,8 @@ unsafe extern "C" fn x_eof(this: *mut sqlite3_vtab_cursor) -> c_int {
 
 unsafe extern "C" fn x_column(this: *mut sqlite3_vtab_cursor, context: *mut sqlite3_context, column: c_int) -> c_int {
     // SAFETY: as in `x_filter`.
-    let Cursor { own, rows, at, .. } = unsafe { cursor(this) };
-    let functions = &own.functions;
+    let Cursor { registered, rows, at, .. } = unsafe { cursor(this) };
+    let functions = &registered.functions;
     let mut words = Words::new();
     let value = rows.value(*at, column as usize, &mut words);
     // SAFETY: SQLite's own context.
@@ -193,7 +194,7 @@ unsafe extern "C" fn x_column(this: *mut sqlite3_vtab_cursor, context: *mut sqli
     ffi::OK
 }
 
-/// Answers a text; what is not UTF-8 in it becomes U+FFFD.
+/// Answers with a text. Bytes that are not UTF-8 become U+FFFD.
 ///
 /// # Safety
 /// `context` is the one of the call that is being answered.
@@ -203,7 +204,7 @@ unsafe fn answer(functions: &Functions, context: *mut sqlite3_context, text: &[u
     let text = if std::str::from_utf8(text).is_ok() {
         text
     } else {
-        // Three bytes for each that is none.
+        // U+FFFD takes three bytes.
         let Some(memory) = Mapping::new(text.len().saturating_mul(3)) else { return ffi::NOMEM };
         replaced = memory;
         whole = Fixed::new(replaced.bytes());

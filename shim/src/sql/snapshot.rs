@@ -1,4 +1,4 @@
-//! Rows as they were at one moment, in memory of their own: neither the program's heap nor SQLite's.
+//! Rows copied at one moment, in a mapping of their own.
 
 use crate::memory::Mapping;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ pub(super) struct Snapshot<T> {
 }
 
 impl<T: Copy> Snapshot<T> {
-    /// Room for so many; `None` where there is no memory.
+    /// Room for this many rows; `None` where there is no memory.
     pub(super) fn new(capacity: usize) -> Option<Snapshot<T>> {
         const { assert!(align_of::<T>() <= 4096) };
         let memory = Mapping::new(capacity.max(1).checked_mul(size_of::<T>())?)?;

@@ -1,7 +1,7 @@
 //! `locktrace_status`: the state of the recorder, in one row.
 #![forbid(unsafe_code)]
 
-use super::tables::{Rows, Value, integer, text};
+use super::cell::{Value, integer, text};
 use crate::recorder::control::{Brief, brief};
 use crate::vfs::live;
 
@@ -12,12 +12,12 @@ pub(super) struct Status {
     open_files: usize,
 }
 
-/// As it is now.
-pub(super) fn status() -> Option<Rows> {
-    Some(Rows::Status(Status { state: brief(), open_files: live::open_files() }))
-}
-
 impl Status {
+    /// The present state.
+    pub(super) fn now() -> Status {
+        Status { state: brief(), open_files: live::open_files() }
+    }
+
     pub(super) fn value(&self, column: usize) -> Value<'_> {
         let state = &self.state;
         match column {

@@ -1,10 +1,10 @@
-//! Times and locks in words, for SQL.
+//! Times and locks in words, for the cells of SQL tables.
 #![forbid(unsafe_code)]
 
 use crate::event::{Level, Slot};
 use std::fmt::{self, Write as _};
 
-/// Text of a cell, in fixed memory: no cell that is put into words is longer. What does not fit is left out.
+/// The text of a cell, in fixed memory that is as long as the longest one. What does not fit is left out.
 #[derive(Debug)]
 pub(super) struct Words {
     bytes: [u8; Words::MOST],
@@ -14,17 +14,17 @@ pub(super) struct Words {
 impl Words {
     const MOST: usize = 256;
 
-    /// None yet.
+    /// No text.
     pub(super) fn new() -> Words {
         Words { bytes: [0; Words::MOST], len: 0 }
     }
 
-    /// What was put in so far.
+    /// The text so far.
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Adds a part, and this separator before it if it is not the first one.
+    /// Adds a part, with this separator before every part but the first.
     pub(super) fn part(&mut self, separator: &str, part: fmt::Arguments<'_>) {
         if self.len > 0 {
             self.put(separator.as_bytes());
@@ -80,7 +80,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year, month, rest + 1)
 }
 
-/// `S` or `X` and the slots, as in `X READ1..READ4`; nothing for none of them.
+/// `S` or `X` and the slots, as in `X READ1..READ4`; empty for no slots.
 pub(super) fn slots(into: &mut Words, mask: u8, how: &str) {
     let mut slot = 0;
     while slot < Slot::COUNT {
@@ -96,13 +96,13 @@ pub(super) fn slots(into: &mut Words, mask: u8, how: &str) {
     }
 }
 
-/// Everything held of a wal-index; nothing where nothing is.
+/// The slots held of a wal-index; empty where none is held.
 pub(super) fn held_slots(into: &mut Words, shared: u8, exclusive: u8) {
     slots(into, shared, "S");
     slots(into, exclusive, "X");
 }
 
-/// A level and slots together; `NONE` where nothing is held.
+/// A level and slots together; `NONE` where no lock is held.
 pub(super) fn state(into: &mut Words, level: Level, shared: u8, exclusive: u8) {
     if level != Level::NONE || (shared == 0 && exclusive == 0) {
         into.part(", ", format_args!("{level}"));

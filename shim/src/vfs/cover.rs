@@ -1,20 +1,21 @@
-//! In place: SQLite's own VFS objects, whose methods lead to us.
+//! Covering in place: methods of SQLite's own VFS objects are exchanged for ours.
 //!
 //! The four objects of SQLite's unix layer ([`crate::locate`]) are writable data. [`cover`] exchanges four methods of each, with one atomic
-//! store each: `xOpen`, `xDelete` and `xSleep`, which we look at, and `xGetSystemCall`, by which another copy of this library recognises us.
+//! store each: `xOpen`, `xDelete` and `xSleep`, which are recorded, and `xGetSystemCall`, by which another copy of this library recognises us.
 //! Nothing else of SQLite changes: its list of VFSes, their names and sizes, and the memory of its files are its own. A file that is opened
-//! this way keeps its place and gets a method table of ours ([`super::file`]).
+//! this way stays in SQLite's memory and gets a method table of ours ([`super::file`]).
 //!
-//! Each SQLite has functions of its own, numbered at compile time: SQLite calls them with the object, which may be a copy that the program
-//! has made, so the object does not show which SQLite it is.
+//! Each SQLite gets functions of its own, numbered at compile time: the object that SQLite calls them with may be a copy that the program
+//! has made, and does not show which SQLite it is.
 //!
-//! A module can be unloaded, and another one loaded at its place. [`begin`] and [`end`] go around a look at all modules, and what was not seen
-//! in between is forgotten.
+//! A module can be unloaded, and another one loaded at its address. A search of all modules is enclosed in [`begin`] and [`end`], which forgets the
+//! SQLites that were not seen in between.
 
-use super::file::Way;
-use super::open::{Inside, Wanted, deleting, sleeping, x_get_system_call_here};
-use super::shim::{Known, Shim};
-use super::{LINKED, SIGNATURE, slab};
+use super::copies::{LINKED, SIGNATURE, x_get_system_call_here};
+use super::file::Layout;
+use super::open::{Inside, Wanted, deleting, sleeping};
+use super::pool;
+use super::shim::{Shim, Sqlite};
 use crate::api::Api;
 use crate::clock;
 use crate::ffi::{self, DlSymbol, sqlite3_file, sqlite3_vfs};
@@ -36,18 +37,18 @@ type Delete = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, *const c_char, c_int
 type Sleep = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, c_int) -> c_int;
 type GetSystemCall = unsafe extern "C-unwind" fn(*mut sqlite3_vfs, *const c_char) -> DlSymbol;
 
-/// One SQLite that is covered, or none.
+/// A SQLite that is covered, or a free entry.
 struct Covered {
-    /// The address of its first object; 0: this place is free.
+    /// The address of its first object; 0 = the entry is free.
     first: AtomicUsize,
-    /// What its methods were.
+    /// Its own methods.
     methods: AtomicPtr<Methods>,
     shim: AtomicPtr<Shim>,
-    /// It was seen since [`begin`].
+    /// Whether it was seen since [`begin`].
     seen: AtomicBool,
 }
 
-/// SQLite's own methods, and where they are from.
+/// SQLite's own methods, and the module they are in.
 struct Methods {
     open: Open,
     delete: Delete,
@@ -67,7 +68,7 @@ static COVERED: [Covered; MOST] = [const {
 
 impl Covered {
     /// # Safety
-    /// This place was filled once.
+    /// This entry was filled.
     #[inline(always)]
     unsafe fn methods(&self) -> &'static Methods {
         // SAFETY: kept for the life of the process, and stored before SQLite's objects led to us.
@@ -75,22 +76,22 @@ impl Covered {
     }
 
     /// # Safety
-    /// This place was filled once.
+    /// This entry was filled.
     #[inline(always)]
     unsafe fn shim(&self) -> &'static Shim {
         // SAFETY: as above.
         unsafe { &*self.shim.load(Ordering::Acquire) }
     }
 
-    /// Finds out what SQLite this is, when its first database is opened: a search that a program without databases is spared.
+    /// Identifies this SQLite, when it opens its first database. Programs without databases are spared the search.
     #[cold]
     fn learn(&self) {
-        // SAFETY: one of our methods was called, so this place was filled.
+        // SAFETY: one of our methods was called, so this entry was filled.
         let (methods, shim) = unsafe { (self.methods(), self.shim()) };
-        if shim.known().is_some() {
+        if shim.sqlite().is_some() {
             return;
         }
-        // SAFETY: its own code has just called us, so its module is loaded, and stays loaded while it has open files.
+        // SAFETY: its own code has called us, so its module is loaded, and stays loaded while it has open files.
         let api = unsafe { locate::api(&methods.found) };
         if let Err(why) = &api {
             say_without_sql(&methods.found.module, why);
@@ -99,12 +100,12 @@ impl Covered {
     }
 }
 
-/// What is known of a SQLite that is covered in place: it has no VFS of ours.
+/// Sets the functions of a SQLite that is covered. It has no VFS of ours.
 fn learn(shim: &Shim, api: Option<Api>) {
-    shim.learn(Known::new(api, c"", shim.name, false));
+    shim.set_sqlite(Sqlite::new(api, c"", shim.name, false));
 }
 
-/// Says that locks are recorded without the text of statements.
+/// Writes a note that locks are recorded without the text of statements.
 #[cold]
 fn say_without_sql(module: &Module, why: &NoApi) {
     // SAFETY: null, or the loader's own name of a module that is loaded: its code has just called us.
@@ -112,12 +113,12 @@ fn say_without_sql(module: &Module, why: &NoApi) {
     notice::note(notice::Kind::Covered, name, format_args!("no functions: {why:?}"));
 }
 
-/// Before a look at all modules.
+/// Before a search of all modules.
 pub(crate) fn begin() {
     COVERED.iter().for_each(|covered| covered.seen.store(false, Ordering::Relaxed));
 }
 
-/// During it: this module is loaded.
+/// During the search: this module is loaded.
 pub(crate) fn is_loaded(module: &Module) {
     for covered in &COVERED {
         let first = covered.first.load(Ordering::Relaxed);
@@ -127,7 +128,7 @@ pub(crate) fn is_loaded(module: &Module) {
     }
 }
 
-/// After it: what was not seen is not there any more.
+/// After the search: SQLites that were not seen are unloaded.
 pub(crate) fn end() {
     for covered in COVERED.iter().filter(|covered| !covered.seen.load(Ordering::Relaxed)) {
         covered.first.store(0, Ordering::Relaxed);
@@ -161,10 +162,10 @@ pub(super) fn covers(vfs: *const sqlite3_vfs) -> bool {
     open.is_some_and(|open| OURS.iter().any(|ours| ptr::fn_addr_eq(open, ours.open)))
 }
 
-/// Covers a SQLite: from here on its opens reach us. `None`: there is no place or memory left for it.
+/// Covers a SQLite: from here on its opens reach us. `None`: there is no entry or memory left.
 ///
 /// # Safety
-/// It was found just now, in a module that cannot be unloaded meanwhile, and by one thread at a time.
+/// It was found by this search, in a module that cannot be unloaded meanwhile, and by one thread at a time.
 pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
     // SAFETY: the first of four objects, each with the fields of version 3, in this module.
     let first = unsafe { &*found.vfs };
@@ -178,7 +179,7 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
     let here = found.vfs as usize;
     let is_free = |covered: &Covered, at: usize| covered.first.load(Ordering::Relaxed) == at;
     let number = COVERED.iter().position(|covered| is_free(covered, here));
-    // A place that was never filled before one that was: a copy of an object of a SQLite that is gone keeps working as long as may be.
+    // An entry that was never filled is preferred: a program's copy of an object of an unloaded SQLite may still use a former one.
     let unused = || COVERED.iter().position(|covered| is_free(covered, 0) && covered.methods.load(Ordering::Relaxed).is_null());
     let number = number.or_else(unused).or_else(|| COVERED.iter().position(|covered| is_free(covered, 0)))?;
     let (covered, ours) = (COVERED.get(number)?, OURS.get(number)?);
@@ -190,9 +191,9 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
         // SAFETY: it has a NUL-terminated name, by which it was found.
         let name = memory::keep_c_str(unsafe { CStr::from_ptr(first.zName) })?;
         let shim = Shim::new(name, found.vfs, None, ptr::null_mut(), None)?;
-        slab::prepare();
+        pool::prepare();
         let methods = memory::keep(methods)?;
-        // SAFETY: its module is loaded, as the caller says, and has code of ours in its objects only as long as it is.
+        // SAFETY: its module is loaded, by the caller's promise, and its objects lead to us only as long as it is.
         if let Some(api) = unsafe { locate::exported(found) } {
             learn(shim, api.ok());
         }
@@ -202,8 +203,8 @@ pub(crate) unsafe fn cover(found: &Found) -> Option<()> {
     covered.first.store(here, Ordering::Relaxed);
     covered.seen.store(true, Ordering::Relaxed);
     for n in 0..OBJECTS {
-        // SAFETY: one of the four objects, in writable data; a function pointer is stored whole, so that a thread that calls just now
-        // reaches the one or the other. Release: what is behind ours is seen with it.
+        // SAFETY: one of the four objects, in writable data; a function pointer is stored whole, so that a thread that calls at this
+        // moment reaches the one or the other. Release: a thread that sees ours sees what it uses.
         unsafe {
             let object = found.vfs.add(n);
             store(&raw mut (*object).xOpen, ours.open as usize);
@@ -222,7 +223,7 @@ fn methods_of(covered: &Covered) -> &'static Methods {
     unsafe { covered.methods() }
 }
 
-/// Whether the same module was loaded again at the same place, as its build id says. Then what is known of it holds.
+/// Whether the same module was loaded again at the same address, by its build id. Then its entry stays valid.
 fn is_same(one: &Found, other: &Found) -> bool {
     let place = |found: &Found| (found.vfs as usize, found.module.bias, found.module.start, found.module.end);
     place(one) == place(other) && !one.module.build_id().is_empty() && one.module.build_id() == other.module.build_id()
@@ -235,7 +236,7 @@ unsafe fn store<F>(slot: *mut Option<F>, function: usize) {
     unsafe { &*slot.cast::<AtomicUsize>() }.store(function, Ordering::Release);
 }
 
-/// The functions that stand in one SQLite's objects.
+/// Our functions for one SQLite's objects.
 struct Ours {
     open: Open,
     delete: Delete,
@@ -261,7 +262,7 @@ unsafe extern "C-unwind" fn x_open<const N: usize>(
     let covered = &COVERED[N];
     // SAFETY: this function was stored in SQLite's objects after its place was filled.
     let (open, shim) = unsafe { (covered.methods().open, covered.shim()) };
-    if shim.known().is_none() && flags & ffi::OPEN_MAIN_DB != 0 {
+    if shim.sqlite().is_none() && flags & ffi::OPEN_MAIN_DB != 0 {
         covered.learn();
     }
     // SAFETY: SQLite's own arguments.
@@ -276,7 +277,7 @@ unsafe extern "C-unwind" fn x_open<const N: usize>(
     // SAFETY: SQLite's memory for the file, which its own xOpen has filled if it succeeded.
     unsafe {
         if rc == ffi::OK && !(*file).pMethods.is_null() && (*(*file).pMethods).iVersion <= 3 {
-            wanted.opened(shim, (Way::InPlace, vfs), file, (name, flags), (rc, start, end));
+            wanted.opened(shim, (Layout::InPlace, vfs), file, (name, flags), (rc, start, end));
         } else {
             wanted.failed(shim, (name, flags), (rc, start, end));
         }
@@ -307,7 +308,7 @@ unsafe extern "C-unwind" fn x_get_system_call<const N: usize>(vfs: *mut sqlite3_
     if !name.is_null() && unsafe { CStr::from_ptr(name) } == LINKED {
         COVERED[N].learn();
         // SAFETY: as in `x_open`.
-        unsafe { COVERED[N].shim() }.is_linked();
+        unsafe { COVERED[N].shim() }.set_linked();
         return Some(x_get_system_call_here);
     }
     // SAFETY: as in `x_open`; it was stored only where SQLite has one.

@@ -1,227 +1,52 @@
 //! The pass-through VFS: every call goes to SQLite's own VFS unchanged, and what happens to locks is recorded.
 //!
-//! The rule over all others: **the traced program must not be able to tell.**
+//! The rule over all others: **the traced program must not notice.**
 //!
-//! | file | idea |
-//! | --- | --- |
-//! | `mod` | installing: wrap a base, register, find ourselves again |
-//! | `shim` | what is known of one SQLite whose files reach us |
-//! | `cover` | in place: SQLite's own VFS objects, whose methods lead to us |
-//! | `uninstall` | taken off again, with what was there before in place |
-//! | `tables` | method tables with the base's version and the base's null slots |
-//! | `open` | the VFS's methods: open, delete, sleep, and those that pass |
-//! | `slab` | the memory of open files |
-//! | `file` | a file's methods, and what we know of its locks |
-//! | `journal` | which database a journal or WAL belongs to |
-//! | `lock` | the lock of the main database file |
-//! | `live`, `paths` | what every connection holds right now, for any thread that asks |
-//! | `shm` | the wal-index |
-//! | `control` | file controls |
-//! | `statement` | which SQL is running |
-//! | `outside` | which refusals the kernel is asked about |
+//! A file uses files of lower floors only.
+//!
+//! | floor | file | what it holds |
+//! | --- | --- | --- |
+//! | 1 | `pool` | the memory of open files |
+//! | | `paths` | the paths of databases |
+//! | | `copies` | how other copies of this library recognise our VFS |
+//! | | `shim` | one SQLite whose files reach us |
+//! | 2 | `lock_state` | the locks of one connection, which any thread may copy |
+//! | | `statement` | which SQL is running |
+//! | 3 | `outside` | which refusals the kernel is asked about |
+//! | 4 | `connection` | a connection's use of one database file |
+//! | 5 | `file` | an open file: the base's file, our method table, its connection |
+//! | 6 | `live` | the present locks of all connections |
+//! | | `journal` | which database a journal or WAL belongs to |
+//! | | `io`, `lock`, `shm`, `control` | the methods of a file |
+//! | 7 | `tables` | method tables of files, with the base's version and null slots |
+//! | 8 | `open` | the calls of a VFS that are recorded: open, delete, sleep |
+//! | 9 | `wrapped` | a VFS of ours, registered over another one |
+//! | | `cover` | SQLite's own VFS objects, with methods that lead to us |
+//! | 10 | `install`, `uninstall` | registering, and taking back |
 
+mod connection;
 mod control;
+mod copies;
 #[cfg(feature = "preload")]
 pub(crate) mod cover;
 mod file;
+mod install;
+mod io;
 mod journal;
 pub mod live;
 mod lock;
+mod lock_state;
 mod open;
 mod outside;
 mod paths;
+mod pool;
 mod shim;
 mod shm;
-mod slab;
 mod statement;
 mod tables;
 mod uninstall;
+mod wrapped;
 
+pub(crate) use install::is_here;
+pub use install::{InstallError, Installed, Options, install};
 pub use uninstall::{UninstallError, VfsUnregister, uninstall};
-
-use crate::api::Api;
-use crate::ffi::{self, sqlite3_vfs};
-use crate::memory;
-use shim::{Known, Shim};
-use std::ffi::{CStr, c_int};
-use std::fmt;
-use std::ptr;
-
-/// How to install the VFS into one SQLite library.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The name to register under.
-    pub name: &'static CStr,
-    /// The VFS to wrap; `None`: the one that is the default now.
-    pub base: Option<&'static CStr>,
-    /// Whether connections that name no VFS use ours.
-    pub default: bool,
-    /// The program itself installs it, in the SQLite that it links (the Rust way in); the trace says so.
-    pub linked: bool,
-}
-
-impl Default for Options {
-    /// Named `locktrace`, over the default VFS, and itself the default from then on.
-    fn default() -> Options {
-        Options { name: c"locktrace", base: None, default: true, linked: false }
-    }
-}
-
-/// What an installation did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Installed {
-    /// The VFS is registered.
-    Fresh,
-    /// It was there already, and nothing was done.
-    Already,
-    /// It was there but no longer the default (`sqlite3_shutdown` and `sqlite3_initialize` do that), and is the default again.
-    Again,
-}
-
-/// Why the VFS could not be installed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InstallError {
-    /// No VFS of this name is registered; `None`: there is not even a default one.
-    NoBase(Option<&'static CStr>),
-    /// A VFS of this name is registered, and it is not ours.
-    NameTaken(&'static CStr),
-    /// There is no memory for it.
-    NoMemory,
-    /// SQLite refused the registration, with this result code.
-    Register(c_int),
-}
-
-impl fmt::Display for InstallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InstallError::NoBase(Some(name)) => write!(f, "no VFS named {name:?} is registered with this SQLite"),
-            InstallError::NoBase(None) => write!(f, "this SQLite has no default VFS to wrap"),
-            InstallError::NameTaken(name) => write!(f, "a VFS named {name:?} is registered already, and it is not locktrace's"),
-            InstallError::NoMemory => write!(f, "there is no memory for a VFS"),
-            InstallError::Register(rc) => write!(f, "sqlite3_vfs_register failed with result code {rc}"),
-        }
-    }
-}
-
-impl std::error::Error for InstallError {}
-
-/// Whether a VFS is ours, and of this copy of the library.
-fn ours(vfs: *const sqlite3_vfs) -> bool {
-    // SAFETY: a VFS that SQLite handed out has at least the fields of version 1.
-    let open = unsafe { (*vfs).xOpen };
-    open.is_some_and(|open| ptr::fn_addr_eq(open, open::x_open as unsafe extern "C-unwind" fn(_, _, _, _, _) -> _))
-}
-
-/// The name by which another copy of this library knows us: we answer it as a system call, which no other VFS has.
-const SIGNATURE: &CStr = c"locktrace";
-
-/// The same, asked by a program that has the crate in it: where another copy records in its place, that one's trace says so.
-const LINKED: &CStr = c"locktrace-linked";
-
-/// Whether a VFS belongs to any copy of this library: this one, or one that was linked in or loaded beside it.
-fn any_copys(vfs: *mut sqlite3_vfs) -> bool {
-    // SAFETY: a VFS that SQLite handed out has the fields its version declares, and `xGetSystemCall` is from version 3; it takes
-    // any name and answers null to one it does not know (https://sqlite.org/c3ref/vfs.html).
-    ours(vfs) || unsafe { (*vfs).iVersion >= 3 && (*vfs).xGetSystemCall.is_some_and(|get| get(vfs, SIGNATURE.as_ptr()).is_some()) }
-}
-
-/// Registers our VFS with the SQLite library behind `api`. Repeating it is harmless.
-///
-/// Where another copy of this library is there first, under our name or as the VFS to wrap, it does the recording: a second layer
-/// would record everything twice. (A copy over a base older than version 3 cannot be recognised.)
-///
-/// # Safety
-/// `api` is the table of one SQLite library, and the code of this library stays loaded as long as that one may call it.
-pub unsafe fn install(api: Api, options: &Options) -> Result<Installed, InstallError> {
-    slab::prepare();
-    // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
-    let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
-    let default = find(None);
-    let there = find(Some(options.name));
-    if !there.is_null() {
-        if !ours(there) {
-            return if any_copys(there) { Ok(Installed::Already) } else { Err(InstallError::NameTaken(options.name)) };
-        }
-        // SAFETY: it has our methods.
-        let shim = unsafe { Shim::behind(there) }.ok_or(InstallError::NoMemory)?;
-        // The default of before in our place, or the base itself: SQLite was initialised again, or we were not the default so far.
-        // Any other default was put there on purpose.
-        if options.default && (default == shim.displaced || default == shim.base) {
-            return register(&api, there, true).map(|()| Installed::Again);
-        }
-        return Ok(Installed::Already);
-    }
-    let base = match options.base {
-        Some(name) => find(Some(name)),
-        None => default,
-    };
-    if base.is_null() {
-        return Err(InstallError::NoBase(options.base));
-    }
-    // Ours under another name: a second layer would record everything twice, so this one is another way to the same base.
-    // SAFETY: it has our methods.
-    let base = if ours(base) { unsafe { Shim::behind(base) }.map_or(base, |shim| shim.base) } else { base };
-    if any_copys(base) {
-        // SAFETY: it is from version 3, which has this method: it answered to another name a moment ago.
-        let get = if options.linked { unsafe { (*base).xGetSystemCall } } else { None };
-        if let Some(get) = get {
-            // SAFETY: a VFS takes any name.
-            unsafe { get(base, LINKED.as_ptr()) };
-        }
-        return Ok(Installed::Already);
-    }
-    let vfs = match Shim::once(&api, options.name, base, default) {
-        Some(vfs) => vfs,
-        // SAFETY: the base is registered.
-        None => unsafe { wrap(api, base, options, default) }.ok_or(InstallError::NoMemory)?,
-    };
-    register(&api, vfs, options.default).map(|()| Installed::Fresh)
-}
-
-/// A VFS of ours over a base, not registered yet. Kept for ever, like SQLite's own VFS objects: connections may use it to the last moment.
-///
-/// # Safety
-/// `base` is a registered VFS of the library `api` belongs to.
-unsafe fn wrap(api: Api, base: *mut sqlite3_vfs, options: &Options, displaced: *mut sqlite3_vfs) -> Option<*mut sqlite3_vfs> {
-    // SAFETY: a registered VFS has a NUL-terminated name.
-    let base_name = memory::keep_c_str(unsafe { CStr::from_ptr((*base).zName) })?;
-    let known = Known::new(Some(api), options.name, base_name, options.linked);
-    // SAFETY: null, or a registered VFS, which has a name.
-    let displaced_name = if displaced.is_null() { None } else { memory::keep_c_str(unsafe { CStr::from_ptr((*displaced).zName) }) };
-    let shim = Shim::new(options.name, base, Some(known), displaced, displaced_name)?;
-    // SAFETY: the base is registered.
-    let mut vfs = unsafe { tables::mirror_vfs(base) };
-    vfs.szOsFile = vfs.szOsFile.saturating_add(size_of::<file::Head>() as c_int);
-    vfs.zName = options.name.as_ptr();
-    vfs.pAppData = ptr::from_ref(shim).cast_mut().cast();
-    let vfs: *mut sqlite3_vfs = memory::keep(vfs)?;
-    shim.publish(vfs);
-    Some(vfs)
-}
-
-/// Whether it is this copy of the library that records this SQLite's databases.
-///
-/// # Safety
-/// `api` is the table of one SQLite library.
-pub(crate) unsafe fn is_here(api: &Api) -> bool {
-    // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
-    let find = |name: *const std::ffi::c_char| unsafe { (api.vfs_find)(name) };
-    let (named, default) = (find(Options::default().name.as_ptr()), find(ptr::null()));
-    let covered = |vfs: *mut sqlite3_vfs| cfg!(feature = "preload") && covers(vfs);
-    (!named.is_null() && ours(named)) || (!default.is_null() && covered(default))
-}
-
-#[cfg(feature = "preload")]
-use cover::covers;
-#[cfg(not(feature = "preload"))]
-fn covers(_: *const sqlite3_vfs) -> bool {
-    false
-}
-
-fn register(api: &Api, vfs: *mut sqlite3_vfs, default: bool) -> Result<(), InstallError> {
-    // SAFETY: `vfs` is a leaked VFS of ours, whole; registering one again only moves it.
-    match unsafe { (api.vfs_register)(vfs, c_int::from(default)) } {
-        ffi::OK => Ok(()),
-        rc => Err(InstallError::Register(rc)),
-    }
-}

@@ -1,4 +1,4 @@
-//! The paths of databases, kept for the life of the process: who looks at a connection from another thread must not read SQLite's memory.
+//! The paths of databases, kept for the life of the process: a thread that reads another's connection must not read SQLite's memory.
 //!
 //! Each path is kept once. Past [`MOST`] distinct ones, or without memory, a path is not kept, and its database is shown without one.
 
@@ -8,10 +8,10 @@ use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Paths that are kept.
+/// The most paths that are kept.
 const MOST: usize = 1024;
 
-/// Open addressing; never more than half of it is looked through.
+/// A table with open addressing. At most half of it is searched.
 static KEPT: [AtomicPtr<c_char>; MOST] = [const { AtomicPtr::new(ptr::null_mut()) }; MOST];
 
 /// The kept copy of this path.

@@ -1,10 +1,10 @@
-//! What is known of one SQLite whose files reach us: its functions, its version, and how it was met.
+//! One SQLite whose files reach us: its functions, its version, and the VFS that calls us.
 //!
 //! A [`Shim`] is made for each VFS of ours that is registered over another, and for each SQLite that is covered in place. It is never freed:
 //! connections may use it to the last moment.
 
-use super::{file, live};
 use crate::api::Api;
+use crate::clock;
 use crate::ffi::sqlite3_vfs;
 use crate::memory;
 use crate::recorder::Library;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 /// One SQLite, and the VFS of it that calls us.
 #[derive(Debug)]
 pub(crate) struct Shim {
-    /// The VFS that is called in the end. In place: the first of SQLite's own objects.
+    /// The base: the VFS that does the work. In place: the first of SQLite's own objects.
     pub(super) base: *mut sqlite3_vfs,
     /// The name of our VFS; in place, of SQLite's.
     pub(super) name: &'static CStr,
@@ -23,27 +23,27 @@ pub(crate) struct Shim {
     pub(super) displaced: *mut sqlite3_vfs,
     /// Its name; `None`: there was no default.
     pub(super) displaced_name: Option<&'static CStr>,
-    /// What is registered; in place: null.
+    /// The VFS that is registered; in place: null.
     pub(super) vfs: AtomicPtr<sqlite3_vfs>,
-    /// Null until it has been found out.
-    known: AtomicPtr<Known>,
-    /// The one that was published before this one.
+    /// Null until it is known.
+    sqlite: AtomicPtr<Sqlite>,
+    /// The shim that was published before this one.
     older: AtomicPtr<Shim>,
 }
 
-/// What a SQLite is.
+/// A SQLite library.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    /// Its functions; `None`: they cannot be reached, and its statements are not known.
+pub(crate) struct Sqlite {
+    /// Its functions; `None`: they cannot be reached, so its statements are not known.
     pub(super) api: Option<Api>,
     pub(super) library: Library,
-    /// Built with `SQLITE_ENABLE_API_ARMOR`, or does not say: asking a closing connection for its statements would log a misuse.
+    /// Whether it was built with `SQLITE_ENABLE_API_ARMOR`, or may have been: asking a closing connection for its statements would log a misuse.
     pub(super) armored: bool,
 }
 
-impl Known {
-    /// What this SQLite says of itself.
-    pub(crate) fn new(api: Option<Api>, vfs: &'static CStr, base: &'static CStr, linked: bool) -> Known {
+impl Sqlite {
+    /// The library with these functions, reached through a VFS of ours named `vfs` over `base`.
+    pub(crate) fn new(api: Option<Api>, vfs: &'static CStr, base: &'static CStr, linked: bool) -> Sqlite {
         static LIBRARIES: AtomicU32 = AtomicU32::new(0);
         let text = |text: &'static CStr| text.to_str().unwrap_or("?");
         let library = Library {
@@ -56,11 +56,11 @@ impl Known {
             linked,
         };
         let armored = api.as_ref().and_then(|api| api.has_option(c"ENABLE_API_ARMOR")).unwrap_or(true);
-        Known { api, library, armored }
+        Sqlite { api, library, armored }
     }
 }
 
-/// The newest that is published. They only ever grow in number, which is one for each SQLite library, name and place they were installed in.
+/// The newest that is published. There is one for each SQLite library, each name and each base, and none is ever removed.
 static NEWEST: AtomicPtr<Shim> = AtomicPtr::new(ptr::null_mut());
 
 // SAFETY: what is not atomic is written before it is published and only read after; the base VFS is SQLite's, shared by contract.
@@ -69,17 +69,17 @@ unsafe impl Sync for Shim {}
 unsafe impl Send for Shim {}
 
 impl Shim {
-    /// A new one, kept; `None` without memory for it.
+    /// A new one, kept; `None` where there is no memory.
     pub(super) fn new(
         name: &'static CStr,
         base: *mut sqlite3_vfs,
-        known: Option<Known>,
+        sqlite: Option<Sqlite>,
         displaced: *mut sqlite3_vfs,
         displaced_name: Option<&'static CStr>,
     ) -> Option<&'static Shim> {
-        live::start();
-        let known = match known {
-            Some(known) => ptr::from_mut(memory::keep(known)?),
+        clock::measure_ticks();
+        let sqlite = match sqlite {
+            Some(sqlite) => ptr::from_mut(memory::keep(sqlite)?),
             None => ptr::null_mut(),
         };
         memory::keep(Shim {
@@ -88,61 +88,61 @@ impl Shim {
             displaced,
             displaced_name,
             vfs: AtomicPtr::default(),
-            known: AtomicPtr::new(known),
+            sqlite: AtomicPtr::new(sqlite),
             older: AtomicPtr::default(),
         })
         .map(|shim| &*shim)
     }
 
-    /// What is known of its SQLite; `None` before its first database is opened.
+    /// Its SQLite; `None`: no database was opened yet, and it is not known.
     #[inline(always)]
-    pub(super) fn known(&self) -> Option<&'static Known> {
+    pub(super) fn sqlite(&self) -> Option<&'static Sqlite> {
         // SAFETY: null, or kept and whole before it was stored with Release.
-        unsafe { self.known.load(Ordering::Acquire).as_ref() }
+        unsafe { self.sqlite.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Fixes what is known. Where two threads do this, the first one's stays.
+    /// Sets the SQLite. Where two threads do this, the first one's stays.
     #[cfg(feature = "preload")]
-    pub(super) fn learn(&self, known: Known) {
-        if let Some(known) = memory::keep(known) {
-            let _ = self.known.compare_exchange(ptr::null_mut(), known, Ordering::AcqRel, Ordering::Relaxed);
+    pub(super) fn set_sqlite(&self, sqlite: Sqlite) {
+        if let Some(sqlite) = memory::keep(sqlite) {
+            let _ = self.sqlite.compare_exchange(ptr::null_mut(), sqlite, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
-    /// The program itself links this SQLite, and has the crate in it. A log that has named the library before does not name it again.
+    /// Notes that the program links this SQLite and the crate. A log that has named the library before does not name it again.
     #[cfg(feature = "preload")]
-    pub(super) fn is_linked(&self) {
-        if let Some(known) = self.known().filter(|known| !known.library.linked) {
-            let library = Library { linked: true, ..known.library };
-            if let Some(known) = memory::keep(Known { library, ..*known }) {
-                self.known.store(known, Ordering::Release);
+    pub(super) fn set_linked(&self) {
+        if let Some(sqlite) = self.sqlite().filter(|sqlite| !sqlite.library.linked) {
+            let library = Library { linked: true, ..sqlite.library };
+            if let Some(sqlite) = memory::keep(Sqlite { library, ..*sqlite }) {
+                self.sqlite.store(sqlite, Ordering::Release);
             }
         }
     }
 
-    /// The functions that show which statement is running.
+    /// Its functions, where they can be reached.
     #[inline(always)]
-    pub(super) fn statements(&self) -> Option<&'static Api> {
-        self.known()?.api.as_ref()
+    pub(super) fn api(&self) -> Option<&'static Api> {
+        self.sqlite()?.api.as_ref()
     }
 
-    /// See [`Known::armored`].
+    /// See [`Sqlite::armored`].
     #[inline(always)]
     pub(super) fn armored(&self) -> bool {
-        self.known().is_none_or(|known| known.armored)
+        self.sqlite().is_none_or(|sqlite| sqlite.armored)
     }
 
     /// The version of its SQLite, where it is known.
     pub(super) fn version(&self) -> &'static str {
-        self.known().map_or("", |known| known.library.sqlite)
+        self.sqlite().map_or("", |sqlite| sqlite.library.sqlite)
     }
 
     /// The one behind a VFS that has our methods; `None` before the first is published.
     ///
-    /// Which need not be a VFS of ours: an application may copy the default VFS, put data of its own into the copy, replace some
-    /// methods and keep the rest (`xRandomness`, `xSleep`, …). With SQLite's unix VFS that works, because those never look at the object
-    /// they are called on, and so it has to work with us. The oldest is then as good as any, and
-    /// better than one that lies over that very copy.
+    /// The VFS may be another one: an application may copy the default VFS, put data of its own into the copy, replace some
+    /// methods and keep the rest (`xRandomness`, `xSleep`, …). With SQLite's unix VFS that works, because those never use the object
+    /// they are called on, and so it must work with ours. Then the oldest shim serves as well as any, and better than one that lies over that very
+    /// copy.
     ///
     /// # Safety
     /// `vfs` is a VFS.
@@ -166,21 +166,28 @@ impl Shim {
         std::iter::successors(at(NEWEST.load(Ordering::Acquire)), move |shim| at(shim.older.load(Ordering::Acquire)))
     }
 
-    /// The VFS that was once installed under this name, over this base and in this default's place, and is not any more.
-    pub(super) fn once(api: &Api, name: &CStr, base: *mut sqlite3_vfs, default: *mut sqlite3_vfs) -> Option<*mut sqlite3_vfs> {
+    /// The VFS that was installed before under this name, over this base and in place of this default, and is not registered now. Its files take
+    /// `size` bytes in front of the base's.
+    pub(super) fn formerly(
+        api: &Api,
+        name: &CStr,
+        base: *mut sqlite3_vfs,
+        default: *mut sqlite3_vfs,
+        size: usize,
+    ) -> Option<*mut sqlite3_vfs> {
         let same = |shim: &&Shim| {
             let place = (shim.base, shim.displaced) == (base, default) && shim.name == name;
-            place && shim.statements().is_some_and(|theirs| ptr::fn_addr_eq(theirs.vfs_find, api.vfs_find))
+            place && shim.api().is_some_and(|theirs| ptr::fn_addr_eq(theirs.vfs_find, api.vfs_find))
         };
         let vfs = Shim::published().find(same)?.vfs.load(Ordering::Relaxed);
-        // At the base's address there may be another VFS by now.
+        // Another VFS may have the base's address by now.
         // SAFETY: ours is kept, and the base registered.
         let (ours, base) = unsafe { (vfs.as_ref()?, &*base) };
-        let size = base.szOsFile.saturating_add(size_of::<file::Head>() as c_int);
+        let size = base.szOsFile.saturating_add(size as c_int);
         (ours.szOsFile == size && ours.iVersion == base.iVersion.min(3)).then_some(vfs)
     }
 
-    /// Makes it known to [`Shim::behind`], as the one of this VFS.
+    /// Publishes it as the shim of this VFS, so that [`Shim::behind`] finds it.
     pub(super) fn publish(&'static self, vfs: *mut sqlite3_vfs) {
         self.vfs.store(vfs, Ordering::Relaxed);
         let mut newest = NEWEST.load(Ordering::Relaxed);

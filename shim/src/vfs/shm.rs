@@ -1,16 +1,14 @@
 //! The wal-index: `xShmLock` on its eight slots, and the calls that map and unmap it.
 //!
-//! Input: SQLite's calls. Output: records with the masks of slots held after each. One call may cover several slots, and
-//! `xShmUnmap` releases them all.
+//! Their records carry the masks of the slots held after the call. One call may cover several slots, and `xShmUnmap` releases them all.
 
-use super::file::{Call, File, forward};
+use super::connection::{Connection, LockCall};
+use super::file::{File, forward};
 use super::statement::{IDLE, Look};
 use crate::clock;
-use crate::event::{FileKind, Flags, Kind, ResultCode, Slot, slot_mask};
+use crate::event::{FileKind, Flags, Kind, Request, ResultCode, Slot, slot_mask};
 use crate::ffi::{self, sqlite3_file};
 use crate::format::record::Record;
-use crate::recorder::outside::Request;
-use crate::recorder::thread;
 use std::ffi::{c_int, c_void};
 
 const WRITE_OR_CKPT: u8 = 1 << Slot::WRITE.0 | 1 << Slot::CKPT.0;
@@ -21,31 +19,31 @@ pub(super) unsafe extern "C-unwind" fn x_shm_lock(file: *mut sqlite3_file, offse
     let start = clock::now();
     let rc = forward!(file, xShmLock, offset, n, flags);
     if flags & ffi::SHM_UNLOCK != 0 {
-        // What matters of a release is its start: until then the lock was surely held. One clock read is enough.
-        file.shm_unlocked(offset, n, flags, rc, start);
+        // Only the start of a release matters: until then the lock was certainly held. One clock read is enough.
+        file.connection.shm_unlocked(offset, n, flags, rc, start);
     } else {
-        file.shm_locked(offset, n, flags, rc, start, clock::now());
+        file.connection.shm_locked(offset, n, flags, rc, start, clock::now());
     }
     rc
 }
 
-impl File {
+impl Connection {
     #[inline(always)]
     fn shm_locked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64, end: u64) {
         let mask = slot_mask(offset as u8, n as u8);
         let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
-        let before = if exclusive { self.live.exclusive() } else { self.live.shared() };
-        // What it takes: a writer keeps the instant of its first lock, since which it is in others' way.
+        let before = if exclusive { self.locks.exclusive() } else { self.locks.shared() };
+        // A writer keeps the instant of its first lock: since then it blocks others.
         let hold = match (rc, exclusive) {
-            (ffi::OK, false) => Some(&self.live.reading),
-            (ffi::OK, true) if before == 0 => Some(&self.live.writing),
+            (ffi::OK, false) => Some(&self.locks.reading),
+            (ffi::OK, true) if before == 0 => Some(&self.locks.writing),
             _ => None,
         };
         if let Some(hold) = hold {
             hold.begin();
         }
         if rc == ffi::OK {
-            self.live.set_slots(exclusive, before | mask);
+            self.locks.set_slots(exclusive, before | mask);
         }
         let Some(log) = self.log() else {
             if let Some(hold) = hold {
@@ -56,8 +54,7 @@ impl File {
         let refused = ResultCode(rc).is_busy();
         let mut arg = 0;
         if refused {
-            arg = self.refused_here();
-            thread::refused_on(self.remember());
+            arg = self.refused();
         }
         let look = if exclusive && mask == 1 << Slot::WRITE.0 {
             Look::ForWriter
@@ -71,23 +68,23 @@ impl File {
             .flags()
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == mask { Flags::REDUNDANT } else { Flags(0) });
-        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
+        let call = LockCall { kind: Kind::SHM_LOCK, flags, start, duration: end.wrapping_sub(start), rc, sql: running.sql, arg };
         let tid = log.put(self.words(&call, self.shm_state(offset, n)));
         if let Some(hold) = hold {
             hold.finish(end, tid, running.sql);
         }
         if refused {
-            self.live.refuse_slots(mask, exclusive, end, tid, running.sql);
+            self.locks.refuse(Request::Shm { mask, exclusive }, end, tid, running.sql);
         }
         if refused && arg == 0 {
-            self.look_outside(log, Request::Shm { mask, exclusive }, self.live.level(), start, running.sql);
+            self.look_outside(log, Request::Shm { mask, exclusive }, self.locks.level(), start, running.sql);
         }
     }
 
-    /// The part of a record's state word that says which slots a call was about.
+    /// The part of a record's state word for the slots that a call was about.
     #[inline(always)]
     fn shm_state(&self, offset: c_int, n: c_int) -> u64 {
-        let level = u64::from(self.live.level().0);
+        let level = u64::from(self.locks.level().0);
         level | level << 16 | u64::from(offset as u8) << 24 | u64::from(n as u8) << 32 | u64::from(FileKind::SHM.0) << 56
     }
 
@@ -95,24 +92,24 @@ impl File {
     fn shm_unlocked(&self, offset: c_int, n: c_int, flags: c_int, rc: c_int, start: u64) {
         let mask = slot_mask(offset as u8, n as u8);
         let exclusive = flags & ffi::SHM_EXCLUSIVE != 0;
-        let before = if exclusive { self.live.exclusive() } else { self.live.shared() };
+        let before = if exclusive { self.locks.exclusive() } else { self.locks.shared() };
         let log = self.log();
-        // Before the slots are given up: these records say what was held while the bytes were written.
+        // Before the slots are released: these records show what was held while the bytes were written.
         if let Some(log) = log.filter(|_| exclusive && mask & WRITE_OR_CKPT != 0) {
             self.flush_written(log, start);
         }
         if rc == ffi::OK {
-            self.live.set_slots(exclusive, before & !mask);
+            self.locks.set_slots(exclusive, before & !mask);
         }
         let Some(log) = log else { return };
-        let running = if exclusive { IDLE } else { self.at_release(log, start) };
+        let running = if exclusive { IDLE } else { self.running_at_release(log, start) };
         let flags = running
             .flags()
             .with(Flags::SHM_UNLOCK)
             .with(Flags::ONE_CLOCK)
             .with(if exclusive { Flags::SHM_EXCLUSIVE } else { Flags(0) })
             .with(if rc == ffi::OK && before & mask == 0 { Flags::REDUNDANT } else { Flags(0) });
-        let call = Call { kind: Kind::SHM_LOCK, flags, start, duration: 0, rc, sql: running.sql, arg: 0 };
+        let call = LockCall { kind: Kind::SHM_LOCK, flags, start, duration: 0, rc, sql: running.sql, arg: 0 };
         log.put(self.words(&call, self.shm_state(offset, n)));
     }
 }
@@ -127,12 +124,12 @@ pub(super) unsafe extern "C-unwind" fn x_shm_map(
     // SAFETY: SQLite calls our methods on files we opened.
     let Some(file) = (unsafe { File::of(file) }) else { return ffi::IOERR };
     let start = clock::now();
-    // `extend` goes through as it is: 3.54 sends 2, which is more than a yes.
+    // `extend` is passed on as it is: 3.54 sends 2, which is no boolean.
     let rc = forward!(file, xShmMap, page, page_size, extend, memory);
-    if !file.live.mapped() {
+    if !file.connection.locks.mapped() {
         let end = clock::now();
-        file.live.set_mapped(rc == ffi::OK);
-        if let Some(log) = file.log() {
+        file.connection.locks.set_mapped(rc == ffi::OK);
+        if let Some(log) = file.connection.log() {
             let record = file.record(Kind::SHM_MAP, start, end);
             log.write(&Record { rc: ResultCode(rc), arg: extend as u64, file_kind: FileKind::SHM, ..record });
         }
@@ -146,13 +143,13 @@ pub(super) unsafe extern "C-unwind" fn x_shm_unmap(file: *mut sqlite3_file, dele
     let start = clock::now();
     let rc = forward!(file, xShmUnmap, delete);
     let end = clock::now();
-    let log = file.log();
+    let log = file.connection.log();
     if let Some(log) = log {
-        file.flush_written(log, start);
+        file.connection.flush_written(log, start);
     }
-    file.live.set_mapped(false);
-    file.live.set_slots(false, 0);
-    file.live.set_slots(true, 0);
+    file.connection.locks.set_mapped(false);
+    file.connection.locks.set_slots(false, 0);
+    file.connection.locks.set_slots(true, 0);
     if let Some(log) = log {
         let record = file.record(Kind::SHM_UNMAP, start, end);
         log.write(&Record { rc: ResultCode(rc), arg: delete as u64, file_kind: FileKind::SHM, ..record });

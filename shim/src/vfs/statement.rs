@@ -1,11 +1,11 @@
-//! Which statement is running: asked of SQLite, never hooked.
+//! The look-up of the running statement: SQLite is asked for it, and not hooked.
 //!
-//! From a connection's `sqlite3**` (`SQLITE_FCNTL_PDB`) comes the hash of the text of the **newest prepared statement that is busy**; for a
-//! lock that only a writer takes, of the newest one that can write, where there is one. Several can be busy (an open cursor beside a write);
-//! no public interface shows which of them makes the VFS call, so this is a rule, not a proof. SQLite is asked only
-//! inside a VFS call, where the calling thread holds the connection's recursive mutex; and only while taking a lock, or at the release of a
-//! long one or of one under which another was refused. (While a connection closes these calls find nothing, and builds with
-//! `SQLITE_ENABLE_API_ARMOR` log a misuse: those are not asked at a release.)
+//! The statement of a connection is its **newest prepared statement that is busy**; for a lock that only a writer takes, the newest one that can
+//! write, where there is one. Several can be busy, such as an open cursor beside a write.
+//! No public interface shows which of them makes the VFS call, so this is a rule, not a proof. SQLite is asked only
+//! inside a VFS call, where the calling thread holds the connection's recursive mutex. It is asked while a lock is taken, and at the release of a
+//! long one or of one under which another was refused. While a connection closes it finds no statement, and builds with
+//! `SQLITE_ENABLE_API_ARMOR` log a misuse: those are not asked at a release.
 
 use crate::api::Api;
 use crate::event::Flags;
@@ -17,30 +17,30 @@ use std::cell::Cell;
 use std::ffi::c_char;
 use std::ptr;
 
-/// How many statements a look-up may pass on a read lock: under a driver's full statement cache each costs about 5 ns.
+/// The most statements that a look-up on a read lock examines: under a driver's full statement cache each costs about 5 ns.
 const FEW: u32 = 4;
-/// The same for write locks, refusals, what is given back after one, and long holds. Bounded, too: a leak of statements must not make every
+/// The same for write locks, refusals, releases after a refusal, and long holds. Bounded, too: a leak of statements must not make every
 /// write quadratic.
 const MANY: u32 = 1000;
 
-/// What was running.
+/// The result of a look-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Running {
     /// The hash of its text; 0 = nothing was, or it is not known.
     pub sql: u64,
-    /// There were more statements than were looked at, and none of those was busy.
+    /// The look-up reached its bound before the last statement, and none of those it examined was busy.
     pub unknown: bool,
 }
 
 impl Running {
-    /// What a record says of the look-up.
+    /// The flags of a record after this look-up.
     #[inline(always)]
     pub fn flags(self) -> Flags {
         if self.unknown { Flags::SQL_UNKNOWN } else { Flags(0) }
     }
 }
 
-/// How hard to look, and for what.
+/// How far to search, and for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Look {
     /// At the newest [`FEW`] statements.
@@ -51,12 +51,12 @@ pub(super) enum Look {
     ForWriter,
 }
 
-/// Nothing.
+/// No statement.
 pub(super) const IDLE: Running = Running { sql: 0, unknown: false };
 
-/// The texts a connection used last, so that a text is hashed and named once and then only compared.
+/// The texts that a connection used last: a text is hashed and named once, and then only compared.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
+pub(super) struct TextCache {
     entries: [Cell<Text>; 4],
     next: Cell<usize>,
     /// The log these texts are named in.
@@ -65,12 +65,12 @@ pub(super) struct Texts {
 
 #[derive(Clone, Copy, Debug)]
 struct Text {
-    /// Where SQLite had it. Another text may be there now: that is why it is compared. 0: there is none.
+    /// Its address in SQLite's memory; 0 = the entry is empty. Another text may be there now, so it is compared.
     at: usize,
     hash: u64,
     /// The kept copy.
     kept: *const u8,
-    /// How much of it is compared: its length and the NUL, or [`MAX_SQL_BYTES`].
+    /// The bytes that are compared: its length and the NUL, or [`MAX_SQL_BYTES`].
     compared: usize,
 }
 
@@ -85,7 +85,7 @@ impl Default for Text {
 /// # Safety
 /// `db` is null or an open connection of the library `api` belongs to, and the calling thread is inside a VFS call of it.
 #[inline(never)] // one copy: see `Log::put`
-pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &Texts, log: &Log, look: Look) -> Running {
+pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &TextCache, log: &Log, look: Look) -> Running {
     if db.is_null() || log.policy() == SqlPolicy::Off {
         return IDLE;
     }
@@ -119,7 +119,7 @@ pub(super) unsafe fn running(api: &Api, db: *mut sqlite3, texts: &Texts, log: &L
     Running { sql: 0, unknown: !unsafe { (api.next_stmt)(db, statement) }.is_null() }
 }
 
-impl Texts {
+impl TextCache {
     /// # Safety
     /// `statement` is null or a statement of the library `api` belongs to.
     #[inline(always)]

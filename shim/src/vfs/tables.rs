@@ -1,37 +1,36 @@
-//! Method tables that promise exactly what the base promises.
+//! Method tables of files, which promise exactly what the base's promise.
 //!
-//! SQLite reads capabilities off a table: `iVersion` says which slots exist, and a null slot says a feature does not
-//! (`xShmMap == 0`: no WAL). So a table of ours has the base's version and the base's null slots. Each open file has a table of its own,
-//! at the beginning of its place ([`super::slab`]).
+//! SQLite reads capabilities off a table: `iVersion` shows which slots exist, and a null slot that a feature does not
+//! (`xShmMap == 0`: no WAL). So a table of ours has the base's version and the base's null slots. Each open file has a table of its own
+//! ([`super::file`]).
 
-use super::{file, lock, shm};
-use crate::ffi::{sqlite3_io_methods, sqlite3_vfs};
-use std::ptr;
+use super::{io, lock, shm};
+use crate::ffi::sqlite3_io_methods;
 
-/// Every slot ours; the template the others are cut from.
+/// The template, with every slot ours.
 const ALL: sqlite3_io_methods = sqlite3_io_methods {
     iVersion: 3,
-    xClose: Some(file::x_close),
-    xRead: Some(file::x_read),
-    xWrite: Some(file::x_write),
-    xTruncate: Some(file::x_truncate),
-    xSync: Some(file::x_sync),
-    xFileSize: Some(file::x_file_size),
+    xClose: Some(io::x_close),
+    xRead: Some(io::x_read),
+    xWrite: Some(io::x_write),
+    xTruncate: Some(io::x_truncate),
+    xSync: Some(io::x_sync),
+    xFileSize: Some(io::x_file_size),
     xLock: Some(lock::x_lock),
     xUnlock: Some(lock::x_unlock),
     xCheckReservedLock: Some(lock::x_check_reserved_lock),
     xFileControl: Some(super::control::x_file_control),
-    xSectorSize: Some(file::x_sector_size),
-    xDeviceCharacteristics: Some(file::x_device_characteristics),
+    xSectorSize: Some(io::x_sector_size),
+    xDeviceCharacteristics: Some(io::x_device_characteristics),
     xShmMap: Some(shm::x_shm_map),
     xShmLock: Some(shm::x_shm_lock),
     xShmBarrier: Some(shm::x_shm_barrier),
     xShmUnmap: Some(shm::x_shm_unmap),
-    xFetch: Some(file::x_fetch),
-    xUnfetch: Some(file::x_unfetch),
+    xFetch: Some(io::x_fetch),
+    xUnfetch: Some(io::x_unfetch),
 };
 
-/// A copy of a base's table, as far as its version goes; what a later version adds is unknown here.
+/// A copy of a base's table, as far as its version and ours go.
 ///
 /// # Safety
 /// `base` is the method table of an open file.
@@ -56,7 +55,7 @@ unsafe fn copy(base: *const sqlite3_io_methods) -> sqlite3_io_methods {
     }
     copy!(xClose xRead xWrite xTruncate xSync xFileSize xLock xUnlock xCheckReservedLock xFileControl xSectorSize
         xDeviceCharacteristics);
-    // A version 1 table ends here; what follows it in memory is not ours to read.
+    // A version 1 table ends here. What follows it in memory must not be read.
     if version >= 2 {
         copy!(xShmMap xShmLock xShmBarrier xShmUnmap);
     }
@@ -73,7 +72,7 @@ macro_rules! ours {
     };
 }
 
-/// Our table over a file of the base's that lies behind ours: every slot leads to us, who pass the base its own file.
+/// Our table for a file with the base's file behind it. Every slot leads to us, and we pass the base its own file.
 ///
 /// # Safety
 /// `base` is the method table of a file the base VFS opened.
@@ -85,7 +84,7 @@ pub(super) unsafe fn wrapping(base: *const sqlite3_io_methods) -> sqlite3_io_met
     table
 }
 
-/// The base's table with the slots replaced that we look at: for the base's own file, to which all others go straight.
+/// The base's table with the slots replaced that concern us, for the base's own file. All other calls go straight to the base.
 ///
 /// # Safety
 /// `base` is the method table of an open file.
@@ -94,71 +93,4 @@ pub(super) unsafe fn watching(base: *const sqlite3_io_methods) -> sqlite3_io_met
     let mut table = unsafe { copy(base) };
     ours!(table: xClose xWrite xSync xLock xUnlock xCheckReservedLock xFileControl xShmMap xShmLock xShmUnmap);
     table
-}
-/// Our VFS methods for a base VFS: same version (3 at most), same null slots.
-///
-/// # Safety
-/// `base` is a registered VFS.
-pub unsafe fn mirror_vfs(base: *const sqlite3_vfs) -> sqlite3_vfs {
-    use super::open;
-    // SAFETY: a registered VFS has the fields of version 1.
-    let version = unsafe { (*base).iVersion };
-    let mut vfs = sqlite3_vfs {
-        iVersion: version.min(3),
-        szOsFile: 0,
-        mxPathname: 0,
-        pNext: ptr::null_mut(),
-        zName: ptr::null(),
-        pAppData: ptr::null_mut(),
-        xOpen: None,
-        xDelete: None,
-        xAccess: None,
-        xFullPathname: None,
-        xDlOpen: None,
-        xDlError: None,
-        xDlSym: None,
-        xDlClose: None,
-        xRandomness: None,
-        xSleep: None,
-        xCurrentTime: None,
-        xGetLastError: None,
-        xCurrentTimeInt64: None,
-        xSetSystemCall: None,
-        xGetSystemCall: None,
-        xNextSystemCall: None,
-    };
-    macro_rules! copy {
-        ($slot:ident, $ours:path) => {
-            // SAFETY: the slot belongs to a version the base declares, so it is there.
-            if unsafe { (&raw const (*base).$slot).read() }.is_some() {
-                vfs.$slot = Some($ours);
-            }
-        };
-    }
-    // SAFETY: as above.
-    unsafe {
-        vfs.szOsFile = (*base).szOsFile;
-        vfs.mxPathname = (*base).mxPathname;
-    }
-    copy!(xOpen, open::x_open);
-    copy!(xDelete, open::x_delete);
-    copy!(xAccess, open::x_access);
-    copy!(xFullPathname, open::x_full_pathname);
-    copy!(xDlOpen, open::x_dl_open);
-    copy!(xDlError, open::x_dl_error);
-    copy!(xDlSym, open::x_dl_sym);
-    copy!(xDlClose, open::x_dl_close);
-    copy!(xRandomness, open::x_randomness);
-    copy!(xSleep, open::x_sleep);
-    copy!(xCurrentTime, open::x_current_time);
-    copy!(xGetLastError, open::x_get_last_error);
-    if version >= 2 {
-        copy!(xCurrentTimeInt64, open::x_current_time_int64);
-    }
-    if version >= 3 {
-        copy!(xSetSystemCall, open::x_set_system_call);
-        copy!(xGetSystemCall, open::x_get_system_call);
-        copy!(xNextSystemCall, open::x_next_system_call);
-    }
-    vfs
 }

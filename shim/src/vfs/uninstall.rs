@@ -1,9 +1,11 @@
-//! Uninstalling: a VFS of ours is taken off SQLite's list, and the one it displaced is the default again.
+//! The uninstallation: a VFS of ours is removed from SQLite's list, and the one it displaced is the default again.
 //!
-//! Called by Rust programs; an extension is loaded for good. The VFS object itself stays for ever, so that a connection that another thread
-//! is opening at this moment is served (and traced) like any before.
+//! For Rust programs: an extension stays loaded. The VFS object itself is kept, so that a connection that another thread
+//! is opening at this moment works, and is traced, like any other.
 
-use super::{Shim, live, ours};
+use super::install::is_ours;
+use super::live;
+use super::shim::Shim;
 use crate::api::{Api, VfsRegister};
 use crate::ffi::{self, sqlite3_vfs};
 use std::ffi::{CStr, c_int};
@@ -23,7 +25,7 @@ pub enum UninstallError {
     InUse {
         /// Its name.
         name: &'static CStr,
-        /// So many databases that are open through it; an attached one counts.
+        /// How many databases are open through it, attached ones included.
         open: usize,
     },
     /// SQLite refused, with this result code.
@@ -47,8 +49,8 @@ impl fmt::Display for UninstallError {
 
 impl std::error::Error for UninstallError {}
 
-/// Unregisters the VFS of this name, if it is ours and no connection uses it. Where it was the default, the one that was it before is it
-/// again, with no moment in between. It may be installed anew.
+/// Unregisters the VFS of this name, if it is ours and no connection uses it. Where it was the default, the former default replaces it
+/// at once. It may be installed again.
 ///
 /// # Safety
 /// `api` and `unregister` belong to one SQLite library.
@@ -56,13 +58,13 @@ pub unsafe fn uninstall(api: &Api, unregister: VfsUnregister, name: &'static CSt
     // SAFETY: sqlite3_vfs_find takes a NUL-terminated name, or null for the default VFS.
     let find = |name: Option<&CStr>| unsafe { (api.vfs_find)(name.map_or(ptr::null(), CStr::as_ptr)) };
     let there = find(Some(name));
-    if there.is_null() || !ours(there) {
+    if there.is_null() || !is_ours(there) {
         return Err(UninstallError::NotInstalled(name));
     }
     // SAFETY: it has our methods.
     let Some(shim) = (unsafe { Shim::behind(there) }) else { return Err(UninstallError::NotInstalled(name)) };
     if shim.vfs.load(Ordering::Relaxed) != there {
-        // An application's copy of ours is the application's.
+        // An application's copy of ours stays registered.
         return Err(UninstallError::NotInstalled(name));
     }
     let mut open = 0;
@@ -71,8 +73,8 @@ pub unsafe fn uninstall(api: &Api, unregister: VfsUnregister, name: &'static CSt
         return Err(UninstallError::InUse { name, open });
     }
     if find(None) == there {
-        // Unregistering alone would make the next in the list the default, which may be any that was registered since. One that is
-        // gone by now is not asked for: its memory may be, too.
+        // Unregistering alone would make the next in the list the default, which may be any that was registered since. The displaced one is found by
+        // its name: it may have been freed.
         let before = shim.displaced_name.map(|name| find(Some(name)));
         if let Some(displaced) = before.filter(|&found| !found.is_null() && found == shim.displaced) {
             let register: VfsRegister = api.vfs_register;

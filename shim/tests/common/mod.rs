@@ -1,5 +1,5 @@
-//! What the shim's tests share: the linked SQLite's functions as an [`Api`], a trace directory read back through
-//! `locktrace::format`, and a way to run one test in a process of its own.
+//! Helpers of the shim's tests: the linked SQLite's functions as an [`Api`], a reader of trace directories on `locktrace::format`, and [`alone`], which
+//! runs a test in a process of its own.
 #![allow(dead_code, missing_docs)] // every test binary uses its own part of it
 #![allow(clippy::undocumented_unsafe_blocks)] // tests call SQLite's C interface throughout; each call is SQLite's documented one
 
@@ -154,19 +154,22 @@ const CHILD: &str = "LOCKTRACE_TEST_ALONE";
 /// Where its notes go.
 const NOTES: &str = "notes.jsonl";
 
-/// Runs the test of this name in a process of its own, in a fresh directory, and hands that to `check` with its output.
+/// Runs the calling test in a process of its own, in a fresh directory, and hands that directory to `check` with the process's output.
 ///
-/// The test calls this with its own name first of all; in the new process the same call runs `body`.
-pub fn alone(test: &str, body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
-    alone_with(test, &[], body, check);
+/// The test calls this first of all, on its own thread: the test harness gives that thread the test's name. In the new process the same call
+/// runs `body`.
+pub fn alone(body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
+    alone_with(&[], body, check);
 }
 
 /// The same, with more words on the new process's command line (to the test harness they are more names of tests).
-pub fn alone_with(test: &str, words: &[&str], body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
+pub fn alone_with(words: &[&str], body: impl FnOnce(&Path), check: impl FnOnce(&Path, &Output)) {
     if let Some(dir) = std::env::var_os(CHILD) {
         body(Path::new(&dir));
         return;
     }
+    let thread = std::thread::current();
+    let test = thread.name().expect("the test harness names a test's thread after the test");
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(NOTES), "").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())

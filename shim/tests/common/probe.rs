@@ -1,6 +1,6 @@
-//! A foreign VFS, written against SQLite's own headers (`rusqlite::ffi`), that notes every call and answers what it was told to.
+//! A foreign VFS, written against SQLite's own headers (`rusqlite::ffi`). It records every call and answers as the test has set it up.
 //!
-//! Everything is kept for each thread apart, so that tests of one process do not meet.
+//! Its state is kept for each thread apart, so that tests in one process do not meet.
 
 use locktrace::ffi as ours;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};

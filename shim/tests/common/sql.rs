@@ -1,4 +1,4 @@
-//! What SQL sees of us, asked for: the extension loaded into the linked SQLite, and rows as text.
+//! The extension loaded into the linked SQLite, and the rows of a query as text.
 
 use locktrace::recorder::config::Config;
 use rusqlite::types::Value;

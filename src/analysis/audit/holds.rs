@@ -1,10 +1,10 @@
-//! The locks that one connection took and released, for the audit: strict where [`crate::analysis::locks::state`] is lenient.
+//! The audit's view of one connection: the locks it took and released, with no allowance for lost records.
 //!
-//! What does not follow from the record before is forgotten, not guessed.
+//! [`crate::analysis::locks::state`] fills the gap if a record contradicts the one before. This file forgets the hold instead.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;
-use shim::event::{FileKind, Flags, Kind, Level, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, slot_mask};
 use shim::format::record::{MAX_DURATION, Record};
 
 /// What a record did to a lock.
@@ -13,8 +13,8 @@ pub(super) enum Step {
     /// The call took it.
     Took(LockId),
     /// The call released it.
-    Gave(LockId),
-    /// Since when it is held, or that it is, is not known.
+    Released(LockId),
+    /// Whether, or since when, it is held is unknown.
     Forget(LockId),
 }
 
@@ -32,12 +32,12 @@ pub(super) fn takes(record: &Record) -> bool {
     locks && record.rc.is_ok()
 }
 
-/// Whether it is known when the call that took a lock had returned.
+/// Whether the record shows when its call returned.
 fn is_timed(record: &Record) -> bool {
     !record.flags.has(Flags::ONE_CLOCK) && record.duration < MAX_DURATION
 }
 
-/// Every lock.
+/// Forgets every lock.
 fn all() -> Vec<Step> {
     LockId::all().map(Step::Forget).collect()
 }
@@ -45,12 +45,15 @@ fn all() -> Vec<Step> {
 impl Connection {
     /// Follows one record.
     pub(super) fn apply(&mut self, record: &Record) -> Vec<Step> {
-        let tells = match record.kind {
-            Kind::LOCK | Kind::UNLOCK | Kind::CHECK_RESERVED | Kind::SHM_LOCK | Kind::SHM_MAP | Kind::SHM_UNMAP => true,
-            Kind::OPEN | Kind::CLOSE => record.file_kind == FileKind::DATABASE,
-            _ => false,
+        let carries_lock_state = match record.kind.known() {
+            Some(Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => true,
+            Some(Known::Open | Known::Close) => record.file_kind == FileKind::DATABASE,
+            Some(
+                Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle,
+            )
+            | None => false,
         };
-        if !tells {
+        if !carries_lock_state {
             return Vec::new();
         }
         if record.kind == Kind::OPEN {
@@ -69,14 +72,14 @@ impl Connection {
         steps
     }
 
-    /// The level of the database file.
+    /// Adds the steps for the database file, whose new level is `level`.
     fn file(&self, record: &Record, known: bool, level: u8, steps: &mut Vec<Step>) {
         let lock = |level: u8| LockId::file(Level(level));
         if !known {
             steps.extend((1..=4).map(|level| Step::Forget(lock(level))));
         } else if level > self.level {
-            // The call took it to exactly this level: that one's byte or range is its own now. An EXCLUSIVE that took PENDING on its way
-            // has it within.
+            // The call took the connection to exactly this level, so the byte or range of that level is its own now. EXCLUSIVE includes a
+            // PENDING that the call took on its way.
             steps.push(if record.kind == Kind::LOCK && is_timed(record) {
                 Step::Took(lock(level))
             } else {
@@ -85,12 +88,12 @@ impl Connection {
         } else if level < self.level {
             let gives = matches!(record.kind, Kind::UNLOCK | Kind::CLOSE);
             steps.extend(
-                (level + 1..=self.level).map(|level| if gives { Step::Gave(lock(level)) } else { Step::Forget(lock(level)) }),
+                (level + 1..=self.level).map(|level| if gives { Step::Released(lock(level)) } else { Step::Forget(lock(level)) }),
             );
         }
     }
 
-    /// The slots of the wal-index.
+    /// Adds the steps for the slots of the wal-index.
     fn slots(&self, record: &Record, shared: u8, exclusive: u8, steps: &mut Vec<Step>) {
         let asked = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
         let unlock = record.flags.has(Flags::SHM_UNLOCK);
@@ -104,9 +107,9 @@ impl Connection {
                     (true, false)
                         if here && unlock || was != 0 && is == 0 && matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE) =>
                     {
-                        steps.push(Step::Gave(lock));
+                        steps.push(Step::Released(lock));
                     }
-                    // Taken again: the call that released it in between was lost.
+                    // The slot is taken again: the record of its release in between was lost.
                     (true, true) if here && !unlock && record.rc.is_ok() => steps.push(Step::Forget(lock)),
                     (true, true) | (false, false) => {}
                     _ => steps.push(Step::Forget(lock)),

@@ -1,23 +1,23 @@
-//! The lock audit: whether two processes ever held locks at once that exclude each other by SQLite's rules.
+//! The lock audit: a search for two processes that held locks at the same time although SQLite's rules exclude it.
 //!
-//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a lock was lost while SQLite
-//! believed it had it (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file beside
-//! SQLite, or the file system does not keep its word. `locktrace audit` runs it, and so does the analysis where holds seem to exclude each
-//! other.
+//! A [`Violation`] is two holds of two processes that exclude each other and certainly overlapped. Then a process had lost a lock that its
+//! SQLite believed to have (`posix-lock-lost`), and the database can be damaged. Either the process opened and closed the database file
+//! beside SQLite, or the file system's locks do not work. `locktrace audit` runs the audit. The analysis also runs it if holds seem to
+//! exclude each other.
 //!
-//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only where all of these are
-//! so:
+//! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only if all of these are
+//! true:
 //!
-//! * both calls were seen, and no record of its log between them is missing;
-//! * the connection's state before each call was the one after the call before;
-//! * the database is known by device and inode;
-//! * its locks are those of the VFS `unix`: others lock by other means, or not at all.
+//! * both calls were seen, and no record of the log between them is missing;
+//! * the connection's state before each call was its state after the previous call;
+//! * device and inode of the database are known;
+//! * the VFS is `unix`: other VFSes lock by other means, or do not lock.
 //!
-//! Two holds overlap only where they do by more than [`LEAST_NS`] and by more than the anchors of the two logs disagree about the time. Two
-//! connections of one process are never judged: within a process SQLite keeps these rules in memory.
+//! Two holds overlap only if they do so by more than [`LEAST_NS`] plus the disagreement of the two logs' anchors about the time. Two
+//! connections of one process are never judged, because SQLite enforces these rules in memory within a process.
 //!
-//! What excludes what (os_unix.c, "locking" in its header): a byte for RESERVED, and one for PENDING, which EXCLUSIVE holds too. Readers
-//! share a range that EXCLUSIVE has alone. Each wal-index slot has a byte.
+//! Which locks exclude each other (os_unix.c, "locking" in its header): a byte for RESERVED, and one for PENDING, which EXCLUSIVE holds too.
+//! Readers share a range that EXCLUSIVE has alone. Each wal-index slot has a byte.
 #![forbid(unsafe_code)]
 
 mod holds;
@@ -31,10 +31,10 @@ use shim::event::{Flags, Level};
 use shim::format::record::Record;
 use std::collections::{BTreeSet, HashMap};
 
-/// A shorter overlap proves nothing: counters of two cores, and the order in which a core reads its own, are that far from exact.
+/// The longest overlap that proves nothing. The counters of two cores, and the order in which a core reads its own, are that inexact.
 pub const LEAST_NS: u64 = 50_000;
 
-/// Violations that are kept; more are counted.
+/// How many violations are kept. Further ones are counted.
 const KEPT: usize = 1000;
 
 /// A lock that one connection certainly held from one instant to another.
@@ -44,17 +44,17 @@ pub struct AuditedHold {
     pub log: LogId,
     /// The connection.
     pub conn: u32,
-    /// Its database in the names of the log.
+    /// The number of its database file in the log.
     pub file: u32,
     /// The lock.
     pub lock: LockId,
-    /// The thread and the statement that took it; 0 = not known.
+    /// The thread that took it; 0 = unknown.
     pub tid: u32,
-    /// See `tid`.
+    /// The hash of the statement that took it; 0 = unknown.
     pub sql: u64,
-    /// From the end of the call that took it, in ticks.
+    /// The end of the call that took it, in ticks.
     pub from: u64,
-    /// To the start of the call that released it, in ticks.
+    /// The start of the call that released it, in ticks.
     pub until: u64,
     /// The record of the call that took it.
     pub taken: u64,
@@ -65,63 +65,63 @@ pub struct AuditedHold {
 /// Two holds that exclude each other and overlapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// The one that was taken first.
+    /// The hold that began first.
     pub first: AuditedHold,
-    /// The one that should have been refused.
+    /// The hold that should have been refused.
     pub second: AuditedHold,
-    /// For how long both were held, at least.
+    /// The least time for which both were held.
     pub overlap_ns: u64,
 }
 
 /// What the audit of a trace found.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// In the order of their ends.
+    /// The violations, in the order of their ends.
     pub violations: Vec<Violation>,
-    /// Further ones, not kept.
+    /// How many further violations there are.
     pub more: u64,
-    /// Overlaps that would be violations, had no record in between been lost.
+    /// Overlaps that are violations only if no lost record says otherwise.
     pub doubtful: u64,
     /// Holds that were compared with those of every other process.
     pub judged: u64,
-    /// Calls that took a lock of a database that cannot be judged. Its VFS is not `unix`, or its identity or its VFS is not known.
+    /// Calls that took a lock of a database that cannot be judged: its VFS is not `unix`, or its identity or its VFS is unknown.
     pub other: u64,
     /// Databases that more than one process used.
     pub shared: u64,
-    /// Some logs have no common clock, or none whose ticks have a known length: nothing between them was judged.
+    /// Some logs have no common clock, or one whose ticks have no known length. Nothing between them was judged.
     pub incomparable: bool,
-    /// What was read and what was not.
+    /// Which records were read and which were not.
     pub summary: Summary,
 }
 
-/// A hold that goes on, and the holds of others that ended while it did.
+/// A hold that goes on, and the holds of others that ended during it.
 #[derive(Clone, Default)]
 struct Open {
     since: Option<AuditedHold>,
     overlapped: Vec<AuditedHold>,
 }
 
-/// A database, by what is the same in every process: clock (so boot), device and inode.
+/// The identity of a database in every process: clock (so boot), device and inode.
 type Identity = (u32, u64, u64);
 
 #[derive(Default)]
 struct Database {
     /// Connections that have holds.
     conns: Vec<usize>,
-    /// Holds that go on, by lock.
+    /// The number of holds that go on, by lock.
     counts: [u32; LockId::COUNT],
     logs: BTreeSet<u32>,
 }
 
-/// The audit while the records pass by.
+/// An audit in progress.
 pub(crate) struct AuditPass<'t> {
     trace: &'t Trace,
     audit: Audit,
     databases: Vec<Database>,
     identities: HashMap<Identity, usize>,
-    /// By log and file number: which database, if it can be judged.
+    /// The database, if it can be judged, by log and file number.
     files: HashMap<(u32, u32), Option<usize>>,
-    /// By log, connection and database: in a whole trace a connection has one database, in a damaged one it may not.
+    /// The index in `conns`, by log, connection and database. In a damaged trace a connection may have more than one database.
     known: HashMap<(u32, u32, usize), usize>,
     conns: Vec<(Connection, [Open; LockId::COUNT])>,
     ranges: Vec<Ranges>,
@@ -132,7 +132,7 @@ impl Audit {
     /// Audits a whole trace.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn of(trace: &Trace) -> Result<Audit, Error> {
         let mut events = trace.events()?;
         let mut pass = AuditPass::new(trace);
@@ -142,8 +142,8 @@ impl Audit {
         Ok(Audit { summary: events.finish(), ..pass.finish() })
     }
 
-    /// Whether the trace proves anything. It does not where several processes used one database and nothing could be judged, or where
-    /// losses may hide a violation.
+    /// Whether the audit proves anything. It does not if several processes used one database and nothing could be judged, or if lost records
+    /// may hide a violation.
     pub fn can_judge(&self) -> bool {
         self.doubtful == 0 && (self.shared == 0 || self.judged > 0) && !self.incomparable
     }
@@ -170,7 +170,7 @@ impl<'t> AuditPass<'t> {
     }
 
     fn record(&mut self, log: LogId, number: u64, record: &Record) {
-        // A connection that came through a fork has its parent's locks in its memory and not in the kernel.
+        // A connection that came through a fork has its parent's locks in memory, but not in the kernel.
         if record.conn == 0 || record.file == 0 || record.flags.has(Flags::FORKED) {
             return;
         }
@@ -202,13 +202,13 @@ impl<'t> AuditPass<'t> {
                     };
                     self.took(db, index, held);
                 }
-                Step::Gave(lock) => self.gave(db, index, lock, record.start, number),
+                Step::Released(lock) => self.released(db, index, lock, record.start, number),
                 Step::Forget(lock) => self.forget(db, index, lock),
             }
         }
     }
 
-    /// The database of a file of a log; `None` where it cannot be judged.
+    /// The database of a file of a log; `None` if it cannot be judged.
     fn database(&mut self, log: LogId, file: u32) -> Option<usize> {
         if let Some(known) = self.files.get(&(log.0, file)) {
             return *known;
@@ -236,7 +236,7 @@ impl<'t> AuditPass<'t> {
         }
     }
 
-    /// A hold that goes on where it is not known how: it is not judged.
+    /// Forgets a hold of which a record is missing or contradictory: it is not judged.
     fn forget(&mut self, db: usize, index: usize, lock: LockId) {
         let open = &mut self.conns[index].1[lock.index()];
         if open.since.take().is_some() {
@@ -252,9 +252,9 @@ impl<'t> AuditPass<'t> {
         }
     }
 
-    /// A hold ended. Those that go on and exclude it overlapped with it, unless they turn out not to be known. Those that ended while it
-    /// went on can be judged now.
-    fn gave(&mut self, db: usize, index: usize, lock: LockId, start: u64, number: u64) {
+    /// Ends a hold. It overlapped with the open holds that exclude it, unless these turn out to be unknown. Those that ended during it can be
+    /// judged now.
+    fn released(&mut self, db: usize, index: usize, lock: LockId, start: u64, number: u64) {
         let open = std::mem::take(&mut self.conns[index].1[lock.index()]);
         let Some(since) = open.since else { return };
         let held = AuditedHold { until: start, given: number, ..since };
@@ -284,7 +284,7 @@ impl<'t> AuditPass<'t> {
         self.leave(db, index);
     }
 
-    /// Two holds that are known from end to end.
+    /// Judges two holds of which both ends are known.
     fn judge(&mut self, a: AuditedHold, b: AuditedHold) {
         let (first, second) = if a.from <= b.from { (a, b) } else { (b, a) };
         let (one, other) = (self.trace.log(first.log), self.trace.log(second.log));
@@ -303,7 +303,7 @@ impl<'t> AuditPass<'t> {
         }
     }
 
-    /// By how much the anchors of two logs of one clock disagree about what its ticks mean, in nanoseconds.
+    /// By how many nanoseconds the anchors of two logs of one clock disagree about what its ticks mean.
     fn disagreement(&self, a: LogId, b: LogId) -> Option<u64> {
         let clock = self.trace.clock(a);
         if clock.boot_unknown() {
@@ -322,7 +322,7 @@ impl<'t> AuditPass<'t> {
         u64::try_from(most - least).ok()
     }
 
-    /// All but the account of what was read.
+    /// The result, without the account of which records were read.
     pub(crate) fn finish(mut self) -> Audit {
         for violation in std::mem::take(&mut self.candidates) {
             let whole =
@@ -340,12 +340,12 @@ impl<'t> AuditPass<'t> {
     }
 }
 
-/// Whether two processes cannot both have these.
+/// Whether two processes cannot hold these locks at the same time.
 fn excludes(a: LockId, b: LockId) -> bool {
     if let (Some(a), Some(b)) = (a.level(), b.level()) {
         return match (a.min(b), a.max(b)) {
             (Level::SHARED, high) => high == Level::EXCLUSIVE,
-            // Its RESERVED byte; what else it has is in holds of their own.
+            // Only the RESERVED byte counts here. The connection's other levels are holds of their own.
             (Level::RESERVED, high) => high == Level::RESERVED,
             _ => true,
         };

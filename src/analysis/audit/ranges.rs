@@ -1,19 +1,19 @@
 //! The record numbers of a log that were read, as ranges without a hole.
 #![forbid(unsafe_code)]
 
-/// More ranges than these, and the log is lossy throughout.
+/// The most ranges that are kept. A log with more counts as lossy throughout.
 const MOST: usize = 1 << 16;
 
-/// The numbers, added nearly in order.
+/// The record numbers of a log, added nearly in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranges {
-    /// First and last, in order, not touching each other.
+    /// First and last number of each range, in order. No two ranges touch.
     ranges: Vec<(u64, u64)>,
     too_many: bool,
 }
 
 impl Ranges {
-    /// A record of this number was read.
+    /// Notes that the record with this number was read.
     #[inline]
     pub(super) fn add(&mut self, number: u64) {
         match self.ranges.last_mut() {

@@ -1,4 +1,4 @@
-//! A case, as a rule looks at it: one wait, and the holds that may have been in its way.
+//! A case, as a rule looks at it: one wait, and the holds that may have refused its attempts.
 #![forbid(unsafe_code)]
 
 use super::evidence::{Evidence, Role};
@@ -10,17 +10,17 @@ use crate::analysis::order::instants::{Instant, Times};
 use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 
-/// A hold that may have been in the way.
+/// A hold that may have refused an attempt of the wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaseCandidate<'a> {
     pub hold: &'a BlockingHold,
-    /// It was certainly held throughout one of the attempts.
+    /// The lock was certainly held throughout one of the attempts.
     pub certain: bool,
-    /// The victim's own thread made its connection's last call.
+    /// The victim's own thread made the last call on the holder's connection.
     pub same_thread: bool,
-    /// It waited for a lock itself.
+    /// The holder itself waited for a lock.
     pub waits: bool,
-    /// It did so with WRITE and CKPT in its hands for a reader's slot.
+    /// The holder had WRITE and CKPT and waited for a reader's slot.
     pub convoy: bool,
 }
 
@@ -30,16 +30,16 @@ pub(crate) struct Case<'a> {
     pub times: Times<'a>,
     pub wait: &'a Wait,
     pub wait_end: WaitEnd,
-    /// The text of the victim's statement, where it is known.
+    /// The text of the victim's statement, if it is known.
     pub sql: Option<&'a str>,
     pub candidates: &'a [CaseCandidate<'a>],
-    /// The kernel named a process outside the trace, and no connection in it was in the way.
+    /// The kernel named a process outside the trace, and no traced connection is a candidate.
     pub outside: bool,
-    /// Of the victim's log.
+    /// The missing record numbers of the victim's log.
     pub gaps: &'a Gaps,
-    /// Of each log.
+    /// The missing record numbers of each log.
     pub all_gaps: &'a [Gaps],
-    /// Records are missing, or candidates were not looked for or were forgotten: another candidate can be missing.
+    /// Another candidate may be missing: records are missing, or candidates were forgotten or not looked for.
     pub losses: bool,
     /// The latest sign of life of each log.
     pub alive: &'a [Instant],
@@ -48,13 +48,14 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether a record of the victim's log is missing from the first one on to the last the wait rests on.
+    /// Whether a record of the victim's log is missing between this one and the last record that the wait rests on. If the first attempt is
+    /// earlier than this record, the search begins there.
     pub(crate) fn gap_from(&self, number: u64) -> bool {
         let last = self.wait.next.unwrap_or(self.wait.numbers.1);
         self.gaps.between(number.min(self.wait.numbers.0), last)
     }
 
-    /// Whether a record of the victim's log is missing from this one on to the last of its wait. Then what it did not do is not known.
+    /// Whether a record of the victim's log is missing between this one and the last of its wait. Then it is unknown what the victim did not do.
     pub(crate) fn gap_in_wait(&self, from: u64) -> bool {
         let last = match self.wait.end {
             WaitEnd::Acquired => self.wait.next,
@@ -63,20 +64,20 @@ impl Case<'_> {
         self.gaps.between(from, last.unwrap_or(u64::MAX))
     }
 
-    /// Whether its process was not seen any more when the victim was refused: it may have died, and the lock with it.
+    /// Whether the holder's process was last seen before the victim was refused. It may have died, which released the lock.
     pub(crate) fn died(&self, hold: &BlockingHold) -> bool {
         let alive = self.alive.get(hold.who.log.0 as usize);
         hold.end == HoldEnd::Open && alive.is_some_and(|&alive| alive < self.wait.from)
     }
 
-    /// The holds that are proven to be in the way: certain ones, or the only possible one, where no other can be missing.
+    /// The proven holders: the certain candidates, or the only possible one if no other can be missing.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &CaseCandidate<'_>> {
         let single =
             self.candidates.len() == 1 && !self.losses && !self.candidates.iter().any(|candidate| self.died(candidate.hold));
         self.candidates.iter().filter(move |candidate| candidate.certain || single)
     }
 
-    /// How long a hold lasted, as far as it is known, in nanoseconds.
+    /// The length of a hold in nanoseconds, if it is known.
     pub(crate) fn length(&self, hold: &BlockingHold) -> Option<u64> {
         self.times.ns(hold.who.log, hold.since, self.end(hold)?)
     }
@@ -90,7 +91,7 @@ impl Case<'_> {
         }
     }
 
-    /// The part of a hold that the victim met: up to its release, or to the last attempt. What came later is not what was in the way.
+    /// The part of a hold that blocked the victim: up to its release, or to the victim's last attempt.
     pub(crate) fn met(&self, hold: &BlockingHold) -> Met {
         let log = hold.who.log;
         let until = self.end(hold).map_or(self.wait.until, |end| end.min(self.wait.until));
@@ -108,7 +109,7 @@ impl Case<'_> {
         met
     }
 
-    /// Whether everything that its connection did while it was held is known.
+    /// Whether everything that the holder's connection did during the hold is known.
     pub(crate) fn is_whole(&self, hold: &BlockingHold) -> bool {
         let last = match hold.end {
             HoldEnd::Released(_, number) => number,
@@ -119,13 +120,13 @@ impl Case<'_> {
         hold.followed && gaps.is_some_and(|gaps| !gaps.between(hold.number, last))
     }
 
-    /// A record of the victim.
+    /// A record of the victim, as evidence.
     pub(crate) fn own(&self, number: u64, role: Role) -> Evidence {
         Evidence { log: self.wait.who.log, number, role }
     }
 }
 
-/// What the victim met of a hold, in nanoseconds: how long it had lasted, and how much of that was which work.
+/// The part of a hold that blocked the victim, in nanoseconds: its length, and how much of that was which work.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Met {
     pub length: u64,

@@ -12,9 +12,9 @@ identifiers! {
         UpgradeRefused = upgrade::UPGRADE_REFUSED,
         /// A transaction that was reading wanted to write after another one had committed.
         StaleSnapshot = upgrade::STALE_SNAPSHOT,
-        /// It waited for a writer, as long as its timeout allowed or until it got the lock.
+        /// The victim waited for a writer, as long as its timeout allowed or until it got the lock.
         HoldExceedsTimeout = timeout::HOLD_EXCEEDS_TIMEOUT,
-        /// It did not wait at all.
+        /// The victim did not wait: it has no busy timeout.
         NoBusyTimeout = timeout::NO_BUSY_TIMEOUT,
         /// Readers kept a commit from the database file.
         ReaderBlocksCommit = rollback::READER_BLOCKS_COMMIT,
@@ -28,7 +28,7 @@ identifiers! {
         CheckpointContended = checkpoint::CHECKPOINT_CONTENDED,
         /// Another connection was rebuilding the wal-index.
         WalRecovery = recovery::WAL_RECOVERY,
-        /// The wal-index was out of order and another connection held WRITE.
+        /// The wal-index was unusable and another connection held WRITE.
         WalProtocolRetry = recovery::WAL_PROTOCOL_RETRY,
         /// Another connection was the last to close.
         LastClose = lifecycle::LAST_CLOSE,

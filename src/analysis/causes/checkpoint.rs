@@ -1,7 +1,7 @@
 //! `checkpoint-contended`, `checkpoint-convoy` and `checkpoint-starved`: checkpoints that were refused.
 //!
-//! A checkpoint holds CKPT. FULL and above take WRITE, too, and keep it while they wait for readers. A PASSIVE checkpoint carries on without what it was refused.
-//! That becomes an incident only when the same reader blocks it again and the WAL grows (`incidents/starved_checkpoints`).
+//! A checkpoint holds CKPT. FULL and above also take WRITE, and keep it while they wait for readers. A PASSIVE checkpoint carries on without a lock that
+//! was refused. Such a refusal becomes an incident only if the same reader refuses several and the WAL grows (`incidents/starved_checkpoints`).
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -19,7 +19,7 @@ fn nobody_recovers(case: &Case<'_>) -> bool {
     !case.proven().any(|candidate| candidate.hold.did.recoveries > 0)
 }
 
-/// With CKPT, and perhaps WRITE, in its hands. A reader's slot that is refused to others is no incident.
+/// A victim that asks for a reader's slot holds CKPT, and perhaps WRITE: for other connections such a refusal is no incident.
 fn asks_for_readers_slot(case: &Case<'_>) -> bool {
     case.wait.request.is_optional()
 }
@@ -74,7 +74,7 @@ pub(super) static CHECKPOINT_STARVED: Entry = Entry {
         holds: asks_for_readers_slot,
     }],
     meaning: "A checkpoint copies the WAL into the database file, but not past what a reader still needs. The holder's read \
-              transaction blocked it, and SQLite could not start the WAL again from its beginning.",
+              transaction blocked it, and SQLite could not restart the WAL from its beginning.",
     change: "End the read transaction that is named, and leave moments in which nobody reads from the WAL.",
     why: "No statement fails, but the WAL grows without limit. Running more checkpoints does not help: a checkpoint cannot go \
               past the oldest reader.",

@@ -12,24 +12,24 @@ use crate::analysis::waits::wait::WaitEnd;
 use crate::trace::total;
 use shim::event::{Level, Slot};
 
-/// Shorter holds are not worth a remark.
+/// The least length of a hold that is worth a remark.
 const SHORT_NS: u64 = 5_000_000;
 
-/// More time than a page takes from a statement to the file, on a slow machine.
+/// More time than a page takes from a statement to the file on a slow machine.
 const PAGE_NS: u64 = 1_000_000;
 
-/// What SQLite's pages are at least.
+/// The assumed size of a page.
 const PAGE: u64 = 4096;
 
 /// An entry of the table.
 pub(crate) struct ContributingEntry {
-    /// Its identifier, by which reports, tests and exit gates know it.
+    /// The identifier in reports, tests and exit gates.
     pub id: &'static str,
     /// What it means.
     pub meaning: &'static str,
-    /// What to do about it; nothing where the cause's own words say it. `{holder}` and `{hold}` stand for the holder and its hold.
+    /// What to do about it; `None` if the cause's own fix says it. `{holder}` and `{hold}` stand for the holder and its hold.
     pub advice: Option<&'static str>,
-    /// Whether it applies to a case with this cause; the candidates are the proven ones.
+    /// Whether it applies to a case with this cause. The candidates are the proven ones.
     rule: fn(&Case<'_>, Cause, &[CaseCandidate<'_>]) -> bool,
     /// The program of `tests/scenarios` that has it.
     pub scenario: &'static str,
@@ -40,13 +40,13 @@ identifiers! {
     Contributing: ContributingEntry {
         /// The holder had a transaction open and mostly made no call.
         IdleInTransaction = IDLE_IN_TRANSACTION,
-        /// A statement that is not stepped any more kept the lock.
+        /// A statement that the program no longer steps kept the lock.
         UnfinishedStatement = UNFINISHED_STATEMENT,
         /// Most of the hold went into `xSync`.
         SlowSync = SLOW_SYNC,
         /// One statement filled the hold.
         SlowStatement = SLOW_STATEMENT,
-        /// Readers and writers exclude each other, for want of a WAL.
+        /// Readers and writers exclude each other, because the database has no WAL.
         RollbackJournal = ROLLBACK_JOURNAL,
         /// Holder and victim are the same thread: waiting can never help.
         SameThreadHolder = SAME_THREAD_HOLDER,
@@ -151,43 +151,43 @@ static CHECKPOINT_CONVOY: ContributingEntry = ContributingEntry {
     scenario: "checkpoint_convoy.py",
 };
 
-/// All that apply, in the order of the table.
+/// All entries that apply, in the order of the table.
 pub(crate) fn all(case: &Case<'_>, cause: Cause) -> Vec<Contributing> {
     let proven: Vec<_> = case.proven().copied().filter(|candidate| !is_open(case, candidate.hold)).collect();
     Contributing::ALL.iter().copied().filter(|item| (item.entry().rule)(case, cause, &proven)).collect()
 }
 
-/// Whether the victim leaves WAL mode. Then any open connection is in its way.
+/// Whether the victim leaves WAL mode. Then any open connection blocks it.
 fn leaves_wal(case: &Case<'_>) -> bool {
     case.wait.before.wal && matches!(case.wait.request, Request::File(_))
 }
 
-/// The SHARED lock of a connection in WAL mode, which lasts as long as that: no transaction, and no statement's work.
+/// Whether this hold is the lifetime SHARED lock of a connection in WAL mode. It shows neither a transaction nor a statement at work.
 pub(crate) fn is_open(case: &Case<'_>, hold: &BlockingHold) -> bool {
     leaves_wal(case) && hold.lock == LockId::file(Level::SHARED)
 }
 
-/// The statement that took the lock ran when it was released. Where the recorder did not look then, it was the one seen last, shortly
-/// before.
+/// Whether the statement that took the lock also ran when the lock was released. If the recorder did not look then: whether it was the one
+/// seen last, shortly before.
 fn same_statement(case: &Case<'_>, hold: &BlockingHold) -> bool {
     hold.sql != 0 && (hold.release_sql == hold.sql || (hold.release_sql == 0 && seen_late(case, hold)))
 }
 
-/// The statement that took the lock was the one seen last, shortly before the end.
+/// Whether the statement that took the lock was the one seen last, shortly before the end.
 fn seen_late(case: &Case<'_>, hold: &BlockingHold) -> bool {
     let seen = case.times.ns(hold.who.log, hold.since, hold.last_sql_at).zip(case.length(hold));
     let late = seen.is_some_and(|(seen, length)| length >= SHORT_NS && seen >= length / 10 * 9);
     hold.sql != 0 && hold.last_sql == hold.sql && late
 }
 
-/// A writer's hold: WRITE, or RESERVED and what comes after it.
+/// Whether this is a writer's hold: WRITE, or RESERVED and above.
 fn writes(hold: &BlockingHold) -> bool {
     let shared = hold.lock == LockId::file(Level::SHARED);
     (hold.lock.level().is_some() && !shared) || hold.lock == LockId::shm(Slot::WRITE.0, true)
 }
 
-/// A transaction was open, and its connection mostly made no call. The statement that took the lock was not seen at work at the end of it.
-/// The quiet time is longer than what was written can have taken.
+/// Whether a transaction was open while its connection mostly made no call. At the end of the hold, the statement that took the lock was
+/// not at work any more. The quiet time is longer than the writing can have taken.
 pub(crate) fn is_idle(case: &Case<'_>, hold: &BlockingHold) -> bool {
     let met = case.met(hold);
     let quiet = met.length.saturating_sub(total([met.syncs, met.copies, met.others].into_iter()));
@@ -201,18 +201,18 @@ pub(crate) fn is_idle(case: &Case<'_>, hold: &BlockingHold) -> bool {
     idle && transaction && case.is_whole(hold) && !at_work
 }
 
-/// What a statement's own hold says of it.
+/// What a hold shows about the statement that took it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Statement {
-    /// It gives rows, and is over when they have all been read: it ran all the time, or was left unfinished.
+    /// The statement gives rows, and is over when all are read: it ran all the time, or was left unfinished.
     Rows,
-    /// It is over with one step: it ran all the time.
+    /// The statement is over after one step: it ran all the time.
     Step,
-    /// It did not hold the lock by itself, or its text is not known.
+    /// Another statement released the lock, or the text is unknown.
     Unknown,
 }
 
-/// One statement held the lock from its taking to its release.
+/// The kind of the one statement that held the lock from the call that took it to the call that released it.
 fn statement(case: &Case<'_>, hold: &BlockingHold) -> Statement {
     let text = case.trace.log(hold.who.log).names.sql(hold.sql).map(|sql| sql.text.text.as_str());
     match text.filter(|_| same_statement(case, hold)) {
@@ -223,15 +223,15 @@ fn statement(case: &Case<'_>, hold: &BlockingHold) -> Statement {
     }
 }
 
-/// A statement that gives rows kept the lock, and was not being stepped. Its thread was refused or seen at work elsewhere, or another
-/// statement of its connection was at work. Without that, it looks like a statement that takes long.
+/// Whether a statement that gives rows kept the lock while the program did not step it. Its thread was refused or seen at work elsewhere,
+/// or another statement of its connection was at work. Without such a sign it looks like a slow statement.
 fn is_unfinished(case: &Case<'_>, candidate: &CaseCandidate<'_>) -> bool {
     let hold = candidate.hold;
     let elsewhere = candidate.same_thread || hold.elsewhere || hold.other_statement;
     statement(case, hold) == Statement::Rows && elsewhere
 }
 
-/// Most of what the victim met of the hold was `xSync`.
+/// Whether `xSync` took most of the part of the hold that blocked the victim.
 pub(crate) fn is_slow_sync(case: &Case<'_>, hold: &BlockingHold) -> bool {
     let met = case.met(hold);
     met.length >= SHORT_NS && met.syncs >= met.length / 2
@@ -243,7 +243,8 @@ fn is_slow_statement(case: &Case<'_>, hold: &BlockingHold) -> bool {
     long && statement(case, hold) == Statement::Step && !is_slow_sync(case, hold)
 }
 
-/// WRITE or RESERVED went to another owner at least twice while it waited; its own turn, at the end, is none of them.
+/// Whether WRITE or RESERVED went to another connection at least twice while the victim waited. The victim's own turn at the end does not
+/// count.
 fn is_writer_convoy(case: &Case<'_>) -> bool {
     let (before, after) = case.wait.writers;
     let own = u64::from(case.wait.end == WaitEnd::Acquired);

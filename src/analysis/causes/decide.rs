@@ -1,6 +1,6 @@
 //! The decision about the cause of a wait.
 //!
-//! Causes that the victim's own calls prove come before those that rest on what the holder did. Where no rule proves its cause, it is
+//! Causes that the victim's own calls prove come before those that rest on what the holder did. If no rule proves a cause, it is
 //! `Cause::Unexplained`.
 #![forbid(unsafe_code)]
 
@@ -18,21 +18,21 @@ const ORDER: &[Cause] = &[
     Cause::WalProtocolRetry,
     Cause::JournalModeSwitch,
     Cause::ExclusiveMode,
-    // What it held and kept proves this.
+    // What the victim held and kept proves this.
     Cause::UpgradeRefused,
-    // The kernel's answer proves this, where no connection in the trace blocked it.
+    // The kernel's answer proves this, if no traced connection blocked the victim.
     Cause::UntracedHolder,
     // What the holder did proves these.
     Cause::HotJournal,
     Cause::LastClose,
     Cause::ReaderBlocksCommit,
     Cause::CommitBlocksReader,
-    // How long it waited proves these.
+    // How long the victim waited proves these.
     Cause::NoBusyTimeout,
     Cause::HoldExceedsTimeout,
 ];
 
-/// A cause and the records that prove it, beside the attempts and the holds themselves.
+/// A cause and the records that prove it, in addition to the attempts and the holds.
 pub(crate) struct Verdict {
     pub cause: Cause,
     pub evidence: Vec<Evidence>,

@@ -8,17 +8,17 @@ use crate::trace::LogId;
 pub enum Role {
     /// The victim took the lock it read under.
     Reading,
-    /// A holder took what refused the victim.
+    /// A holder took the lock that refused the victim.
     Took,
-    /// The victim was refused, for the first time.
+    /// The victim was refused for the first time.
     FirstRefused,
-    /// The victim was refused, for the last time.
+    /// The victim was refused for the last time.
     LastRefused,
     /// The victim's next call, which shows how it went on.
     Next,
     /// The victim got the lock.
     Granted,
-    /// A holder released it.
+    /// A holder released the lock.
     GaveUp,
     /// Another connection committed.
     Committed,
@@ -31,10 +31,10 @@ pub enum Role {
 /// A record that a conclusion rests on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Evidence {
-    /// Its log.
+    /// The record's log.
     pub log: LogId,
-    /// Its number there.
+    /// The record's number in that log.
     pub number: u64,
-    /// What it shows.
+    /// What the record shows.
     pub role: Role,
 }

@@ -1,7 +1,8 @@
 //! The nature of a hold that locks all other connections out of the database file: a commit, a rollback, a close, or a mode.
 //!
-//! A writer comes to EXCLUSIVE by way of RESERVED; all others ask for it straight from SHARED. A connection that plays a journal back looks at it first
-//! (`xCheckReservedLock`). One that closes last or leaves WAL mode holds no reader's slot, and one that enters exclusive locking mode in WAL holds one.
+//! A writer gets EXCLUSIVE by way of RESERVED. All others ask for it straight from SHARED. A connection that plays a journal back first checks whether a
+//! writer is alive (`xCheckReservedLock`). A connection that closes last or leaves WAL mode holds no reader's slot. One that enters exclusive locking
+//! mode in WAL holds one.
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -23,26 +24,26 @@ pub(super) enum Nature {
     Unknown,
 }
 
-/// A commit that has synced the database file has nothing left to do but to end its journal. A silence this long, and far longer than all
-/// its work, is another thing.
+/// The longest silence of a commit that has synced the database file and only has to end its journal. A silence that is longer, and far
+/// longer than all of the commit's work, has another reason.
 const TAIL_NS: u64 = 50_000_000;
 
-/// A hold without any work in it that lasts this long was not for a commit alone.
+/// A hold this long with no work in it was for more than a commit.
 const SILENT_NS: u64 = 1_000_000_000;
 
-/// Whether EXCLUSIVE outlived the last thing that a commit has to do.
+/// Whether EXCLUSIVE outlived the last step of a commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tail {
-    /// It did: with nothing done for long, for the next commit, or until its connection closed.
+    /// It did: the connection did nothing for long, made another commit, or closed.
     Outlived,
-    /// There was none to speak of, or it ended as commits end.
+    /// It did not: the time after the commit's last step was short, or the hold ended as commits end.
     None,
     /// It may have: a slow end of the journal looks the same.
     Unclear,
 }
 
-/// A commit was over, its database file synced, and EXCLUSIVE was kept. The end of a transaction goes back to SHARED first (pager.c:
-/// `pager_end_transaction`), also where it is rolled back. A connection that kept the lock over transactions goes straight to NONE when it
+/// Whether the connection kept EXCLUSIVE after a commit had synced the database file. The end of a transaction, also a rollback, goes back
+/// to SHARED first (pager.c: `pager_end_transaction`). A connection that kept the lock over transactions goes straight to NONE when it
 /// closes.
 fn tail(case: &Case<'_>, hold: &BlockingHold) -> Tail {
     let commits = hold.work.iter().filter(|stretch| stretch.0 == Work::SyncDatabase).count();
@@ -68,20 +69,20 @@ fn tail(case: &Case<'_>, hold: &BlockingHold) -> Tail {
 
 pub(super) fn nature(case: &Case<'_>, hold: &BlockingHold) -> Nature {
     let Some(level) = hold.lock.level() else { return Nature::Unknown };
-    let alone = &hold.exclusive_use;
+    let exclusive = &hold.exclusive_use;
     let text = |hash| case.trace.log(hold.who.log).names.sql(hash).map(|sql| sql.text.text.as_str());
     let released = matches!(hold.end, HoldEnd::Released(..));
     if !hold.seen {
         return Nature::Unknown;
     }
-    if alone.from_shared {
-        return match alone {
-            _ if alone.outlived || alone.reading => Nature::ExclusiveMode,
-            // It has the WAL to itself: to delete it, and either stay or go.
-            _ if alone.wal && alone.again => Nature::ModeSwitch,
-            _ if alone.wal && released && hold.level_after == Level::NONE => Nature::LastClose,
-            _ if alone.wal && released => Nature::ModeSwitch,
-            _ if !alone.wal && alone.checked => Nature::HotJournal,
+    if exclusive.from_shared {
+        return match exclusive {
+            _ if exclusive.outlived || exclusive.reading => Nature::ExclusiveMode,
+            // The connection has the WAL to itself, to delete it. Then it either stays or closes.
+            _ if exclusive.wal && exclusive.again => Nature::ModeSwitch,
+            _ if exclusive.wal && released && hold.level_after == Level::NONE => Nature::LastClose,
+            _ if exclusive.wal && released => Nature::ModeSwitch,
+            _ if !exclusive.wal && exclusive.checked => Nature::HotJournal,
             _ => Nature::Unknown,
         };
     }
@@ -89,7 +90,7 @@ pub(super) fn nature(case: &Case<'_>, hold: &BlockingHold) -> Nature {
         return Nature::ModeSwitch;
     }
     let length = case.length(hold).unwrap_or(0);
-    // What it did is not known. Only a hold that was so short was certainly a commit.
+    // What the connection did is unknown. Only a shorter hold was certainly a commit.
     if !case.is_whole(hold) && length >= TAIL_NS {
         return Nature::Unknown;
     }
@@ -98,7 +99,7 @@ pub(super) fn nature(case: &Case<'_>, hold: &BlockingHold) -> Nature {
         Tail::Unclear => return Nature::Unknown,
         Tail::None => {}
     }
-    // In exclusive mode without syncs nothing at all is seen: only a transaction that was begun so explains a long silence.
+    // In exclusive mode without syncs, the trace shows nothing at all. Only an explicit transaction explains a long silence.
     let begun = [hold.sql, hold.release_sql]
         .into_iter()
         .any(|hash| text(hash).is_some_and(|text| sql::is_begin(text) || sql::is_end(text)));

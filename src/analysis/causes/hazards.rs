@@ -1,6 +1,6 @@
-//! Hazards: what can go wrong, found without any refusal.
+//! Hazards: what can go wrong, found even if nothing was refused.
 //!
-//! Each kind is one entry of a table. There is one [`Hazard`] for each kind and database, with the records it rests on.
+//! Each kind is one entry of a table. There is one [`Hazard`] for each kind and database, with the records that it rests on.
 #![forbid(unsafe_code)]
 
 use super::identifiers::identifiers;
@@ -13,28 +13,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An entry of the table.
 pub(crate) struct HazardEntry {
-    /// Its identifier, by which reports, tests and exit gates know it.
+    /// The identifier in reports, tests and exit gates.
     pub id: &'static str,
-    /// What it means.
+    /// What the hazard means.
     pub meaning: &'static str,
-    /// What removes it.
+    /// What removes the hazard.
     pub fix: &'static str,
     /// The program of `tests/scenarios` that has it.
     pub scenario: &'static str,
 }
 
 identifiers! {
-    /// What can go wrong; the names are those of the reports.
+    /// The kind of a hazard. The names are those of the reports.
     HazardKind: HazardEntry {
         /// Two connections use one file handle.
         SharedCache = SHARED_CACHE,
-        /// A live hold is gone; found by the lock audit.
+        /// A process lost a lock that it believed to hold. The lock audit finds it.
         PosixLockLost = POSIX_LOCK_LOST,
         /// Two SQLite libraries in one process have the same file open.
         TwoSqliteLibraries = TWO_SQLITE_LIBRARIES,
-        /// A connection is used by a process that did not open it.
+        /// A process uses a connection that another process opened.
         ForkedConnection = FORKED_CONNECTION,
-        /// The database is on a file system whose locks are not to be relied on.
+        /// The database is on a file system with unreliable locks.
         NetworkFilesystem = NETWORK_FILESYSTEM,
         /// Several writers in WAL mode on a SQLite with the WAL-reset bug.
         WalResetExposure = WAL_RESET_EXPOSURE,
@@ -94,7 +94,7 @@ static WAL_RESET_EXPOSURE: HazardEntry = HazardEntry {
 static LONG_READ_TRANSACTION: HazardEntry = HazardEntry {
     id: "long-read-transaction",
     meaning: "A read transaction lasted a second or more while the WAL grew.",
-    fix: "End read transactions soon, and leave moments without any: SQLite cannot start the WAL again while a connection reads \
+    fix: "End read transactions soon, and leave moments without any: SQLite cannot restart the WAL while a connection reads \
               from it.",
     scenario: "hazard_long_read_transaction.py",
 };
@@ -102,24 +102,24 @@ static LONG_READ_TRANSACTION: HazardEntry = HazardEntry {
 /// One hazard of one database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hazard {
-    /// Which.
+    /// The kind of hazard.
     pub kind: HazardKind,
     /// The database, an index into [`crate::analysis::Analysis::databases`].
     pub db: u32,
     /// What was seen, in words.
     pub what: String,
-    /// The records it rests on: log and number. Empty where it rests on names alone.
+    /// The records that it rests on: log and number. Empty if it rests on names alone.
     pub evidence: Vec<(LogId, u64)>,
 }
 
-/// A read transaction this long is worth naming when the WAL grew under it, in nanoseconds.
+/// The least length, in nanoseconds, of a read transaction that is a hazard if the WAL grew during it.
 const LONG_READ_NS: u64 = 1_000_000_000;
 
-/// File system types (as `statfs` names them in a trace) whose locks come over a network or from a program.
+/// File system types, as `statfs` names them in a trace, whose locks come over a network or from a program.
 const NETWORK: [&str; 14] =
     ["nfs", "nfs4", "smb", "smb2", "smb3", "cifs", "9p", "fuse", "fuseblk", "afs", "ceph", "coda", "ncp", "lustre"];
 
-/// The longest read transaction of a database under which the WAL grew.
+/// The longest read transaction of a database during which the WAL grew.
 #[derive(Clone, Copy)]
 struct LongRead {
     ns: u64,
@@ -134,32 +134,32 @@ pub(crate) struct Signs {
     shared: BTreeMap<u32, (LogId, u64)>,
     forked: BTreeMap<u32, (LogId, u64)>,
     io_errors: BTreeMap<u32, (LogId, u64)>,
-    /// Up to two connections that wrote to the WAL or made checkpoints, with a record of each and the file's number.
+    /// By database, up to two connections that wrote to the WAL or made checkpoints, with a record of each and the file's number.
     writers: BTreeMap<u32, Vec<(ConnId, u64, u32)>>,
     reads: BTreeMap<u32, LongRead>,
 }
 
 impl Signs {
-    /// A record with a flag, or a failed call.
+    /// Follows a record that has a flag, or a failed call.
     #[cold]
     pub(crate) fn flagged(&mut self, db: u32, event: &Event) {
         let Event { log, number, ref record } = *event;
         if record.flags.has(Flags::SHARED_CACHE) {
             self.shared.entry(db).or_insert((log, number));
         }
-        // Closing what came through a fork is how a child gets rid of it; using it is the hazard.
+        // A child closes a connection that came through a fork to get rid of it. Only using it is the hazard.
         if record.flags.has(Flags::FORKED) && matches!(record.kind, Kind::LOCK | Kind::SHM_LOCK | Kind::SHM_MAP) {
             self.forked.entry(db).or_insert((log, number));
         }
-        // A read-only connection always gets this when it closes and asks whether it is the last. A file that is open for reading takes no
-        // write lock.
+        // A read-only connection always gets this error when it closes and asks whether it is the last. A file that is open for reading takes
+        // no write lock.
         let read_only = record.kind == Kind::LOCK && record.requested == Level::EXCLUSIVE && record.before == Level::SHARED;
         if record.rc.primary() == 10 && !read_only && matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
             self.io_errors.entry(db).or_insert((log, number));
         }
     }
 
-    /// A connection has put something into the WAL, or has made a checkpoint.
+    /// Notes that a connection has written to the WAL, or has made a checkpoint.
     #[inline]
     pub(crate) fn wrote(&mut self, db: u32, who: ConnId, event: &Event) {
         let writers = self.writers.entry(db).or_default();
@@ -168,7 +168,7 @@ impl Signs {
         }
     }
 
-    /// A reader's slot was released, and the WAL had grown meanwhile.
+    /// Notes that a reader's slot was released and that the WAL had grown meanwhile.
     #[inline]
     pub(crate) fn read(&mut self, db: u32, who: ConnId, hold: &Hold, ns: Option<u64>, number: u64) {
         let Some(ns) = ns.filter(|&ns| ns >= LONG_READ_NS) else { return };
@@ -193,8 +193,8 @@ impl Signs {
             let failed = self.io_errors.get(&db);
             if !network.is_empty() || failed.is_some() {
                 let what = match network.first() {
-                    Some(fs) => format!("the file system is {fs}: whether locks hold there depends on its server"),
-                    None => "a lock call answered with an I/O error".to_owned(),
+                    Some(fs) => format!("the file system is {fs}: whether locks work there depends on the server"),
+                    None => "a lock call failed with an I/O error".to_owned(),
                 };
                 let named =
                     || firsts.iter().find(|((log, file), _)| is_of(trace, *log, *file, database)).map(|(key, at)| (key.0, *at));
@@ -226,14 +226,14 @@ impl Signs {
     ) {
         for &log in &database.logs {
             let names = &trace.log(log).names;
-            // Only files with records of their own count: a name alone is no connection.
+            // Only files with records count: a name alone is no connection.
             let files = names.numbered_files().filter(|(file, _)| is_of(trace, log, *file, database));
             let used: Vec<_> = files.filter_map(|(file, name)| Some((name.lib, *firsts.get(&(log, file))?))).collect();
             let libraries: BTreeSet<u64> = used.iter().map(|used| used.0).collect();
             if libraries.len() > 1 {
                 let versions: Vec<&str> = libraries.iter().map(|&lib| names.sqlite_version(lib).unwrap_or("?")).collect();
                 let what = format!(
-                    "{} SQLite libraries in process {} have it open (versions {}): closing it in one drops the locks of the other",
+                    "{} SQLite libraries in process {} have the database open (versions {}): closing it in one drops the locks of the other",
                     libraries.len(),
                     trace.log(log).pid,
                     versions.join(" and ")
@@ -261,7 +261,7 @@ impl Signs {
     }
 }
 
-/// What the lock audit found, one hazard for each database.
+/// The hazards that the lock audit found, one for each database.
 pub(crate) fn lost_locks(trace: &Trace, databases: &[Database], audit: &Audit) -> Vec<Hazard> {
     let mut out = Vec::new();
     for (db, database) in (0..).zip(databases) {
@@ -288,7 +288,7 @@ pub(crate) fn lost_locks(trace: &Trace, databases: &[Database], audit: &Audit) -
     out
 }
 
-/// Whether this file of this log is that database.
+/// Whether this file of this log is the given database.
 fn is_of(trace: &Trace, log: LogId, file: u32, database: &Database) -> bool {
     trace.log(log).names.file(file).is_some_and(|name| database.logs.contains(&log) && database.paths.contains(&name.path.text))
 }
@@ -297,7 +297,7 @@ fn is_network(fs: &str) -> bool {
     NETWORK.contains(&fs) || fs.starts_with("fuse.")
 }
 
-/// Whether this SQLite can lose WAL content when a reset and a commit meet: fixed in 3.51.3, and in 3.50.7 and 3.44.6.
+/// Whether this SQLite can lose WAL content when a reset and a commit coincide: fixed in 3.51.3, and in 3.50.7 and 3.44.6.
 pub fn has_wal_reset_bug(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
     let (Some(Some(major)), Some(Some(minor))) = (parts.next(), parts.next()) else { return false };

@@ -1,4 +1,4 @@
-//! Enumerations whose values each have an entry in a table.
+//! A macro for enumerations whose values each have an entry in a table.
 #![forbid(unsafe_code)]
 
 /// Declares an enumeration; `$entry` is the type of the entries and has a field `id`.
@@ -11,17 +11,17 @@ macro_rules! identifiers {
         }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
 
-            /// Everything about it.
+            /// The entry of this value.
             pub(crate) fn entry(self) -> &'static $entry {
                 match self {
                     $($name::$variant => &$value,)*
                 }
             }
 
-            /// Its identifier, by which reports, tests and exit gates know it.
+            /// The identifier in reports, tests and exit gates.
             pub fn id(self) -> &'static str {
                 self.entry().id
             }

@@ -14,47 +14,47 @@ fn refused_by(case: &Case<'_>, what: Nature) -> bool {
     case.wait.request == Request::File(Level::SHARED) && case.proven().any(|candidate| nature(case, candidate.hold) == what)
 }
 
-/// EXCLUSIVE was asked for straight from SHARED.
+/// Whether the victim asked for EXCLUSIVE straight from SHARED.
 fn from_shared(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::EXCLUSIVE) && case.wait.before.level == Level::SHARED
 }
 
-/// `PRAGMA journal_mode` was refused, or blocked the victim. To leave WAL mode, a connection asks for EXCLUSIVE straight from SHARED, with no
-/// reader's slot held. A closing connection does the same, and unmaps the wal-index next.
+/// Whether `PRAGMA journal_mode` was refused, or blocked the victim. To leave WAL mode, a connection asks for EXCLUSIVE straight from SHARED
+/// and holds no reader's slot. A closing connection does the same, and unmaps the wal-index next.
 fn mode_changes(case: &Case<'_>) -> bool {
     let wait = case.wait;
     let asks =
         matches!(wait.request, Request::File(level) if level >= Level::RESERVED) && case.sql.is_some_and(sql::is_journal_mode);
-    // A connection whose SHARED is no reader's keeps it for life: it is in WAL mode.
+    // A connection that holds SHARED and does not read keeps that lock for life: it is in WAL mode.
     let leaves = from_shared(case) && wait.before.reading.is_none() && wait.before.exclusive == 0;
     // The refusal of a connection that closes next is no incident.
     let leaves = leaves && wait.next.is_some() && !case.gap_from(wait.numbers.0);
     asks || leaves || refused_by(case, Nature::ModeSwitch)
 }
 
-/// SQLite asks once for RESERVED, on the way to WAL (the transaction is open by then: vdbe.c, `OP_JournalMode`), and for EXCLUSIVE, to have the
-/// WAL to itself. Another attempt is another statement.
+/// Whether SQLite asks only once. It does so for RESERVED on the way to WAL, because the transaction is open by then (vdbe.c,
+/// `OP_JournalMode`). It also does so for EXCLUSIVE, to have the WAL to itself. Another attempt is another statement.
 fn asks_for_mode_once(wait: &Wait) -> bool {
     let leaves = wait.before.wal && wait.before.level == Level::SHARED && wait.request == Request::File(Level::EXCLUSIVE);
     leaves || wait.request == Request::File(Level::RESERVED)
 }
 
-/// A connection in exclusive locking mode blocked the victim, or the victim wanted to enter that mode. In WAL mode it asks for EXCLUSIVE under
-/// its reader's slot then.
+/// Whether a connection in exclusive locking mode blocked the victim, or the victim wanted to enter that mode. In WAL mode, a connection
+/// that enters it asks for EXCLUSIVE while it holds a reader's slot.
 fn mode_is_exclusive(case: &Case<'_>) -> bool {
-    // PENDING may have stayed from an earlier attempt.
+    // The level before may be PENDING, left over from an earlier attempt.
     let asks = case.wait.request == Request::File(Level::EXCLUSIVE);
     let enters = asks && case.wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
     enters || refused_by(case, Nature::ExclusiveMode)
 }
 
-/// Another connection plays a journal back; or the victim wanted to, and others were reading or doing the same.
+/// Whether another connection plays a journal back, or the victim wanted to while others were reading or doing the same.
 fn journal_is_played_back(case: &Case<'_>) -> bool {
     let wants = from_shared(case) && !case.wait.before.wal && case.wait.before.checked;
     wants || refused_by(case, Nature::HotJournal)
 }
 
-/// Another connection closes and has, or wants, the database to itself.
+/// Whether another connection closes, and has or wants the database to itself.
 fn last_one_closes(case: &Case<'_>) -> bool {
     refused_by(case, Nature::LastClose)
 }
@@ -126,7 +126,7 @@ pub(super) static LAST_CLOSE: Entry = Entry {
         holds: last_one_closes,
     }],
     meaning: "The last connection to close copies the WAL into the database file and deletes the WAL. It holds the database alone \
-              meanwhile (EXCLUSIVE). The victim came in that moment.",
+              meanwhile (EXCLUSIVE). The victim tried to read at that moment.",
     change: "Keep one connection open for as long as the program runs.",
     why: "Then no other close is the last one.",
     remedy: Some(Remedy::Timeout),

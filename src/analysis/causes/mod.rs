@@ -1,6 +1,6 @@
-//! Why a lock was refused: the table of causes, the order of their rules, what made it worse, and hazards.
+//! The causes of refusals: their table, the order of their rules, contributing causes, and hazards.
 //!
-//! A cause is one [`entry`], in the file of its family. [`decide`] finds the cause of a wait.
+//! A cause is one `entry`, in the file of its family. `decide` finds the cause of a wait.
 #![forbid(unsafe_code)]
 
 pub(crate) mod case;

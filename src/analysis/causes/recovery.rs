@@ -1,8 +1,8 @@
-//! `wal-recovery` and `wal-protocol-retry`: the wal-index is out of order, and another connection has WRITE.
+//! `wal-recovery` and `wal-protocol-retry`: the wal-index is unusable, and another connection has WRITE.
 //!
-//! A connection that finds it so asks for WRITE before it reads, to rebuild the index. When that is refused it asks for RECOVER, shared. If RECOVER is refused,
-//! recovery is under way (`SQLITE_BUSY_RECOVERY`). If it is granted, the connection tries again, about a hundred times, and then answers `SQLITE_PROTOCOL`
-//! (wal.c: `walTryBeginRead`).
+//! A connection that finds the wal-index unusable asks for WRITE before it reads, to rebuild the index. If WRITE is refused, it asks for RECOVER, shared.
+//! If RECOVER is refused, recovery is under way (`SQLITE_BUSY_RECOVERY`). If RECOVER is granted, the connection retries about a hundred times, and then
+//! answers `SQLITE_PROTOCOL` (wal.c: `walTryBeginRead`).
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -18,7 +18,7 @@ fn another_rebuilds(case: &Case<'_>) -> bool {
     case.wait.recovery.0 > 0 || recovering()
 }
 
-/// With a record missing, it may have come to read.
+/// If a record of the wait is missing, the victim may have begun to read.
 fn nobody_rebuilds(case: &Case<'_>) -> bool {
     case.wait.recovery.1 > 0 && !case.gap_in_wait(case.wait.numbers.0)
 }

@@ -1,7 +1,7 @@
 //! Changes that every framework and driver has a setting or a call for.
 #![forbid(unsafe_code)]
 
-/// What the refused program changes. `report/framework_fixes` says how each framework spells it.
+/// A change of the refused program. `report/framework_fixes` has the spelling of each framework.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Remedy {
     /// Begin with BEGIN IMMEDIATE.
@@ -13,7 +13,7 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// All of them.
+    /// All remedies.
     pub const ALL: [Remedy; 3] = [Remedy::Immediate, Remedy::Timeout, Remedy::Wal];
 
     /// The change, in SQLite's words.
@@ -25,7 +25,7 @@ impl Remedy {
         }
     }
 
-    /// What the change requires, and what it does not do.
+    /// What the change requires, and what it does not solve.
     pub fn limits(self) -> Option<&'static str> {
         match self {
             Remedy::Wal => Some(

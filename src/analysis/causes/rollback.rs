@@ -12,7 +12,7 @@ fn commits_without_wal(case: &Case<'_>) -> bool {
     case.wait.before.level >= Level::RESERVED && !case.wait.before.wal
 }
 
-/// A writer that has RESERVED wants EXCLUSIVE. SHARED refuses nothing else.
+/// SHARED of others refuses only EXCLUSIVE, which a writer with RESERVED asks for.
 fn readers_may_block(case: &Case<'_>) -> bool {
     case.candidates.iter().any(|candidate| candidate.hold.lock == LockId::file(Level::SHARED))
 }
@@ -21,7 +21,7 @@ fn wants_to_read(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::SHARED)
 }
 
-/// By a commit, or by one that waits for other readers.
+/// Whether a commit blocks the victim, or one that waits for other readers.
 fn commit_blocks(case: &Case<'_>) -> bool {
     case.proven().any(|candidate| nature(case, candidate.hold) == Nature::Commit)
 }

@@ -1,9 +1,9 @@
 //! The kind of a statement, from the first words of its SQL text.
 //!
-//! Comments and letter case do not matter. Where a text is not known, nothing is concluded.
+//! Comments and letter case do not matter. If a text is unknown, the callers conclude nothing.
 #![forbid(unsafe_code)]
 
-/// The text without the blanks and comments it begins with.
+/// The text without its leading blanks and comments.
 fn start(text: &str) -> &str {
     let mut text = text.trim_start();
     loop {
@@ -17,13 +17,13 @@ fn start(text: &str) -> &str {
     }
 }
 
-/// Its first words, in lower case.
+/// The words of the text, in lower case.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let separate = |c: char| !(c.is_alphanumeric() || c == '_');
     start(text).split(separate).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
-/// The pragma this sets, reads or runs, in lower case, without its schema.
+/// The pragma that this statement sets, reads or runs, in lower case and without its schema.
 fn pragma(text: &str) -> Option<String> {
     let mut first = words(text);
     if first.next()? != "pragma" {
@@ -33,27 +33,27 @@ fn pragma(text: &str) -> Option<String> {
     Some(name.rsplit('.').next()?.trim().trim_matches(['"', '`', '[', ']']).to_lowercase())
 }
 
-/// `PRAGMA journal_mode`.
+/// Whether it is `PRAGMA journal_mode`.
 pub fn is_journal_mode(text: &str) -> bool {
     pragma(text).is_some_and(|name| name == "journal_mode")
 }
 
-/// `PRAGMA wal_checkpoint`.
+/// Whether it is `PRAGMA wal_checkpoint`.
 pub fn is_checkpoint(text: &str) -> bool {
     pragma(text).is_some_and(|name| name == "wal_checkpoint")
 }
 
-/// `BEGIN`, `SAVEPOINT`: the transaction outlives the statement.
+/// Whether it is `BEGIN` or `SAVEPOINT`: the transaction outlives the statement.
 pub fn is_begin(text: &str) -> bool {
     words(text).next().is_some_and(|word| matches!(&*word, "begin" | "savepoint"))
 }
 
-/// `COMMIT`, `END`, `ROLLBACK`, `RELEASE`: what ends a transaction that was begun.
+/// Whether it is `COMMIT`, `END`, `ROLLBACK` or `RELEASE`: it ends an explicit transaction.
 pub fn is_end(text: &str) -> bool {
     words(text).next().is_some_and(|word| matches!(&*word, "commit" | "end" | "rollback" | "release"))
 }
 
-/// Gives rows: a query, or a change with a `RETURNING` clause. It goes on until its last row has been read.
+/// Whether it gives rows: a query, or a change with a `RETURNING` clause. It goes on until its last row is read.
 pub fn has_rows(text: &str) -> bool {
     let first = words(text).next();
     match first.as_deref() {
@@ -64,7 +64,7 @@ pub fn has_rows(text: &str) -> bool {
     }
 }
 
-/// Changes rows or the schema.
+/// Whether it changes rows or the schema.
 pub fn changes(text: &str) -> bool {
     let first = words(text).next();
     matches!(

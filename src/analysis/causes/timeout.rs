@@ -1,7 +1,7 @@
-//! `hold-exceeds-timeout` and `no-busy-timeout`: a writer at the start of its transaction, behind another one.
+//! `hold-exceeds-timeout` and `no-busy-timeout`: at the start of its transaction, a writer finds another writer.
 //!
 //! At the start SQLite releases the read lock after each refusal and calls the busy handler. The default one (`sqlite3_busy_timeout`) sleeps through
-//! `xSleep`. An application's own busy handler looks like an application that tries again; either has been waiting.
+//! `xSleep`. An application's own busy handler looks like an application that retries. Both count as waiting.
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -13,8 +13,8 @@ use crate::analysis::locks::lock::Request;
 use crate::analysis::waits::wait::WaitEnd;
 use shim::event::{Kind, Level};
 
-/// Whether the refusals came at the start of a transaction. The same statement took the read lock, or released it; or it is a checkpoint
-/// without one.
+/// Whether the refusals came at the start of a transaction: the refused statement took the read lock, or released it. A checkpoint without a
+/// read lock counts, too.
 fn at_start(case: &Case<'_>) -> bool {
     let wait = case.wait;
     match wait.before.reading {
@@ -23,7 +23,8 @@ fn at_start(case: &Case<'_>) -> bool {
     }
 }
 
-/// A change of journal mode is refused once, too, whatever the timeout: without the text it cannot be excluded.
+/// Whether the statement may be a change of the journal mode. SQLite refuses that at once, too, whatever the timeout. If the text is
+/// unknown, it may be one.
 fn may_change_mode(case: &Case<'_>) -> bool {
     case.wait.request == Request::File(Level::RESERVED) && case.sql.is_none_or(sql::is_journal_mode)
 }
@@ -32,33 +33,39 @@ fn changes_no_mode(case: &Case<'_>) -> bool {
     !may_change_mode(case)
 }
 
-/// One attempt, which failed.
+/// Whether the victim made one attempt, and gave up.
 fn tried_once(case: &Case<'_>) -> bool {
     let wait = case.wait;
-    wait.attempts == 1 && wait.sleeps == 0 && !wait.before.waited && case.wait_end == WaitEnd::GaveUp && !wait.before.in_vain
+    wait.attempts == 1
+        && wait.sleeps == 0
+        && !wait.before.waited
+        && case.wait_end == WaitEnd::GaveUp
+        && !wait.before.may_have_waited
 }
 
-/// A sleep before the attempt makes it the last of several, a sleep after it the first. The trace has to show that there was none.
+/// Whether the trace shows that SQLite did not sleep. A sleep before the attempt would make it the last of several, a sleep after it the
+/// first.
 fn was_awake(case: &Case<'_>) -> bool {
     case.wait.before.earlier.is_some_and(|(number, kind)| kind != Kind::SLEEP && !case.gap_in_wait(number))
 }
 
-/// Its next call releases the read lock; without one it is a checkpoint. That call shows that it did not wait.
+/// Whether the victim's next call is in the trace. It releases the read lock (a checkpoint has none), which shows that the victim did not
+/// wait.
 fn went_on(case: &Case<'_>) -> bool {
     case.wait.next.is_some()
 }
 
-/// More than one attempt; or one, where its statement had waited for the read lock before.
+/// Whether the victim waited: it made more than one attempt, slept, got the lock later, or had waited for the read lock before.
 fn waited(case: &Case<'_>) -> bool {
     let wait = case.wait;
     let waited = wait.attempts > 1 || wait.sleeps > 0 || wait.before.waited || wait.end == WaitEnd::Acquired;
     waited && !(wait.attempts == 1 && wait.sleeps == 0 && wait.end != WaitEnd::Acquired && may_change_mode(case))
 }
 
-/// At the start of a transaction, or the read lock was released between the attempts.
+/// Whether the victim asked at the start of its transaction, or released the read lock between the attempts.
 fn released_between(case: &Case<'_>) -> bool {
     let wait = case.wait;
-    // Without a sleep, and where it is not known for which statement it had read, a transaction may have been rolled back and tried again.
+    // Without a sleep, and if the reading statement is unknown, the application may have rolled back a transaction and retried it.
     let known = wait.sleeps > 0 || wait.before.reading.is_none_or(|reading| reading.sql != 0 && wait.sql != 0);
     let released = known && wait.kept == 0 && wait.released > 0 && !case.gap_in_wait(wait.numbers.0);
     at_start(case) || released

@@ -1,4 +1,4 @@
-//! `unexplained`: what a wait is where no rule proves a cause.
+//! `unexplained`: the cause of a wait for which no rule proves another one.
 #![forbid(unsafe_code)]
 
 use super::entry::{COMMON, Entry};

@@ -1,7 +1,7 @@
 //! `upgrade-refused` and `stale-snapshot`: a transaction that has read wants to write.
 //!
-//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). A connection that already holds a read lock is refused at
-//! once, and keeps that lock. At the start of a transaction the same statement takes the read lock, and releases it after a refusal.
+//! SQLite calls the busy handler only while no transaction is open (`sqlite3BtreeBeginTrans`). It refuses a connection that already holds a read lock at
+//! once, and the connection keeps that lock. At the start of a transaction the same statement takes the read lock, and releases it after a refusal.
 #![forbid(unsafe_code)]
 
 use super::case::Case;
@@ -23,17 +23,18 @@ fn did_not_sleep(case: &Case<'_>) -> bool {
     case.wait.sleeps == 0
 }
 
-/// The victim kept the read lock after a refusal, or another statement had taken that lock before.
+/// Whether the victim kept the read lock after a refusal, or another statement had taken that lock before.
 fn had_read(case: &Case<'_>) -> bool {
     let wait = case.wait;
     let Some(reading) = wait.before.reading else { return false };
-    // In exclusive mode the read lock outlives its transactions: the same statement keeps it, and the busy handler is called.
+    // In exclusive mode the read lock outlives its transactions: the same statement keeps it, and SQLite calls the busy handler.
     let kept = wait.kept > 0 && !reading.is_of(wait.sql) && !case.gap_from(wait.numbers.0);
     let earlier = reading.is_of_another(wait.tid, wait.sql) && reading.seen && wait.attempts == 1 && !case.gap_from(reading.number);
     kept || earlier
 }
 
-/// In exclusive mode a change of journal mode is refused like this: without the text it cannot be excluded.
+/// Whether the statement is certainly no change of the journal mode. In exclusive mode SQLite refuses such a change in the same way. If the
+/// text is unknown, it may be one.
 fn changes_no_mode(case: &Case<'_>) -> bool {
     !(case.wait.request == Request::File(Level::RESERVED) && case.wait.sql != 0 && case.sql.is_none())
 }
@@ -69,7 +70,7 @@ B: COMMIT;",
     ..COMMON
 };
 
-/// No wait proves it: SQLite grants WRITE, finds the snapshot old and releases WRITE again (`analysis/locks/commits`).
+/// No wait proves this cause: SQLite grants WRITE, finds the snapshot old and releases WRITE again (`analysis/locks/commits`).
 pub(super) static STALE_SNAPSHOT: Entry = Entry {
     id: "stale-snapshot",
     meaning: "The victim's transaction reads the database as it was at its first SELECT. Another connection has committed since, or a \

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::meter::Meter;
+use crate::analysis::locks::activity::has_checked;
 use crate::analysis::locks::databases::Identity;
 use crate::analysis::locks::journal_mode::Mode;
 use crate::analysis::locks::lock::{LockId, Request};
@@ -19,31 +20,31 @@ use std::collections::{HashMap, VecDeque};
 /// How many of a connection's latest records are kept.
 const RECENT: usize = 16;
 
-/// How many connections that were closed are remembered.
+/// How many closed connections are remembered.
 const CLOSED: usize = 1024;
 
-/// Records reach us this much later than their calls return: they are held back to be sorted, and read now and then. What a snapshot shows
-/// may have been over for so long.
+/// The longest time from a call's return until its record arrives here: the reader reads now and then, and holds records back to sort
+/// them. What a snapshot shows may have been over for that long.
 pub const LAG_NS: u64 = 400_000_000;
 
-/// The present, and the names of things.
+/// The present instant, and the trace that has the names.
 #[derive(Clone, Copy)]
 pub struct When<'t> {
-    /// The names of the records, and what their ticks mean.
+    /// The trace: the names in the records, and the meaning of their ticks.
     pub trace: &'t Trace,
-    /// The reader's clock: its kind, the boot it belongs to, and what it says now.
+    /// The reader's clock: its kind, its boot, and its present reading.
     pub here: (ClockKind, [u8; 16], Anchor),
 }
 
 impl When<'_> {
-    /// How many nanoseconds ago it was so many ticks in this log. `None` where the length of a tick is not known.
+    /// How many nanoseconds ago this log's clock showed these ticks. `None` if the length of a tick is unknown.
     pub fn ago(&self, log: LogId, ticks: u64) -> Option<u64> {
         let (kind, boot, anchor) = &self.here;
         let clock = self.trace.clock(log);
         if clock.kind == *kind && clock.boot_id == *boot {
             return clock.to_ns(anchor.ticks.saturating_sub(ticks));
         }
-        // Another host's, or another boot's: their wall clock is all there is.
+        // For a log of another host or boot, only the wall clock compares.
         Some(anchor.real_ns.saturating_sub(self.trace.real_ns(log, ticks)?))
     }
 
@@ -52,7 +53,7 @@ impl When<'_> {
         Some(self.here.2.monotonic_ns.saturating_sub(self.ago(log, ticks)?))
     }
 
-    /// Up to here, every record is known.
+    /// The instant up to which every record has arrived.
     pub(super) fn known_ns(&self) -> u64 {
         self.here.2.monotonic_ns.saturating_sub(LAG_NS)
     }
@@ -65,17 +66,21 @@ pub(super) struct Conn {
     pub(super) locks: Locks,
     pub(super) mode: Mode,
     pub(super) open_wait: Option<OpenWait>,
-    /// Its last call was `xCheckReservedLock`: it looks at a journal.
+    /// Its last call was `xCheckReservedLock`: it looks for a hot journal.
     pub(super) checked: bool,
-    /// Its last attempt was refused, and the connection may only want to know whether it is the last one.
+    /// Its last attempt was refused, and it may only have wanted to know whether it is the last connection.
     pub(super) undecided: bool,
-    /// Since when it is the writer, in ticks.
+    /// When it became the writer, in ticks.
     pub(super) writing: Option<u64>,
-    /// The number of its last record, when that call ended, its thread, and the statement it saw last.
+    /// The number of its last record.
     pub(super) number: u64,
+    /// When the call of that record ended, in ticks.
     pub(super) at: u64,
+    /// The thread of that call.
     pub(super) tid: u32,
+    /// The statement seen last.
     pub(super) sql: u64,
+    /// Its latest records with their numbers.
     pub(super) recent: VecDeque<(u64, Record)>,
 }
 
@@ -98,13 +103,13 @@ impl Conn {
         }
     }
 
-    /// Its locks, with or without the one it has for its whole life in WAL mode.
+    /// Its locks, with or without the SHARED that it keeps for its whole life in WAL mode.
     pub(super) fn held(&self, with_lifetime: bool) -> impl Iterator<Item = (LockId, Hold)> + '_ {
         let without = self.mode.lifetime && !with_lifetime;
         self.locks.held().filter(move |(lock, _)| !(without && *lock == LockId::file(Level::SHARED)))
     }
 
-    /// Whether it has the lock of which there is one: WRITE, or RESERVED and above.
+    /// Whether it is the database's only writer: it has WRITE, or RESERVED and above.
     fn writes(&self) -> bool {
         self.locks.level.0 >= Level::RESERVED || self.locks.exclusive & (1 << Slot::WRITE.0) != 0
     }
@@ -113,10 +118,10 @@ impl Conn {
 /// What is counted for a database.
 #[derive(Default)]
 pub(super) struct Database {
-    /// Its path, as a process gave it first.
+    /// Its path, as the first process gave it.
     pub(super) path: Option<String>,
     pub(super) writing: Meter,
-    /// Of a writer it is not known how long it was one.
+    /// For at least one writer it is unknown how long it was one.
     pub(super) unknown: bool,
     pub(super) refused: Meter,
     pub(super) wal: u64,
@@ -132,7 +137,7 @@ pub(super) struct Process {
     /// The locks it held when it ended.
     pub(super) held: usize,
     pub(super) lost: u64,
-    /// Before this record, some are missing.
+    /// Records before this one are missing.
     pub(super) doubt: u64,
 }
 
@@ -140,7 +145,7 @@ pub(super) struct Process {
 #[derive(Default)]
 pub struct Current {
     pub(super) conns: HashMap<ConnId, Conn>,
-    /// Those that were closed last: a record of theirs that comes late does not bring them back.
+    /// The connections that closed last. A late record of one does not bring it back.
     pub(super) closed: VecDeque<ConnId>,
     pub(super) databases: Vec<Database>,
     pub(super) known: HashMap<Identity, u32>,
@@ -150,18 +155,18 @@ pub struct Current {
     pub(super) wal_sizes: WalSizes,
     pub(super) refused: u64,
     pub(super) gave_up: u64,
-    /// Only what happens from now on is summed up.
+    /// The sums count from now on.
     pub(super) counting: bool,
 }
 
 impl Current {
-    /// The records that were there are read. From now on refusals, waits that gave up and the sizes of -wal files are added up.
+    /// Starts the sums of refusals, of waits that gave up and of -wal sizes. Call it when the existing records are read.
     pub fn count(&mut self) {
         self.counting = true;
     }
 
-    /// This process is not followed any more. Either it has ended, and what it held is free, or its log is gone, and nothing more is known
-    /// of it.
+    /// Removes a process that is no longer followed. Either it has ended, which released its locks, or its log is gone, and its state is
+    /// unknown.
     pub fn ended(&mut self, log: LogId) {
         let held = self.conns.values().filter(|conn| conn.id.log == log && conn.held(false).next().is_some()).count();
         self.conns.retain(|id, _| id.log != log);
@@ -169,7 +174,7 @@ impl Current {
         (process.ended, process.held) = (true, held);
     }
 
-    /// Of this process so many records were lost, the last of them before the record with this number.
+    /// Sets how many records of this process were lost, the last of them before the record with number `before`.
     pub fn lost(&mut self, log: LogId, records: u64, before: u64) {
         let process = self.process(log);
         (process.lost, process.doubt) = (records, before);
@@ -183,7 +188,7 @@ impl Current {
         &mut self.processes[index]
     }
 
-    /// Takes in one record.
+    /// Follows one record.
     pub fn event(&mut self, when: &When<'_>, event: &Event) {
         let Event { log, number, ref record } = *event;
         let end = when.here_ns(log, record.end());
@@ -198,7 +203,7 @@ impl Current {
         }
         let conn = self.conns.entry(id).or_insert_with(|| Conn::new(id));
         if number < conn.number {
-            // It came late. A later record has shown the state already.
+            // This record came late: a later one has already shown the state.
             return;
         }
         conn.db = conn.db.or(db);
@@ -225,7 +230,7 @@ impl Current {
             (database.wal, database.wal_began) = (size, database.wal_began || size == 0);
         }
         let gave_up = waited(conn, when, event);
-        conn.checked = record.kind == Kind::CHECK_RESERVED || (conn.checked && record.kind == Kind::HANDLE);
+        conn.checked = has_checked(conn.checked, record.kind);
         let request = Request::of(record).filter(|request| record.rc.is_busy() && !request.is_optional());
         conn.undecided = conn.mode.wal && request == Some(Request::File(Level::EXCLUSIVE));
         let refused = u64::from(refused) + u64::from(request.is_some() && !conn.undecided);
@@ -267,7 +272,7 @@ impl Current {
     }
 }
 
-/// Follows its locks, and whether they are those of WAL mode.
+/// Follows the connection's locks and its journal mode.
 fn locks(conn: &mut Conn, event: &Event, changes: &mut Vec<Change>) {
     let Event { number, ref record, .. } = *event;
     conn.mode.before(record);
@@ -282,7 +287,7 @@ fn wrote(conn: &mut Conn, when: &When<'_>, log: LogId, record: &Record, database
         (None, true) => conn.writing = Some(record.end()),
         (Some(since), false) => {
             conn.writing = None;
-            // A release counts from its start: the next writer may have it before this one's call returns.
+            // A release counts from its start: the next writer may have the lock before this call returns.
             match (when.here_ns(log, since), when.here_ns(log, record.start)) {
                 (Some(from), Some(to)) => database.writing.stretch(from, to.max(from)),
                 _ => database.unknown = true,
@@ -305,7 +310,7 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
                     waiting.slept = true;
                     waiting.wait.sleeps += 1;
                 } else if record.kind == Kind::LOCK && record.rc.is_busy() {
-                    // It has to begin anew for its lock, and did not get so far.
+                    // The connection has to start again with SHARED, and was refused that.
                     waiting.again(record.end(), number);
                 } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
                     waiting.shared = Some((record.end(), number));
@@ -338,7 +343,7 @@ fn waited(conn: &mut Conn, when: &When<'_>, event: &Event) -> bool {
     gave_up
 }
 
-/// The order of a connection's locks, the strongest first.
+/// The rank of a lock among a connection's locks. The strongest has the lowest rank.
 pub(super) fn by_weight(lock: LockId) -> u8 {
     match (lock.level(), lock.slot()) {
         (Some(Level::SHARED), _) => 6,

@@ -1,20 +1,20 @@
 //! A meter of the last seconds: a window of tenths of a second that moves with the clock.
 //!
 //! It takes instants and stretches of time in any order, in nanoseconds of one clock. It gives the sums of the last second and of the last
-//! ten. What is older than the window is dropped, and memory is fixed.
+//! ten. It drops what is older than the window, so its memory is fixed.
 #![forbid(unsafe_code)]
 
 /// The length of a part of the window.
 const PART_NS: u64 = 100_000_000;
 
-/// Parts that are kept: ten seconds, and some for what comes late.
+/// How many parts are kept: ten seconds, and some more for late records.
 const PARTS: usize = 128;
 
 /// A meter of the last seconds.
 #[derive(Clone, Debug)]
 pub struct Meter {
     parts: [u64; PARTS],
-    /// The latest part there is, counted from the clock's zero.
+    /// The number of the latest part, counted from the clock's zero.
     latest: u64,
 }
 
@@ -25,14 +25,14 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Adds so much at this instant.
+    /// Adds this amount at this instant.
     pub fn add(&mut self, at_ns: u64, amount: u64) {
         if let Some(part) = self.part(at_ns / PART_NS) {
             *part = part.saturating_add(amount);
         }
     }
 
-    /// Adds the nanoseconds from one instant to another, each to its part.
+    /// Adds the nanoseconds between two instants, each to its part.
     pub fn stretch(&mut self, from_ns: u64, to_ns: u64) {
         let first = (from_ns / PART_NS).max((to_ns / PART_NS).saturating_sub(PARTS as u64));
         for number in first..=to_ns / PART_NS {
@@ -44,14 +44,14 @@ impl Meter {
         }
     }
 
-    /// What was added in the whole tenths of a second up to this instant: in so many of them.
+    /// The sum of the last `tenths` whole tenths of a second up to this instant.
     pub fn sum(&self, until_ns: u64, tenths: u64) -> u64 {
         let end = until_ns / PART_NS;
         let first = end.saturating_sub(tenths).max(self.latest.saturating_sub(PARTS as u64 - 1));
         (first..end.min(self.latest + 1)).map(|number| self.parts[number as usize % PARTS]).sum()
     }
 
-    /// The part with this number; `None` where it is too old.
+    /// The part with this number; `None` if it is too old.
     fn part(&mut self, number: u64) -> Option<&mut u64> {
         if number > self.latest {
             let fresh = (number - self.latest).min(PARTS as u64);

@@ -1,6 +1,6 @@
-//! A snapshot of running programs at one moment: numbers and ids, which its reader names and lays out.
+//! A snapshot of running programs at one moment, in numbers and ids. Its reader looks up the names and lays them out.
 //!
-//! It does not change, whatever comes after. A connection has a [`Row`] while it holds a lock that another could wait for, or is refused one.
+//! A connection has a [`Row`] if it holds a lock that another could wait for, or was refused one.
 #![forbid(unsafe_code)]
 
 use super::live_state::{Conn, Current, When, by_weight};
@@ -12,8 +12,8 @@ use shim::event::Level;
 use shim::format::record::Record;
 use std::collections::HashMap;
 
-/// A connection that was refused and has been quiet for this long waits no more, as far as the trace shows. SQLite's own handler sleeps 100
-/// ms at most between two attempts.
+/// A refused connection that has been silent for this long counts as no longer waiting. SQLite's own handler sleeps 100 ms at most between
+/// two attempts.
 const SILENT_NS: u64 = 500_000_000;
 
 /// How long a refused connection is shown after it gave up.
@@ -22,17 +22,17 @@ const FORGET_NS: u64 = 10_000_000_000;
 /// The state of running programs at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The connections that hold or want something.
+    /// The connections that hold or want a lock.
     pub rows: Vec<Row>,
     /// Every database.
     pub databases: Vec<DatabaseRow>,
     /// Every process.
     pub processes: Vec<ProcessRow>,
-    /// Connections that are open, as far as they are known.
+    /// The open connections that the records show.
     pub connections: usize,
     /// Refused attempts in the last second, and in the last ten.
     pub refused_in: (u64, u64),
-    /// Refused attempts since the beginning. Those of closing connections and those SQLite does without are not counted.
+    /// Refused attempts since the beginning, without those of closing connections and those that SQLite carries on without.
     pub refused: u64,
     /// Waits since the beginning that ended without success, or have been silent for half a second.
     pub gave_up: u64,
@@ -43,68 +43,68 @@ pub struct Snapshot {
 /// A lock of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldLock {
-    /// Which.
+    /// The lock.
     pub lock: LockId,
-    /// The thread that took it; 0 where that was not seen.
+    /// The thread that took it; 0 if that call was not seen.
     pub tid: u32,
-    /// The hash of the statement that took it; 0 = none, or not known.
+    /// The hash of the statement that took it; 0 = none, or unknown.
     pub sql: u64,
-    /// For how long; `None` where the length of a tick is unknown.
+    /// How long it has been held; `None` if the length of a tick is unknown.
     pub age_ns: Option<u64>,
-    /// The call that took it was seen: otherwise it is held for that long *at least*.
+    /// Whether the call that took it was seen. Otherwise it has been held for *at least* that long.
     pub seen: bool,
 }
 
-/// What a connection was refused.
+/// A lock that a connection was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Want {
-    /// What.
+    /// What the connection asked for.
     pub request: Request,
-    /// The thread.
+    /// The thread that asked.
     pub tid: u32,
-    /// The hash of the statement; 0 = none, or not known.
+    /// The hash of the statement that asked; 0 = none, or unknown.
     pub sql: u64,
     /// When its first attempt began, in ticks of its log.
     pub since: u64,
     /// How long ago that was.
     pub age_ns: Option<u64>,
-    /// How long ago it made its last call.
+    /// How long ago the connection made its last call.
     pub silent_ns: Option<u64>,
     /// Refused attempts.
     pub attempts: u32,
-    /// It has not tried again for so long that it gave up, as far as the trace shows.
+    /// The connection has not tried again for so long that it counts as having given up.
     pub over: bool,
 }
 
 /// A connection.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Which.
+    /// The connection.
     pub who: ConnId,
     /// Its database, an index into [`Snapshot::databases`].
     pub db: Option<u32>,
-    /// What it holds, the strongest first. The lifetime SHARED of WAL mode only where it refuses another connection.
+    /// The locks it holds, the strongest first. The lifetime SHARED of WAL mode only if it refuses another connection.
     pub held: Vec<HeldLock>,
-    /// What it was refused and has not got since.
+    /// The lock that it was refused and has not got since.
     pub wants: Option<Want>,
-    /// Records were lost since its last one: it may hold less than this by now, or something else.
+    /// Records were lost after its last one: it may have other locks by now.
     pub doubted: bool,
-    /// For a connection that waits: those that hold what refuses it, indices into [`Snapshot::rows`].
+    /// The connections that hold a lock that refuses this one, as indices into [`Snapshot::rows`]. Empty if this one does not wait.
     pub blockers: Vec<usize>,
-    /// How many wait for it, directly or through others.
+    /// How many connections wait for this one, directly or through others.
     pub blocks: usize,
-    /// The thread of its last call, the statement it saw last, and how long ago that call ended.
+    /// The thread of its last call.
     pub tid: u32,
-    /// That statement's hash; 0 = none, or not known.
+    /// The hash of the statement seen last; 0 = none, or unknown.
     pub sql: u64,
-    /// How long ago.
+    /// How long ago its last call ended.
     pub silent_ns: Option<u64>,
     /// Its latest records with their numbers, oldest first.
     pub recent: Vec<(u64, Record)>,
 }
 
 impl Row {
-    /// How long it has held what it holds, or waited.
+    /// How long it has waited or, if it does not, has held its strongest lock.
     pub fn age_ns(&self) -> Option<u64> {
         match (&self.wants, self.held.first()) {
             (Some(want), _) => want.age_ns,
@@ -113,12 +113,12 @@ impl Row {
         }
     }
 
-    /// Whether it tries to get a lock now.
+    /// Whether it is waiting now.
     pub fn waits(&self) -> bool {
         self.wants.is_some_and(|want| !want.over)
     }
 
-    /// The statement to show for it: of what it waits for, of what it holds, or the last one it ran.
+    /// The statement to show: the one that waits, or took the strongest lock, or ran last.
     pub fn statement(&self) -> u64 {
         let want = self.wants.map_or(0, |want| want.sql);
         let held = self.held.first().map_or(0, |held| held.sql);
@@ -129,15 +129,16 @@ impl Row {
 /// A database.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseRow {
-    /// Its path; `None` where it was not named.
+    /// Its path; `None` if the trace has no name for it.
     pub path: Option<String>,
-    /// For how much of the last second, and of the last ten, it had a writer (WRITE, or RESERVED and above): 0 to 1. `None` where that is not known.
+    /// The share (0 to 1) of the last second, and of the last ten, in which it had a writer (WRITE, or RESERVED and above). `None` if unknown.
     pub occupied: Option<(f64, f64)>,
     /// Refused attempts in the last second, and in the last ten.
     pub refused_in: (u64, u64),
-    /// Bytes written to its -wal since that began anew, and whether its beginning was seen (otherwise at least so many); `None` without WAL.
+    /// Bytes written to its -wal since the log last restarted; `None` without WAL. Also whether that restart was seen: otherwise there may be
+    /// more bytes.
     pub wal: Option<(u64, bool)>,
-    /// Connections that hold something.
+    /// Connections that hold a lock.
     pub holders: usize,
     /// Connections that wait.
     pub waiters: usize,
@@ -150,13 +151,13 @@ pub struct ProcessRow {
     pub log: LogId,
     /// Its connections.
     pub connections: usize,
-    /// Those that hold something.
+    /// Those that hold a lock.
     pub holders: usize,
     /// Those that wait.
     pub waiters: usize,
     /// Records in the last second.
     pub records: u64,
-    /// It ended, or is followed no more.
+    /// It has ended, or is no longer followed.
     pub ended: bool,
     /// Connections that held a lock when it ended.
     pub held_at_end: usize,
@@ -165,7 +166,7 @@ pub struct ProcessRow {
 }
 
 impl Current {
-    /// How things stand.
+    /// The state at this moment.
     pub fn snapshot(&self, when: &When<'_>) -> Snapshot {
         let doubt = |conn: &Conn| self.processes.get(conn.id.log.0 as usize).is_some_and(|process| conn.number < process.doubt);
         let mut by_database: HashMap<u32, Vec<&Conn>> = HashMap::new();
@@ -197,11 +198,11 @@ impl Current {
             let others = db.and_then(|db| by_database.get(&db));
             let mut blockers = Vec::new();
             for conn in others.into_iter().flatten().filter(|conn| conn.id != who) {
-                if !conn.locks.held().any(|(lock, _)| request.is_refused_by(lock)) {
+                if !conn.locks.held().any(|(lock, _)| lock.refuses(request)) {
                     continue;
                 }
                 let shared = LockId::file(Level::SHARED);
-                let by_lifetime = conn.mode.lifetime && request.is_refused_by(shared);
+                let by_lifetime = conn.mode.lifetime && shared.refuses(request);
                 let place = *index.entry(conn.id).or_insert_with(|| {
                     rows.push(row(conn, when, held(conn, when, true), None, doubt(conn)));
                     rows.len() - 1
@@ -247,7 +248,7 @@ impl Current {
         }
         let mut out: Vec<DatabaseRow> = Vec::new();
         for (number, database) in self.databases.iter().enumerate() {
-            // A share cannot be more than the whole: what overlaps is the time that a lock took to change hands.
+            // A share is at most the whole. Two writers' times can overlap by the time that the lock took to change hands.
             let share = |tenths: u64| {
                 let ns = database.writing.sum(known, tenths) + open[number].sum(known, tenths);
                 (ns as f64 / (tenths as f64 * 1e8)).min(1.0)
@@ -310,14 +311,14 @@ fn row(conn: &Conn, when: &When<'_>, held: Vec<HeldLock>, wants: Option<Want>, d
     }
 }
 
-/// What it holds, the strongest first.
+/// The connection's locks, the strongest first.
 fn held(conn: &Conn, when: &When<'_>, with_lifetime: bool) -> Vec<HeldLock> {
     let one = |(lock, hold): (LockId, Hold)| HeldLock {
         lock,
         tid: hold.tid,
         sql: hold.sql,
-        // For a hold that began unseen, `from` is the record that showed it. For one that was taken with one look at the clock, only the
-        // call's start is known.
+        // For a hold that began unseen, `from` is the record that showed it. If the recorder read the clock only once for the call, only
+        // the call's start is known.
         age_ns: when.ago(conn.id.log, if hold.from == NEVER { hold.asked } else { hold.from }),
         seen: hold.seen,
     };
@@ -337,7 +338,7 @@ fn want(conn: &Conn, when: &When<'_>) -> Option<Want> {
     let wait = &conn.open_wait.as_ref().filter(|waiting| !waiting.wait.closing)?.wait;
     let silent_ns = when.ago(conn.id.log, conn.at);
     let over = is_over(conn, when);
-    // What SQLite carries on without at once is no wait, and what was given up long ago is not shown.
+    // A lock that SQLite carries on without at once is no wait. A wait that was given up long ago is not shown.
     if (wait.request.is_optional() && wait.sleeps == 0) || (over && silent_ns.is_some_and(|ns| ns > FORGET_NS)) {
         return None;
     }
@@ -357,7 +358,7 @@ fn is_over(conn: &Conn, when: &When<'_>) -> bool {
     when.ago(conn.id.log, conn.at).is_none_or(|ns| ns > SILENT_NS)
 }
 
-/// Counts for each row the waiters that it is behind, directly or through others.
+/// Counts for each row the connections that wait for it, directly or through others.
 fn count_blocked(rows: &mut [Row]) {
     let mut behind: Vec<Vec<usize>> = vec![Vec::new(); rows.len()];
     for (waiter, row) in rows.iter().enumerate() {

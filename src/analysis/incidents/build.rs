@@ -1,6 +1,6 @@
 //! The incident that a wait becomes: its blockers, its cause, how it ended, and the evidence.
 //!
-//! A wait is built when the trace has gone far enough beyond it, or has ended.
+//! An incident is built when enough later waits have begun, or the trace has ended.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::case::{Case, CaseCandidate};
@@ -22,7 +22,7 @@ use crate::analysis::waits::wait::{Wait, WaitEnd};
 use crate::trace::Trace;
 use shim::event::Slot;
 
-/// What the pass knows so far.
+/// What the pass knows when it builds an incident.
 pub(crate) struct Known<'a> {
     pub trace: &'a Trace,
     pub times: Times<'a>,
@@ -31,13 +31,13 @@ pub(crate) struct Known<'a> {
     pub blocking_holds: &'a BlockingHolds,
     /// Missing record numbers, by log.
     pub gaps: &'a [Gaps],
-    /// Records are missing that could have shown a candidate.
+    /// Records that could have shown a candidate are missing.
     pub losses: bool,
     /// The latest sign of life of each log.
     pub alive: &'a [Instant],
 }
 
-/// The blockers of these attempts; the one that refused most comes first.
+/// The blockers for these candidates, the one that refused most attempts first, and how many further ones there are.
 pub(crate) fn blockers(
     known: &Known<'_>,
     candidates: &[CandidateHold],
@@ -74,7 +74,7 @@ pub(crate) fn blockers(
     (all, more)
 }
 
-/// The incident that this wait, with this number, becomes.
+/// The incident that the wait with this number becomes.
 pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> Incident {
     let wait = &pending.wait;
     let span = (wait.from, wait.until);
@@ -87,7 +87,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
             let wait = known.waits.wait_of(hold, span);
             let checkpoint = 1 << Slot::CKPT.0 | 1 << Slot::WRITE.0;
             let convoy = wait.is_some_and(|(_, wait)| {
-                wait.before.exclusive & checkpoint == checkpoint && wait.request.lock().slot().is_some_and(Slot::is_read)
+                wait.before.exclusive & checkpoint == checkpoint && LockId::of(wait.request).slot().is_some_and(Slot::is_read)
             });
             CaseCandidate { hold, certain: blocker.certain, same_thread: blocker.same_thread, waits: wait.is_some(), convoy }
         })
@@ -113,11 +113,11 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         let hold = &known.blocking_holds.all[blocker.hold as usize];
         let waits = known.waits.wait_of(hold, span);
         blocker.state = state(&case, hold, waits.is_some());
-        // The number of the wait; the incident it becomes is known at the end.
+        // For now the number of the wait. The number of its incident is known at the end of the pass.
         blocker.waits_in = waits.map(|(number, _)| number).filter(|_| blocker.state == State::Waiting);
     }
     let ended = match case.wait_end {
-        // Refused inside a transaction, or where no busy handler is called: the application saw it at once, however it went on.
+        // SQLite called no busy handler, so the application saw the error at once, however the wait went on.
         _ if (verdict.cause.entry().fails_at_once)(wait) => IncidentEnd::GaveUp,
         WaitEnd::Acquired | WaitEnd::WentOn => IncidentEnd::SucceededAfterWait,
         WaitEnd::GaveUp => IncidentEnd::GaveUp,
@@ -126,7 +126,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
     let mut evidence = verdict.evidence;
     let own = |number, role| Evidence { log: wait.who.log, number, role };
     evidence.push(own(wait.numbers.0, Role::FirstRefused));
-    // A single attempt is the first and the last one: the duplicate is removed below.
+    // For a single attempt this is a duplicate, which is removed below.
     evidence.push(own(wait.numbers.1, Role::LastRefused));
     if let Some(next) = wait.next {
         evidence.push(own(next, if case.wait_end == WaitEnd::Acquired { Role::Granted } else { Role::Next }));
@@ -159,16 +159,15 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
     incident
 }
 
-/// How a wait ended. One that the trace ends with was given up if its process lived on for longer than any pause between two attempts. It
-/// was also given up if its timeout was used up before the last one.
+/// How a wait ended. A wait that was open when the trace ended was given up if its process lived on for longer than any pause between two
+/// attempts. It was also given up if its timeout was used up before the last attempt.
 fn wait_end(known: &Known<'_>, wait: &Wait) -> WaitEnd {
     let slept = wait.sleeps >= wait.attempts;
     let log = wait.who.log.0 as usize;
     let alive = known.alive.get(log).filter(|_| !known.gaps[log].after(wait.numbers.1));
     let alive = alive.and_then(|&alive| known.times.ns(wait.who.log, wait.until, alive));
     let lived = |pause| alive.is_some_and(|ns| ns > pause);
-    // A connection that finds the wal-index out of order, and no other at work on it, sleeps by a measure of its own, not after each
-    // attempt.
+    // A connection that finds the wal-index unusable and no other connection repairing it sleeps by other rules, not after each attempt.
     let retries = wait.is_recovery() && wait.recovery.1 > 0;
     match wait.end {
         // A connection that fails to commit releases its locks at once.
@@ -179,7 +178,7 @@ fn wait_end(known: &Known<'_>, wait: &Wait) -> WaitEnd {
     }
 }
 
-/// The records of the holds, and all records in one order.
+/// Adds the records of the blockers' holds to the evidence, and sorts it.
 pub(crate) fn add_holds(known: &Known<'_>, incident: &mut Incident) {
     for blocker in &incident.blockers {
         let hold = &known.blocking_holds.all[blocker.hold as usize];
@@ -193,7 +192,7 @@ pub(crate) fn add_holds(known: &Known<'_>, incident: &mut Incident) {
     incident.evidence.dedup_by_key(|evidence| (evidence.log, evidence.number));
 }
 
-/// What a holder was doing.
+/// What the holder was doing while the victim was refused.
 fn state(case: &Case<'_>, hold: &BlockingHold, waits: bool) -> State {
     let met = case.met(hold);
     let copying = hold.lock.slot() == Some(Slot::CKPT) || (met.copies > 0 && met.copies >= met.length / 2);

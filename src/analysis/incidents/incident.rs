@@ -1,6 +1,7 @@
 //! Incidents: the waits that an application can notice, each with its blockers, its cause and the evidence.
 //!
-//! A wait that no application notices is no incident ([`crate::analysis::waits::harmless`]). An upgrade from a stale snapshot is one, though no call failed.
+//! A wait that no application notices is no incident ([`crate::analysis::waits::harmless`]). An upgrade from a stale snapshot is one, although no recorded
+//! call fails.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;
@@ -11,13 +12,13 @@ use crate::analysis::locks::state::ConnId;
 use crate::analysis::order::instants::Instant;
 use crate::trace::{Outside, OutsideHolder, Trace};
 
-/// Blockers kept for one incident; more are counted.
+/// How many blockers are kept for one incident. Further ones are counted.
 pub(crate) const KEPT: usize = 8;
 
 /// What the holder was doing while the victim was refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum State {
-    /// It was at work, as far as its calls show.
+    /// As far as its calls show, it was at work.
     Running,
     /// It had a transaction open and mostly made no call.
     IdleInTransaction,
@@ -29,7 +30,7 @@ pub enum State {
     Waiting,
     /// Its process was gone, or the hold had ended unseen.
     Gone,
-    /// It is not in the trace.
+    /// It is outside the trace.
     Untraced,
 }
 
@@ -51,7 +52,7 @@ impl State {
 /// How an incident ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IncidentEnd {
-    /// The lock was granted in the end; or the statement went on without it ([`Incident::went_on`]).
+    /// The lock was granted in the end, or the statement went on without it ([`Incident::went_on`]).
     SucceededAfterWait,
     /// The application saw an error.
     GaveUp,
@@ -70,82 +71,83 @@ impl IncidentEnd {
     }
 }
 
-/// A connection in the way of a victim.
+/// A connection that refused a victim, or may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocker {
     /// Its hold, an index into [`crate::analysis::Analysis::blocking_holds`].
     pub hold: u32,
-    /// The thread that took it; 0 where that was not seen.
+    /// The thread that took the lock; 0 if that call was not seen.
     pub tid: u32,
-    /// It certainly held it throughout one of the attempts.
+    /// Whether it certainly held the lock throughout one of the attempts.
     pub certain: bool,
-    /// Its connection's last call was made by the victim's thread.
+    /// Whether the victim's thread made the last call on its connection.
     pub same_thread: bool,
-    /// Attempts it refused, or may have refused.
+    /// How many attempts it refused, or may have refused.
     pub attempts: u32,
     /// What it was doing.
     pub state: State,
-    /// The incident in which it waits itself, an index into [`crate::analysis::Analysis::incidents`]; `None` where that is not listed, too.
+    /// The incident in which it waits itself, an index into [`crate::analysis::Analysis::incidents`]. `None` if there is none, or it is not
+    /// listed.
     pub waits_in: Option<u32>,
-    /// From its beginning to the first attempt, in nanoseconds; `None` where that is not known.
+    /// The time from the beginning of its hold to the first attempt, in nanoseconds; `None` if unknown.
     pub held_before_ns: Option<u64>,
-    /// From the last attempt (or the success) to its end, in nanoseconds; `None` where that is not known.
+    /// The time from the last attempt (or the success) to the end of its hold, in nanoseconds; `None` if unknown.
     pub held_after_ns: Option<u64>,
 }
 
 /// One incident.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Incident {
-    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` where it is not known.
+    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` if unknown.
     pub db: Option<u32>,
-    /// What was asked for.
+    /// What the victim asked for.
     pub request: Request,
     /// The victim.
     pub who: ConnId,
-    /// Its thread.
+    /// The victim's thread.
     pub tid: u32,
-    /// Its statement; 0 = none, or not known.
+    /// The hash of the victim's statement; 0 = none, or unknown.
     pub sql: u64,
-    /// The blockers; the one that refused most attempts comes first.
+    /// The blockers. The one that refused most attempts comes first.
     pub blockers: Vec<Blocker>,
-    /// Further ones, not kept.
+    /// How many further blockers there are.
     pub more_blockers: u32,
-    /// The ticks at which the attempt began about which the kernel was asked ([`crate::trace::Names::outside`]). Set where no traced
-    /// connection was in the way, and the kernel named a process outside the trace.
+    /// Set if there is no traced candidate and the kernel named a process outside the trace. The value is the ticks at which the attempt began
+    /// after which the recorder asked the kernel ([`crate::trace::Names::outside`]).
     pub outside: Option<u64>,
     /// When the first attempt began.
     pub first: Instant,
-    /// When the lock was granted; otherwise when the last attempt was refused.
+    /// When the lock was granted. If it was not, when the last attempt was refused.
     pub until: Instant,
     /// Refused attempts.
     pub attempts: u32,
-    /// Sleeps between them through SQLite's `xSleep`.
+    /// Sleeps between the attempts, through SQLite's `xSleep`.
     pub sleeps: u32,
-    /// The time those sleeps asked for, in microseconds.
+    /// The sum of the times that those sleeps asked for, in microseconds.
     pub slept_us: u64,
-    /// How it ended.
+    /// How the incident ended.
     pub end: IncidentEnd,
-    /// It gave up, and no statement failed by that: `PRAGMA wal_checkpoint` gives a row whose first column says that it was busy.
+    /// The victim gave up, but no statement failed: `PRAGMA wal_checkpoint` gives a row whose first column says that it was busy.
     pub checkpoint_busy: bool,
-    /// Its statement went on without the lock ([`crate::analysis::waits::wait::WaitEnd::WentOn`]).
+    /// The statement went on without the lock ([`crate::analysis::waits::wait::WaitEnd::WentOn`]).
     pub went_on: bool,
-    /// Why.
+    /// Why the victim was refused.
     pub cause: Cause,
     /// What made it worse.
     pub contributing: Vec<Contributing>,
-    /// The records all this rests on.
+    /// The records that all this rests on.
     pub evidence: Vec<Evidence>,
-    /// Its wait, counted from 0 through the trace: an index into [`crate::analysis::Analysis::waits`], as far as that goes. `None` where no
-    /// call failed, or where it is about several waits.
+    /// The number of its wait, counted from 0 through the trace: an index into [`crate::analysis::Analysis::waits`] if that lists the wait.
+    /// `None` if no call failed, or if the incident covers several waits.
     pub wait: Option<u32>,
 }
 
 /// The processes in the kernel's answer that are not in the trace.
-pub fn untraced<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item = &'a OutsideHolder> {
+pub fn untraced_holders<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item = &'a OutsideHolder> {
     answer.others().filter(|holder| trace.logs().iter().all(|log| i64::from(log.pid) != holder.pid))
 }
 
-/// The chain of waits from this incident on: each incident in it is the reason for the one before. At most `KEPT` of them.
+/// The chain of waits from this incident on: the victim of each incident blocks the one before. At most `KEPT` incidents.
 pub fn chain(incidents: &[Incident], from: u32) -> Vec<u32> {
     let mut passed = vec![from];
     while passed.len() < KEPT {

@@ -1,7 +1,7 @@
-//! The incidents that are kept one by one: all, up to a limit; beyond it the first and the worst of each kind.
+//! The incidents that are kept one by one: all up to a limit, and beyond it the first and the worst of each kind.
 //!
-//! A kind is one cause, one database, one victim's statement and one blocker's. The worst incident and the longest wait of each cause in each database are always
-//! kept.
+//! A kind is one cause, one database, one statement of the victim and one statement of the blocker. The worst incident and the longest wait of each cause
+//! in each database are always kept.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;
@@ -11,7 +11,7 @@ use crate::analysis::order::instants::Instant;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// How much an incident hurts: an error hurts more than any wait, in nanoseconds.
+/// How much an incident hurts: whether the application saw an error, then the nanoseconds waited. An error outweighs any wait.
 type Weight = (bool, u64);
 
 type Kind = (Cause, Option<u32>, u64, u64);
@@ -23,7 +23,7 @@ struct Item {
 }
 
 impl Item {
-    /// Its place in time.
+    /// The key of its order in time.
     fn place(&self) -> (Instant, ConnId, Option<u32>) {
         (self.incident.first, self.incident.who, self.incident.wait)
     }
@@ -36,12 +36,12 @@ pub(crate) struct KeptIncidents {
 }
 
 impl KeptIncidents {
-    /// Keeps this many.
+    /// An empty list that keeps this many incidents.
     pub(crate) fn new(keep: usize) -> KeptIncidents {
         KeptIncidents { items: Vec::new(), keep }
     }
 
-    /// Adds an incident: whether the application saw an error, how long it waited, and the statement that blocked it most.
+    /// Adds an incident. `gave_up`: the application saw an error. `blocker` is the statement of the connection that blocked it most.
     pub(crate) fn add(&mut self, gave_up: bool, waited_ns: u64, blocker: u64, incident: Incident) {
         let kind = (incident.cause, incident.db, incident.sql, blocker);
         self.items.push(Item { incident, weight: (gave_up, waited_ns), kind });
@@ -50,13 +50,13 @@ impl KeptIncidents {
         }
     }
 
-    /// Those that are kept so far.
+    /// The incidents that are kept so far.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Incident> {
         self.items.iter().map(|item| &item.incident)
     }
 
-    /// Keeps the first and the worst of each kind, as many of each as there is room for. An incident thrown away at one time would be
-    /// thrown away at any later time. What stands before it in its kind, and before its kind, only grows.
+    /// Keeps the first and the worst of each kind, as many of each as there is room for. An incident dropped here would also be dropped at any
+    /// later time, because the number of incidents ranked before it only grows.
     #[cold]
     fn thin_out(&mut self) {
         let items = &mut self.items;
@@ -73,7 +73,7 @@ impl KeptIncidents {
         rank(items, &order);
         order.sort_by_key(|&index| (items[index].kind, Reverse(items[index].weight), items[index].place()));
         rank(items, &order);
-        // Of each cause in each database the worst, and the one that waited longest.
+        // The worst incident of each cause in each database, and the one that waited longest.
         let mut best: BTreeMap<(Cause, Option<u32>, bool), usize> = BTreeMap::new();
         let value = |item: &Item, by_length: bool| (item.weight.0 && !by_length, item.weight.1, Reverse(item.place()));
         for (index, item) in items.iter().enumerate() {
@@ -93,7 +93,7 @@ impl KeptIncidents {
         items.retain(|_| stays.next() == Some(true));
     }
 
-    /// Those that are kept, in time order.
+    /// The kept incidents, in time order.
     pub(crate) fn finish(mut self) -> Vec<Incident> {
         if self.items.len() > self.keep {
             self.thin_out();

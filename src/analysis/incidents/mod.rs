@@ -1,4 +1,4 @@
-//! Incidents: waits that mattered, each with its blockers, its cause and its proof.
+//! Incidents: waits that an application can notice, each with its blockers, its cause and its proof.
 #![forbid(unsafe_code)]
 
 pub mod build;

@@ -1,7 +1,7 @@
-//! Checkpoints that one reader keeps from finishing, again and again, while the WAL grows.
+//! Starved checkpoints: one reader keeps checkpoint after checkpoint from finishing while the WAL grows.
 //!
-//! Each refused passive checkpoint is harmless by itself. A reader's hold becomes an incident when it certainly refused two or more, and the WAL grew under it. No
-//! statement fails by it: the WAL grows, and reading it takes longer.
+//! Each refused passive checkpoint is harmless by itself. A reader's hold becomes an incident if it certainly refused two or more and the WAL grew
+//! meanwhile. No statement fails: the WAL grows, and reading it takes longer.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;
@@ -14,7 +14,7 @@ use crate::analysis::waits::pending::{CandidateHold, PendingWait};
 use crate::analysis::waits::wait::Wait;
 use std::collections::BTreeMap;
 
-/// Readers in the way of checkpoints before those that are gone are looked for.
+/// How many readers are kept before those that have ended are removed.
 const MANY: usize = 1024;
 
 struct Reader {
@@ -22,18 +22,18 @@ struct Reader {
     first: Wait,
     last: Wait,
     refused: u32,
-    /// When its hold was known to have ended: the number the next wait would have had.
+    /// The number of the next wait when the reader's hold was found to have ended.
     gone: Option<u64>,
 }
 
-/// The readers in the way of checkpoints, by their hold.
+/// The readers that refused checkpoints, by their hold.
 #[derive(Default)]
 pub(crate) struct StarvedCheckpoints {
     readers: BTreeMap<u32, Reader>,
 }
 
 impl StarvedCheckpoints {
-    /// A passive checkpoint was refused.
+    /// Adds a refused passive checkpoint.
     pub(crate) fn add(&mut self, blocking_holds: &BlockingHolds, pending: &PendingWait) {
         for candidate in pending.candidates.iter().filter(|candidate| candidate.certain) {
             if blocking_holds.all[candidate.hold as usize].lock.is_exclusive_slot() {
@@ -54,13 +54,13 @@ impl StarvedCheckpoints {
         }
     }
 
-    /// The holds it is about.
+    /// The holds of the readers.
     pub(crate) fn blocking_holds(&self) -> impl Iterator<Item = u32> + '_ {
         self.readers.keys().copied()
     }
 
-    /// Where there are many: the incidents of those that are gone and whose refusals have all come.
-    pub(crate) fn gone(&mut self, known: &Known<'_>) -> Vec<Incident> {
+    /// Removes readers that have ended and whose refusals are all added, and returns their incidents. Does nothing while there are few readers.
+    pub(crate) fn remove_ended(&mut self, known: &Known<'_>) -> Vec<Incident> {
         if self.readers.len() <= MANY {
             return Vec::new();
         }
@@ -79,7 +79,7 @@ impl StarvedCheckpoints {
         incidents
     }
 
-    /// All that are left.
+    /// The incidents of all readers that are left.
     pub(crate) fn finish(&mut self, known: &Known<'_>) -> Vec<Incident> {
         std::mem::take(&mut self.readers).values().filter_map(|reader| incident(known, reader)).collect()
     }
@@ -87,7 +87,7 @@ impl StarvedCheckpoints {
 
 fn incident(known: &Known<'_>, reader: &Reader) -> Option<Incident> {
     let Reader { candidate, first, last, refused, .. } = reader;
-    // Where the WAL grew between two refusals, there were two.
+    // If the WAL grew between the first and the last refusal, there were at least two.
     if last.wal_bytes <= first.wal_bytes {
         return None;
     }

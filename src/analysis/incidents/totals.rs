@@ -1,7 +1,7 @@
 //! Sums over all incidents and all harmless waits: by cause, and by which statement blocked which.
 //!
-//! The sums are exact, however few incidents are kept ([`super::keep`]). Memory does not grow with the trace: of very many pairs of statements, those that did
-//! least harm go into one sum.
+//! The sums are exact, however few incidents are kept ([`super::keep`]). Memory does not grow with the trace: of very many pairs of statements, the least
+//! harmful ones go into one sum.
 #![forbid(unsafe_code)]
 
 use crate::analysis::causes::cause::Cause;
@@ -12,26 +12,26 @@ use crate::analysis::waits::harmless::Harmless;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Pairs of statements that are kept before those that did least harm are put together.
+/// How many pairs of statements are kept before the least harmful ones go into one sum.
 const PAIRS: usize = 16_384;
 
-/// How often, and how bad.
+/// A number of incidents, how they ended, and how long they took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Count {
     /// Incidents.
     pub count: u64,
-    /// Of them, those that gave up.
+    /// Incidents whose victim gave up.
     pub gave_up: u64,
-    /// Of those that gave up, those that no statement failed by ([`Incident::checkpoint_busy`]).
+    /// Those of them in which no statement failed ([`Incident::checkpoint_busy`]).
     pub checkpoint_busy: u64,
-    /// Of them, those the trace ended before.
+    /// Incidents that were open when the trace ended.
     pub open: u64,
-    /// Time waited in all of them, in nanoseconds, as far as it is known.
+    /// The sum of the known waiting times, in nanoseconds.
     pub waited_ns: u64,
 }
 
 impl Count {
-    /// Of them, those the application saw as an error.
+    /// Incidents in which the application saw an error.
     pub fn errors(&self) -> u64 {
         self.gave_up - self.checkpoint_busy
     }
@@ -55,61 +55,61 @@ impl Count {
 
 /// One statement that blocked another.
 #[derive(Clone, Copy, Debug)]
-pub struct Pair {
-    /// The victim, and the hash of its statement, in the first such incident.
+pub struct StatementPair {
+    /// The victim of the first such incident, and the hash of its statement.
     pub victim: (ConnId, u64),
     /// The blocker, and the hash of the statement that took the lock.
     pub blocker: (ConnId, u64),
-    /// What came of it.
+    /// The incidents in which it did.
     pub harm: Count,
     first: Instant,
 }
 
-/// The sums.
+/// Sums over all incidents and waits.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// All incidents.
     pub incidents: Count,
-    /// By cause.
+    /// Incidents by cause.
     pub causes: BTreeMap<Cause, Count>,
-    /// By cause and database, an index into [`crate::analysis::Analysis::databases`].
+    /// Incidents by cause and database, an index into [`crate::analysis::Analysis::databases`].
     pub by_database: BTreeMap<(Cause, Option<u32>), Count>,
-    /// Which statement blocked which, by the hashes of both. The blocker of an incident is the one that refused most of its attempts. One
-    /// text in several processes is one statement.
-    pub pairs: BTreeMap<(u64, u64), Pair>,
-    /// What came of the pairs that are not kept.
+    /// Which statement blocked which, by the hashes of victim and blocker. The blocker of an incident is the one that refused most of its
+    /// attempts. The same text in several processes is one statement.
+    pub pairs: BTreeMap<(u64, u64), StatementPair>,
+    /// The incidents of the pairs that are not kept.
     pub other_pairs: Count,
     /// Waits that no application notices.
     pub harmless: BTreeMap<Harmless, u64>,
-    /// Refused attempts, all of them.
+    /// All refused attempts.
     pub refusals: u64,
-    /// Waits, all of them.
+    /// All waits.
     pub waits: u64,
 }
 
 impl Totals {
-    /// Adds an incident; `blocker` is the connection that blocked it most, and its statement.
+    /// Adds an incident. `blocker` is the connection that blocked it most, and its statement.
     pub(crate) fn add(&mut self, incident: &Incident, waited_ns: u64, blocker: Option<(ConnId, u64)>) {
         self.incidents.add(incident, waited_ns);
         self.causes.entry(incident.cause).or_default().add(incident, waited_ns);
         self.by_database.entry((incident.cause, incident.db)).or_default().add(incident, waited_ns);
         let Some(blocker) = blocker else { return };
         let victim = (incident.who, incident.sql);
-        let fresh = || Pair { victim, blocker, harm: Count::default(), first: incident.first };
+        let fresh = || StatementPair { victim, blocker, harm: Count::default(), first: incident.first };
         let pair = self.pairs.entry((victim.1, blocker.1)).or_insert_with(fresh);
         pair.harm.add(incident, waited_ns);
         if (incident.first, victim.0) < (pair.first, pair.victim.0) {
             (pair.first, pair.victim, pair.blocker) = (incident.first, victim, blocker);
         }
         if self.pairs.len() > PAIRS {
-            self.put_together();
+            self.merge_least_harmful();
         }
     }
 
     #[cold]
-    fn put_together(&mut self) {
+    fn merge_least_harmful(&mut self) {
         let order = |harm: &Count| (harm.gave_up, harm.waited_ns, harm.count);
-        let mut all: Vec<((u64, u64), Pair)> = std::mem::take(&mut self.pairs).into_iter().collect();
+        let mut all: Vec<((u64, u64), StatementPair)> = std::mem::take(&mut self.pairs).into_iter().collect();
         all.sort_by_key(|(key, pair)| (Reverse(order(&pair.harm)), *key));
         for (_, pair) in all.drain(PAIRS / 2..) {
             self.other_pairs.join(&pair.harm);

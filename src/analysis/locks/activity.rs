@@ -1,29 +1,29 @@
-//! The activity of a connection while it holds a lock: how long its calls took, what it synced, copied and wrote, which statements ran.
+//! The activity of a connection while it holds a lock: what it synced, copied, deleted and wrote, and which statements ran.
 //!
-//! The sums only grow. What happened *during* a hold is the difference of two of them, so that it costs nothing while no hold is followed.
+//! The sums only grow. What happened *during* a hold is the difference between two sums. So holds that nobody follows cost nothing.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{LockId, only_readers};
-use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
-/// Sums since a connection was first seen; times in the units of [`crate::analysis::Instant`]s.
+/// Sums over all records of a connection, from its first record on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ActivitySums {
-    /// Records.
+    /// The connection's records.
     pub records: u64,
     /// Checkpoints that began to copy.
     pub copies: u32,
-    /// Of them, automatic ones: no statement had asked for them.
+    /// Those of them that were automatic: no statement had asked for them.
     pub automatic: u32,
-    /// Times it took RECOVER to rebuild the wal-index.
+    /// How often the connection took RECOVER to rebuild the wal-index.
     pub recoveries: u32,
     /// Bytes written to the database, the journal and the WAL.
     pub wrote: [u64; 3],
 }
 
 impl ActivitySums {
-    /// The difference to `base`.
+    /// What was added since the sums were `base`.
     pub fn since(&self, base: &ActivitySums) -> ActivitySums {
         ActivitySums {
             records: self.records.wrapping_sub(base.records),
@@ -35,30 +35,30 @@ impl ActivitySums {
     }
 }
 
-/// How a connection came to lock all others out of the database file, and what it did then.
+/// How a connection locked all others out of the database file, and what it did then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ExclusiveUse {
-    /// EXCLUSIVE was asked for straight from SHARED: no writer does that.
+    /// The connection asked for EXCLUSIVE straight from SHARED. No writer does that.
     pub from_shared: bool,
-    /// It was granted at once; otherwise PENDING was left.
+    /// EXCLUSIVE was granted at once. Otherwise the connection was left with PENDING.
     pub granted: bool,
-    /// Its call before was `xCheckReservedLock`: it looked at a journal.
+    /// The connection's previous call was `xCheckReservedLock`: it looked for a hot journal.
     pub checked: bool,
-    /// It was in WAL mode.
+    /// The connection was in WAL mode.
     pub wal: bool,
-    /// It held a reader's slot when it took EXCLUSIVE.
+    /// The connection held a reader's slot when it took EXCLUSIVE.
     pub reading: bool,
-    /// It asked for EXCLUSIVE again.
+    /// The connection asked for EXCLUSIVE again.
     pub again: bool,
-    /// It released the reader's slot and kept EXCLUSIVE, or opened the WAL under it.
+    /// The connection released the reader's slot and kept EXCLUSIVE, or opened the WAL while it held EXCLUSIVE.
     pub outlived: bool,
-    /// It deleted the wal-index.
+    /// The connection deleted the wal-index.
     pub unmapped: bool,
-    /// It deleted a journal.
+    /// The connection deleted a journal.
     pub deleted_journal: bool,
 }
 
-/// What a stretch of work was.
+/// The kind of a stretch of work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Work {
     /// `xSync` of the database file: the end of a commit's writing, or of a checkpoint's.
@@ -72,10 +72,10 @@ pub enum Work {
     Delete,
 }
 
-/// A stretch of work: what, from when, until when.
+/// A stretch of work: its kind, its start and its end.
 pub type Stretch = (Work, u64, u64);
 
-/// Stretches that are remembered, the latest ones.
+/// How many of the latest stretches are kept.
 const REMEMBERED: usize = 12;
 
 /// The activity of one connection.
@@ -84,35 +84,41 @@ pub(crate) struct Activity {
     pub totals: ActivitySums,
     /// The sums when the hold of each `kind` began.
     marks: [ActivitySums; 4],
-    /// The number and the kind of its last record, the thread that made it, and the statement it saw last.
+    /// The number of the connection's last record.
     pub number: u64,
+    /// The kind of its last record.
     last: Option<Kind>,
-    /// The record from which on its earlier activity is known: its last one or, where that released something, the one before.
+    /// The record from which on its earlier activity is known: its last one or, if that one released a lock, the one before.
     known: u64,
-    /// The same of the record before that, and of the one before it began to read.
+    /// `known` and the kind of the record before the last one.
     previous: Option<(u64, Kind)>,
+    /// `known` and the kind of the record before the connection began to read.
     pub before_reading: Option<(u64, Kind)>,
-    /// Its last records took and released readers' slots, or SHARED, and nothing else; and for which statement.
+    /// Its last records only took and released readers' slots or SHARED.
     reading: bool,
+    /// The statement for which they did.
     reading_sql: u64,
+    /// The thread of the last record.
     pub tid: u32,
+    /// The statement seen last.
     pub sql: u64,
-    /// When it was seen.
+    /// When that statement was seen.
     pub sql_at: u64,
     pub exclusive_use: ExclusiveUse,
-    /// When its last record ended.
+    /// When its last record's call ended.
     pub at: u64,
-    /// Its latest stretches of work, the next one to be forgotten at `next`.
+    /// Its latest stretches of work, as a ring.
     stretches: [Stretch; REMEMBERED],
+    /// The index in `stretches` that is overwritten next.
     next: usize,
     /// Its last call on the database file was `xCheckReservedLock`.
     pub checked: bool,
     copying_since: u64,
-    /// The X CKPT it has was taken while no statement ran.
+    /// No statement ran when it took the X CKPT that it holds.
     automatic: bool,
 }
 
-/// Holds are of four kinds; a connection has one of each at most that matters here.
+/// The kind of a hold, 0 to 3. Of each kind a connection has at most one hold that matters here.
 fn kind(lock: LockId) -> usize {
     match (lock.level(), lock.slot()) {
         (Some(Level::SHARED), _) => 0,
@@ -123,14 +129,24 @@ fn kind(lock: LockId) -> usize {
     }
 }
 
+/// Whether the connection's last call on the database file was `xCheckReservedLock`, after a record of this kind.
+pub(crate) fn has_checked(before: bool, kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::CheckReserved) => true,
+        Some(Known::Handle) => before,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => false,
+        Some(Known::Sync | Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote) | None => false,
+    }
+}
+
 impl Activity {
     /// Follows one record, whose call began and ended at these instants.
     #[inline]
     pub(crate) fn record(&mut self, record: &Record, number: u64, start: u64, end: u64) {
         self.previous = self.last.map(|kind| (self.known, kind));
-        let gives_up = record.kind == Kind::UNLOCK || (record.kind == Kind::SHM_LOCK && record.flags.has(Flags::SHM_UNLOCK));
-        self.known = if gives_up { self.number } else { number };
-        self.reads(record, gives_up);
+        let releases = record.kind == Kind::UNLOCK || (record.kind == Kind::SHM_LOCK && record.flags.has(Flags::SHM_UNLOCK));
+        self.known = if releases { self.number } else { number };
+        self.reads(record, releases);
         (self.number, self.last) = (number, Some(record.kind));
         self.tid = record.tid;
         self.at = end;
@@ -138,22 +154,20 @@ impl Activity {
             (self.sql, self.sql_at) = (record.sql, start);
         }
         self.totals.records += 1;
-        if !matches!(record.kind, Kind::LOCK | Kind::UNLOCK | Kind::SHM_LOCK) {
-            self.rare(record, start, end);
-        }
+        self.work(record, start, end);
         if record.after >= Level::PENDING {
             self.follow_exclusive_use(record);
         }
-        self.checked = record.kind == Kind::CHECK_RESERVED || (self.checked && record.kind == Kind::HANDLE);
+        self.checked = has_checked(self.checked, record.kind);
     }
 
-    /// One statement may take several readers' slots, one after the other, until it reads. Its earlier activity is what came before all of
-    /// them.
+    /// Notes whether the connection begins to read. One statement may take several readers' slots, one after the other, until it reads. Its
+    /// earlier activity is what came before all of them.
     #[inline]
-    fn reads(&mut self, record: &Record, gives_up: bool) {
+    fn reads(&mut self, record: &Record, releases: bool) {
         let slots = if record.kind == Kind::SHM_LOCK { slot_mask(record.shm_offset, record.shm_n) } else { 0 };
         let of_readers = only_readers(slots);
-        if (of_readers && !gives_up) || (record.kind == Kind::LOCK && record.requested == Level::SHARED) {
+        if (of_readers && !releases) || (record.kind == Kind::LOCK && record.requested == Level::SHARED) {
             if !self.reading || record.sql == 0 || record.sql != self.reading_sql {
                 (self.before_reading, self.reading_sql) = (self.previous, record.sql);
             }
@@ -163,23 +177,24 @@ impl Activity {
         }
     }
 
-    fn rare(&mut self, record: &Record, start: u64, end: u64) {
-        match record.kind {
-            Kind::SYNC => {
+    #[inline]
+    fn work(&mut self, record: &Record, start: u64, end: u64) {
+        match record.kind.known() {
+            Some(Known::Sync) => {
                 let database = record.file_kind == FileKind::DATABASE;
                 self.worked(if database { Work::SyncDatabase } else { Work::Sync }, start, end);
             }
-            Kind::DELETE => self.worked(Work::Delete, start, end),
-            Kind::CKPT_START => {
+            Some(Known::Delete) => self.worked(Work::Delete, start, end),
+            Some(Known::CkptStart) => {
                 self.totals.copies += 1;
                 self.totals.automatic += u32::from(self.automatic);
                 self.copying_since = end;
             }
-            Kind::CKPT_DONE if self.copying_since != 0 => {
+            Some(Known::CkptDone) if self.copying_since != 0 => {
                 self.worked(Work::Copy, self.copying_since, start);
                 self.copying_since = 0;
             }
-            Kind::WROTE => {
+            Some(Known::Wrote) => {
                 let file = match record.file_kind {
                     FileKind::JOURNAL => 1,
                     FileKind::WAL => 2,
@@ -187,18 +202,22 @@ impl Activity {
                 };
                 self.totals.wrote[file] = self.totals.wrote[file].wrapping_add(record.arg);
             }
-            _ => {}
+            Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => {}
+            Some(Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::CkptDone | Known::Handle) | None => {}
         }
     }
 
-    /// The stretch of work that its last record, whose call began at `start`, ended.
+    /// The stretch of work that the connection's last record ended. The call of that record began at `start`.
     pub(crate) fn just_worked(&self, start: u64) -> Option<Stretch> {
         let latest = self.stretches[(self.next + REMEMBERED - 1) % REMEMBERED];
-        let ended = match self.last? {
-            Kind::SYNC => matches!(latest.0, Work::Sync | Work::SyncDatabase),
-            Kind::DELETE => latest.0 == Work::Delete,
-            Kind::CKPT_DONE => latest.0 == Work::Copy && latest.2 == start,
-            _ => false,
+        let ended = match self.last?.known()? {
+            Known::Sync => matches!(latest.0, Work::Sync | Work::SyncDatabase),
+            Known::Delete => latest.0 == Work::Delete,
+            Known::CkptDone => latest.0 == Work::Copy && latest.2 == start,
+            Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock | Known::ShmMap => {
+                false
+            }
+            Known::ShmUnmap | Known::Sleep | Known::CkptStart | Known::Wrote | Known::Handle => false,
         };
         ended.then_some(latest)
     }
@@ -208,29 +227,31 @@ impl Activity {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// The stretches of work that began at this instant or later and are remembered, in time order.
+    /// The kept stretches of work that began at this instant or later, in time order.
     pub(crate) fn worked_since(&self, since: u64) -> impl Iterator<Item = Stretch> + '_ {
         let (late, early) = self.stretches.split_at(self.next % REMEMBERED);
         early.iter().chain(late).copied().filter(move |stretch| stretch.1 >= since && stretch.2 != 0)
     }
 
-    /// Follows a record while the connection locks all others out.
+    /// Follows a record while the connection locks all others out of the database file.
     #[cold]
     fn follow_exclusive_use(&mut self, record: &Record) {
-        let alone = &mut self.exclusive_use;
-        match (record.kind, record.file_kind) {
-            (Kind::LOCK, _) if record.rc.is_ok() && record.before >= Level::EXCLUSIVE => alone.again = true,
-            (Kind::SHM_LOCK, _) if alone.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE => {
-                alone.outlived = true
+        let exclusive = &mut self.exclusive_use;
+        let file = record.file_kind;
+        match record.kind.known() {
+            Some(Known::Lock) => exclusive.again |= record.rc.is_ok() && record.before >= Level::EXCLUSIVE,
+            Some(Known::ShmLock) => {
+                exclusive.outlived |= exclusive.reading && record.shm_shared == 0 && record.after == Level::EXCLUSIVE
             }
-            (Kind::OPEN, FileKind::WAL) if alone.from_shared => alone.outlived = true,
-            (Kind::SHM_UNMAP, _) if record.arg != 0 => alone.unmapped = true,
-            (Kind::DELETE, FileKind::JOURNAL) => alone.deleted_journal = true,
-            _ => {}
+            Some(Known::Open) => exclusive.outlived |= file == FileKind::WAL && exclusive.from_shared,
+            Some(Known::ShmUnmap) => exclusive.unmapped |= record.arg != 0,
+            Some(Known::Delete) => exclusive.deleted_journal |= file == FileKind::JOURNAL,
+            Some(Known::Close | Known::Unlock | Known::CheckReserved | Known::ShmMap | Known::Sync | Known::Sleep) => {}
+            Some(Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => {}
         }
     }
 
-    /// A hold of this lock began with this record.
+    /// Notes that a hold of this lock began with this record.
     #[inline]
     pub(crate) fn began(&mut self, lock: LockId, record: &Record, checked: bool, wal: bool) {
         let kind = kind(lock);
@@ -251,12 +272,12 @@ impl Activity {
         }
     }
 
-    /// The kind of the record before its last one, and from which number on it is understood.
+    /// The kind of the record before the last one, and the record number from which on it is known.
     pub(crate) fn previous(&self) -> Option<(u64, Kind)> {
         self.previous
     }
 
-    /// The sums when the hold of this lock, which it has now, began.
+    /// The sums when the connection's present hold of this lock began.
     pub(crate) fn mark(&self, lock: LockId) -> ActivitySums {
         self.marks[kind(lock)]
     }

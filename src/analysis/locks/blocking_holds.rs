@@ -1,4 +1,4 @@
-//! The holds that refused an attempt: since when, until when, and what their connection did meanwhile.
+//! The holds that refused an attempt: their beginning, their end, and what their connection did meanwhile.
 //!
 //! There is one [`BlockingHold`] for each such hold, however many attempts it refused.
 #![forbid(unsafe_code)]
@@ -12,57 +12,57 @@ use shim::event::{Flags, Kind, Level, Slot};
 use shim::format::record::Record;
 use std::collections::HashMap;
 
-/// What is remembered of a hold that has ended, for an attempt that overlaps its end.
+/// What is kept of a hold that has ended, for an attempt that overlaps its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PastHold {
-    /// The statement that had made its connection a writer, where it locked readers out; 0 = none, or not known.
+    /// For a lock that locks readers out: the statement that had made its connection a writer; 0 = none, or unknown.
     pub writer: u64,
-    /// How it came to lock them out.
+    /// How its connection locked readers out.
     pub exclusive_use: ExclusiveUse,
-    /// The connection's level after it.
+    /// The connection's level after the hold.
     pub level_after: Level,
     pub end: HoldEnd,
-    /// The thread that released it.
+    /// The thread that released the lock.
     pub tid: u32,
 }
 
 /// A hold that refused an attempt, or may have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlockingHold {
-    /// Whose.
+    /// The connection that held the lock.
     pub who: ConnId,
-    /// What.
+    /// The lock.
     pub lock: LockId,
-    /// When the call that took it began.
+    /// When the call that took the lock began.
     pub since: Instant,
-    /// The record of that call; where it was not seen, the record that showed the hold.
+    /// The record of that call. If the call was not seen, the record that showed the hold.
     pub number: u64,
-    /// Whether it was seen.
+    /// Whether that call was seen.
     pub seen: bool,
-    /// The statement that took it; 0 = none, or not known. Where a writer went on from RESERVED, it is the statement that took RESERVED: a
-    /// COMMIT says little.
+    /// The statement that took the lock; 0 = none, or unknown. If a writer went on from RESERVED, this is the statement that took RESERVED,
+    /// because a COMMIT says little.
     pub sql: u64,
-    /// The statement seen last while it was held.
+    /// The statement seen last while the lock was held.
     pub last_sql: u64,
-    /// When that was seen.
+    /// When that statement was seen.
     pub last_sql_at: Instant,
-    /// The statement that ran when it was released; 0 = none, or not known.
+    /// The statement that ran when the lock was released; 0 = none, or unknown.
     pub release_sql: u64,
-    /// How it ended.
+    /// How the hold ended.
     pub end: HoldEnd,
-    /// The connection's level on the database file after that.
+    /// The connection's level on the database file after the hold.
     pub level_after: Level,
-    /// What the connection did while it was held.
+    /// What the connection did while it held the lock.
     pub did: ActivitySums,
-    /// How a hold came about that locks all others out of the database file.
+    /// For a hold that locks all others out of the database file: how it began, and what the connection did then.
     pub exclusive_use: ExclusiveUse,
-    /// The stretches of work in it, in time order: the latest ones, where there were very many.
+    /// The stretches of work during the hold, in time order. If there were very many, the latest ones.
     pub work: Vec<Stretch>,
-    /// Another statement of its connection took a lock while it was held.
+    /// Another statement of the connection took a lock during the hold.
     pub other_statement: bool,
-    /// Its thread was seen at work on another connection while it was held.
+    /// The connection's thread was seen at work on another connection during the hold.
     pub elsewhere: bool,
-    /// It was followed, so what its connection did meanwhile is known. A hold that had ended when it was first named was not followed.
+    /// The hold was followed, so what its connection did meanwhile is known. A hold that had ended when it was first named was not followed.
     pub followed: bool,
     base: ActivitySums,
 }
@@ -73,22 +73,22 @@ pub(crate) struct BlockingHolds {
     pub(crate) all: Vec<BlockingHold>,
     index: HashMap<(ConnId, LockId, Instant), u32>,
     live: HashMap<(ConnId, LockId), u32>,
-    /// Places in `all` that are free again.
+    /// The indexes in `all` that are free again.
     free: Vec<u32>,
-    /// How many were needed when those that were not were forgotten last.
+    /// How many holds were still needed when the others were last forgotten.
     needed: usize,
 }
 
-/// Holds that are remembered in any case.
+/// How many holds are kept in any case.
 const MANY: usize = 16_384;
 
 impl BlockingHolds {
-    /// The hold with this beginning.
+    /// The index of the hold with this beginning.
     pub(crate) fn find(&self, who: ConnId, lock: LockId, since: Instant) -> Option<u32> {
         self.index.get(&(who, lock, since)).copied()
     }
 
-    /// A refused attempt names a hold that is still there. Returns whether it was new.
+    /// Follows a hold that has not ended and that a refused attempt names. Returns whether the hold is new here.
     pub(crate) fn follow(&mut self, who: ConnId, lock: LockId, hold: &Hold, activity: &Activity) -> bool {
         let fresh = self.add(who, lock, hold, HoldEnd::Open, activity.mark(lock));
         if let Some(number) = fresh {
@@ -97,7 +97,7 @@ impl BlockingHolds {
         fresh.is_some()
     }
 
-    /// A refused attempt names a hold that had ended already.
+    /// Adds a hold that had already ended when a refused attempt named it.
     pub(crate) fn ended_before(&mut self, who: ConnId, lock: LockId, hold: &Hold, past: &PastHold) {
         let sql = if past.writer == 0 { hold.sql } else { past.writer };
         if let Some(number) = self.add(who, lock, &Hold { sql, ..*hold }, past.end, ActivitySums::default()) {
@@ -106,7 +106,7 @@ impl BlockingHolds {
         }
     }
 
-    /// A WRITE hold that ended with a commit, and made a snapshot stale.
+    /// Adds a WRITE hold that ended with a commit and made a snapshot stale.
     pub(crate) fn committed(&mut self, commit: &Commit) {
         let hold =
             Hold { asked: commit.since, tid: commit.tid, sql: commit.sql, number: commit.took, seen: true, ..Hold::default() };
@@ -116,12 +116,12 @@ impl BlockingHolds {
         }
     }
 
-    /// Whether it is time to forget those that nothing needs.
+    /// Whether it is time to forget the holds that nothing needs.
     pub(crate) fn is_full(&self) -> bool {
         self.index.len() > MANY + 2 * self.needed
     }
 
-    /// Forgets all holds but these and those that are still there.
+    /// Forgets all holds but the needed ones and those that have not ended.
     pub(crate) fn forget_all_but(&mut self, needed: &[u32]) {
         let mut stays = vec![false; self.all.len()];
         needed.iter().chain(self.live.values()).chain(&self.free).for_each(|&number| stays[number as usize] = true);
@@ -168,11 +168,11 @@ impl BlockingHolds {
         fresh
     }
 
-    /// A hold of a connection with blocking holds ended; `Some` when it is one of these.
+    /// Notes that a connection's hold ended. Returns its index if it is a blocking hold.
     pub(crate) fn ended(&mut self, who: ConnId, lock: LockId, end: HoldEnd, record: &Record, activity: &Activity) -> Option<u32> {
         let number = self.live.remove(&(who, lock))?;
         let hold = &mut self.all[number as usize];
-        // A record of a close carries no statement; that of an unlock carries the one that ran.
+        // The record of a close carries no statement. The record of an unlock carries the statement that ran.
         if matches!(end, HoldEnd::Released(..)) && record.kind != Kind::CLOSE {
             (hold.release_sql, hold.level_after) = (record.sql, record.after);
         }
@@ -181,7 +181,7 @@ impl BlockingHolds {
         Some(number)
     }
 
-    /// The record after the release of WRITE. At the release of a reader's slot, the recorder looks the statement up.
+    /// Follows the record after the release of WRITE. If it releases a reader's slot, it carries the statement: the recorder looks it up there.
     pub(crate) fn released_with(&mut self, number: u32, record: &Record) {
         if let Some(hold) = self.all.get_mut(number as usize).filter(|hold| hold.release_sql == 0)
             && record.flags.has(Flags::SHM_UNLOCK)
@@ -190,14 +190,14 @@ impl BlockingHolds {
         }
     }
 
-    /// The trace ended while it was held.
+    /// Notes that the trace ended while this lock was held.
     pub(crate) fn open(&mut self, who: ConnId, lock: LockId, activity: &Activity) {
         if let Some(number) = self.live.remove(&(who, lock)) {
             self.all[number as usize].sum_up(activity);
         }
     }
 
-    /// A connection with blocking holds took another lock for this statement.
+    /// Notes that a connection with blocking holds took another lock for this statement.
     pub(crate) fn statement(&mut self, who: ConnId, locks: impl Iterator<Item = LockId>, sql: u64) {
         for lock in locks {
             if let Some(&number) = self.live.get(&(who, lock)) {

@@ -1,11 +1,11 @@
-//! Commits to the WAL, and upgrades from a stale snapshot, which fail a statement though no call fails.
+//! Commits to the WAL, and upgrades from a stale snapshot. Such an upgrade makes a statement fail although no recorded call fails.
 //!
-//! SQLite answers `SQLITE_BUSY_SNAPSHOT` when a transaction that reads wants to write and another connection has committed since it began to read
-//! (`sqlite3WalBeginWriteTransaction` compares the headers). It takes WRITE and releases it at once with nothing written. The proof: another connection wrote to
-//! the WAL under a WRITE of its own, and released that after this connection held its READ lock. A statement that takes READ and WRITE together is another case:
-//! there SQLite begins anew by itself.
+//! SQLite answers `SQLITE_BUSY_SNAPSHOT` when a reading transaction wants to write and another connection has committed since it began to read
+//! (`sqlite3WalBeginWriteTransaction` compares the headers). It takes WRITE and releases it at once with nothing written. The proof: another connection
+//! wrote to the WAL under its own WRITE, and released that after this connection held its READ lock. A statement that takes READ and WRITE together is
+//! another case: SQLite restarts it by itself.
 //!
-//! The same sums show how often the writer changed, and how much the WAL grew.
+//! The same file counts how often the writer changed, and how much the WAL grew.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::reading::Reading;
@@ -14,14 +14,14 @@ use crate::analysis::order::instants::{Instant, Times};
 use shim::event::{Flags, Kind, Slot};
 use shim::format::record::Record;
 
-/// A WRITE hold that put something into the WAL.
+/// A WRITE hold under which something was written to the WAL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Commit {
-    /// Whose.
+    /// The connection that committed.
     pub who: ConnId,
     /// The record that released WRITE.
     pub number: u64,
-    /// When that call began.
+    /// When the call that released WRITE began.
     pub at: Instant,
     /// The statement that took WRITE.
     pub sql: u64,
@@ -29,28 +29,28 @@ pub struct Commit {
     pub tid: u32,
     /// The record that took WRITE.
     pub took: u64,
-    /// When the call that took it began.
+    /// When the call that took WRITE began.
     pub since: Instant,
 }
 
 /// An upgrade that must have answered `SQLITE_BUSY_SNAPSHOT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stale {
-    /// Whose transaction.
+    /// The connection whose upgrade failed.
     pub who: ConnId,
     /// The database, an index into [`crate::analysis::Analysis::databases`].
     pub db: u32,
-    /// The thread and the statement that wanted to write.
+    /// The thread that wanted to write.
     pub tid: u32,
-    /// The statement; 0 = not known.
+    /// The statement that wanted to write; 0 = unknown.
     pub sql: u64,
-    /// The lock it read under.
+    /// The lock that the connection read under.
     pub reading: Reading,
     /// The records that took WRITE and released it.
     pub numbers: (u64, u64),
-    /// From the call that took it to its release.
+    /// From the call that took WRITE to the call that released it.
     pub span: (Instant, Instant),
-    /// The commit it had not seen.
+    /// The commit that made the snapshot stale.
     pub peer: Commit,
     /// Another statement than the one that wanted to write began to read. Where that is not known, [`Stale::follow`] decides.
     pub by_another: bool,
@@ -96,12 +96,12 @@ impl Commits {
         &mut self.per[index]
     }
 
-    /// How often the writer changed, and how many bytes went into the WAL.
+    /// How often the writer changed so far, and how many bytes were written to the WAL.
     pub(crate) fn so_far(&self, db: u32) -> (u64, u64) {
         self.per.get(db as usize).map_or((0, 0), |per| (per.changes, per.wal_bytes))
     }
 
-    /// A WRITE or RESERVED hold began.
+    /// Notes that a WRITE or RESERVED hold began.
     #[inline]
     pub(crate) fn writes(&mut self, db: u32, who: ConnId) {
         let per = self.of(db);
@@ -111,14 +111,14 @@ impl Commits {
         }
     }
 
-    /// Bytes went into the WAL.
+    /// Notes bytes written to the WAL.
     #[inline]
     pub(crate) fn wrote(&mut self, db: u32, bytes: u64) {
         let per = self.of(db);
         per.wal_bytes = per.wal_bytes.wrapping_add(bytes);
     }
 
-    /// A WRITE hold ended that had put something into the WAL.
+    /// Notes a commit.
     #[inline]
     pub(crate) fn committed(&mut self, db: u32, commit: Commit) {
         self.of(db).latest = Some(commit);
@@ -146,7 +146,7 @@ impl Stale {
         if self.numbers.0 == self.numbers.1 {
             // A later statement that ends the transaction: it had taken WRITE, and changed nothing.
             let later = record.sql != 0 && self.sql != 0 && record.sql != self.sql;
-            if !gives_write_up(record) || record.tid != self.tid || later {
+            if !releases_write(record) || record.tid != self.tid || later {
                 return Upgrade::None;
             }
             (self.numbers.1, self.span.1) = (number, at);
@@ -174,7 +174,7 @@ impl Stale {
 }
 
 /// Whether this record releases WRITE and nothing else.
-fn gives_write_up(record: &Record) -> bool {
+fn releases_write(record: &Record) -> bool {
     record.kind == Kind::SHM_LOCK
         && record.flags.has(Flags::SHM_UNLOCK.with(Flags::SHM_EXCLUSIVE))
         && (record.shm_offset, record.shm_n) == (Slot::WRITE.0, 1)

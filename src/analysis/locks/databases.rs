@@ -1,7 +1,7 @@
-//! Databases: which files of which processes are the same one, and what is counted for each.
+//! The databases of a trace: which files of which processes are the same database, and what is counted for each.
 //!
-//! Two files are one database when boot, device and inode agree, or, where `stat` failed, when boot and path do. A file without a name is a database of its
-//! own, since nothing shows that it is another one.
+//! Two files are one database if boot, device and inode agree. If `stat` failed, boot and path must agree. A file without a name is a database of its own,
+//! since nothing shows which other one it could be.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::LockId;
@@ -12,43 +12,42 @@ use hdrhistogram::Histogram;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
-/// Lengths of time: how many, and how they are distributed.
+/// The distribution of lengths of time.
 #[derive(Clone, Debug, Default)]
 pub struct Distribution {
     histogram: Option<Box<Histogram<u32>>>,
-    /// How many.
+    /// The number of lengths.
     pub count: u64,
-    /// The longest, in nanoseconds.
+    /// The longest length, in nanoseconds.
     pub max_ns: u64,
-    /// All together, in nanoseconds.
+    /// The sum of all lengths, in nanoseconds.
     pub sum_ns: u128,
 }
 
 impl Distribution {
-    /// Adds one, in nanoseconds.
+    /// Adds one length, in nanoseconds.
     #[inline]
     pub(crate) fn add(&mut self, ns: u64) {
         self.count += 1;
         self.max_ns = self.max_ns.max(ns);
         self.sum_ns += u128::from(ns);
         if self.histogram.is_none() {
-            // Three digits from a nanosecond up; it grows as it needs to. `new` refuses more than five digits only.
+            // Three significant digits from one nanosecond up. The histogram grows as needed. `new` fails only for more than five digits.
             self.histogram = Histogram::new(3).ok().map(Box::new);
         }
         if let Some(histogram) = &mut self.histogram {
-            // Longer than two centuries is as long as that.
+            // A length of more than two centuries counts as two centuries.
             let _ = histogram.record(ns.min(i64::MAX as u64));
         }
     }
 
-    /// The length of time that this part (0 to 1) of them do not exceed, in nanoseconds, exact to three digits. `None` when there are none.
+    /// The quantile for this part (0 to 1) of the lengths, in nanoseconds, exact to three digits. `None` if there are no lengths.
     pub fn quantile(&self, part: f64) -> Option<u64> {
         let histogram = self.histogram.as_ref()?;
         Some(histogram.value_at_quantile(part).min(self.max_ns))
     }
 
-    /// How many there are of each length, in steps of 1, 2, 5, 10, 20, … nanoseconds. For each step that has any: where it begins, and its
-    /// count.
+    /// The lengths by steps of 1, 2, 5, 10, 20, … nanoseconds. For each step that is not empty: where it begins, and how many lengths it has.
     pub fn steps(&self) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64)> = Vec::new();
         for found in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
@@ -67,22 +66,21 @@ impl Distribution {
 /// What is counted for one lock of one database.
 #[derive(Clone, Debug, Default)]
 pub struct LockStats {
-    /// Times it was taken.
+    /// How often the lock was taken.
     pub acquired: u64,
     /// Refused attempts.
     pub refused: u64,
-    /// How long it was held: from the end of the call that took it to the start of the one that released it.
+    /// How long the lock was held: from the end of the call that took it to the start of the call that released it.
     pub held: Distribution,
-    /// Holds whose length is not known: they began or ended unseen, or the length of a tick is unknown.
+    /// Holds of unknown length: they began or ended unseen, or the length of a tick is unknown.
     pub unknown: u64,
-    /// Holds that the trace ends with.
+    /// Holds that were open when the trace ended.
     pub open: u64,
-    /// How long connections waited for it, where it was refused first. Counted from the start of the first attempt to the end of the one
-    /// that got it.
+    /// How long connections waited until they got the lock: from the start of the first refused attempt to the end of the attempt that got it.
     pub waited: Distribution,
-    /// Waits that did not get it.
+    /// Waits that ended without the lock.
     pub gave_up: u64,
-    /// How long those tried: from the start of the first attempt to the end of the last.
+    /// How long those waits took: from the start of the first attempt to the end of the last.
     pub tried: Distribution,
 }
 
@@ -96,19 +94,19 @@ impl LockStats {
 /// One of the longest holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LongHold {
-    /// How long at least, in nanoseconds.
+    /// The least length of the hold, in nanoseconds.
     pub ns: u64,
-    /// When the call that took it began.
+    /// When the call that took the lock began.
     pub since: Reverse<Instant>,
-    /// What was held.
+    /// The lock that was held.
     pub lock: LockId,
-    /// By whom.
+    /// The connection that held it.
     pub who: ConnId,
     /// The thread that took it.
     pub tid: u32,
     /// The statement that took it; 0 = none, or not known.
     pub sql: u64,
-    /// It was still held when the trace ended.
+    /// The lock was still held when the trace ended.
     pub open: bool,
 }
 
@@ -121,12 +119,12 @@ pub struct Modes {
     pub journal_deleted: bool,
     /// A rollback journal was opened, written or synced.
     pub journal_used: bool,
-    /// RESERVED was taken by a connection without WAL.
+    /// A connection that was not in WAL mode took RESERVED.
     pub reserved: bool,
 }
 
 impl Modes {
-    /// In SQLite's words, as far as it is proven.
+    /// The proven journal modes, in SQLite's words.
     pub fn names(self) -> Vec<&'static str> {
         let mut names = Vec::new();
         if self.wal {
@@ -147,27 +145,27 @@ impl Modes {
 /// One database.
 #[derive(Clone, Debug, Default)]
 pub struct Database {
-    /// Its paths as the processes gave them (several for links); empty when it was not named.
+    /// The paths as the processes gave them (several for links); empty if the trace has no name for the database.
     pub paths: Vec<String>,
-    /// Records about it.
+    /// Records about the database.
     pub records: u64,
-    /// Calls that changed a lock.
+    /// Calls that took or released a lock.
     pub transitions: u64,
-    /// Calls that released what was not held.
+    /// Calls that released a lock that was not held.
     pub redundant: u64,
-    /// Connections to it.
+    /// Connections to the database.
     pub connections: u64,
-    /// The logs that have records about it.
+    /// The logs that have records about the database.
     pub logs: BTreeSet<LogId>,
-    /// File system types.
+    /// The types of the file systems it is on.
     pub file_systems: BTreeSet<String>,
-    /// Journal modes.
+    /// The journal modes it was seen in.
     pub modes: Modes,
-    /// By [`LockId`].
+    /// What is counted for each lock, by [`LockId`].
     pub locks: Vec<LockStats>,
     /// The longest holds, longest first.
     pub longest: Vec<LongHold>,
-    /// The log of its latest record: spares looking it up in `logs` for each one.
+    /// The log of the latest record. It saves a look-up in `logs` for each record.
     latest: Option<LogId>,
     keep: usize,
     heap: BinaryHeap<Reverse<LongHold>>,
@@ -184,7 +182,7 @@ impl Database {
         &mut self.locks[lock.index()]
     }
 
-    /// Records of this log are about it.
+    /// Notes that this log has records about the database.
     #[inline]
     pub(crate) fn seen_in(&mut self, log: LogId) {
         if self.latest != Some(log) {
@@ -193,7 +191,7 @@ impl Database {
         }
     }
 
-    /// A hold of known length. The lifetime locks of WAL connections never come here.
+    /// Adds a hold of known length to the longest ones. The caller leaves out the lifetime locks of WAL connections.
     #[inline]
     pub(crate) fn hold(&mut self, ns: u64, lock: LockId, who: ConnId, hold: &Hold, open: bool) {
         let since = Reverse(hold.asked);
@@ -211,7 +209,7 @@ impl Database {
     }
 }
 
-/// What makes two files one database.
+/// The identity of a database: two files with the same one are one database.
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
     Inode([u8; 16], u64, u64),
@@ -227,15 +225,15 @@ impl Identity {
     }
 }
 
-/// File numbers below this are found by index.
+/// File numbers below this are looked up by index, others by hash.
 const DIRECT: u32 = 4096;
 
-/// Which database a log's file is.
+/// The databases of a trace, and which of them each file of each log is.
 pub(crate) struct Databases<'t> {
     trace: &'t Trace,
     keep: usize,
     known: HashMap<Identity, u32>,
-    /// Per log and file number: 0 unknown, else index + 1.
+    /// By log and file number: the index + 1, or 0 for unknown.
     direct: Vec<Vec<u32>>,
     rest: HashMap<(LogId, u32), u32>,
     /// The first record about each file of each log.
@@ -249,7 +247,7 @@ impl<'t> Databases<'t> {
         Databases { trace, keep, known: HashMap::new(), direct, rest: HashMap::new(), firsts: BTreeMap::new(), all: Vec::new() }
     }
 
-    /// The database with this number in this log; `number` is the record's that asks.
+    /// The index of the database that has this file number in this log. `number` is the record about it.
     #[inline]
     pub(crate) fn find(&mut self, log: LogId, file: u32, number: u64) -> u32 {
         let row = &self.direct[log.0 as usize];

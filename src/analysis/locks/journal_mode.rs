@@ -1,7 +1,7 @@
 //! The journal mode of a connection, WAL or not, as its records show it.
 //!
-//! A connection in WAL mode keeps SHARED on the database file for its whole life. That lock shows no transaction: the read locks of such a connection are slots of
-//! the wal-index.
+//! A connection in WAL mode keeps SHARED on the database file for its whole life. That lock shows no transaction. The read locks of such a connection are
+//! slots of the wal-index.
 #![forbid(unsafe_code)]
 
 use shim::event::{FileKind, Kind, Level};
@@ -10,14 +10,14 @@ use shim::format::record::Record;
 /// The journal mode of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mode {
-    /// It has the wal-index mapped, or the WAL file open.
+    /// The connection has the wal-index mapped, or the WAL file open.
     pub wal: bool,
-    /// The SHARED lock it has is that of a connection in WAL mode, kept for its whole life.
+    /// Its SHARED lock is the one that a connection in WAL mode keeps for its whole life.
     pub lifetime: bool,
 }
 
 impl Mode {
-    /// Before its locks follow this record.
+    /// Follows a record before the connection's lock state does.
     #[inline]
     pub(crate) fn before(&mut self, record: &Record) {
         let opened = record.kind == Kind::OPEN && record.file_kind == FileKind::WAL;
@@ -26,7 +26,7 @@ impl Mode {
         self.lifetime |= self.wal;
     }
 
-    /// After its locks have followed this record, to that level.
+    /// Follows a record after the connection's lock state has. `level` is the new level.
     #[inline]
     pub(crate) fn after(&mut self, record: &Record, level: Level) {
         if level == Level::NONE {

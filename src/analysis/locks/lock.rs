@@ -1,10 +1,12 @@
-//! The locks that are counted, what calls request, and which lock refuses which request: SQLite's rules, and nothing else.
+//! SQLite's locks and requests for them, and SQLite's rules about which lock refuses which request.
 //!
 //! [`LockId`] names one lock in one mode. [`Request`] is what a call asked for.
 #![forbid(unsafe_code)]
 
-use shim::event::{Flags, Kind, Level, Slot, slot_mask};
-use shim::format::record::Record;
+pub use shim::event::Request;
+pub(crate) use shim::event::only_readers;
+
+use shim::event::{Level, Slot};
 use std::fmt;
 
 /// A lock in a mode: `SHARED`, `RESERVED`, `PENDING` or `EXCLUSIVE` on the database file, or a wal-index slot shared or exclusive.
@@ -12,25 +14,25 @@ use std::fmt;
 pub struct LockId(u8);
 
 impl LockId {
-    /// How many there are.
+    /// The number of locks.
     pub const COUNT: usize = 20;
 
-    /// All of them, in the order of reports.
+    /// All locks, in the order of the reports.
     pub fn all() -> impl Iterator<Item = LockId> {
         (0..LockId::COUNT as u8).map(LockId)
     }
 
-    /// A level of the database file, from `SHARED` to `EXCLUSIVE`.
+    /// The lock of a level of the database file, from `SHARED` to `EXCLUSIVE`.
     pub(crate) fn file(level: Level) -> LockId {
         LockId(level.0.clamp(1, 4) - 1)
     }
 
-    /// A slot of the wal-index.
+    /// The lock of a slot of the wal-index, exclusive or shared.
     pub(crate) fn shm(slot: u8, exclusive: bool) -> LockId {
         LockId(4 + (slot & 7) * 2 + u8::from(!exclusive))
     }
 
-    /// What is held at this level and with these masks of slots, shared and exclusive.
+    /// The locks that are held at this level and with these masks of shared and exclusive slots.
     pub(crate) fn held(level: Level, shared: u8, exclusive: u8) -> Vec<LockId> {
         let slots = |mask: u8, exclusive| {
             (0..Slot::COUNT).filter(move |slot| mask & (1 << slot) != 0).map(move |slot| LockId::shm(slot, exclusive))
@@ -39,26 +41,45 @@ impl LockId {
         file.into_iter().chain(slots(exclusive, true)).chain(slots(shared, false)).collect()
     }
 
+    /// The lock that a request is counted under: its first slot, where it covers several.
+    pub fn of(request: Request) -> LockId {
+        match request {
+            Request::File(level) => LockId::file(level),
+            Request::Shm { mask, exclusive } => LockId::shm(mask.trailing_zeros().min(7) as u8, exclusive),
+        }
+    }
+
+    /// Whether this lock, held by another connection, refuses the request.
+    pub(crate) fn refuses(self, request: Request) -> bool {
+        match (request, self.level(), self.slot()) {
+            (Request::File(_), Some(level), _) => request.refused_from().is_some_and(|from| level >= from),
+            (Request::Shm { mask, exclusive }, _, Some(slot)) => {
+                mask & (1 << slot.0) != 0 && (exclusive || self.is_exclusive_slot())
+            }
+            (Request::File(_), None, _) | (Request::Shm { .. }, _, None) => false,
+        }
+    }
+
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The level, when it is a lock on the database file.
+    /// The level, if this is a lock on the database file.
     pub fn level(self) -> Option<Level> {
         (self.0 < 4).then_some(Level(self.0 + 1))
     }
 
-    /// The slot, when it is a lock of the wal-index.
+    /// The slot, if this is a lock of the wal-index.
     pub fn slot(self) -> Option<Slot> {
         (self.0 >= 4).then(|| Slot((self.0 - 4) / 2))
     }
 
-    /// Whether a wal-index lock is held exclusively.
+    /// Whether this is an exclusive lock of the wal-index.
     pub fn is_exclusive_slot(self) -> bool {
         self.0 >= 4 && self.0.is_multiple_of(2)
     }
 
-    /// SQLite's name of the level or the slot.
+    /// SQLite's name for the level or the slot.
     pub fn name(self) -> &'static str {
         let name = match self.slot() {
             Some(slot) => slot.name(),
@@ -82,106 +103,13 @@ impl fmt::Display for LockId {
     }
 }
 
-/// What an `xLock` or `xShmLock` asked for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Request {
-    /// A level of the database file.
-    File(Level),
-    /// These slots of the wal-index.
-    Shm {
-        /// Bit *i* is slot *i*.
-        mask: u8,
-        /// Exclusive, or shared.
-        exclusive: bool,
-    },
-}
-
-impl Request {
-    /// Whether it is for readers' slots, exclusively. A writer asks for these to restart the WAL or to move a read mark, a checkpoint to
-    /// write past one. SQLite carries on without them where they are refused (wal.c: `walTryBeginRead`, `walRestartLog`, `walCheckpoint`),
-    /// and no statement fails by it. A checkpoint that was asked for may answer that it was busy.
-    pub fn is_optional(self) -> bool {
-        matches!(self, Request::Shm { mask, exclusive: true } if only_readers(mask))
-    }
-
-    /// What this record asked for; `None` when it is not the taking of a lock.
-    pub fn of(record: &Record) -> Option<Request> {
-        match record.kind {
-            Kind::LOCK => Some(Request::File(record.requested)),
-            Kind::SHM_LOCK if !record.flags.has(Flags::SHM_UNLOCK) => Some(Request::Shm {
-                mask: slot_mask(record.shm_offset, record.shm_n),
-                exclusive: record.flags.has(Flags::SHM_EXCLUSIVE),
-            }),
-            _ => None,
-        }
-    }
-
-    /// The lock it is counted under: its first slot, where it covers several.
-    pub fn lock(self) -> LockId {
-        match self {
-            Request::File(level) => LockId::file(level),
-            Request::Shm { mask, exclusive } => LockId::shm(mask.trailing_zeros().min(7) as u8, exclusive),
-        }
-    }
-
-    /// The weakest level another connection must have on the database file to refuse this; `None` where none does.
-    pub(crate) fn refused_from(self) -> Option<Level> {
-        match self {
-            Request::File(Level::SHARED) => Some(Level::PENDING),
-            Request::File(Level::RESERVED) => Some(Level::RESERVED),
-            Request::File(Level::PENDING | Level::EXCLUSIVE) => Some(Level::SHARED),
-            _ => None,
-        }
-    }
-
-    /// Whether another connection that holds this lock refuses this.
-    pub(crate) fn is_refused_by(self, lock: LockId) -> bool {
-        match (self, lock.level(), lock.slot()) {
-            (Request::File(_), Some(level), _) => self.refused_from().is_some_and(|from| level >= from),
-            (Request::Shm { mask, exclusive }, _, Some(slot)) => {
-                mask & (1 << slot.0) != 0 && (exclusive || lock.is_exclusive_slot())
-            }
-            _ => false,
-        }
-    }
-
-    /// The names of the slots it covers, or of its level.
-    pub fn names(self) -> Vec<&'static str> {
-        match self {
-            Request::File(level) => vec![level.name().unwrap_or("?")],
-            Request::Shm { mask, .. } => {
-                (0..8).filter(|slot| mask & (1 << slot) != 0).filter_map(|slot| Slot(slot).name()).collect()
-            }
-        }
-    }
-}
-
-/// Whether these slots are readers' and nothing else; none is none.
-pub(crate) fn only_readers(mask: u8) -> bool {
-    mask != 0 && mask & 0b111 == 0
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Request::File(level) => write!(f, "{level}"),
-            Request::Shm { mask, exclusive } => {
-                let first = mask.trailing_zeros().min(8) as u8;
-                let last = 7u8.saturating_sub(mask.leading_zeros().min(7) as u8);
-                write!(f, "{} {}", if exclusive { "X" } else { "S" }, Slot(first))?;
-                if last > first { write!(f, "..{}", Slot(last)) } else { Ok(()) }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_conflict_table_of_the_database_file() {
-        let refused = |asked: Level, held: Level| Request::File(asked).is_refused_by(LockId::file(held));
+        let refused = |asked: Level, held: Level| LockId::file(held).refuses(Request::File(asked));
         let levels = [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE];
         let table: Vec<[bool; 4]> = levels.iter().map(|&asked| levels.map(|held| refused(asked, held))).collect();
         assert_eq!(table[0], [false, false, true, true]);
@@ -194,28 +122,12 @@ mod tests {
     fn the_conflict_table_of_the_wal_index() {
         let shared = Request::Shm { mask: 0b11, exclusive: false };
         let exclusive = Request::Shm { mask: 0b11, exclusive: true };
-        assert!(!shared.is_refused_by(LockId::shm(1, false)));
-        assert!(shared.is_refused_by(LockId::shm(1, true)));
-        assert!(exclusive.is_refused_by(LockId::shm(0, false)));
-        assert!(exclusive.is_refused_by(LockId::shm(0, true)));
-        assert!(!exclusive.is_refused_by(LockId::shm(2, true)));
-        assert!(!exclusive.is_refused_by(LockId::file(Level::EXCLUSIVE)));
-    }
-
-    #[test]
-    fn only_readers_slots_taken_exclusively_are_optional() {
-        assert!(Request::Shm { mask: 0b1000, exclusive: true }.is_optional());
-        assert!(Request::Shm { mask: 0b1111_0000, exclusive: true }.is_optional());
-        for needed in [
-            Request::Shm { mask: 0b1000, exclusive: false }, // a read begins
-            Request::Shm { mask: 0b1, exclusive: true },     // WRITE
-            Request::Shm { mask: 0b10, exclusive: true },    // CKPT
-            Request::Shm { mask: 0b1111_1110, exclusive: true },
-            Request::Shm { mask: 0, exclusive: true },
-            Request::File(Level::EXCLUSIVE),
-        ] {
-            assert!(!needed.is_optional(), "{needed}");
-        }
+        assert!(!LockId::shm(1, false).refuses(shared));
+        assert!(LockId::shm(1, true).refuses(shared));
+        assert!(LockId::shm(0, false).refuses(exclusive));
+        assert!(LockId::shm(0, true).refuses(exclusive));
+        assert!(!LockId::shm(2, true).refuses(exclusive));
+        assert!(!LockId::file(Level::EXCLUSIVE).refuses(exclusive));
     }
 
     #[test]
@@ -223,8 +135,5 @@ mod tests {
         let names: Vec<String> = LockId::all().map(|lock| lock.to_string()).collect();
         assert_eq!(names[..6], ["SHARED", "RESERVED", "PENDING", "EXCLUSIVE", "X WRITE", "S WRITE"]);
         assert_eq!(names[19], "S READ4");
-        assert_eq!(Request::Shm { mask: 0b110, exclusive: true }.to_string(), "X CKPT..RECOVER");
-        assert_eq!(Request::Shm { mask: 0b1000_0000, exclusive: false }.to_string(), "S READ4");
-        assert_eq!(Request::Shm { mask: 0, exclusive: false }.to_string(), "S slot#8");
     }
 }

@@ -1,4 +1,4 @@
-//! Locks and who holds them: the state of each connection, and what is counted and remembered of it.
+//! Locks and their holders: the lock state of each connection, and what is counted and kept of it.
 #![forbid(unsafe_code)]
 
 pub mod activity;

@@ -1,4 +1,4 @@
-//! The part of a log that was read: how many records, between which numbers and which instants.
+//! The part of a log that was read: the number of records, and the first and last record number and instant.
 #![forbid(unsafe_code)]
 
 use crate::analysis::order::instants::{Call, Instant};
@@ -12,7 +12,7 @@ pub(crate) struct Coverage {
     last: u64,
     /// The end of the call that ended last.
     pub latest: Instant,
-    /// The ticks of its first start and its last end.
+    /// The ticks at which the first call started and the last call ended.
     ticks: (u64, u64),
 }
 
@@ -28,14 +28,14 @@ impl Coverage {
         self.ticks = (self.ticks.0.min(record.start), self.ticks.1.max(record.end()));
     }
 
-    /// Whether more than one record is lost between others, and whether any lost record could have ended a hold.
+    /// Two answers: whether more than one record between the first and the last is lost, and whether any lost record could have ended a hold.
     pub fn lost(&self, tally: &Tally) -> (bool, bool) {
         let inside = if self.count == 0 { 0 } else { (self.last - self.first + 1).saturating_sub(self.count) };
         let bad = tally.lost + tally.empty + tally.torn + tally.missing;
         (inside > 1, inside > 0 || bad > 0 || self.last + 1 < tally.head)
     }
 
-    /// From when to when, in nanoseconds since 1970.
+    /// The first and the last instant of the log's records, in nanoseconds since 1970.
     pub fn span(&self, trace: &Trace, log: LogId) -> Option<(u64, u64)> {
         let real = |ticks| trace.real_ns(log, ticks).filter(|_| self.count > 0);
         real(self.ticks.0).zip(real(self.ticks.1))

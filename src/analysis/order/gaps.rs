@@ -1,4 +1,4 @@
-//! The missing record numbers of a log, found while its records pass by nearly in the order of their numbers.
+//! The missing record numbers of a log. Its records arrive nearly in the order of their numbers.
 //!
 //! A conclusion that rests on what did *not* happen ("it made one attempt and did not sleep") needs every record in between. [`Gaps::between`] answers
 //! whether one is missing.
@@ -6,30 +6,30 @@
 
 use std::collections::BTreeSet;
 
-/// How many records late a record can come: the merge sorts through a window.
+/// The merge sorts through a window, so a record can arrive this many records late.
 const LATE: usize = 2 * crate::trace::WINDOW;
 
-/// Gaps that are remembered one by one; a log with more is lossy throughout.
+/// The most gaps that are kept one by one. A log with more counts as lossy throughout.
 const REMEMBERED: usize = 4096;
 
-/// The missing numbers of one log.
+/// The missing record numbers of one log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gaps {
-    /// The number that should come next, once there was one.
+    /// The number expected next, once a record has arrived.
     next: u64,
     /// The smallest number, once no smaller one can come: 0, or the smallest of the first `LATE` ones. What is missing among smaller ones is not
     /// known.
     first: Option<u64>,
-    /// Numbers that came before the one that should have.
+    /// Numbers that arrived before the expected one.
     early: BTreeSet<u64>,
     /// First and last missing number of each gap.
     gaps: Vec<(u64, u64)>,
-    /// There were more than are remembered.
+    /// The log has more than `REMEMBERED` gaps.
     too_many: bool,
 }
 
 impl Gaps {
-    /// A record has this number.
+    /// Notes that the record with this number arrived.
     #[inline]
     pub(crate) fn saw(&mut self, number: u64) {
         if number == self.next && self.early.is_empty() && self.first.is_some() {
@@ -60,7 +60,7 @@ impl Gaps {
         }
     }
 
-    /// Moves on over what came early, until no more than `keep` numbers wait behind a gap.
+    /// Declares gaps until no more than `keep` early numbers wait behind one.
     fn settle(&mut self, keep: usize) {
         while let Some(&early) = self.early.first() {
             if early == self.next {
@@ -78,7 +78,7 @@ impl Gaps {
         }
     }
 
-    /// All records have passed by, of `head` that there were.
+    /// Notes that no more records arrive. The log had `head` of them.
     pub(crate) fn finish(&mut self, head: u64) {
         if self.first.is_none() {
             self.begin(0);
@@ -89,7 +89,7 @@ impl Gaps {
         }
     }
 
-    /// The number of records that are known to be missing between those that passed by.
+    /// The number of records known to be missing between those that arrived.
     pub(crate) fn missing(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.1 - gap.0 + 1).sum()
     }
@@ -99,7 +99,7 @@ impl Gaps {
         self.between(number, u64::MAX)
     }
 
-    /// Whether a record between these two numbers is missing; or has not passed by yet, while a later one has.
+    /// Whether a record between these two numbers is missing, or has not arrived yet although a later one has.
     pub(crate) fn between(&self, from: u64, to: u64) -> bool {
         if self.too_many || self.first.is_some_and(|first| from < first) {
             return true;
@@ -146,7 +146,7 @@ mod tests {
         [0, 1, 3, 4, 7].into_iter().for_each(|number| gaps.saw(number));
         assert!(gaps.between(1, 3) && gaps.between(4, 7) && gaps.between(5, 6) && gaps.between(0, 9));
         assert!(!gaps.between(0, 1) && !gaps.between(3, 4) && !gaps.between(7, 9) && !gaps.between(8, 9));
-        // It was late.
+        // The missing record arrives late.
         gaps.saw(2);
         assert!(!gaps.between(0, 4) && gaps.between(0, 5));
         assert_eq!(gaps.missing(), 0, "nothing is given up yet");

@@ -1,13 +1,13 @@
 //! Instants that compare across the logs of a trace, and the nanoseconds between them.
 //!
-//! Where all logs share one clock, an instant is its raw ticks. Where they do not, it is wall-clock nanoseconds by the anchors. That shows an order but does
-//! not prove one: [`Times::comparable`] says between which logs a comparison proves something.
+//! If all logs share one clock, an instant is that clock's raw ticks. Otherwise an instant is wall-clock nanoseconds by the anchors. That shows an order
+//! but does not prove one. [`Times::comparable`] says between which logs a comparison is a proof.
 #![forbid(unsafe_code)]
 
 use crate::trace::{Clock, Event, LogId, Trace};
 use shim::format::record::Record;
 
-/// An instant. It is not a number of anything until [`crate::analysis::Analysis::ns`] or [`crate::analysis::Analysis::real_ns`] says so.
+/// An instant. Its unit depends on the trace: [`crate::analysis::Analysis::ns`] and [`crate::analysis::Analysis::real_ns`] convert it.
 pub type Instant = u64;
 
 /// A record with the instants of its call.
@@ -19,11 +19,11 @@ pub(crate) struct Call<'e> {
     pub end: Instant,
 }
 
-/// Turns records into instants.
+/// The conversion of ticks to instants, and of instants to nanoseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Times<'t> {
     trace: &'t Trace,
-    /// The clock that all logs share, where there is only one.
+    /// The clock that all logs share, if there is only one.
     shared: Option<&'t Clock>,
 }
 
@@ -47,7 +47,7 @@ impl<'t> Times<'t> {
         self.at(log, record.start)
     }
 
-    /// When it had returned.
+    /// When the call had returned.
     #[inline]
     pub(crate) fn end(&self, log: LogId, record: &Record) -> Instant {
         self.at(log, record.end())
@@ -60,7 +60,7 @@ impl<'t> Times<'t> {
         Call { event, start: self.start(log, record), end: self.end(log, record) }
     }
 
-    /// The latest instant at which a log's own anchors show that its process was there.
+    /// The latest instant at which the log's own anchors show that its process was alive.
     pub(crate) fn last_anchor(&self, log: LogId) -> Instant {
         let log_ = self.trace.log(log);
         self.at(log, log_.last.unwrap_or(log_.first).ticks)
@@ -81,7 +81,7 @@ impl<'t> Times<'t> {
         if self.shared.is_some() { self.trace.real_ns(log, at) } else { self.trace.clock(log).ns_per_tick().map(|_| at) }
     }
 
-    /// The distance of instants that are this far apart.
+    /// The difference of two instants that are this many nanoseconds apart.
     pub(crate) fn distance(&self, log: LogId, ns: u64) -> u64 {
         if self.shared.is_some() { self.trace.clock(log).ticks_in(ns) } else { ns }
     }
@@ -97,7 +97,7 @@ impl<'t> Times<'t> {
             && (self.shared.is_some() || clock.ns_per_tick().is_some())
     }
 
-    /// How far apart two instants must be for their order to be certain: conversion to nanoseconds rounds.
+    /// The least difference of two instants whose order is certain. Conversion to nanoseconds rounds.
     pub(crate) fn slack(&self) -> u64 {
         if self.shared.is_some() { 0 } else { 2 }
     }

@@ -1,6 +1,6 @@
-//! Connections by number, without hashing: each record finds its connection through a vector per log.
+//! The connections of a pass, looked up by number without hashing, through one vector for each log.
 //!
-//! Numbers that no process reaches honestly, or that came through a `fork()`, go through a map. So a damaged trace cannot make this allocate what it likes.
+//! Very large numbers and connections that came through a `fork()` are in a map. So a damaged trace cannot make this allocate without bound.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::activity::Activity;
@@ -12,13 +12,13 @@ use crate::analysis::waits::follow::OpenWait;
 use shim::event::Level;
 use std::collections::HashMap;
 
-/// Connections with a number below this are found by index.
+/// Connections with a number below this are looked up by index, others by hash.
 const DIRECT: u32 = 1 << 16;
 
 const UNKNOWN: u32 = 0;
 const CLOSED: u32 = 1;
 
-/// A live connection.
+/// An open connection.
 pub(crate) struct Conn {
     pub id: ConnId,
     /// The database, or [`NO_DATABASE`].
@@ -26,19 +26,19 @@ pub(crate) struct Conn {
     pub locks: Locks,
     pub mode: Mode,
     pub open_wait: Option<OpenWait>,
-    /// The record that granted what it waited for last.
+    /// The record that granted the lock it waited for last.
     pub granted: Option<u64>,
-    /// Which statement had waited for that is not known.
+    /// It is unknown which statement had waited for that lock.
     pub granted_to_any: bool,
-    /// The wait about which the kernel was asked last, and the ticks at which that attempt began.
-    pub asked: Option<(u32, u64)>,
-    /// Its last record was this refused attempt.
+    /// The wait for which the recorder last asked the kernel, and the ticks at which the attempt began.
+    pub kernel_query: Option<(u32, u64)>,
+    /// The refused attempt that its last record was, if it was one.
     pub refused: Option<u32>,
-    /// Releases whose end is not known yet: bounded by its next record.
+    /// The end of some of its releases is unknown: its next record bounds it.
     pub open_ended: bool,
     /// The numbers of those releases.
     pub ended: (u64, u64),
-    /// What it does.
+    /// Its activity.
     pub activity: Activity,
     /// How many of its holds are blocking holds.
     pub blocking: u32,
@@ -49,12 +49,12 @@ pub(crate) struct Conn {
     /// It restarted the log under the WRITE that it holds.
     pub restarted: bool,
     /// The statement of its last WRITE, where nothing was put into the WAL under it; 0 = none, or not known.
-    pub in_vain: u64,
+    pub wrote_nothing: u64,
     /// Bytes that had gone into the WAL when it began to read.
     pub wal_at_read: u64,
 }
 
-/// The database of a connection that is not known.
+/// Stands for an unknown database.
 pub(crate) const NO_DATABASE: u32 = u32::MAX;
 
 /// What is known about a connection's number.
@@ -67,7 +67,7 @@ pub(crate) enum Lookup {
 /// All connections.
 #[derive(Default)]
 pub(crate) struct Connections {
-    /// Per log and number: 0 unknown, 1 closed, else index + 2.
+    /// By log and number: 0 unknown, 1 closed, else index + 2.
     direct: Vec<Vec<u32>>,
     rest: HashMap<ConnId, u32>,
     live: Vec<Option<Box<Conn>>>,
@@ -101,7 +101,7 @@ impl Connections {
         }
     }
 
-    /// Makes a connection known.
+    /// Adds a connection.
     pub(crate) fn add(&mut self, id: ConnId) -> Index {
         let conn = Conn {
             id,
@@ -111,7 +111,7 @@ impl Connections {
             open_wait: None,
             granted: None,
             granted_to_any: false,
-            asked: None,
+            kernel_query: None,
             refused: None,
             open_ended: false,
             ended: (0, 0),
@@ -120,7 +120,7 @@ impl Connections {
             released: None,
             stale: None,
             restarted: false,
-            in_vain: 0,
+            wrote_nothing: 0,
             wal_at_read: 0,
         };
         let index = self.free.pop().unwrap_or_else(|| {
@@ -132,7 +132,7 @@ impl Connections {
         index
     }
 
-    /// Forgets a connection's state; its number stays known as closed.
+    /// Forgets a connection's state. Its number stays known as closed.
     pub(crate) fn close(&mut self, index: Index) {
         if let Some(conn) = self.live[index as usize].take() {
             *self.entry(conn.id) = CLOSED;
@@ -145,13 +145,13 @@ impl Connections {
         self.live.get_mut(index as usize)?.as_deref_mut()
     }
 
-    /// Whether this thread was seen, since this instant, on a connection of its process other than this one.
+    /// Whether this thread was seen since this instant on another connection of its process than `but`.
     pub(crate) fn seen_elsewhere(&self, but: ConnId, tid: u32, since: u64) -> bool {
         let others = self.live.iter().flatten().filter(|conn| conn.id.log == but.log && conn.id != but);
         tid != 0 && others.into_iter().any(|conn| conn.activity.tid == tid && conn.activity.at > since)
     }
 
-    /// Every live connection.
+    /// Every open connection.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Index, &Conn)> {
         (0..).zip(&self.live).filter_map(|(index, conn)| Some((index, conn.as_deref()?)))
     }
@@ -165,7 +165,7 @@ impl OpenLocks for Connections {
 }
 
 impl Conn {
-    /// One of its holds. A hold that a writer came to from RESERVED gets the statement that took RESERVED.
+    /// The connection's hold of this lock. If a writer went on from RESERVED, the hold gets the statement that took RESERVED.
     pub(crate) fn hold_as_writer(&mut self, lock: LockId) -> Hold {
         let hold = *self.locks.hold(lock);
         let reserved = LockId::file(Level::RESERVED);
@@ -177,11 +177,11 @@ impl Conn {
     }
 }
 
-/// What a connection was before a record changed it.
+/// The state of a connection before a record changed it.
 #[derive(Clone, Copy)]
 pub(super) struct Earlier {
-    /// Its SHARED lock was that of WAL mode, kept for life.
+    /// Its SHARED lock was the one that WAL mode keeps for life.
     pub lifetime: bool,
-    /// Its call before was `xCheckReservedLock`.
+    /// Its previous call was `xCheckReservedLock`.
     pub checked: bool,
 }

@@ -1,9 +1,10 @@
-//! The finalizer: it decides each wait once nothing changes it any more, counts it, and keeps the incidents to be listed.
+//! The finalizer of a pass: it decides each wait once nothing changes it any more, counts it, and keeps the incidents for the reports.
 //!
-//! A wait is decided when [`Options::at_hand`] later ones have begun, or the trace has ended. By then the wait is over, and so are the holds in its way, nearly
-//! always. Where they are not, it is decided as if the trace had ended there: less is known then, and nothing else.
+//! The finalizer decides a wait when [`Options::at_hand`] later ones have begun, or the trace has ended. Nearly always the wait and the holds of its
+//! candidates are over by then. If they are not, it decides as if the trace had ended there: less is known, but nothing is wrong.
 //!
-//! Which records are missing is known only at the end. Until then it is assumed, and where that was wrong the trace is read again ([`Missing`]).
+//! Which records are missing is known only at the end. Until then the finalizer assumes it. If the assumption was wrong, the trace is read again
+//! ([`Missing`]).
 #![forbid(unsafe_code)]
 
 use super::holds::Holds;
@@ -11,7 +12,7 @@ use super::refusals::Refusals;
 use super::tables::Tables;
 use crate::analysis::findings::Options;
 use crate::analysis::incidents::build::{self, Known};
-use crate::analysis::incidents::incident::{Incident, IncidentEnd, untraced};
+use crate::analysis::incidents::incident::{Incident, IncidentEnd, untraced_holders};
 use crate::analysis::incidents::keep::KeptIncidents;
 use crate::analysis::incidents::starved_checkpoints::StarvedCheckpoints;
 use crate::analysis::incidents::totals::Totals;
@@ -24,27 +25,27 @@ use crate::analysis::waits::refusal_stats::RefusalStats;
 use crate::trace::{LogId, Trace};
 use std::collections::HashMap;
 
-/// Refused attempts at hand, for each wait at hand.
+/// How many refused attempts may be pending for each pending wait.
 const ATTEMPTS: usize = 4;
 
-/// The records that are missing from a trace: known at the end, assumed until then.
+/// Which records are missing from a trace: assumed during the pass, known at its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Missing {
-    /// Records are missing that could have shown a candidate.
+    /// Records that could have shown a candidate are missing.
     pub losses: bool,
-    /// By log, whether more than one record is missing between others: a release and the next acquisition can be among them.
+    /// By log, whether more than one record is missing between others. A release and the next acquisition can be among them.
     pub lossy: Vec<bool>,
 }
 
 impl Missing {
-    /// Only those that are known to be missing from the start.
+    /// The assumption at the start: only the losses that the logs' headers show.
     pub(super) fn assumed(trace: &Trace) -> Missing {
         let losses = trace.logs().iter().any(|log| log.head > log.capacity || log.lost_space > 0);
         Missing { losses, lossy: vec![false; trace.logs().len()] }
     }
 }
 
-/// What is decided, and what is counted.
+/// The decisions about waits, and the sums.
 pub(super) struct Finalizer<'t> {
     pub totals: Totals,
     pub stats: RefusalStats<'t>,
@@ -54,7 +55,7 @@ pub(super) struct Finalizer<'t> {
     /// The latest sign of life of each log.
     alive: Vec<Instant>,
     pub options: Options,
-    /// Something was decided before the trace had ended.
+    /// Some wait was decided before the trace had ended.
     pub early: bool,
 }
 
@@ -93,11 +94,11 @@ impl<'t> Finalizer<'t> {
         }
     }
 
-    /// Something was added to what is at hand. Decides the first waits early where it is too much.
+    /// Decides the oldest waits early if too many waits, attempts or holds are pending.
     #[inline]
     pub(super) fn make_room(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
         let (waits, attempts) = (refusals.pending.undecided(), refusals.conflicts.refusals.len());
-        // In batches, since some of it costs the same for one as for many.
+        // In batches, because some of the work costs the same for one as for many.
         let keep = self.options.at_hand;
         let many = keep.saturating_add(keep / 8);
         if waits > many || attempts > many.saturating_mul(ATTEMPTS) || holds.blocking.is_full() {
@@ -108,7 +109,7 @@ impl<'t> Finalizer<'t> {
     #[cold]
     fn decide_early(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
         let keep = self.options.at_hand;
-        self.look_around(tables);
+        self.update_known(tables);
         self.early = true;
         while refusals.pending.undecided() > keep {
             if let Some(number) = refusals.pending.turn() {
@@ -117,21 +118,21 @@ impl<'t> Finalizer<'t> {
         }
         while refusals.conflicts.refusals.len() > keep.saturating_mul(ATTEMPTS) {
             self.count(tables, refusals, holds, refusals.conflicts.refusals.base());
-            refusals.conflicts.refusals.let_go();
+            refusals.conflicts.refusals.remove_oldest();
         }
         refusals.pending.forget(keep);
         let mut starved = std::mem::take(&mut self.starved);
-        let gone = starved.gone(&self.known(tables, refusals, holds));
+        let gone = starved.remove_ended(&self.known(tables, refusals, holds));
         self.starved = starved;
         gone.into_iter().for_each(|incident| self.add(&tables.times, &holds.blocking, incident));
         self.forget_holds(tables, refusals, holds);
     }
 
-    /// Takes stock of what is known for certain only at the end.
-    fn look_around(&mut self, tables: &mut Tables<'t>) {
+    /// Updates what is final only at the end of the trace: signs of life and missing records.
+    fn update_known(&mut self, tables: &mut Tables<'t>) {
         self.alive = tables.logs.alive_at_end(tables.trace, &tables.times);
         if tables.trace.is_read_once() {
-            // It cannot be read again: what is missing so far counts.
+            // This trace cannot be read again, so what is missing so far counts.
             let missing = &mut self.missing;
             for (gaps, lossy) in tables.logs.gaps.iter().zip(&mut missing.lossy) {
                 missing.losses |= gaps.missing() > 0;
@@ -140,23 +141,23 @@ impl<'t> Finalizer<'t> {
         }
     }
 
-    /// A wait that ended only after its turn.
+    /// Decides a wait that ended after its turn.
     #[cold]
     pub(super) fn decide_late(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds, number: u32) {
-        self.look_around(tables);
+        self.update_known(tables);
         self.decide(tables, refusals, holds, number);
     }
 
-    /// Nothing more will be known of this attempt. It goes into the sums, and its candidates into its wait.
+    /// Adds an attempt to the sums, and its candidates to its wait. Nothing more will be known about it.
     fn count(&mut self, tables: &Tables<'t>, refusals: &mut Refusals<'t>, holds: &Holds, number: u32) {
         let Some(refusal) = refusals.conflicts.refusals.get_mut(number).filter(|refusal| !refusal.counted) else { return };
         let (missing, alive) = (&self.missing, &self.alive);
         refusal.counted = true;
         let end = refusal.end;
-        // With more than one record lost between others, a release and the next acquisition can be among them.
+        // If more than one record is lost between others, a release and the next acquisition can be among them.
         let gone = |log: LogId| alive.get(log.0 as usize).is_some_and(|&alive| alive < end);
         refusal.doubt(|candidate| missing.lossy[candidate.who.log.0 as usize] || gone(candidate.who.log));
-        // Those that stayed certain make the others irrelevant.
+        // Candidates that are still certain make the others irrelevant.
         if refusal.has_certain() {
             refusal.candidates.retain(|candidate| candidate.certain);
         }
@@ -172,14 +173,14 @@ impl<'t> Finalizer<'t> {
             let (tid, certain, same_thread) = (candidate.tid, candidate.certain, candidate.same_thread);
             wait.add_candidate(CandidateHold { hold, tid, certain, same_thread, attempts: 1 });
         }
-        if let Some(asked) = refusal.asked.filter(|asked| asked.here && wait.outside.is_none()) {
-            let answer = tables.trace.log(refusal.who.log).names.outside(refusal.who.conn, asked.start);
-            let named = answer.is_some_and(|answer| untraced(tables.trace, answer).next().is_some());
-            wait.outside = named.then_some(asked.start);
+        if let Some(query) = refusal.kernel_query.filter(|query| query.here && wait.outside.is_none()) {
+            let answer = tables.trace.log(refusal.who.log).names.outside(refusal.who.conn, query.start);
+            let named = answer.is_some_and(|answer| untraced_holders(tables.trace, answer).next().is_some());
+            wait.outside = named.then_some(query.start);
         }
     }
 
-    /// Makes an incident of a wait that stands aside, or finds it harmless.
+    /// Makes an incident of a wait that is set aside, or finds it harmless.
     fn decide(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds, number: u32) {
         let attempts = refusals.pending.get_mut(number).map(|wait| std::mem::take(&mut wait.refusals)).unwrap_or_default();
         attempts.into_iter().for_each(|attempt| self.count(tables, refusals, holds, attempt));
@@ -200,7 +201,7 @@ impl<'t> Finalizer<'t> {
         refusals.pending.decided(number);
     }
 
-    /// An upgrade from a stale snapshot: all about it is known at once.
+    /// Adds an upgrade from a stale snapshot. Everything about it is known at once.
     #[cold]
     pub(super) fn upgrade_failed(
         &mut self,
@@ -216,7 +217,7 @@ impl<'t> Finalizer<'t> {
         self.make_room(tables, refusals, holds);
     }
 
-    /// Forgets the holds that nothing at hand rests on.
+    /// Forgets the holds that no pending wait and no kept incident needs.
     fn forget_holds(&mut self, tables: &mut Tables<'t>, refusals: &mut Refusals<'t>, holds: &mut Holds) {
         if !holds.blocking.is_full() {
             return;
@@ -231,7 +232,7 @@ impl<'t> Finalizer<'t> {
         holds.blocking.forget_all_but(&needed);
     }
 
-    /// The trace has ended: decides what is left, and gives the incidents to be listed.
+    /// Decides the waits that are left when the trace has ended, and returns the incidents for the reports.
     pub(super) fn finish(
         &mut self,
         tables: &mut Tables<'t>,
@@ -241,7 +242,7 @@ impl<'t> Finalizer<'t> {
         alive: Vec<Instant>,
     ) -> Vec<Incident> {
         (self.missing, self.alive) = (missing, alive);
-        let late: Vec<u32> = refusals.pending.standing().map(|(number, _)| number).collect();
+        let late: Vec<u32> = refusals.pending.set_aside().map(|(number, _)| number).collect();
         late.into_iter().for_each(|number| self.decide(tables, refusals, holds, number));
         while refusals.pending.undecided() > 0 {
             if let Some(number) = refusals.pending.turn() {
@@ -258,8 +259,8 @@ impl<'t> Finalizer<'t> {
     }
 }
 
-/// Holds and incidents are known by numbers of their own up to here; from here on by their places among those to be listed.
-pub(super) fn number_anew(incidents: &mut [Incident], blocking_holds: BlockingHolds) -> Vec<BlockingHold> {
+/// Renumbers holds and incidents by their places in the reports' lists. Until here they have the pass's own numbers.
+pub(super) fn renumber(incidents: &mut [Incident], blocking_holds: BlockingHolds) -> Vec<BlockingHold> {
     let of_run: HashMap<u32, u32> =
         (0..).zip(incidents.iter()).filter_map(|(index, incident)| Some((incident.wait?, index))).collect();
     let mut places: HashMap<u32, u32> = HashMap::new();

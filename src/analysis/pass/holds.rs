@@ -1,6 +1,4 @@
-//! Holds during the pass: what follows from one that began or ended.
-//!
-//! That is commits, stale snapshots, signs of hazards, and the ends of blocking holds.
+//! The effects of holds that begin or end: commits, stale snapshots, signs of hazards, and the ends of blocking holds.
 #![forbid(unsafe_code)]
 
 use super::connections::Earlier;
@@ -17,7 +15,7 @@ use crate::trace::Event;
 use shim::event::{Flags, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
-/// What the pass keeps of holds.
+/// What the pass keeps about holds.
 #[derive(Default)]
 pub(super) struct Holds {
     pub commits: Commits,
@@ -26,7 +24,7 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// A hold began. `named`: it is a candidate of an attempt that was refused before it.
+    /// Follows a hold that began. `named`: it is a candidate of an attempt that was read before it.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "what is known of one change; a struct of it would be built for every record")]
     pub(super) fn began(
@@ -64,7 +62,7 @@ impl Holds {
         }
     }
 
-    /// It took WRITE while it was reading. That fails if another connection has committed since.
+    /// Follows a connection that took WRITE while it was reading. That fails if another connection has committed since.
     fn upgrades(&mut self, tables: &mut Tables<'_>, index: Index, call: &Call<'_>, db: u32, earlier: Earlier) {
         let Some(conn) = tables.conns.get(index) else { return };
         let Some(reading) = Reading::under(&mut conn.locks, earlier.lifetime) else { return };
@@ -87,7 +85,7 @@ impl Holds {
         }
     }
 
-    /// What to remember of the hold that ended with the first of these changes. A writer's holds end in one call, from the strongest down.
+    /// What to keep of the hold that the first of these changes ended. A writer's holds end in one call, the strongest first.
     pub(super) fn past(
         tables: &mut Tables<'_>,
         index: Index,
@@ -115,7 +113,7 @@ impl Holds {
         past
     }
 
-    /// A hold ended.
+    /// Follows a hold that ended.
     #[inline]
     pub(super) fn ended(
         &mut self,
@@ -138,7 +136,7 @@ impl Holds {
             let restarted = std::mem::take(&mut conn.restarted);
             let wrote = restarted || conn.activity.totals.wrote[2] != conn.activity.mark(lock).wrote[2];
             // Without a reader's slot, WRITE was for the wal-index's header.
-            conn.in_vain = if wrote || conn.locks.shared == 0 { 0 } else { hold.sql };
+            conn.wrote_nothing = if wrote || conn.locks.shared == 0 { 0 } else { hold.sql };
             if let Release::Seen(at, _) = end
                 && wrote
             {

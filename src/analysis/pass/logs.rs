@@ -7,11 +7,11 @@ use crate::analysis::order::gaps::Gaps;
 use crate::analysis::order::instants::{Call, Instant, Times};
 use crate::trace::{LogId, Summary, Trace};
 
-/// The logs; each list is by log.
+/// What the pass knows about the logs. Each list is by log.
 pub(super) struct Logs {
     pub coverage: Vec<Coverage>,
     pub gaps: Vec<Gaps>,
-    /// The end of each log's last record; empty until it is needed.
+    /// The end of each log's last record. Empty until it is needed.
     ends: Vec<Instant>,
     /// Whether its process can have no busy handler but SQLite's; `None` until it is needed.
     default_handlers: Vec<Option<bool>>,
@@ -32,7 +32,7 @@ impl Logs {
         *self.default_handlers[log.0 as usize].get_or_insert_with(|| has_default_handler(&trace.log(log).names))
     }
 
-    /// A record was read.
+    /// Notes that a record was read.
     #[inline]
     pub(super) fn record(&mut self, call: &Call<'_>) {
         let log = call.event.log.0 as usize;
@@ -40,12 +40,12 @@ impl Logs {
         self.coverage[log].record(call);
     }
 
-    /// The latest sign of life of each log, as far as it was read.
+    /// The latest sign of life of each log in the records read so far.
     pub(super) fn alive<'a>(&'a self, times: &'a Times<'_>) -> impl Iterator<Item = Instant> + 'a {
         (0..).map(LogId).zip(&self.coverage).map(|(log, seen)| seen.latest.max(times.last_anchor(log)))
     }
 
-    /// The latest sign of life of each log, its last record included, read or not.
+    /// The latest sign of life of each log, including its last record, read or not.
     pub(super) fn alive_at_end(&mut self, trace: &Trace, times: &Times<'_>) -> Vec<Instant> {
         if self.ends.is_empty() {
             let end = |log| trace.last_record(log).map_or(0, |record| times.end(log, &record));
@@ -54,7 +54,7 @@ impl Logs {
         self.alive(times).zip(&self.ends).map(|(seen, &end)| seen.max(end)).collect()
     }
 
-    /// For each log, whether more than one record is lost between others, and whether any lost record could have ended a hold.
+    /// For each log, whether more than one record between the first and the last is lost, and whether any lost record could have ended a hold.
     pub(super) fn lost(&self, summary: &Summary) -> Vec<(bool, bool)> {
         self.coverage.iter().zip(&summary.tallies).map(|(seen, tally)| seen.lost(tally)).collect()
     }
@@ -68,7 +68,7 @@ impl Logs {
         span
     }
 
-    /// Every record was read.
+    /// Notes that every record was read.
     pub(super) fn finish(&mut self, trace: &Trace) {
         for (gaps, log) in self.gaps.iter_mut().zip(trace.logs()) {
             gaps.finish(log.head);

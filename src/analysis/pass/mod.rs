@@ -1,7 +1,7 @@
-//! The pass over the records of a trace: it gives each record to its connection, and the changes to the parts that they concern.
+//! The pass over the records of a trace: it finds the connection of each record, and gives the changes of its locks to the parts below.
 //!
-//! The parts own their state. [`tables`] is what all of them look things up in. [`holds`] and [`refusals`] follow from the changes, [`finalize`] decides what they
-//! have collected, and [`observed`] reports to the observer.
+//! Each part owns its state. All parts look things up in [`tables`]. [`holds`] and [`refusals`] follow the changes, [`finalize`] decides the waits that
+//! they collect, and [`observed`] reports to the observer.
 #![forbid(unsafe_code)]
 
 mod connections;
@@ -23,11 +23,11 @@ use crate::analysis::order::instants::Call;
 use crate::analysis::waits::wait::WaitEnd;
 use crate::trace::{Event, Summary, Trace};
 use connections::{Earlier, Lookup, NO_DATABASE};
-use finalize::{Finalizer, Missing, number_anew};
+use finalize::{Finalizer, Missing, renumber};
 use holds::Holds;
 use observed::Observed;
 use refusals::Refusals;
-use shim::event::{FileKind, Flags, Kind, Level};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level};
 use tables::Tables;
 
 /// A pass over the records of a trace.
@@ -37,7 +37,7 @@ pub(super) struct Pass<'t, 'w> {
     refusals: Refusals<'t>,
     finalizer: Finalizer<'t>,
     observed: Observed<'w>,
-    /// What the record at hand changed.
+    /// What the present record changed.
     changes: Vec<Change>,
     records: u64,
 }
@@ -95,10 +95,14 @@ impl<'t, 'w> Pass<'t, 'w> {
             database.records += 1;
             database.seen_in(log);
             database.redundant += u64::from(record.flags.has(Flags::REDUNDANT));
-            match (record.kind, record.file_kind) {
-                (Kind::DELETE, FileKind::JOURNAL) if record.rc.is_ok() => database.modes.journal_deleted = true,
-                (Kind::WROTE | Kind::SYNC, FileKind::JOURNAL) => database.modes.journal_used = true,
-                _ => {}
+            if record.file_kind == FileKind::JOURNAL {
+                match record.kind.known() {
+                    Some(Known::Delete) => database.modes.journal_deleted |= record.rc.is_ok(),
+                    Some(Known::Wrote | Known::Sync) => database.modes.journal_used = true,
+                    Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved | Known::ShmLock) => {}
+                    Some(Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::CkptStart | Known::CkptDone | Known::Handle)
+                    | None => {}
+                }
             }
         }
         self.observed.event(event, db);
@@ -107,7 +111,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         }
     }
 
-    /// A record of a live connection.
+    /// Follows a record of an open connection.
     fn connection(&mut self, index: Index, call: &Call<'_>) {
         let Call { event, start, end } = *call;
         let Event { number, ref record, .. } = *event;
@@ -190,7 +194,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         self.tables.conns.close(index);
     }
 
-    /// The connection's wait is over.
+    /// Ends the connection's wait.
     fn end_wait(&mut self, index: Index, end: WaitEnd) {
         self.refusals.end_wait(&mut self.tables, &self.holds.commits, index, end);
         self.decide_late();
@@ -259,7 +263,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         }
     }
 
-    /// Whether the observer has had enough.
+    /// Whether the observer wants no more records.
     fn enough(&self) -> bool {
         self.records & 0xffff == 0 && self.observed.enough()
     }
@@ -269,9 +273,9 @@ impl<'t, 'w> Pass<'t, 'w> {
         self.refusals.conflicts.contradiction
     }
 
-    /// The trace has ended. Where earlier decisions rest on a wrong assumption, also returns what should have been assumed.
+    /// Completes the analysis when the trace has ended. If earlier decisions rest on a wrong assumption, also returns the right one.
     fn finish(mut self, summary: Summary) -> (Analysis<'t>, Option<Missing>) {
-        // Holds that the trace ends with, and what is left of the waits.
+        // The holds and waits that are open when the trace ends.
         let open: Vec<Index> = self.tables.conns.all().map(|(index, _)| index).collect();
         let lost = self.tables.logs.lost(&summary);
         for index in open {
@@ -282,7 +286,7 @@ impl<'t, 'w> Pass<'t, 'w> {
             let (db, activity, blocking) = (conn.db, conn.activity, conn.blocking);
             let (_, lossy) = lost[who.log.0 as usize];
             let seen = self.tables.logs.coverage[who.log.0 as usize].latest;
-            // Up to here its process lived, and held what it had not given up.
+            // Until this instant its process lived, and held what it had not released.
             let alive = if lossy { last } else { seen.max(self.tables.times.last_anchor(who.log)) };
             for (lock, hold) in held {
                 self.refusals.conflicts.doubt(who, lock, hold.refused, alive);
@@ -311,7 +315,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         self.tables.logs.finish(trace);
         let losses = lost.iter().any(|lost| lost.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0);
         let missing = Missing { losses, lossy: lost.iter().map(|lost| lost.0).collect() };
-        // What was decided early rests on what was assumed.
+        // Early decisions rest on the assumption.
         let wrong = self.finalizer.early && self.finalizer.missing != missing;
         let alive = self.tables.alive();
         let mut incidents = self.finalizer.finish(&mut self.tables, &mut self.refusals, &mut self.holds, missing.clone(), alive);
@@ -319,7 +323,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         let mut databases = self.tables.databases.all;
         databases.iter_mut().for_each(Database::finish);
         let hazards = self.holds.signs.finish(trace, &databases, &firsts);
-        let blocking_holds = number_anew(&mut incidents, self.holds.blocking);
+        let blocking_holds = renumber(&mut incidents, self.holds.blocking);
         let analysis = Analysis {
             incidents,
             hazards,

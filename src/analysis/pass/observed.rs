@@ -1,4 +1,4 @@
-//! The observer's share of a pass: every record, every hold, every stretch of work, and the size of the -wal, as the pass finds them.
+//! The reports to the observer of a pass: every record, every hold, every stretch of work, and every size of a -wal.
 #![forbid(unsafe_code)]
 
 use super::connections::{Conn, NO_DATABASE};
@@ -20,7 +20,7 @@ impl<'w> Observed<'w> {
         Observed { observer, wal_sizes: WalSizes::default() }
     }
 
-    /// A record; `db` is an index into the databases.
+    /// Reports a record. `db` is an index into the databases.
     #[inline]
     pub(super) fn event(&mut self, event: &Event, db: Option<u32>) {
         if let Some(observer) = &mut self.observer {
@@ -28,7 +28,8 @@ impl<'w> Observed<'w> {
         }
     }
 
-    /// A record of this connection, which its activity has followed: reports the work it ended, and how it changed the size of the -wal.
+    /// Reports the work that this record ended, and the new size of the -wal if it changed that. The connection's activity has followed the
+    /// record.
     #[inline]
     pub(super) fn record(&mut self, conn: &Conn, call: &Call<'_>) {
         let Some(observer) = &mut self.observer else { return };
@@ -44,7 +45,7 @@ impl<'w> Observed<'w> {
         }
     }
 
-    /// A hold is over, or the trace is.
+    /// Reports a hold when the hold or the trace has ended.
     #[inline]
     pub(super) fn hold(&mut self, (who, db, lock): (ConnId, u32, LockId), hold: &Hold, lifetime: bool, end: (Instant, HoldEnd)) {
         if let Some(observer) = &mut self.observer {
@@ -52,7 +53,7 @@ impl<'w> Observed<'w> {
         }
     }
 
-    /// Whether the observer has had enough.
+    /// Whether the observer wants no more records.
     pub(super) fn enough(&self) -> bool {
         self.observer.as_ref().is_some_and(|observer| observer.enough())
     }

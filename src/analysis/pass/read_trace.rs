@@ -1,4 +1,4 @@
-//! The reading of a whole trace: one pass over its records, or two where the first rested on a wrong assumption.
+//! The reading of a whole trace: one pass over its records, or two if the first rested on a wrong assumption.
 #![forbid(unsafe_code)]
 
 use super::Pass;
@@ -9,22 +9,22 @@ use crate::analysis::findings::{Analysis, Options};
 use crate::analysis::observer::Observer;
 use crate::trace::{Error, Trace};
 
-/// What one pass returns: whether holds seemed to exclude each other, the audit, and what should have been assumed.
+/// What one pass returns: the analysis, whether holds seemed to exclude each other, the audit, and the right assumption.
 type Passed<'t> = (Analysis<'t>, bool, Option<AuditPass<'t>>, Option<Missing>);
 
 impl<'t> Analysis<'t> {
     /// Reads a whole trace.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn of(trace: &'t Trace, options: Options) -> Result<Analysis<'t>, Error> {
         Analysis::over(trace, options, None)
     }
 
-    /// Reads a whole trace, and reports every hold on the way to `observer`.
+    /// Reads a whole trace, and reports to `observer` on the way.
     ///
     /// # Errors
-    /// As [`Trace::events`].
+    /// The errors of [`Trace::events`].
     pub fn observed(trace: &'t Trace, options: Options, observer: &mut dyn Observer) -> Result<Analysis<'t>, Error> {
         Analysis::over(trace, options, Some(observer))
     }
@@ -32,7 +32,7 @@ impl<'t> Analysis<'t> {
     fn over(trace: &'t Trace, options: Options, observer: Option<&mut dyn Observer>) -> Result<Analysis<'t>, Error> {
         let (mut analysis, contradiction, auditor) = match Analysis::pass(trace, options, Missing::assumed(trace), observer)? {
             (.., Some(missing)) if !trace.is_read_once() => {
-                // Records are missing that no one could know of before, and many waits were decided by then.
+                // Waits were decided before it was known that records are missing.
                 let (analysis, contradiction, auditor, _) = Analysis::pass(trace, options, missing, None)?;
                 (analysis, contradiction, auditor)
             }
@@ -57,8 +57,8 @@ impl<'t> Analysis<'t> {
     ) -> Result<Passed<'t>, Error> {
         let mut events = trace.events()?;
         let mut pass = Pass::new(trace, options, missing, observer);
-        // JSON lines can be read only once, so they are audited as they pass. A directory is read again, and only where that may show
-        // something.
+        // JSON lines can be read only once, so they are audited in the same pass. A directory is read again, and only if holds seemed to
+        // exclude each other.
         let mut auditor = trace.is_read_once().then(|| AuditPass::new(trace));
         let mut stopped = false;
         while let Some(event) = events.advance() {

@@ -1,4 +1,4 @@
-//! Refused attempts during the pass: their candidates, and the waits they begin, continue or end.
+//! The refused attempts of a pass: their candidates, and the waits that they begin, continue or end.
 #![forbid(unsafe_code)]
 
 use super::connections::{Earlier, Lookup, NO_DATABASE};
@@ -14,7 +14,7 @@ use crate::analysis::waits::busy_handler::{UnownedSleeps, is_cut};
 use crate::analysis::waits::conflicts::Conflicts;
 use crate::analysis::waits::follow::{Meaning, OpenWait};
 use crate::analysis::waits::pending::PendingWaits;
-use crate::analysis::waits::refusal::{Asked, Refusal};
+use crate::analysis::waits::refusal::{KernelQuery, Refusal};
 use crate::analysis::waits::wait::{Before, Wait, WaitEnd};
 use crate::trace::Event;
 use shim::event::{Kind, Level, REFUSED_HERE, Slot};
@@ -24,22 +24,22 @@ pub(super) struct Refusals<'t> {
     pub conflicts: Conflicts<'t>,
     pub pending: PendingWaits,
     pub unowned: UnownedSleeps,
-    /// A wait that ended after its turn: it is to be decided now.
+    /// A wait that ended after its turn. It must be decided now.
     pub late: Option<u32>,
 }
 
 /// What a record means for the wait of its connection.
 enum Joined {
-    /// It belongs to the wait with this number, or ended it with success and begins none.
+    /// The record belongs to the wait with this number, or ended it with success and begins none.
     Wait(u32),
-    /// It is an attempt beside that wait.
+    /// The record is an attempt for another lock during the connection's wait.
     Beside,
-    /// The connection does not wait, or does not any more.
+    /// The connection does not wait, or no longer waits.
     None,
 }
 
 impl<'t> Refusals<'t> {
-    /// Keeps this many of the first refused attempts and of the first waits.
+    /// Keeps the first `keep` refused attempts and the first `keep` waits for the reports.
     pub(super) fn new(times: Times<'t>, keep: usize) -> Refusals<'t> {
         Refusals {
             conflicts: Conflicts::new(times, keep),
@@ -49,7 +49,7 @@ impl<'t> Refusals<'t> {
         }
     }
 
-    /// An attempt of this wait was refused.
+    /// Adds a refused attempt of this wait.
     #[cold]
     pub(super) fn refused(
         &mut self,
@@ -66,13 +66,13 @@ impl<'t> Refusals<'t> {
         let place = self.conflicts.refusals.next();
         conn.refused = Some(place);
         if let Some(db) = db {
-            tables.databases.all[db as usize].stats(request.lock()).refused += 1;
+            tables.databases.all[db as usize].stats(LockId::of(request)).refused += 1;
         }
         let here = tables.trace.log(log).names.outside(conn.id.conn, record.start).is_some();
         if here {
-            conn.asked = Some((wait, record.start));
+            conn.kernel_query = Some((wait, record.start));
         }
-        let asked = conn.asked.filter(|asked| asked.0 == wait).map(|(_, start)| Asked { start, here });
+        let kernel_query = conn.kernel_query.filter(|query| query.0 == wait).map(|(_, start)| KernelQuery { start, here });
         let refusal = Refusal {
             who: conn.id,
             db,
@@ -88,7 +88,7 @@ impl<'t> Refusals<'t> {
             candidates: Vec::new(),
             more_candidates: 0,
             in_process: record.arg == REFUSED_HERE,
-            asked,
+            kernel_query,
             forgotten: false,
             counted: false,
         };
@@ -118,8 +118,8 @@ impl<'t> Refusals<'t> {
         }
     }
 
-    /// Joins the record of a connection that waits or is refused to its wait, or ends that, or begins one. Returns the wait that a refused
-    /// attempt belongs to.
+    /// Follows a record of a connection that waits or is refused: it joins the wait, ends it, or begins one. Returns the wait to which a refused
+    /// attempt belongs.
     #[inline(never)]
     pub(super) fn waited(
         &mut self,
@@ -136,7 +136,7 @@ impl<'t> Refusals<'t> {
         }
     }
 
-    /// Joins a record to the wait of its connection, or ends that.
+    /// Joins a record to the wait of its connection, or ends the wait.
     fn join(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, call: &Call<'_>) -> Joined {
         let Event { log, number, ref record } = *call.event;
         let Some(conn) = tables.conns.get(index) else { return Joined::Wait(0) };
@@ -147,7 +147,7 @@ impl<'t> Refusals<'t> {
             Meaning::Waits => {
                 if record.kind == Kind::SLEEP {
                     waiting.slept = true;
-                    // Pauses of a connection that finds the header half written are not the busy handler's.
+                    // A connection that finds the header half written pauses by itself: its busy handler does not sleep.
                     if std::mem::take(&mut waiting.header) {
                         waiting.pauses += 1;
                     } else {
@@ -157,13 +157,13 @@ impl<'t> Refusals<'t> {
                     waiting.wait.slept_us = waiting.wait.slept_us.saturating_add(record.arg);
                     self.pending.went_on(waiting);
                 } else if record.kind == Kind::SHM_LOCK
-                    && Request::of(record).is_some_and(|request| request.lock().slot() == Some(Slot::RECOVER))
+                    && Request::of(record).is_some_and(|request| LockId::of(request).slot() == Some(Slot::RECOVER))
                 {
                     let (refused, granted) = &mut waiting.wait.recovery;
                     *(if record.rc.is_ok() { granted } else { refused }) += 1;
                     waiting.header = record.rc.is_ok() && !waiting.wait.is_recovery();
                 } else if record.kind == Kind::LOCK && record.rc.is_busy() {
-                    // It has to begin anew for its lock, and did not get so far.
+                    // The connection has to start again with SHARED, and was refused that.
                     waiting.again(end, number);
                     self.pending.went_on(waiting);
                 } else if record.kind == Kind::LOCK && record.requested == Level::SHARED {
@@ -189,7 +189,7 @@ impl<'t> Refusals<'t> {
                 // SQLite calls no busy handler for a reader's slot, except while another connection rebuilds the wal-index.
                 let (refused, free) = waiting.wait.recovery;
                 let handler = matches!(waiting.wait.request, Request::File(_)) || refused > 0;
-                // Where it was not seen to ask for RECOVER, this is not known.
+                // If the trace does not show that it asked for RECOVER, this is unknown.
                 let unknown = !handler && waiting.wait.is_recovery() && waiting.wait.attempts > free;
                 (conn.granted, conn.granted_to_any) = ((handler || unknown).then_some(number), unknown);
                 self.end_wait(tables, commits, index, WaitEnd::Acquired);
@@ -203,8 +203,8 @@ impl<'t> Refusals<'t> {
                 self.end_wait(tables, commits, index, WaitEnd::Acquired);
             }
             Meaning::Over => {
-                // It could not play a journal back, and the same statement reads now. It tried again, by itself or in its own busy
-                // handler.
+                // The connection could not play a journal back, and the same statement reads now. The application retried, or its own busy
+                // handler did.
                 let tried = waiting.wait.request == Request::File(Level::EXCLUSIVE) && !waiting.wait.before.wal;
                 if let Some((_, shared)) = waiting.shared.filter(|_| tried) {
                     let known = waiting.wait.before.reading.is_some_and(|reading| reading.sql != 0);
@@ -219,7 +219,7 @@ impl<'t> Refusals<'t> {
         Joined::None
     }
 
-    /// Begins a wait, where this record is a refused attempt. `beside`: its connection waits for something else. Returns the wait.
+    /// Begins a wait if this record is a refused attempt. `beside`: the connection is already in another wait. Returns the wait's number.
     fn begin(
         &mut self,
         tables: &mut Tables<'t>,
@@ -241,12 +241,12 @@ impl<'t> Refusals<'t> {
         let earlier = if reading.is_some() { conn.activity.before_reading } else { conn.activity.previous() };
         let asleep = |(before, kind)| (before, if self.unowned.since(log, record.tid, before) { Kind::SLEEP } else { kind });
         let earlier = earlier.map(asleep);
-        let recover = request.lock().slot() == Some(Slot::RECOVER);
+        let recover = LockId::of(request).slot() == Some(Slot::RECOVER);
         let span = (call.start, end);
         let mut wait = Wait::new(conn.id, db, request, number, record, span);
         let same = |by: &Reading| (by.tid, by.sql) == (record.tid, record.sql) && by.sql != 0;
         let slot = reading.is_some_and(|reading| reading.lock.slot().is_some());
-        // In WAL mode it may have waited since it began to read, for the wal-index; or for SHARED, when it opened the database.
+        // In WAL mode the statement may have waited for the wal-index since it began to read, or for SHARED when it opened the database.
         let since = |granted, number| slot && earlier.is_some_and(|(before, _)| before < granted) && granted <= number;
         let for_this = |reading: Reading| {
             same(&reading) && conn.granted.is_some_and(|granted| granted == reading.number || since(granted, reading.number))
@@ -256,7 +256,8 @@ impl<'t> Refusals<'t> {
         let waited = reading.is_some_and(for_this) || opened.is_some_and(|by| same(&by) && conn.granted == Some(by.number));
         // Which statement had waited may not be known.
         // SQLite's own handler would have left the record of a sleep.
-        let in_vain = !default_handler && ((record.sql != 0 && conn.in_vain == record.sql) || (waited && conn.granted_to_any));
+        let may_have_waited =
+            !default_handler && ((record.sql != 0 && conn.wrote_nothing == record.sql) || (waited && conn.granted_to_any));
         let waited = waited && !conn.granted_to_any;
         let text = || tables.trace.log(log).names.sql(record.sql).map(|sql| sql.text.text.as_str());
         let early = request == Request::File(Level::EXCLUSIVE)
@@ -264,7 +265,7 @@ impl<'t> Refusals<'t> {
             && record.before >= Level::RESERVED
             && text().is_some_and(sql::changes);
         wait.before =
-            Before { wal: conn.mode.wal, checked: before.checked, earlier, reading, waited, in_vain, early, ..wait.before };
+            Before { wal: conn.mode.wal, checked: before.checked, earlier, reading, waited, may_have_waited, early, ..wait.before };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {
@@ -276,7 +277,7 @@ impl<'t> Refusals<'t> {
         place
     }
 
-    /// The connection's wait is over.
+    /// Ends the connection's wait.
     pub(super) fn end_wait(&mut self, tables: &mut Tables<'t>, commits: &Commits, index: Index, end: WaitEnd) {
         let Some(waiting) = tables.conns.get(index).and_then(|conn| conn.open_wait.take()) else { return };
         let mut wait = Wait { end, ..waiting.wait };
@@ -288,7 +289,7 @@ impl<'t> Refusals<'t> {
         }
         let Some(db) = wait.db else { return };
         let ns = tables.times.ns(wait.who.log, wait.from, wait.until);
-        let stats = tables.databases.all[db as usize].stats(wait.request.lock());
+        let stats = tables.databases.all[db as usize].stats(LockId::of(wait.request));
         match end {
             WaitEnd::Acquired | WaitEnd::WentOn => {
                 if let Some(ns) = ns {

@@ -1,4 +1,4 @@
-//! The tables in which every part of the pass looks things up: logs, connections and databases.
+//! The tables that every part of the pass uses: logs, connections and databases.
 #![forbid(unsafe_code)]
 
 use super::connections::Connections;
@@ -7,7 +7,7 @@ use crate::analysis::locks::databases::Databases;
 use crate::analysis::order::instants::{Instant, Times};
 use crate::trace::Trace;
 
-/// The tables.
+/// The tables that every part of the pass uses.
 pub(super) struct Tables<'t> {
     pub trace: &'t Trace,
     pub times: Times<'t>,
@@ -17,7 +17,7 @@ pub(super) struct Tables<'t> {
 }
 
 impl<'t> Tables<'t> {
-    /// Keeps this many of the longest holds of each database.
+    /// Empty tables that keep this many of the longest holds of each database.
     pub(super) fn new(trace: &'t Trace, longest: usize) -> Tables<'t> {
         Tables {
             trace,

@@ -2,7 +2,7 @@
 //!
 //! The delays distinguish a statement that still waits from the application's next one.
 //!
-//! The recorder assigns a sleep to a connection by the call that was refused just before. SQLite also calls the busy handler without one. A
+//! The recorder assigns a sleep to the connection whose call was refused just before. SQLite also calls the busy handler without a refused call. A
 //! statement that begins by writing may find that another connection has committed since it began to read. It takes WRITE, releases it and
 //! waits (btree.c: `sqlite3BtreeBeginTrans` takes `SQLITE_BUSY_SNAPSHOT` for `SQLITE_BUSY` there). A thread that slept has a busy handler.
 #![forbid(unsafe_code)]
@@ -10,19 +10,19 @@
 use crate::trace::LogId;
 use std::collections::HashMap;
 
-/// An attempt that follows the last one by more than this, without a sleep of SQLite's in between, is the application's next try. No busy
-/// handler in use waits that long between two attempts, and SQLite's own sleeps 100 ms at most.
+/// The longest time between two attempts of one wait if SQLite did not sleep in between. A later attempt is the application's next try: no
+/// busy handler in use waits that long, and SQLite's own sleeps 100 ms at most.
 pub(crate) const PATIENCE_NS: u64 = 200_000_000;
 
-/// A connection that finds the wal-index out of order, with no other at work on it, sleeps up to 323 ms between attempts (wal.c:
-/// `walTryBeginRead`).
+/// The longest time between two attempts of a connection that finds the wal-index unusable and no other connection repairing it. It sleeps
+/// up to 323 ms between attempts (wal.c: `walTryBeginRead`).
 pub(crate) const RETRY_PATIENCE_NS: u64 = 650_000_000;
 
 /// After so many of these attempts SQLite answers `SQLITE_PROTOCOL`.
 pub(crate) const RETRIES: u32 = 100;
 
-/// The sleeps of SQLite's own busy handler after the first refusals, and after all later ones, in microseconds (main.c:
-/// `sqliteDefaultBusyCallback`). Where less is left of the timeout it sleeps that, and gives up after the next refusal.
+/// The sleeps of SQLite's own busy handler after the first refusals, in microseconds; the last one repeats (main.c:
+/// `sqliteDefaultBusyCallback`). If less is left of the timeout, it sleeps only that, and gives up after the next refusal.
 const DELAYS_US: [u64; 12] = [1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 25_000, 25_000, 50_000, 50_000, 100_000];
 
 /// Whether the sleep with this number, counted from 0, was cut short by the end of the timeout.
@@ -30,7 +30,7 @@ pub(crate) fn is_cut(number: u32, us: u64) -> bool {
     us < DELAYS_US[(number as usize).min(DELAYS_US.len() - 1)]
 }
 
-/// Threads that are remembered one by one.
+/// How many threads are kept one by one.
 const MANY: usize = 4096;
 
 /// The sleeps that no record assigns to a connection.
@@ -38,12 +38,12 @@ const MANY: usize = 4096;
 pub(crate) struct UnownedSleeps {
     /// The number of the latest such record, by thread.
     of: HashMap<(LogId, u32), u64>,
-    /// Where there were too many threads: of any thread of a log.
+    /// The number of the latest such record of any thread, by log. Used if there were more than `MANY` threads.
     of_any: HashMap<LogId, u64>,
 }
 
 impl UnownedSleeps {
-    /// A record of a sleep without a connection.
+    /// Notes the record of a sleep that names no connection.
     #[cold]
     pub(crate) fn slept(&mut self, log: LogId, tid: u32, number: u64) {
         if self.of.len() >= MANY {
@@ -55,7 +55,7 @@ impl UnownedSleeps {
         self.of.insert((log, tid), number);
     }
 
-    /// Whether this thread may have slept like that after the record with this number.
+    /// Whether this thread may have slept so after the record with this number.
     pub(crate) fn since(&self, log: LogId, tid: u32, number: u64) -> bool {
         let latest = self.of.get(&(log, tid)).max(self.of_any.get(&log));
         latest.is_some_and(|&latest| latest > number)

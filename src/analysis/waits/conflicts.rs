@@ -1,13 +1,15 @@
-//! The candidates of each refused attempt: the connections that could have held a conflicting lock just then.
+//! The candidates of each refused attempt: the connections that may have held a conflicting lock at that instant.
 //!
-//! The refusing instant lies somewhere between the attempt's start and its end. A candidate is *certain* when it held its lock throughout.
-//! The call that took the lock had returned before the attempt began. The call that released it began after the attempt had ended. Releases
-//! sort by their start and everything else by its end, so that this is decided as soon as the attempt comes. A candidate is *possible* when
-//! the two merely overlap. An acquisition that overlaps may come after the attempt, so an attempt without a certain candidate waits for a
-//! second of the trace's time. Certain candidates make possible ones irrelevant.
+//! SQLite refused the attempt at some instant between its start and its end. A candidate is *certain* if it held its lock throughout. Then
+//! the call that took the lock had returned before the attempt began. The call that released it began after the attempt had ended. Records
+//! of releases are sorted by their start and all others by their end. So this is decided as soon as the attempt is read.
 //!
-//! A candidate stays certain only while nothing contradicts it. Three things do: its hold turns out to have ended unseen, another
-//! connection's success shows that it is gone, or its process may have died. It is only possible from its last record on then.
+//! A candidate is *possible* if its hold and the attempt merely overlap. The record of an overlapping acquisition may follow that of the
+//! attempt. So an attempt without a certain candidate waits for a second of the trace's time. Certain candidates make possible ones
+//! irrelevant.
+//!
+//! A certain candidate becomes merely possible from its last record on if anything contradicts it. Its hold may turn out to have ended
+//! unseen, another connection's success may show that the hold is over, or its process may have died.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::PastHold;
@@ -19,16 +21,16 @@ use crate::analysis::waits::refusal::{Candidate, Refusal};
 use shim::event::Level;
 use std::collections::VecDeque;
 
-/// Ended holds that are kept for each database.
+/// How many ended holds are kept for each database.
 const KEPT: usize = 4096;
 
-/// Candidates named for one refused attempt; more are counted.
+/// How many candidates one refused attempt names. Further ones are counted.
 const NAMED: usize = 8;
 
-/// A release of which only the start is known is taken to have ended within this time.
+/// The assumed longest time of a release of which only the start is known.
 const LONGEST_RELEASE_NS: u64 = 100_000_000;
 
-/// How long an attempt without a certain holder waits for an acquisition that overlaps it.
+/// How long an attempt without a certain candidate waits for an acquisition that overlaps it.
 const SETTLE_NS: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy)]
@@ -37,20 +39,21 @@ struct EndedHold {
     lock: LockId,
     hold: Hold,
     past: PastHold,
-    /// When the change was seen; they are in this order.
+    /// When the end was seen. Ended holds are in this order.
     at: Instant,
-    /// It was not held any more after this; [`NEVER`] where that is not known yet.
+    /// When the lock was certainly released; [`NEVER`] if that is not known yet.
     gone: Instant,
 }
 
-/// What is remembered of one database.
+/// The connections and holds of one database.
 struct DatabaseHolds {
     conns: Vec<Index>,
-    /// Holds by lock, those in doubt not counted.
+    /// The number of holds by lock, without those in doubt.
     counts: [u32; LockId::COUNT],
     ended: VecDeque<EndedHold>,
-    /// How many were ever put into `ended`, and the latest instant of those that were dropped.
+    /// How many holds were ever added to `ended`.
     sequence: u64,
+    /// The latest `at` of the holds that were dropped from `ended`.
     dropped: Option<Instant>,
     longest_release: u64,
     pending: VecDeque<u32>,
@@ -73,11 +76,11 @@ impl Default for DatabaseHolds {
 /// The holds of each database, and the refused attempts they explain.
 pub(crate) struct Conflicts<'t> {
     times: Times<'t>,
-    /// Those about which more can come to light.
+    /// The refused attempts whose candidates can still change.
     pub(crate) refusals: Window<Refusal>,
-    /// Two holds that exclude each other existed at once: one of them ended unseen, or a lock was lost.
+    /// Two holds that exclude each other seemed to exist at once: one of them ended unseen, or a lock was lost.
     pub(crate) contradiction: bool,
-    /// The holds that ended before the last refused attempt, and may have refused it all the same.
+    /// The ended holds that may have refused the latest attempt.
     pub(crate) looked_back: Vec<(ConnId, LockId, Hold, PastHold)>,
     databases: Vec<DatabaseHolds>,
 }
@@ -95,7 +98,7 @@ impl<'t> Conflicts<'t> {
         &mut self.databases[index]
     }
 
-    /// A connection of this database joins, with these holds.
+    /// Adds a connection to this database, with its present holds.
     pub(crate) fn join(&mut self, db: u32, index: Index, held: impl Iterator<Item = (LockId, Hold)>) {
         let holds = self.database(db);
         holds.conns.push(index);
@@ -104,7 +107,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// A connection leaves.
+    /// Removes a connection from this database.
     pub(crate) fn leave(&mut self, db: u32, index: Index) {
         let conns = &mut self.database(db).conns;
         if let Some(at) = conns.iter().position(|&other| other == index) {
@@ -112,7 +115,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// A refused attempt. `me` is its connection.
+    /// Adds a refused attempt and finds its candidates. `me` is the attempt's connection.
     pub(crate) fn refused(&mut self, conns: &mut impl OpenLocks, me: Index, mut refusal: Refusal) {
         let number = self.refusals.next();
         let at_hand = self.refusals.base();
@@ -129,7 +132,7 @@ impl<'t> Conflicts<'t> {
                 let Some((who, locks)) = conns.locks(index) else { continue };
                 let mut found = None;
                 for (lock, hold) in locks.held() {
-                    if found.is_none() && refusal.request.is_refused_by(lock) {
+                    if found.is_none() && lock.refuses(refusal.request) {
                         found = Some((lock, hold));
                     }
                 }
@@ -159,7 +162,7 @@ impl<'t> Conflicts<'t> {
         self.refusals.push(refusal);
     }
 
-    /// A hold began. Returns whether it is a candidate of an attempt that was refused before.
+    /// Notes that a hold began. Returns whether it is a candidate of an attempt that was read before it.
     #[inline]
     pub(crate) fn began(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) -> bool {
         let holds = self.database(db);
@@ -210,7 +213,7 @@ impl<'t> Conflicts<'t> {
         }
         for &number in holds.pending.iter().rev() {
             let Some(refusal) = refusals.get_mut(number).filter(|refusal| refusal.end > hold.asked) else { break };
-            if !refusal.counted && refusal.who != who && refusal.request.is_refused_by(lock) {
+            if !refusal.counted && refusal.who != who && lock.refuses(refusal.request) {
                 let stays = refusal.candidates.iter().find(|other| other.who == who).is_none_or(&mut held);
                 add_candidate(refusal, candidate(who, lock, hold, false), stays);
                 named = true;
@@ -219,7 +222,7 @@ impl<'t> Conflicts<'t> {
         named
     }
 
-    /// Two connections cannot both hold what they seem to hold: the older hold ended unseen.
+    /// Puts the holds in doubt that exclude this new one and are older: they ended unseen.
     #[cold]
     fn contradicted(&mut self, conns: &mut impl OpenLocks, db: u32, me: Index, who: ConnId, lock: LockId, hold: &Hold) {
         let others = self.database(db).conns.clone();
@@ -240,7 +243,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// A hold ended. Returns the number by which [`Conflicts::ended_by`] reports the end of its release later.
+    /// Notes that a hold ended. Returns the number for [`Conflicts::ended_by`], which gets the end of the release later.
     #[inline]
     pub(crate) fn ended(&mut self, db: u32, who: ConnId, lock: LockId, hold: &Hold, past: PastHold, end: Release) -> u64 {
         if let Release::Unseen(last, _) = end {
@@ -267,7 +270,7 @@ impl<'t> Conflicts<'t> {
         holds.sequence - 1
     }
 
-    /// The releases with these numbers had ended by this instant: their connection made its next call.
+    /// Notes that the releases with these numbers had ended by this instant, at which their connection made its next call.
     #[inline]
     pub(crate) fn ended_by(&mut self, db: u32, numbers: (u64, u64), by: Instant) {
         let holds = self.database(db);
@@ -279,7 +282,7 @@ impl<'t> Conflicts<'t> {
         }
     }
 
-    /// From this instant on, this hold is only a possible candidate.
+    /// Makes this hold a merely possible candidate from this instant on.
     #[cold]
     pub(crate) fn doubt(&mut self, who: ConnId, lock: LockId, refused: u32, last: Instant) {
         if refused == 0 {
@@ -295,7 +298,7 @@ impl<'t> Conflicts<'t> {
 }
 
 impl DatabaseHolds {
-    /// Whether the present holds, this new one among them, exclude each other.
+    /// Whether the new hold and another present hold exclude each other.
     #[inline]
     fn conflicts(&self, new: LockId) -> bool {
         let count = |lock: LockId| self.counts[lock.index()];
@@ -306,7 +309,7 @@ impl DatabaseHolds {
                     || count(LockId::file(Level::PENDING)) + count(LockId::file(Level::EXCLUSIVE)) > 0
             }
             (Some(_), _) => {
-                // Its own weaker levels count once each.
+                // The connection's own weaker levels count once each.
                 [Level::SHARED, Level::RESERVED, Level::PENDING, Level::EXCLUSIVE]
                     .iter()
                     .any(|&level| count(LockId::file(level)) > 1)
@@ -320,7 +323,7 @@ impl DatabaseHolds {
         }
     }
 
-    /// Holds that ended while the attempt was made.
+    /// Finds the holds that ended while the attempt was made.
     fn look_back(&self, times: &Times<'_>, refusal: &mut Refusal, found: &mut Vec<(ConnId, LockId, Hold, PastHold)>) {
         let unknown_end = times.distance(refusal.who.log, LONGEST_RELEASE_NS);
         let reach = self.longest_release.max(unknown_end);
@@ -332,10 +335,10 @@ impl DatabaseHolds {
                 break;
             }
             let gone = if ended.gone == NEVER { ended.at.saturating_add(unknown_end) } else { ended.gone };
-            // The thread that released it makes this call: the release has returned.
+            // The thread that released the lock makes this attempt, so the release has returned.
             let returned = ended.past.tid == refusal.tid && ended.who.log == refusal.who.log && ended.at <= refusal.start;
             let overlaps = gone > refusal.start && ended.hold.asked < refusal.end && !(returned && refusal.tid != 0);
-            if overlaps && ended.who != refusal.who && refusal.request.is_refused_by(ended.lock) {
+            if overlaps && ended.who != refusal.who && ended.lock.refuses(refusal.request) {
                 let later = refusal.candidates.iter().find(|other| other.who == ended.who);
                 let stays = later.is_none_or(|later| later.since < ended.at);
                 add_candidate(refusal, candidate(ended.who, ended.lock, &ended.hold, false), stays);
@@ -345,7 +348,7 @@ impl DatabaseHolds {
     }
 }
 
-/// Whether two connections cannot hold these two at once, the first having been taken while the second was held.
+/// Whether one connection cannot take `new` while another holds `old`.
 fn excludes(new: LockId, old: LockId) -> bool {
     match (new.level(), old.level(), new.slot(), old.slot()) {
         (Some(Level::SHARED), Some(old), ..) => old >= Level::PENDING,
@@ -360,8 +363,8 @@ fn candidate(who: ConnId, lock: LockId, hold: &Hold, certain: bool) -> Candidate
     Candidate { who, lock, tid: hold.tid, sql: hold.sql, since: hold.asked, seen: hold.seen, certain, same_thread: false }
 }
 
-/// Adds a candidate; a connection is named once, with what it took last. Where it does not `stay` from one to the other, it released in
-/// between what may have refused the attempt. Then nothing can be concluded from the one that is named.
+/// Adds a candidate. Each connection is named once, with the lock it took last. `stays`: it still held the earlier lock then. Otherwise it
+/// released in between a lock that may have refused the attempt, and the named one proves nothing.
 fn add_candidate(refusal: &mut Refusal, candidate: Candidate, stays: bool) {
     refusal.forgotten |= !stays;
     if let Some(other) = refusal.candidates.iter_mut().find(|other| other.who == candidate.who) {
@@ -384,9 +387,9 @@ mod tests {
     #[test]
     fn what_two_connections_cannot_have() {
         let table = LEVELS.map(|new| LEVELS.map(|old| excludes(LockId::file(new), LockId::file(old))));
-        assert_eq!(table[0], [false, false, true, true], "nobody comes to read beside PENDING");
+        assert_eq!(table[0], [false, false, true, true], "no connection begins to read beside PENDING");
         assert_eq!(table[1], [false, true, true, true]);
-        assert_eq!(table[2], [false, true, true, true], "PENDING is hold while others read");
+        assert_eq!(table[2], [false, true, true, true], "PENDING is held while others read");
         assert_eq!(table[3], [true; 4]);
         let slots = |a: bool, b: bool| excludes(LockId::shm(3, a), LockId::shm(3, b));
         assert!(!slots(false, false) && slots(true, false) && slots(false, true) && slots(true, true));
@@ -394,7 +397,7 @@ mod tests {
         assert!(!excludes(LockId::shm(3, true), LockId::file(Level::EXCLUSIVE)));
     }
 
-    /// What is held with this one by the same connection: the levels it came by.
+    /// This lock and the weaker levels that the same connection holds with it.
     fn with(lock: LockId) -> Vec<LockId> {
         lock.level().map_or_else(|| vec![lock], |top| LEVELS.into_iter().filter(|&level| level <= top).map(LockId::file).collect())
     }
@@ -405,7 +408,7 @@ mod tests {
             let mut holds = DatabaseHolds::default();
             with(new).into_iter().chain(with(old)).for_each(|lock| holds.counts[lock.index()] += 1);
             assert!(holds.conflicts(new) || !excludes(new, old), "{new} beside {old}");
-            // Readers, and a writer beside them, are no reason to look.
+            // Readers, and a writer beside them, do not conflict.
             let usual = old == LockId::file(Level::SHARED) && new.level().is_some_and(|level| level <= Level::RESERVED);
             assert!(!holds.conflicts(new) || !(usual || (new.slot().is_some() && !excludes(new, old))), "{new} beside {old}");
         }

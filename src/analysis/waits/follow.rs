@@ -1,59 +1,69 @@
-//! The rules by which records belong to a wait, or end it.
+//! The rules that say which records belong to a wait and which end it.
 //!
-//! Attempts belong to one wait while the same thread asks for the same lock for the same statement. In between it does only what SQLite does while it
-//! waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait that has
-//! slept, an attempt without a sleep before it is the application's next try, and the wait before it was given up. A wait without any sleep comes from an
-//! application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait as long as they follow
-//! each other within `PATIENCE_NS`.
+//! Attempts belong to one wait while the same thread asks for the same lock for the same statement. In between the thread does only what SQLite does
+//! while it waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait
+//! with sleeps, an attempt without a sleep before it is the application's next try: the earlier wait was given up. A wait without any
+//! sleep comes from an application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait
+//! as long as they follow each other within `PATIENCE_NS`.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{Request, only_readers};
 use crate::analysis::order::instants::Instant;
 use crate::analysis::waits::busy_handler::PATIENCE_NS;
 use crate::analysis::waits::wait::Wait;
-use shim::event::{FileKind, Flags, Kind, Level, Slot, slot_mask};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, Slot, slot_mask};
 use shim::format::record::Record;
 
-/// A statement begins to write.
+/// The request of a statement that begins to write.
 const WRITE: Request = Request::Shm { mask: 1 << Slot::WRITE.0, exclusive: true };
-/// A checkpoint begins.
+/// The request of a checkpoint that begins.
 const CHECKPOINT: Request = Request::Shm { mask: 1 << Slot::CKPT.0, exclusive: true };
-/// The slots that are taken, under WRITE, to rebuild the wal-index.
+/// The slots that a connection takes, under WRITE, to rebuild the wal-index.
 const RECOVERY: u8 = 1 << Slot::CKPT.0 | 1 << Slot::RECOVER.0;
 
 /// A wait that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenWait {
     pub wait: Wait,
-    /// Its place among all waits.
+    /// The number of the wait.
     pub index: u32,
-    /// Whether it kept what it read under is not known yet for its last attempt.
+    /// No record after the last attempt has shown yet whether the connection kept the lock it reads under.
     pub undecided: bool,
-    /// It slept since its last attempt.
+    /// The connection slept since its last attempt.
     pub slept: bool,
-    /// It got SHARED since its last attempt: when, by which record.
+    /// The connection got SHARED since its last attempt: when, and by which record.
     pub shared: Option<(Instant, u64)>,
-    /// It asked for WRITE to write, and has found the wal-index's header half written since, with no connection at work on it. Before it
-    /// looks again it may pause (wal.c: `walTryBeginRead`).
+    /// The connection asked for WRITE to write, and has since found the wal-index's header half written and no connection repairing it. It may
+    /// pause before it reads the header again (wal.c: `walTryBeginRead`).
     pub header: bool,
-    /// Its sleeps that were such pauses.
+    /// How many of its sleeps were such pauses.
     pub pauses: u32,
     /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
     pub default_handler: bool,
 }
 
+/// Whether a record of this kind, after a refusal, shows whether the connection kept the lock it reads under. The other calls can come before that
+/// lock's release.
+fn shows_reading(kind: Kind) -> bool {
+    match kind.known() {
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::CheckReserved) => true,
+        Some(Known::ShmLock | Known::ShmMap | Known::ShmUnmap | Known::CkptStart | Known::CkptDone) => true,
+        Some(Known::Sleep | Known::Handle | Known::Wrote | Known::Sync | Known::Delete) | None => false,
+    }
+}
+
 /// What a record means for a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Meaning {
-    /// SQLite does this while it waits.
+    /// The wait goes on: SQLite does this while it waits.
     Waits,
     /// Another attempt was refused.
     Refused,
     /// The lock was granted.
     Granted,
-    /// The connection does not need the lock any more, and goes on.
+    /// The connection no longer needs the lock, and reads on.
     Reads,
-    /// Something else: the wait is over.
+    /// The wait is over without the lock.
     Over,
 }
 
@@ -63,7 +73,7 @@ impl OpenWait {
         OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0, default_handler: false }
     }
 
-    /// Sleeps of its busy handler.
+    /// How many of its sleeps the busy handler made.
     pub(crate) fn handled(&self) -> u32 {
         self.wait.sleeps - self.pauses
     }
@@ -86,7 +96,7 @@ impl OpenWait {
     /// Notes what the record after a refused attempt shows about the lock the connection reads under.
     #[inline]
     fn observe(&mut self, record: &Record, number: u64) {
-        if !self.undecided || matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::WROTE | Kind::SYNC | Kind::DELETE) {
+        if !self.undecided || !shows_reading(record.kind) {
             return;
         }
         self.undecided = false;
@@ -94,7 +104,7 @@ impl OpenWait {
         let wait = &mut self.wait;
         wait.next = Some(number);
         wait.closing = matches!(record.kind, Kind::SHM_UNMAP | Kind::CLOSE);
-        // Where the beginning of the connection is missing, this record shows that it is in WAL mode.
+        // If the connection's first records are missing, this record shows that it is in WAL mode.
         wait.before.wal |= record.kind == Kind::SHM_UNMAP;
         let Some(reading) = wait.before.reading else { return };
         let (still, here) = match reading.lock.slot() {
@@ -110,12 +120,12 @@ impl OpenWait {
         wait.released_by_it += u32::from(!still && here && record.sql != 0 && record.sql == wait.sql);
     }
 
-    /// A statement other than the refused one makes this call. The release of a lock carries its statement only after a refusal.
+    /// Whether another statement than the refused one makes this call. The record of a release carries a statement only after a refusal.
     fn is_later(&self, record: &Record) -> bool {
         record.sql != 0 && self.wait.sql != 0 && record.sql != self.wait.sql
     }
 
-    /// Follows the next record of the same connection: what it means, `pause` nanoseconds (if that is known) after the last attempt.
+    /// Follows the next record of the same connection and returns what it means. `pause` gives the nanoseconds since an instant, if known.
     pub(crate) fn follow(&mut self, record: &Record, number: u64, pause: impl FnOnce(Instant) -> Option<u64>) -> Meaning {
         self.observe(record, number);
         let meaning = self.meaning(record);
@@ -127,75 +137,83 @@ impl OpenWait {
         meaning
     }
 
-    /// The wait is over with this record. Returns whether its statement goes on without the lock, so that no application saw it.
+    /// Whether the statement goes on without the lock after this record, which ended the wait. Then no application saw an error.
     pub(crate) fn goes_on(&self, record: &Record) -> bool {
-        let rolled_back = match record.kind {
-            Kind::UNLOCK => record.sql == 0 || record.sql == self.wait.sql,
-            kind => kind == Kind::SYNC,
+        let ended = match record.kind.known() {
+            Some(Known::Unlock) => record.sql == 0 || record.sql == self.wait.sql,
+            Some(Known::Sync | Known::Close) => true,
+            Some(Known::Open | Known::Lock | Known::CheckReserved | Known::ShmLock | Known::ShmMap | Known::ShmUnmap) => false,
+            Some(Known::Sleep | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote | Known::Handle) | None => false,
         };
-        self.wait.before.early && !rolled_back && record.kind != Kind::CLOSE
+        self.wait.before.early && !ended
     }
 
     /// What this record of the same connection means.
     pub(crate) fn meaning(&self, record: &Record) -> Meaning {
         let wait = &self.wait;
+        // A kind that only a newer recorder knows shows nothing about the wait.
+        let Some(kind) = record.kind.known() else { return Meaning::Waits };
         let plays_back = wait.request == Request::File(Level::EXCLUSIVE) && !wait.before.wal && wait.before.checked;
         let shares = record.kind == Kind::LOCK && matches!(record.requested, Level::SHARED | Level::EXCLUSIVE);
-        let looks = matches!(record.kind, Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED);
+        let looks = match kind {
+            Known::Sleep | Known::Handle | Known::CheckReserved => true,
+            Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::ShmMap | Known::ShmUnmap => false,
+            Known::Sync | Known::Delete | Known::CkptStart | Known::CkptDone | Known::Wrote => false,
+        };
         let opens_wal = (record.kind, record.file_kind) == (Kind::OPEN, FileKind::WAL);
         if opens_wal && self.shared.is_some() && wait.request == Request::File(Level::RESERVED) {
-            // Another connection has switched the database to WAL mode. The statement goes on there, without RESERVED.
+            // Another connection has switched the database to WAL mode. The statement goes on in WAL mode, without RESERVED.
             return Meaning::Reads;
         }
         if plays_back && self.shared.is_some() && !shares && !looks {
-            // Another connection has played the journal back. Without a sleep before it, it is the application's next statement that reads.
+            // Another connection has played the journal back. If there was no sleep before this record, the application's next statement reads.
             return if self.slept { Meaning::Reads } else { Meaning::Over };
         }
-        match record.kind {
-            Kind::SLEEP | Kind::HANDLE | Kind::CHECK_RESERVED => Meaning::Waits,
-            // Between two attempts at EXCLUSIVE SQLite releases nothing. Only a connection that plays a journal back does, and begins anew
-            // each time.
-            Kind::UNLOCK
+        match kind {
+            Known::Sleep | Known::Handle | Known::CheckReserved => Meaning::Waits,
+            // Between two attempts at EXCLUSIVE, SQLite releases nothing. Only a connection that plays a journal back releases its lock and
+            // starts again each time.
+            Known::Unlock
                 if wait.request == Request::File(Level::EXCLUSIVE)
                     && (wait.before.wal || !wait.before.checked || wait.before.early) =>
             {
                 Meaning::Over
             }
             // The statement that was refused has failed.
-            Kind::UNLOCK if self.is_later(record) => Meaning::Over,
-            Kind::UNLOCK => Meaning::Waits,
-            // Before a commit the journal is synced under EXCLUSIVE only (pager.c: `syncJournal`). So this is a rollback, in exclusive
+            Known::Unlock if self.is_later(record) => Meaning::Over,
+            Known::Unlock => Meaning::Waits,
+            // Before a commit, SQLite syncs the journal only under EXCLUSIVE (pager.c: `syncJournal`). So this is a rollback in exclusive
             // mode, where the locks stay.
-            Kind::SYNC if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
+            Known::Sync if wait.before.early && record.file_kind == FileKind::JOURNAL => Meaning::Over,
             // A rollback releases the lock in its next call, so wait for that record before deciding.
-            Kind::WROTE | Kind::SYNC | Kind::DELETE if wait.before.early => Meaning::Waits,
-            Kind::LOCK | Kind::SHM_LOCK => {
+            Known::Wrote | Known::Sync | Known::Delete if wait.before.early => Meaning::Waits,
+            Known::Lock | Known::ShmLock => {
                 let request = Request::of(record);
                 let recovery = wait.is_recovery();
                 let slots = slot_mask(record.shm_offset, record.shm_n);
                 if recovery && record.kind == Kind::SHM_LOCK && slots == 1 << Slot::RECOVER.0 {
                     return Meaning::Waits;
                 }
-                // The record of EXCLUSIVE from SHARED carries no statement; that of the lock the connection reads under does.
+                // The record of EXCLUSIVE from SHARED carries no statement. The record of the lock that the connection reads under does.
                 let sql = if wait.sql == 0 { wait.before.reading.map_or(0, |reading| reading.sql) } else { wait.sql };
-                // A checkpoint without a statement is an automatic one. Elsewhere a missing statement is an unknown one.
+                // A checkpoint without a statement is an automatic one. For all other requests, a missing statement is an unknown one.
                 let unknown = (record.sql == 0 || sql == 0) && wait.request != CHECKPOINT;
-                // Where no statement is known at all, one that does not sleep has failed: the application tries again. In recovery no
-                // connection sleeps.
+                // If no statement is known at all and nothing slept, the statement has failed and the application tries again. In recovery
+                // no connection sleeps.
                 let blind = record.sql == 0 && sql == 0 && wait.request != CHECKPOINT && !recovery;
                 let tries_again = blind && self.handled() == 0;
                 let same = record.tid == wait.tid && (record.sql == sql || unknown);
                 if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
-                    // It reads: another connection has repaired the wal-index.
+                    // The connection begins to read: another one has repaired the wal-index.
                     return Meaning::Granted;
                 }
-                // A connection that wants to write reads first. Without that it wants to repair a header that a stopped writer left half
-                // written, and tries again at once (wal.c: `walIndexReadHdr`).
+                // A connection that wants to write reads first. One that asks for WRITE and does not read wants to repair a header that a
+                // stopped writer left half written. It tries again at once (wal.c: `walIndexReadHdr`).
                 let writes = wait.request == WRITE && wait.before.reading.is_some_and(|reading| reading.lock.slot().is_some());
-                // Where that writer has died, the connection rebuilds the wal-index.
+                // If that writer has died, the connection rebuilds the wal-index.
                 let recover = record.kind == Kind::SHM_LOCK && (slots == 1 << Slot::RECOVER.0 || slots == RECOVERY);
                 let header = recover || (request == Some(WRITE) && record.shm_shared == 0);
-                // Where it got WRITE for that, it releases it again.
+                // A connection that got WRITE for the repair releases it again.
                 let header = header || (record.kind == Kind::SHM_LOCK && request.is_none() && slots == 1 << Slot::WRITE.0);
                 if writes && header && same {
                     return Meaning::Waits;
@@ -210,7 +228,7 @@ impl OpenWait {
                 let reads = match (request, wait.request) {
                     (Some(Request::File(Level::SHARED)), _) => true,
                     (Some(Request::File(_)), _) => false,
-                    // READ0..READ4 and nothing else, while it does not wait for one of these itself, and is no checkpoint, which does not read.
+                    // Only READ0..READ4. A wait for one of these, and a checkpoint, which does not read, do not count.
                     (_, Request::Shm { mask, .. }) if mask & !0b111 != 0 || wait.before.exclusive != 0 => false,
                     _ => only_readers(slots),
                 };
@@ -219,7 +237,9 @@ impl OpenWait {
                 // A read for another statement: the application has moved on.
                 if reads && same && !next_try { Meaning::Waits } else { Meaning::Over }
             }
-            _ => Meaning::Over,
+            // The connection goes on with something else, or closes.
+            Known::Wrote | Known::Sync | Known::Delete | Known::CkptStart | Known::CkptDone => Meaning::Over,
+            Known::Open | Known::Close | Known::ShmMap | Known::ShmUnmap => Meaning::Over,
         }
     }
 }
@@ -257,6 +277,7 @@ mod tests {
         assert_eq!(waiting.meaning(&lock(Level::RESERVED, 10)), Meaning::Over);
         assert_eq!(waiting.meaning(&lock(Level::EXCLUSIVE, 5)), Meaning::Over);
         assert_eq!(waiting.meaning(&Record::new(Kind::SYNC)), Meaning::Over);
+        assert_eq!(waiting.meaning(&Record::new(Kind(200))), Meaning::Waits, "a kind of a newer recorder");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 5) }), Meaning::Over, "another statement");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::RESERVED, 0) }), Meaning::Over, "another statement got it");
         assert_eq!(waiting.meaning(&Record { sql: 2, ..lock(Level::SHARED, 0) }), Meaning::Over, "another statement reads");

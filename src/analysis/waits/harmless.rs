@@ -8,20 +8,20 @@ use shim::event::{Level, Slot};
 /// Why a wait is no incident.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Harmless {
-    /// A closing connection asked whether it is the last one.
+    /// A closing connection asked for a lock to learn whether it is the last one.
     Closing,
     /// SQLite tried to take a READn slot opportunistically: to move a read mark, restart the log, rebuild the wal-index, or while another
-    /// connection does that. It carries on without it.
+    /// connection does so. It carries on without the slot.
     ReaderSlot,
     /// A passive checkpoint copied what it could, and left the rest to the next one.
     PassiveCheckpoint,
-    /// An automatic checkpoint found another one at work.
+    /// An automatic checkpoint found another checkpoint at work.
     AutomaticCheckpoint,
-    /// A reader met the wal-index while a writer was changing its header, looked again without a sleep, and read. SQLite sleeps from the
-    /// sixth look on (wal.c: `walTryBeginRead`). Also: a connection that wants to rebuild the wal-index finds a reader that is checking
+    /// A reader found the header of the wal-index while a writer was changing it, retried without a sleep, and read. SQLite sleeps from the
+    /// sixth try on (wal.c: `walTryBeginRead`). Also: a connection that wants to rebuild the wal-index finds a reader that is checking
     /// whether recovery is running.
     HeaderChanging,
-    /// A transaction whose page cache was full wanted to write to the database file before its commit, and went on in memory.
+    /// A transaction with a full page cache wanted to write to the database file before its commit, and went on in memory.
     CacheSpill,
 }
 
@@ -39,7 +39,7 @@ impl Harmless {
     }
 }
 
-/// Why no application notices this wait; `None` where one can.
+/// Why no application notices this wait; `None` if one can.
 pub fn harmless(wait: &Wait) -> Option<Harmless> {
     let held = |slot: Slot| wait.before.exclusive & (1 << slot.0) != 0;
     match wait.request {
@@ -47,7 +47,7 @@ pub fn harmless(wait: &Wait) -> Option<Harmless> {
         Request::File(Level::EXCLUSIVE) if wait.closing && (wait.before.wal || wait.before.level <= Level::SHARED) => {
             Some(Harmless::Closing)
         }
-        // A connection that rebuilds the wal-index holds CKPT, too, and leaves the mark of a reader that stays as it is (wal.c:
+        // A connection that rebuilds the wal-index also holds CKPT. It leaves the read mark of a present reader as it is (wal.c:
         // `walIndexRecover`).
         request if request.is_optional() && held(Slot::RECOVER) => Some(Harmless::ReaderSlot),
         request if request.is_optional() => match (held(Slot::CKPT), held(Slot::WRITE)) {

@@ -1,4 +1,4 @@
-//! Waits: refused attempts, the connections in their way, and how attempts follow each other until the wait ends.
+//! Waits: refused attempts, the connections that may have refused them, and how attempts follow each other until the wait ends.
 #![forbid(unsafe_code)]
 
 pub mod busy_handler;

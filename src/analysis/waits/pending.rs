@@ -1,7 +1,7 @@
-//! The waits that are not decided yet, and the latest that are.
+//! The queue of waits that are not decided yet, and the latest decided ones.
 //!
-//! A wait collects its candidates until the trace has gone far enough beyond it. Decided waits stay at hand for as long again: a connection that was refused
-//! later may have waited for theirs.
+//! A wait collects its candidates until enough later waits have begun. A decided wait stays in the queue for as long again, because a connection that
+//! was refused later may have waited for this wait's connection.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::blocking_holds::BlockingHold;
@@ -12,8 +12,8 @@ use crate::analysis::waits::harmless::harmless;
 use crate::analysis::waits::wait::Wait;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Candidates that are kept for one wait; further ones are only counted.
-const TOLD_APART: usize = 256;
+/// How many candidates are kept for one wait. Further ones are only counted.
+const CANDIDATES_KEPT: usize = 256;
 
 /// A hold that refused attempts of a wait, or may have.
 #[derive(Clone, Copy, Debug)]
@@ -26,30 +26,30 @@ pub(crate) struct CandidateHold {
     pub attempts: u32,
 }
 
-/// A wait and what is known of it.
+/// A wait and what is known about it.
 pub(crate) struct PendingWait {
     pub wait: Wait,
-    /// It goes on.
+    /// The wait has not ended.
     live: bool,
-    /// The attempts that are not counted in `candidates` yet.
+    /// The attempts whose candidates are not in `candidates` yet.
     pub refusals: VecDeque<u32>,
     /// The candidates, in the order in which they were named.
     pub candidates: Vec<CandidateHold>,
-    /// Candidates of one attempt that were not named.
+    /// How many further candidates there were: the most that one attempt did not name, and those beyond `CANDIDATES_KEPT`.
     pub more: u32,
     /// A possible candidate may be missing.
     pub incomplete: bool,
-    /// The ticks at which the attempt began about which the kernel named a process outside the trace.
+    /// The ticks at which an attempt began for which the kernel named a process outside the trace.
     pub outside: Option<u64>,
 }
 
 impl PendingWait {
-    /// A wait of which no attempt has a candidate yet.
+    /// A wait without candidates.
     fn new(wait: Wait, live: bool) -> PendingWait {
         PendingWait { wait, live, refusals: VecDeque::new(), candidates: Vec::new(), more: 0, incomplete: false, outside: None }
     }
 
-    /// An attempt was refused by this hold.
+    /// Notes that this hold refused an attempt, or may have.
     pub(crate) fn add_candidate(&mut self, by: CandidateHold) {
         let known = self.candidates.len();
         match self.candidates.iter_mut().find(|known| known.hold == by.hold) {
@@ -58,7 +58,7 @@ impl PendingWait {
                 known.certain |= by.certain;
                 known.same_thread |= by.same_thread;
             }
-            None if known < TOLD_APART => self.candidates.push(by),
+            None if known < CANDIDATES_KEPT => self.candidates.push(by),
             None => self.more += 1,
         }
     }
@@ -67,39 +67,40 @@ impl PendingWait {
 /// The waits, by number.
 pub(crate) struct PendingWaits {
     entries: VecDeque<PendingWait>,
-    /// The number of the first of `entries`, and of the first that was not decided.
+    /// The number of the first of `entries`.
     base: u32,
+    /// The number of the first wait whose turn has not come.
     front: u32,
-    /// Those that still went on when it was their turn.
-    standing: BTreeMap<u32, PendingWait>,
-    /// By connection, in time order; without those that were made beside another one.
+    /// The waits whose turn has come and that are not decided: they still go on, or are being decided.
+    set_aside: BTreeMap<u32, PendingWait>,
+    /// The numbers of each connection's waits, in time order, without those made by [`PendingWaits::beside`].
     of: HashMap<ConnId, VecDeque<u32>>,
     first: Vec<Wait>,
     keep: usize,
 }
 
 impl PendingWaits {
-    /// Keeps this many of the first ones to be listed.
+    /// An empty queue that keeps the first `keep` waits for the reports.
     pub(crate) fn new(keep: usize) -> PendingWaits {
         PendingWaits {
             entries: VecDeque::new(),
             base: 0,
             front: 0,
-            standing: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
             of: HashMap::new(),
             first: Vec::new(),
             keep,
         }
     }
 
-    /// A wait begins; returns its number.
+    /// Adds a wait that begins. Returns its number.
     pub(crate) fn begin(&mut self, wait: Wait) -> u32 {
         let number = self.push(wait, true);
         self.of.entry(wait.who).or_default().push_back(number);
         number
     }
 
-    /// A wait of one attempt, which its connection made while it waited for something else; returns its number.
+    /// Adds a wait of one attempt, which its connection made during another wait. Returns its number.
     pub(crate) fn beside(&mut self, wait: Wait) -> u32 {
         self.push(wait, false)
     }
@@ -110,32 +111,32 @@ impl PendingWaits {
         number
     }
 
-    /// How many there were.
+    /// The number of waits so far.
     pub(crate) fn count(&self) -> u64 {
         u64::from(self.base) + self.entries.len() as u64
     }
 
-    /// How many wait for their turn.
+    /// The number of waits whose turn has not come.
     pub(crate) fn undecided(&self) -> usize {
         self.entries.len() - (self.front - self.base) as usize
     }
 
-    /// The wait with this number, while it is not decided.
+    /// The wait with this number, if it is not decided.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut PendingWait> {
         if number < self.front {
-            return self.standing.get_mut(&number);
+            return self.set_aside.get_mut(&number);
         }
         self.entries.get_mut((number - self.base) as usize)
     }
 
-    /// An attempt belongs to this wait.
+    /// Adds an attempt to this wait.
     pub(crate) fn refused(&mut self, number: u32, refusal: u32) {
         if let Some(entry) = self.get_mut(number) {
             entry.refusals.push_back(refusal);
         }
     }
 
-    /// It slept, or was refused again.
+    /// Notes that the connection of this wait slept, or was refused again.
     pub(crate) fn went_on(&mut self, waiting: &OpenWait) {
         if let Some(entry) = self.get_mut(waiting.index) {
             let Wait { until, attempts, sleeps, .. } = waiting.wait;
@@ -143,7 +144,7 @@ impl PendingWaits {
         }
     }
 
-    /// A wait is over. Returns whether its turn had passed.
+    /// Notes that a wait is over. Returns whether its turn had passed.
     pub(crate) fn end(&mut self, number: u32, wait: Wait) -> bool {
         if let Some(listed) = self.first.get_mut(number as usize) {
             *listed = wait;
@@ -157,7 +158,7 @@ impl PendingWaits {
         number < self.front
     }
 
-    /// The number of the one whose turn it is; one that still goes on stands aside.
+    /// Sets the next wait aside. Returns its number if it can be decided now; `None` if it still goes on, or if no wait is left.
     pub(crate) fn turn(&mut self) -> Option<u32> {
         let number = self.front;
         let entry = self.entries.get_mut((number - self.base) as usize)?;
@@ -166,32 +167,32 @@ impl PendingWaits {
         }
         let (wait, live) = (entry.wait, entry.live);
         let gone = PendingWait::new(wait, live);
-        self.standing.insert(number, std::mem::replace(entry, gone));
+        self.set_aside.insert(number, std::mem::replace(entry, gone));
         self.front += 1;
         (!live).then_some(number)
     }
 
-    /// Those that stand aside.
-    pub(crate) fn standing(&self) -> impl Iterator<Item = (u32, &PendingWait)> {
-        self.standing.iter().map(|(&number, entry)| (number, entry))
+    /// The waits that are set aside.
+    pub(crate) fn set_aside(&self) -> impl Iterator<Item = (u32, &PendingWait)> {
+        self.set_aside.iter().map(|(&number, entry)| (number, entry))
     }
 
-    /// Those that were not decided.
+    /// The waits that are not decided.
     pub(crate) fn open(&self) -> impl Iterator<Item = &PendingWait> {
-        self.standing.values().chain(self.entries.range((self.front - self.base) as usize..))
+        self.set_aside.values().chain(self.entries.range((self.front - self.base) as usize..))
     }
 
-    /// One that stands aside.
+    /// The wait with this number, if it is set aside.
     pub(crate) fn get(&self, number: u32) -> Option<&PendingWait> {
-        self.standing.get(&number)
+        self.set_aside.get(&number)
     }
 
-    /// It was decided.
+    /// Notes that this wait is decided.
     pub(crate) fn decided(&mut self, number: u32) {
-        self.standing.remove(&number);
+        self.set_aside.remove(&number);
     }
 
-    /// Forgets those that were decided, but for this many.
+    /// Forgets the oldest decided waits and keeps this many.
     pub(crate) fn forget(&mut self, but: usize) {
         while (self.front - self.base) as usize > but
             && let Some(entry) = self.entries.pop_front()
@@ -206,8 +207,8 @@ impl PendingWaits {
         }
     }
 
-    /// The wait of this hold's connection, during the hold, that overlaps this span. One attempt without a sleep does not count, nor does a
-    /// harmless wait.
+    /// The wait of this hold's connection that lies in the hold and overlaps this span. A harmless wait does not count, nor does a single
+    /// attempt without a sleep.
     pub(crate) fn wait_of(&self, hold: &BlockingHold, span: (Instant, Instant)) -> Option<(u32, &Wait)> {
         let numbers = self.of.get(&hold.who)?;
         let end = match hold.end {
@@ -220,7 +221,7 @@ impl PendingWaits {
         overlapping.into_iter().find(|(_, wait)| (wait.attempts > 1 || wait.sleeps > 0) && harmless(wait).is_none())
     }
 
-    /// The first ones.
+    /// The first waits, for the reports.
     pub(crate) fn finish(self) -> Vec<Wait> {
         self.first
     }

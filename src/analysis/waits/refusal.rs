@@ -9,17 +9,17 @@ use shim::event::ResultCode;
 /// A refused attempt to take a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whose attempt.
+    /// The connection that was refused.
     pub who: ConnId,
-    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` where it is not known.
+    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` if unknown.
     pub db: Option<u32>,
-    /// What it asked for.
+    /// What the attempt asked for.
     pub request: Request,
     /// The record's number in its log.
     pub number: u64,
-    /// The thread.
+    /// The thread that was refused.
     pub tid: u32,
-    /// The hash of the statement that was running; 0 = none, or not known.
+    /// The hash of the statement that was running; 0 = none, or unknown.
     pub sql: u64,
     /// The result code.
     pub rc: ResultCode,
@@ -27,32 +27,32 @@ pub struct Refusal {
     pub start: Instant,
     /// When it had returned.
     pub end: Instant,
-    /// The connection closed next: it asked only whether it is the last one, and SQLite expects to be refused.
+    /// The connection closed next: it only wanted to know whether it is the last one, and SQLite expects to be refused.
     pub closing: bool,
     /// The wait it belongs to, an index into [`crate::analysis::Analysis::waits`].
     pub wait: u32,
     /// The candidates: either all certain or all possible.
     pub candidates: Vec<Candidate>,
-    /// Further candidates, not named.
+    /// How many further candidates there are.
     pub more_candidates: u32,
-    /// It was refused inside its own process: another connection there has the lock, and the kernel was not asked.
+    /// SQLite refused it inside the process, because another connection of the process has the lock. SQLite did not ask the kernel.
     pub in_process: bool,
-    /// When the kernel was asked who has the lock; see [`crate::analysis::Analysis::outside`].
-    pub asked: Option<Asked>,
-    /// A possible candidate may be missing. Either holds that ended before it were forgotten, or the only certain candidate, for which no
-    /// others were looked for, is not certain any more.
+    /// The attempt after which the recorder asked the kernel who has the lock; see [`crate::analysis::Analysis::outside`].
+    pub kernel_query: Option<KernelQuery>,
+    /// A possible candidate may be missing. Either holds that ended before the attempt were forgotten, or no candidate is certain any more.
+    /// While one was certain, the analysis looked for no others.
     pub forgotten: bool,
-    /// It is in the sums: nothing about it changes any more.
+    /// The attempt is in the sums: nothing about it changes any more.
     pub(crate) counted: bool,
 }
 
 impl Refusal {
-    /// Whether a traced connection was certainly in the way. Then no process outside the trace needs to be named.
+    /// Whether a traced connection certainly refused the attempt. Then no process outside the trace needs to be named.
     pub fn has_certain(&self) -> bool {
         self.candidates.iter().any(|candidate| candidate.certain)
     }
 
-    /// These candidates are no more than possible.
+    /// Makes these candidates merely possible.
     pub(crate) fn doubt(&mut self, whom: impl Fn(&Candidate) -> bool) {
         let certain = self.has_certain();
         for candidate in self.candidates.iter_mut().filter(|candidate| whom(candidate)) {
@@ -62,12 +62,12 @@ impl Refusal {
     }
 }
 
-/// The attempt of a wait about which the kernel was asked.
+/// The attempt of a wait after which the recorder asked the kernel who has the lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct KernelQuery {
     /// The ticks at which that attempt began, as in its record.
     pub start: u64,
-    /// It is this attempt; otherwise an earlier one of the same wait.
+    /// Whether it is this attempt. Otherwise it is an earlier one of the same wait.
     pub here: bool,
 }
 
@@ -76,18 +76,18 @@ pub struct Asked {
 pub struct Candidate {
     /// The connection.
     pub who: ConnId,
-    /// What it held: of a lock on the database file, the weakest level that refuses the attempt.
+    /// The lock it held. Of a lock on the database file, the weakest level that refuses the attempt.
     pub lock: LockId,
-    /// The thread that took it; 0 where that was not seen.
+    /// The thread that took the lock; 0 if that call was not seen.
     pub tid: u32,
-    /// The hash of the statement that took it; 0 = none, or not known.
+    /// The hash of the statement that took the lock; 0 = none, or unknown.
     pub sql: u64,
-    /// When the call that took it began. Where that call was not seen: the last instant at which it was certainly not held yet.
+    /// When the call that took the lock began. If that call was not seen, the last instant at which the lock was certainly not held yet.
     pub since: Instant,
-    /// Whether the call that took it was seen.
+    /// Whether the call that took the lock was seen.
     pub seen: bool,
-    /// Whether it certainly held it all through the attempt.
+    /// Whether the connection certainly held the lock throughout the attempt.
     pub certain: bool,
-    /// Its connection's last call was made by the thread that was refused.
+    /// The refused thread made the last call on this connection.
     pub same_thread: bool,
 }

@@ -1,7 +1,7 @@
 //! A wait: the refused attempts of one statement for one lock, and how it ended.
 //!
-//! [`super::follow`] makes it of the records of one connection. A wait also carries what a cause rests on: what the connection held at first, and whether it kept
-//! it.
+//! [`super::follow`] builds it from the records of one connection. A wait also carries what a cause rests on: what the connection held at first, and
+//! whether it kept that.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::Request;
@@ -16,95 +16,95 @@ use shim::format::record::Record;
 pub enum WaitEnd {
     /// The lock was granted.
     Acquired,
-    /// The connection went on to something else.
+    /// The connection went on without the lock to something else.
     GaveUp,
-    /// The statement goes on without it: see [`Before::early`].
+    /// The statement went on without the lock: see [`Before::early`].
     WentOn,
     /// The trace ended before anything else happened.
     TraceEnd,
 }
 
-/// What a connection was when it was refused first.
+/// The state of a connection when its first attempt was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Before {
-    /// Its level on the database file.
+    /// The connection's level on the database file.
     pub level: Level,
-    /// The wal-index slots it held exclusively.
+    /// The wal-index slots that it held exclusively.
     pub exclusive: u8,
     /// It was in WAL mode.
     pub wal: bool,
-    /// Its call before was `xCheckReservedLock`.
+    /// Its previous call was `xCheckReservedLock`.
     pub checked: bool,
-    /// The kind of this connection's record before it began to read (before the attempt, where it does not read), and from which number on
-    /// that is understood. Why a lock was released shows in the record before. `SLEEP` also where its thread slept since.
+    /// The kind of the connection's record before it began to read, or before the attempt if it does not read. The number is the record from
+    /// which on that is known: why a lock was released shows in the record before. The kind is also `SLEEP` if the thread slept since.
     pub earlier: Option<(u64, Kind)>,
-    /// The lock it read under. The lifetime SHARED of WAL mode is none.
+    /// The lock that it read under. The lifetime SHARED of WAL mode does not count.
     pub reading: Option<Reading>,
-    /// Its statement had to wait for that lock already.
+    /// Its statement had already waited for that lock.
     pub waited: bool,
-    /// The same statement had WRITE last, and put nothing into the WAL. Its snapshot may have been stale. SQLite called the busy handler
-    /// then, which leaves no record where it is the application's own (btree.c: `sqlite3BtreeBeginTrans`). Or it may have waited for the
-    /// lock it reads under.
-    pub in_vain: bool,
-    /// A statement that changes something asked for EXCLUSIVE in a rollback journal's transaction: to commit, or early, because the page
-    /// cache is full. That is a cache spill, not a commit: SQLite ignores SQLITE_BUSY here (pcache.c, `sqlite3PcacheFetchStress`) and
-    /// retries at the next page. A commit that fails is rolled back at once, and its locks are released.
+    /// Its statement may have waited already. It may have waited for the lock that it reads under. Or it was the last to have WRITE and wrote
+    /// nothing to the WAL, perhaps because its snapshot was stale. Then SQLite called the busy handler (btree.c: `sqlite3BtreeBeginTrans`), and
+    /// an application's own handler leaves no record.
+    pub may_have_waited: bool,
+    /// A statement that changes rows or the schema asked for EXCLUSIVE, without a WAL: to commit, or early, because the page cache is full. The latter is a
+    /// cache spill: SQLite ignores SQLITE_BUSY there (pcache.c, `sqlite3PcacheFetchStress`) and retries at the next page. SQLite rolls back
+    /// a commit that fails at once, and releases its locks.
     pub early: bool,
 }
 
 /// The refused attempts of one statement for one lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {
-    /// Whose.
+    /// The connection that waited.
     pub who: ConnId,
-    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` where it is not known.
+    /// The database, an index into [`crate::analysis::Analysis::databases`]; `None` if unknown.
     pub db: Option<u32>,
-    /// For what.
+    /// What it asked for.
     pub request: Request,
     /// The thread that waited.
     pub tid: u32,
-    /// The statement; 0 = not known.
+    /// The statement that waited; 0 = unknown.
     pub sql: u64,
     /// When the first attempt began.
     pub from: Instant,
-    /// When the lock was granted; otherwise when the last attempt was refused.
+    /// When the lock was granted. If it was not, when the last attempt was refused.
     pub until: Instant,
     /// Refused attempts.
     pub attempts: u32,
-    /// Sleeps between them through SQLite's `xSleep`, and the time asked for, in microseconds.
+    /// Sleeps between the attempts, through SQLite's `xSleep`.
     pub sleeps: u32,
-    /// The time those sleeps asked for, in microseconds.
+    /// The sum of the times that those sleeps asked for, in microseconds.
     pub slept_us: u64,
-    /// How it ended.
+    /// How the wait ended.
     pub end: WaitEnd,
     /// The records of the first and the last refused attempt.
     pub numbers: (u64, u64),
-    /// The record that showed how it went on: the last one this wait rests on.
+    /// The record that shows how the connection went on: the last one that this wait rests on.
     pub next: Option<u64>,
-    /// The record that showed that it was over; `None` where the trace ended first.
+    /// The record that shows that the wait was over; `None` if the trace ended first.
     pub over: Option<u64>,
-    /// What the connection was when it was refused first.
+    /// The state of the connection when its first attempt was refused.
     pub before: Before,
-    /// Refused attempts after which it was seen to have kept the lock it read under, or after which a later statement released that.
+    /// Refused attempts after which the connection kept the lock it read under, or after which a later statement released that lock.
     pub kept: u32,
-    /// Refused attempts after which it released that.
+    /// Refused attempts after which the connection released that lock.
     pub released: u32,
-    /// Of these, those after which the refused statement itself was seen to do so: it had read for this statement only.
+    /// Those of them after which the refused statement itself released it: the connection had read for this statement only.
     pub released_by_it: u32,
-    /// Attempts at recovery's lock that were refused, and granted: it found the wal-index out of order.
+    /// How many attempts at RECOVER were refused, and how many granted. The connection found the wal-index unusable.
     pub recovery: (u32, u32),
-    /// It went on by unmapping the wal-index or closing: it wanted to know only whether it is the last.
+    /// The connection then unmapped the wal-index or closed: it only wanted to know whether it is the last one.
     pub closing: bool,
-    /// Its last sleep was shorter than SQLite's next delay: that was all that was left of the timeout.
+    /// The last sleep was shorter than SQLite's next delay, because no more was left of the timeout.
     pub last_sleep_cut: bool,
-    /// Changes of the writer, on this database, before it and at its end.
+    /// How often the database's writer had changed before the wait, and at its end.
     pub writers: (u64, u64),
-    /// Bytes that had gone into the WAL before it.
+    /// How many bytes had been written to the WAL before the wait.
     pub wal_bytes: u64,
 }
 
 impl Wait {
-    /// A wait that begins with this refused attempt. What the connection was before it is for the caller to add, where that is known.
+    /// A wait that begins with this refused attempt. The caller adds what is known of the connection's earlier state.
     pub(crate) fn new(
         who: ConnId,
         db: Option<u32>,
@@ -136,7 +136,7 @@ impl Wait {
                 earlier: None,
                 reading: Reading::unseen(record, number),
                 waited: false,
-                in_vain: false,
+                may_have_waited: false,
                 early: false,
             },
             kept: 0,
@@ -150,7 +150,7 @@ impl Wait {
         }
     }
 
-    /// It found the wal-index unusable and tried to rebuild it.
+    /// Whether the connection found the wal-index unusable and tried to rebuild it.
     pub fn is_recovery(&self) -> bool {
         self.before.wal
             && self.before.reading.is_none()

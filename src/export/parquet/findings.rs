@@ -5,7 +5,7 @@ use super::dataset::{Dataset, Day, day, place};
 use super::part::Cell;
 use super::{micros, some, tables};
 use crate::analysis::framework::Frameworks;
-use crate::analysis::{Analysis, ConnId, Hazard, Incident, State};
+use crate::analysis::{Analysis, ConnId, Hazard, Incident, LockId, State};
 use crate::export::table_values::{self, TableValues, integer};
 use crate::report::{fix, ranking, words};
 use crate::trace::text::to_hex;
@@ -67,7 +67,7 @@ fn incident(
     let contributing: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
     let (contributing, fix) = (contributing.join(" "), fix::of(analysis, frameworks, incident).text());
     let command = |log: LogId| commands.get(log.0 as usize).and_then(Option::as_deref);
-    let lock = incident.request.lock();
+    let lock = LockId::of(incident.request);
     let database = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());
     let mut row = vec![
         Cell::Text(&log.id),

@@ -22,7 +22,7 @@ use super::Export;
 use super::table_values::{self, TableValues};
 use super::unfinished::Unfinished;
 use crate::analysis::observer::ObservedHold;
-use crate::analysis::{Analysis, Observer, Request};
+use crate::analysis::{Analysis, LockId, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
 use dataset::{Dataset, day, place};
 use part::Cell as Value;
@@ -132,8 +132,8 @@ impl Observer for Parquet<'_> {
             cell(&kind),
             cell(&file_kind),
             asked.as_deref().map_or(Value::Null, Value::Text),
-            Value::lasting(request.map(|request| request.lock().name())),
-            Value::lasting(request.map(|request| table_values::mode(request.lock()))),
+            Value::lasting(request.map(|request| LockId::of(request).name())),
+            Value::lasting(request.map(|request| table_values::mode(LockId::of(request)))),
             Value::Bool(request.is_some() && record.rc.is_busy()),
             cell(&before),
             cell(&after),

@@ -179,7 +179,7 @@ fn distribution(of: &Distribution) -> [Option<i64>; 5] {
 fn incidents(to: &Connection, analysis: &Analysis<'_>, rows: &mut RowNumbers) -> Result<()> {
     let frameworks = Frameworks::of(analysis.trace);
     for (id, incident) in (1i64..).zip(&analysis.incidents) {
-        let (log, lock) = (incident.who.log, incident.request.lock());
+        let (log, lock) = (incident.who.log, LockId::of(incident.request));
         let thread = thread(to, analysis, rows, incident.who, incident.tid)?;
         to.prepare_cached("INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)")?
             .execute(params![

@@ -22,7 +22,7 @@ use super::Export;
 use super::table_values::{self, TableValues, integer};
 use crate::analysis::locks::activity::Work;
 use crate::analysis::observer::{ObservedHold, Worked};
-use crate::analysis::{Analysis, ConnId, Instant, Observer, Request};
+use crate::analysis::{Analysis, ConnId, Instant, LockId, Observer, Request};
 use crate::trace::{Event, LogId, Trace};
 use rows::RowNumbers;
 use rusqlite::{Connection, Result, params};
@@ -131,7 +131,7 @@ impl Observer for Sqlite<'_> {
             let statement = rows.statement(record.sql);
             let (process, number, at) = (rows::process(event.log), integer(event.number), values.began(event));
             if let Some(request) = refused {
-                let (lock, result) = (request.lock(), record.rc.to_string());
+                let (lock, result) = (LockId::of(request), record.rc.to_string());
                 to.prepare_cached("INSERT INTO refusals VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute(params![
                     db,
                     connection,

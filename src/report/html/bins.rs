@@ -1,28 +1,28 @@
-//! Time in a fixed number of bins, however long it gets: when it outgrows them, each becomes twice as wide and two become one.
+//! Bins of time, always the same number: when the trace outgrows them, their width doubles and two neighbours become one.
 //!
-//! Input: stretches of time and values at instants. Output: shares and peaks for each bin. All bins of a page lie on one [`Scale`], and each takes on its
-//! width when it is next used.
+//! Stretches of time become shares for each bin, values at instants become peaks. All bins of a page have one [`Scale`]. [`Shares`] and [`Peaks`] take on
+//! its width when they are next used.
 #![forbid(unsafe_code)]
 
-/// How many bins there are.
+/// The number of bins.
 pub(super) const BINS: usize = 1024;
 
-/// Where bins lie: `BINS` of them from `origin` on.
+/// The position of the bins: `BINS` of them from `origin` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Scale {
-    /// The beginning of the first one.
+    /// The beginning of the first bin.
     pub(super) origin: u64,
-    /// How long each is.
+    /// The length of each bin.
     pub(super) width: u64,
 }
 
 impl Scale {
-    /// Bins that begin here and are as short as is worth drawing.
+    /// Bins that begin at this instant and are as short as is worth drawing.
     pub(super) fn new(origin: u64) -> Scale {
         Scale { origin, width: 64 }
     }
 
-    /// Makes the bins wide enough for this instant.
+    /// Makes the bins wide enough to cover this instant.
     #[inline]
     pub(super) fn cover(&mut self, at: u64) {
         while self.index(at) >= BINS && self.width < u64::MAX / 4 {
@@ -30,14 +30,14 @@ impl Scale {
         }
     }
 
-    /// The bin of this instant; what was before the first bin is in it.
+    /// The bin of this instant. An instant before the first bin counts as in it.
     #[inline]
     fn index(&self, at: u64) -> usize {
         (at.saturating_sub(self.origin) / self.width) as usize
     }
 }
 
-/// How much of each bin's time something was so.
+/// The share of each bin's time in which something was the case.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shares {
     width: u64,
@@ -45,7 +45,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// It was so from here to there. The scale covers both.
+    /// Adds the time between two instants. The scale covers both.
     pub(super) fn add(&mut self, scale: &Scale, from: u64, until: u64) {
         self.fit(scale);
         let (first, last) = (scale.index(from).min(BINS - 1), scale.index(until).min(BINS - 1));
@@ -63,7 +63,7 @@ impl Shares {
         }
     }
 
-    /// It happened once more at this instant. The scale covers it.
+    /// Adds one event at this instant. The scale covers it.
     pub(super) fn happened(&mut self, scale: &Scale, at: u64) {
         self.fit(scale);
         let bin = scale.index(at).min(BINS - 1);
@@ -73,14 +73,14 @@ impl Shares {
         self.of[bin] += 1.0;
     }
 
-    /// For each bin how much there was, against the bin that had most.
+    /// The sum of each bin, relative to the bin with the largest sum.
     pub(super) fn of_most(&mut self, scale: &Scale) -> Vec<f64> {
         self.fit(scale);
         let most = self.of.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         self.of.iter().map(|sum| sum / most).collect()
     }
 
-    /// Adds the shares of others.
+    /// Adds other shares.
     pub(super) fn merge(&mut self, scale: &Scale, other: &mut Shares) {
         self.fit(scale);
         other.fit(scale);
@@ -90,7 +90,7 @@ impl Shares {
         self.of.iter_mut().zip(&other.of).for_each(|(sum, more)| *sum += more);
     }
 
-    /// For each bin the share of its time; more than 1 where several were so at once. Bins at the end where it never was are left out.
+    /// The share of each bin's time, more than 1 if several overlapped. Empty bins at the end are left out.
     pub(super) fn shares(&mut self, scale: &Scale) -> Vec<f64> {
         self.fit(scale);
         self.of.iter().map(|sum| sum / scale.width as f64).collect()
@@ -111,26 +111,26 @@ impl Shares {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peaks {
     width: u64,
-    /// The highest in it, and the last.
+    /// The highest value in each bin, and the last one.
     of: Vec<Option<(u64, u64)>>,
     last: u64,
 }
 
 impl Peaks {
-    /// It is this from here on. The scale covers it.
+    /// Sets the value from this instant on. The scale covers it.
     pub(super) fn set(&mut self, scale: &Scale, at: u64, value: u64) {
         self.fit(scale);
         let bin = scale.index(at).min(BINS - 1);
         if self.of.len() <= bin {
             self.of.resize(bin + 1, None);
         }
-        // What it was until now it was in this bin, too.
+        // The value until now also counts in this bin.
         let high = self.of[bin].map_or(self.last, |(high, _)| high).max(value);
         self.of[bin] = Some((high, value));
         self.last = value;
     }
 
-    /// For each of so many bins the highest value in it: where nothing was said, the last of the bin before.
+    /// The highest value in each of this many bins. A bin without a value has the last value before it.
     pub(super) fn peaks(&mut self, scale: &Scale, bins: usize) -> Vec<u64> {
         self.fit(scale);
         let mut now = 0;
@@ -147,9 +147,9 @@ impl Peaks {
 
     fn fit(&mut self, scale: &Scale) {
         let joined = |two: &[Option<(u64, u64)>]| {
-            let said = two.iter().flatten();
-            let high = said.clone().map(|&(high, _)| high).max()?;
-            Some((high, said.last()?.1))
+            let known = two.iter().flatten();
+            let high = known.clone().map(|&(high, _)| high).max()?;
+            Some((high, known.last()?.1))
         };
         if self.of.is_empty() {
             self.width = scale.width;
@@ -161,8 +161,8 @@ impl Peaks {
     }
 }
 
-/// Shares as one character a bin, which the page's script reads: from `A`, nothing, to the last of 64, all of it. The steps are
-/// finer where little was held, because that is what would not be seen otherwise.
+/// Shares as one of 64 characters for each bin, which the page's script reads: from `A` for nothing to `_` for the whole bin. The steps are
+/// finer for small shares, which would not show otherwise.
 pub(super) fn letters(shares: &[f64]) -> String {
     const STEPS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let step = |share: &f64| (share.clamp(0.0, 1.0).sqrt() * 63.0).ceil() as usize;

@@ -1,6 +1,6 @@
-//! The parts of the page that are drawn without a script: how long locks were held and waited for, and each database over time.
+//! The pictures of the page that need no script, as SVG: how long locks were held and waited for, and each database over time.
 //!
-//! Input: distributions, and the curves of the first pass. Output: SVG. Each picture says in words, too, what it shows.
+//! Each picture also says in words what it shows.
 #![forbid(unsafe_code)]
 
 use super::Page;
@@ -15,7 +15,7 @@ use crate::report::style::many;
 use maud::{Markup, html};
 use std::fmt::Write as _;
 
-/// Databases with pictures.
+/// How many databases have pictures.
 const DATABASES: usize = 12;
 
 /// One database over time.
@@ -25,14 +25,14 @@ pub(super) struct Chart {
     waiting: Vec<f64>,
     reading: Vec<f64>,
     wal: Option<Vec<u64>>,
-    /// Bins up to the end of the trace.
+    /// The number of bins up to the end of the trace.
     bins: usize,
     length: u64,
-    /// Bins of time, not of ticks.
+    /// The bins count nanoseconds, not ticks.
     known: bool,
 }
 
-/// The curves of each database, the most written ones first.
+/// The curves of each database, the one with most writing time first.
 pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, selection: &Selection) -> Vec<Chart> {
     let Some(scale) = overview.scale else { return Vec::new() };
     let length = overview.until.saturating_sub(scale.origin);
@@ -51,7 +51,7 @@ pub(super) fn curves(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, s
     charts
 }
 
-/// How many waited in each bin, of the incidents that are listed.
+/// How many connections waited in each bin, in the listed incidents.
 fn waiting(analysis: &Analysis<'_>, selection: &Selection, db: u32, scale: &Scale) -> Vec<f64> {
     let mut shares = Shares::default();
     for listed in &selection.incidents {
@@ -80,7 +80,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
                     (strip("read", "connections reading", &chart.reading, chart, None, number))
                     @if let Some(wal) = &chart.wal {
                         @let bytes: Vec<f64> = wal.iter().map(|&bytes| bytes as f64).collect();
-                        (strip("wal", "-wal: bytes written since it began anew", &bytes, chart, None, |bytes| human::bytes(bytes as u64)))
+                        (strip("wal", "-wal: bytes written since its log last restarted", &bytes, chart, None, |bytes| human::bytes(bytes as u64)))
                     }
                     div.ends {
                         span { "0" }
@@ -101,7 +101,7 @@ fn number(value: f64) -> String {
     if value > 0.0 && value < 0.01 { "less than 0.01".to_owned() } else { format!("{value:.2}") }
 }
 
-/// One curve, with what it is and its mean and peak beside it.
+/// One curve with its title, mean and peak.
 fn strip(class: &str, what: &str, values: &[f64], chart: &Chart, top: Option<f64>, show: fn(f64) -> String) -> Markup {
     let peak = values.iter().copied().fold(0.0, f64::max);
     let mean = values.iter().sum::<f64>() / chart.bins as f64;
@@ -126,7 +126,7 @@ fn strip(class: &str, what: &str, values: &[f64], chart: &Chart, top: Option<f64
     }
 }
 
-/// How long each lock was held and waited for.
+/// The histograms of how long each lock was held and waited for.
 pub(super) fn distributions(page: &Page<'_>) -> Markup {
     let some = |db: &&Database| LockId::all().any(|lock| shown(db, lock));
     let all: Vec<&Database> = page.analysis.databases.iter().filter(some).collect();
@@ -164,7 +164,7 @@ fn histograms(db: &Database, lock: LockId) -> Markup {
     }
 }
 
-/// Decades of nanoseconds on the axis: from 100 ns to 1,000 s.
+/// The decades of nanoseconds on the axis: from 100 ns to 1,000 s.
 const DECADES: std::ops::Range<u32> = 2..12;
 
 fn histogram(class: &str, what: &str, distribution: &Distribution) -> Markup {

@@ -1,7 +1,7 @@
-//! What the page's script draws, as one JSON object; `timeline/model.js` is its reader.
+//! The data that the page's script draws, as one JSON object. `timeline/model.js` reads it.
 //!
-//! Input: the analysis, the rows and the selection. Output: [`Data`]. Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers in a row:
-//! what it is, time since the beginning of the piece before, length, flags, thread, statement, record, and the record that ended it plus one (0 = none).
+//! Times are whole nanoseconds (or ticks) since `origin`. A piece is eight numbers: what it is, the time since the beginning of the piece before, length,
+//! flags, thread, statement, record, and the record that ended it plus one (0 = none).
 #![forbid(unsafe_code)]
 
 use super::bins::{Scale, letters};
@@ -17,31 +17,31 @@ use crate::trace::LogId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
-/// Records of a proof that are listed.
+/// How many records of a proof are listed.
 const EVIDENCE: usize = 24;
 
 #[derive(Serialize)]
 pub(super) struct Data {
     ticks: bool,
-    /// Milliseconds since 1970 at `origin`; null where ticks are counted.
+    /// Milliseconds since 1970 at `origin`; null if the times are ticks.
     origin_ms: Option<f64>,
     length: u64,
     locks: Vec<String>,
     dbs: Vec<String>,
     processes: Vec<String>,
-    /// By the place of the process in `processes` and the thread's number: `0:1234`.
+    /// The names of threads, by the index of the process in `processes` and the thread's number: `0:1234`.
     threads: BTreeMap<String, String>,
     sql: Vec<Statement>,
     bins: (i64, u64),
-    /// Where not every incident is in `incidents`: for each bin how many attempts were refused in it, against the bin with most.
+    /// The refused attempts in each bin, relative to the bin with most. Empty if `incidents` has every incident.
     refused: String,
-    /// Every hold is in `rows`: nothing is drawn as density.
+    /// `rows` has every hold: nothing is drawn as density.
     complete: bool,
     windows: Vec<(i64, u64)>,
     rows: Vec<RowData>,
     incidents: Vec<IncidentData>,
     causes: BTreeMap<&'static str, [String; 2]>,
-    /// The worst incident of the worst cause: what is looked at first.
+    /// The worst incident of the worst cause, which the timeline shows first.
     worst: Option<u32>,
 }
 
@@ -93,7 +93,7 @@ struct BlockerData {
     number: u64,
 }
 
-/// What was drawn one by one, and what was not.
+/// How much the page draws one by one, and how much it does not.
 pub(super) struct Counts {
     pub(super) holds: u64,
     pub(super) shown: u64,
@@ -102,7 +102,7 @@ pub(super) struct Counts {
     pub(super) folded: u64,
 }
 
-/// The data, and what there is to say about what is not in it.
+/// The data, and the counts of what is not in it.
 pub(super) fn of(
     analysis: &Analysis<'_>,
     overview: &mut Overview<'_, '_>,
@@ -112,10 +112,10 @@ pub(super) fn of(
     let scale = overview.scale.unwrap_or(Scale::new(0));
     let firsts = drawn.iter().filter_map(|row| row.pieces.first()).map(|piece| piece.since);
     let incidents = selection.incidents.iter().filter_map(|listed| listed.from);
-    // What is drawn need not be the first thing that happened.
+    // The first drawn piece may not be the first event of the trace.
     let begins = analysis.span.filter(|_| overview.time.unit == Unit::Nanoseconds).map(|(from, _)| from);
     let origin = firsts.chain(incidents).chain(begins).min().map_or(scale.origin, |first| first.min(scale.origin));
-    let mut make = Make {
+    let mut builder = DataBuilder {
         analysis,
         origin,
         place,
@@ -124,7 +124,7 @@ pub(super) fn of(
         by_log: HashMap::new(),
         threads: BTreeMap::new(),
     };
-    let incidents: Vec<IncidentData> = selection.incidents.iter().map(|listed| make.incident(listed)).collect();
+    let incidents: Vec<IncidentData> = selection.incidents.iter().map(|listed| builder.incident(listed)).collect();
     let mut counts = Counts { holds: overview.holds, shown: 0, complete: overview.all.is_some(), cut_statements: 0, folded: 0 };
     let mut rows = Vec::with_capacity(drawn.len());
     for mut row in drawn {
@@ -132,9 +132,9 @@ pub(super) fn of(
             row.pieces.iter().filter(|piece| usize::from(piece.what.0) < LockId::COUNT && piece.flags & 8 == 0).count() as u64;
         counts.folded += if row.who.is_none() { row.connections } else { 0 };
         counts.complete &= row.who.is_some();
-        rows.push(make.row(&mut row, &scale, overview.all.is_some()));
+        rows.push(builder.row(&mut row, &scale, overview.all.is_some()));
     }
-    counts.cut_statements = make.sqls.cut;
+    counts.cut_statements = builder.sqls.cut;
     let until = overview.until.max(selection.incidents.iter().filter_map(|listed| listed.until).max().unwrap_or(0));
     let data = Data {
         ticks: overview.time.unit == Unit::Ticks,
@@ -142,9 +142,9 @@ pub(super) fn of(
         length: until.saturating_sub(origin),
         locks: LockId::all().map(|lock| lock.to_string()).collect(),
         dbs: analysis.databases.iter().map(database).collect(),
-        processes: make.processes,
-        threads: make.threads,
-        sql: make.sqls.all,
+        processes: builder.processes,
+        threads: builder.threads,
+        sql: builder.sqls.all,
         refused: if selection.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
         bins: (scale.origin.wrapping_sub(origin) as i64, scale.width),
         complete: counts.complete,
@@ -162,7 +162,7 @@ pub(super) fn of(
 }
 
 impl Data {
-    /// Whether there is nothing to draw.
+    /// Whether the timeline is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -181,7 +181,7 @@ fn causes(analysis: &Analysis<'_>) -> BTreeMap<&'static str, [String; 2]> {
         .collect()
 }
 
-struct Make<'a, 't> {
+struct DataBuilder<'a, 't> {
     analysis: &'a Analysis<'t>,
     origin: u64,
     place: Vec<u32>,
@@ -191,7 +191,7 @@ struct Make<'a, 't> {
     threads: BTreeMap<String, String>,
 }
 
-impl Make<'_, '_> {
+impl DataBuilder<'_, '_> {
     fn process(&mut self, log: LogId) -> u32 {
         let next = self.processes.len() as u32;
         let number = *self.by_log.entry(log).or_insert(next);
@@ -244,7 +244,7 @@ impl Make<'_, '_> {
             ]);
             before = piece.since.max(before);
         }
-        // Where every piece is here, their density says nothing more.
+        // If every piece is in the row, the density adds nothing.
         let density = if all && row.who.is_some() {
             Vec::new()
         } else {
@@ -262,15 +262,15 @@ impl Make<'_, '_> {
         let analysis = self.analysis;
         let incident = &analysis.incidents[listed.index as usize];
         let mut blockers = Vec::with_capacity(incident.blockers.len());
-        for (blocker, way) in incident.blockers.iter().zip(&listed.blockers) {
+        for (blocker, drawn) in incident.blockers.iter().zip(&listed.blockers) {
             let holding = &analysis.blocking_holds[blocker.hold as usize];
             blockers.push(BlockerData {
-                row: self.place[way.row as usize],
+                row: self.place[drawn.row as usize],
                 who: escape::line(&words::who(analysis, holding.who, blocker.tid), 120),
                 lock: holding.lock.to_string(),
                 what: holding.lock.index(),
-                from: self.since(way.since),
-                until: self.since(way.until),
+                from: self.since(drawn.since),
+                until: self.since(drawn.until),
                 sql: self.sqls.number(holding.who.log, holding.sql),
                 last: self.sqls.number(holding.who.log, holding.last_sql),
                 state: blocker.state.id(),
@@ -294,7 +294,7 @@ impl Make<'_, '_> {
             sql: self.sqls.number(incident.who.log, incident.sql),
             attempts: incident.attempts,
             blockers,
-            outside: words::untraced_holders(analysis, incident).map(|stranger| escape::line(&stranger.to_string(), 200)).collect(),
+            outside: words::untraced_holders(analysis, incident).map(|outsider| escape::line(&outsider.to_string(), 200)).collect(),
             proof: proof.map(|item| (analysis.trace.log(item.log).pid, item.number, fix::shows(item.role))).collect(),
             more_proof: incident.evidence.len().saturating_sub(EVIDENCE),
         }

@@ -1,7 +1,6 @@
-//! The second pass: every hold and stretch of work in the stretches of time that were chosen, as far as there is room.
+//! The second pass for the page: every hold and stretch of work in the selected windows, as far as there is room.
 //!
-//! Input: the same trace again. Output: [`Piece`]s. The room is shared among the stretches by the incidents in them; in one that has more, the longest are kept, and
-//! how many are not is counted.
+//! Each window gets room in proportion to its incidents. If a window has more pieces than room, the longest are kept.
 #![forbid(unsafe_code)]
 
 use super::overview::{Overview, PIECES, Piece, held, worked};
@@ -12,7 +11,7 @@ use crate::trace::Event;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// See the module.
+/// The observer of the second pass.
 pub(super) struct Detail<'o, 't, 'p> {
     overview: &'o Overview<'t, 'p>,
     windows: &'o [Window],
@@ -32,12 +31,12 @@ impl<'o, 't, 'p> Detail<'o, 't, 'p> {
         Detail { overview, windows, kept }
     }
 
-    /// All pieces that were kept, each once.
+    /// All kept pieces, each once.
     pub(super) fn finish(self) -> Vec<Piece> {
         self.kept.into_iter().flat_map(|kept| kept.pieces).map(|Reverse((_, piece))| piece).collect()
     }
 
-    /// Where this lies, if it reaches into a window: the first one it reaches into keeps it.
+    /// Keeps a piece in the first window that it reaches into, if there is one.
     fn keep(&mut self, who: ConnId, since: u64, until: u64, piece: impl FnOnce(u32, u64, u64) -> Piece) {
         let at = self.windows.partition_point(|window| window.until < since);
         let Some(window) = self.windows.get(at).filter(|window| window.from <= until) else { return };
@@ -83,7 +82,7 @@ mod tests {
 
     const WHO: ConnId = ConnId { log: LogId(0), conn: 1, forked: false };
 
-    /// The ends of what is kept of these stretches, round these windows.
+    /// The begin and end of each of these stretches that is kept for these windows.
     fn kept(windows: &[Window], stretches: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
         let dir = tempfile::tempdir().unwrap();
         let header = Header::new(ClockKind::Monotonic, 64, 1, [1; 16], Anchor::default());
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn of_more_than_there_is_room_for_the_longest_are_kept() {
-        // A quarter of the room is the first one's.
+        // The first window gets a quarter of the room.
         let windows = [window(0, 1_000_000, 1), window(2_000_000, 3_000_000, 3)];
         let room = PIECES as u64 / 4;
         let lengths = |most: u64| (0..most).map(move |i| 1 + (i * 7_919) % most);

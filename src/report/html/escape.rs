@@ -1,4 +1,4 @@
-//! What a trace says, made harmless for a page: text without control characters, and JSON that cannot end the element it stands in.
+//! Escapes for texts of a trace in the page: text without control characters, and JSON that cannot end its `script` element.
 #![forbid(unsafe_code)]
 
 use crate::trace::text::Clean;
@@ -6,17 +6,17 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use std::io::{self, Write};
 
-/// A text on one line, at most this many characters of it.
+/// A text on one line, cut to this many characters.
 pub(super) fn line(text: &str, most: usize) -> String {
     shown(text, most, |text| Clean(text).to_string())
 }
 
-/// A statement, with its lines; what it was longer is for the caller to say.
+/// A statement with its line breaks, cut to this many characters. The caller shows the full length.
 pub(super) fn lines(text: &str, most: usize) -> String {
     shown(text, most, |text| text.lines().map(|line| Clean(line).to_string()).collect::<Vec<_>>().join("\n"))
 }
 
-/// As much of it as can matter: some statements are a megabyte long.
+/// The first `most` characters: some statements are a megabyte long.
 fn beginning(text: &str, most: usize) -> &str {
     match text.char_indices().nth(most) {
         Some((at, _)) => &text[..at],
@@ -31,7 +31,7 @@ fn shown(text: &str, most: usize, clean: impl Fn(&str) -> String) -> String {
     if start.len() < text.len() || kept.len() < clean.len() { format!("{kept}…") } else { clean }
 }
 
-/// Writes JSON that may stand inside a `script` element: nothing in it can be taken for markup or for the end of a line of script.
+/// Writes JSON for the inside of a `script` element: no part of it is markup or the end of a line of script.
 pub(super) fn json(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Inert);
     value.serialize(&mut serializer).map_err(io::Error::from)

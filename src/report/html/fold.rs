@@ -1,31 +1,30 @@
-//! Which rows are drawn: those of incidents, then the busiest; all others are folded into one row for their process and database, or for their database.
-//!
-//! Input: all rows and the pieces that are shown one by one. Output: [`Drawn`] rows with their own pieces.
+//! The rows that the timeline draws: those of incidents, then the busiest. All others are folded into one row for their process and database, or for
+//! their database.
 #![forbid(unsafe_code)]
 
 use super::bins::{Scale, Shares};
-use super::overview::{KINDS, Overview, Piece, Whose};
+use super::overview::{KINDS, Overview, Piece, RowOwner};
 use super::selection::Selection;
 use crate::analysis::ConnId;
 use crate::trace::LogId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
-/// Connections with a row of their own.
+/// How many connections have a row of their own.
 const ROWS: usize = 300;
-/// Rows that stand for the other connections of one process.
+/// How many rows stand for the other connections of one process.
 const PROCESSES: usize = 100;
 
 /// A row as the page draws it.
 #[derive(Default)]
 pub(super) struct Drawn {
     pub(super) db: Option<u32>,
-    /// Its process; `None` where it stands for several.
+    /// The row's process; `None` if it stands for several.
     pub(super) log: Option<LogId>,
-    /// Its connection; `None` where it stands for several.
+    /// The row's connection; `None` if it stands for several.
     pub(super) who: Option<ConnId>,
     pub(super) tid: u32,
-    /// Connections it stands for; 0 where they were not counted.
+    /// How many connections it stands for; 0 if they were not counted.
     pub(super) connections: u64,
     pub(super) holds: u64,
     pub(super) held: u64,
@@ -33,7 +32,7 @@ pub(super) struct Drawn {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// The rows, and for each row of the overview its place among them.
+/// The drawn rows, and for each row of the overview the index of its drawn row.
 pub(super) fn rows(overview: &mut Overview<'_, '_>, selection: &Selection, pieces: Vec<Piece>) -> (Vec<Drawn>, Vec<u32>) {
     let scale = overview.scale.unwrap_or(Scale::new(0));
     let own = own_rows(overview, selection);
@@ -43,8 +42,8 @@ pub(super) fn rows(overview: &mut Overview<'_, '_>, selection: &Selection, piece
     let mut groups: BTreeMap<(Option<u32>, Option<LogId>), usize> = BTreeMap::new();
     for (index, row) in (0u32..).zip(&mut overview.rows) {
         let log = row.log();
-        let who = match row.whose {
-            Whose::Connection(who) if own.contains(&index) => Some(who),
+        let who = match row.owner {
+            RowOwner::Connection(who) if own.contains(&index) => Some(who),
             _ => None,
         };
         let to = if who.is_some() {
@@ -60,7 +59,7 @@ pub(super) fn rows(overview: &mut Overview<'_, '_>, selection: &Selection, piece
         place[index as usize] = to as u32;
         let into = &mut drawn[to];
         if who.is_none() {
-            into.connections += u64::from(matches!(row.whose, Whose::Connection(_)));
+            into.connections += u64::from(matches!(row.owner, RowOwner::Connection(_)));
         }
         into.holds += row.holds;
         into.held = into.held.saturating_add(row.held);
@@ -85,7 +84,7 @@ pub(super) fn rows(overview: &mut Overview<'_, '_>, selection: &Selection, piece
     (drawn, place)
 }
 
-/// Rows that are drawn for themselves.
+/// The connections' rows that are drawn unfolded.
 fn own_rows(overview: &Overview<'_, '_>, selection: &Selection) -> HashSet<u32> {
     let mut own: HashSet<u32> = HashSet::new();
     for listed in &selection.incidents {
@@ -95,11 +94,11 @@ fn own_rows(overview: &Overview<'_, '_>, selection: &Selection) -> HashSet<u32> 
     let mut rest: Vec<u32> = (0..overview.rows.len() as u32).filter(|row| !own.contains(row)).collect();
     rest.sort_by_key(|&row| (Reverse(overview.rows[row as usize].held), row));
     let room = ROWS.saturating_sub(own.len());
-    own.extend(rest.into_iter().filter(|&row| matches!(overview.rows[row as usize].whose, Whose::Connection(_))).take(room));
+    own.extend(rest.into_iter().filter(|&row| matches!(overview.rows[row as usize].owner, RowOwner::Connection(_))).take(room));
     own
 }
 
-/// The processes whose other rows make one row for each, the busiest ones.
+/// The busiest processes and databases: the other rows of each are folded into one row.
 fn folded(overview: &Overview<'_, '_>, own: &HashSet<u32>) -> HashSet<(Option<u32>, LogId)> {
     let mut held: BTreeMap<(Option<u32>, LogId), u64> = BTreeMap::new();
     for (index, row) in (0u32..).zip(&overview.rows) {

@@ -1,9 +1,8 @@
-//! The report as one page: a file that needs nothing else, and shows what the text says and a timeline to look at.
+//! The report as one HTML file that needs nothing else: the findings in text, and a timeline.
 //!
-//! Input: a [`Trace`] and a writer. Output: HTML. One pass over the records (`overview`) finds what a page has room for; where there is more, a second one
-//! (`detail`) takes every hold round the incidents. The text of the page stands there without any script; `timeline/` is the script, and what it draws is
-//! a JSON object (`data`). Nothing a trace says is markup, and the page's policy allows no script but its own and no network. Called by `locktrace
-//! report --html` and `locktrace open`.
+//! One pass over the records (`overview`) finds what a page has room for. If there is more, a second pass (`detail`) takes every hold around the incidents.
+//! The text of the page needs no script. `timeline/` is the script, and it draws a JSON object (`data`). No text of a trace becomes markup. The page's
+//! policy allows only its own script, and no network.
 #![forbid(unsafe_code)]
 
 mod bins;
@@ -28,9 +27,9 @@ use overview::Overview;
 use selection::Selection;
 use std::io::{self, Write};
 
-/// A trace as a page shows it, read to its end.
+/// The page of a trace, which has been read to its end.
 pub struct Page<'t> {
-    /// What was found.
+    /// The findings.
     pub analysis: Analysis<'t>,
     data: Data,
     counts: Counts,
@@ -41,10 +40,10 @@ pub struct Page<'t> {
 }
 
 impl<'t> Page<'t> {
-    /// Reads a trace; and where one pass is not enough, the same from `again`. `progress` is called for every record.
+    /// Reads a trace and, if one pass is not enough, the same trace from `again`. Calls `progress` for every record.
     ///
     /// # Errors
-    /// As [`Trace::events`], and those of `again`.
+    /// The errors of [`Trace::events`] and of `again`.
     pub fn read<E: From<Error>>(
         trace: &'t Trace,
         again: &dyn Fn() -> Result<Trace, E>,
@@ -79,7 +78,7 @@ impl<'t> Page<'t> {
     /// Writes the page.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// The errors of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         page::write(self, out)
     }

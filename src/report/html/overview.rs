@@ -1,8 +1,8 @@
-//! The first pass: what of a trace of any length fits into a page.
+//! The first pass for the page: as much of a trace of any length as fits.
 //!
-//! Input: every hold and stretch of work as the analysis finds it. Output: rows, one for each connection, with the share of time each kind of lock was held and
-//! the longest holds; for each database how long its writer's lock was held, how many read, how large its -wal was. As long as there are few
-//! pieces, all are kept, and the page needs no second pass. Memory: bounded by the numbers below, and by the processes of the trace.
+//! It keeps a row for each connection, with the share of time for which each kind of lock was held, and the longest holds. For each database it keeps how
+//! long the writer's lock was held, how many connections read, and how large the -wal was. While there are few pieces, all are kept, and the page
+//! needs no second pass. The numbers below and the processes of the trace bound the memory.
 #![forbid(unsafe_code)]
 
 use super::bins::{Peaks, Scale, Shares};
@@ -15,21 +15,21 @@ use shim::event::{Level, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// Holds and stretches of work that a page shows one by one.
+/// How many holds and stretches of work a page shows one by one.
 pub(super) const PIECES: usize = 60_000;
-/// Connections with a row of their own; what others of a process do goes into one more row of that process.
+/// How many connections have a row of their own. All further connections of a process share one row.
 const ROWS: usize = 4_000;
-/// Rows whose share of time is kept.
+/// How many rows have shares of time.
 const DENSE: usize = 2_000;
-/// Longest pieces kept for each row.
+/// How many of the longest pieces are kept for each row.
 const LONGEST: usize = 16;
-/// Databases with curves.
+/// How many databases have curves.
 const DATABASES: usize = 64;
 
-/// Kinds of lock that are drawn in one colour.
+/// The number of kinds of lock. Each kind has one colour.
 pub(super) const KINDS: usize = 5;
 
-/// What a piece is: a lock, or after all of them a kind of work.
+/// What a piece shows: a lock, or, after all locks, a kind of work.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct What(pub(super) u8);
 
@@ -50,7 +50,7 @@ impl What {
     }
 }
 
-/// The colour of a lock: 0 reads, 1 writes, 2 keeps everybody out, 3 checkpoints, 4 recovers or moves a reader's mark.
+/// The kind of a lock: 0 reads, 1 writes, 2 locks all others out, 3 checkpoints, 4 recovers or moves a reader's mark.
 pub(super) fn kind(lock: LockId) -> usize {
     match (lock.level(), lock.slot()) {
         (Some(Level::SHARED), _) => 0,
@@ -70,7 +70,7 @@ pub(super) struct Piece {
     pub(super) since: u64,
     pub(super) until: u64,
     pub(super) what: What,
-    /// Bits: 1 its beginning was not seen, 2 nor its end, 4 it was open at the end, 8 a connection's SHARED lock for life.
+    /// Bits: 1 the beginning was not seen, 2 the end was not seen, 4 open at the end of the trace, 8 a connection's SHARED lock for life.
     pub(super) flags: u8,
     pub(super) tid: u32,
     pub(super) sql: u64,
@@ -79,44 +79,44 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// How long it is.
+    /// The length of the piece.
     pub(super) fn length(&self) -> u64 {
         self.until.saturating_sub(self.since)
     }
 }
 
-/// Whose a row is.
+/// The owner of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Whose {
-    /// A connection's.
+pub(super) enum RowOwner {
+    /// One connection.
     Connection(ConnId),
-    /// All connections' of a process that came when there were rows enough.
+    /// All connections of a process that appeared after `ROWS` rows were in use.
     Rest(LogId),
 }
 
 /// A row of the timeline.
 pub(super) struct Row {
-    pub(super) whose: Whose,
+    pub(super) owner: RowOwner,
     pub(super) db: Option<u32>,
     /// The thread seen first.
     pub(super) tid: u32,
     pub(super) holds: u64,
-    /// Time in them; several locks at once count several times.
+    /// The time in holds. Several locks at once count several times.
     pub(super) held: u64,
     pub(super) shares: [Option<Box<Shares>>; KINDS],
     longest: BinaryHeap<Reverse<(u64, Piece)>>,
 }
 
 impl Row {
-    fn new(whose: Whose, db: Option<u32>, tid: u32) -> Row {
-        Row { whose, db, tid, holds: 0, held: 0, shares: Default::default(), longest: BinaryHeap::new() }
+    fn new(owner: RowOwner, db: Option<u32>, tid: u32) -> Row {
+        Row { owner, db, tid, holds: 0, held: 0, shares: Default::default(), longest: BinaryHeap::new() }
     }
 
-    /// Its log.
+    /// The row's log.
     pub(super) fn log(&self) -> LogId {
-        match self.whose {
-            Whose::Connection(who) => who.log,
-            Whose::Rest(log) => log,
+        match self.owner {
+            RowOwner::Connection(who) => who.log,
+            RowOwner::Rest(log) => log,
         }
     }
 }
@@ -124,30 +124,30 @@ impl Row {
 /// The curves of one database.
 #[derive(Default)]
 pub(super) struct Curves {
-    /// Time in which WRITE or RESERVED was held.
+    /// The time for which WRITE or RESERVED was held.
     pub(super) writing: Shares,
-    /// Time in reads; several at once count several times.
+    /// The time in reads. Several at once count several times.
     pub(super) reading: Shares,
-    /// Bytes written to the -wal since it began anew.
+    /// The bytes written to the -wal since its log last restarted.
     pub(super) wal: Peaks,
     pub(super) has_wal: bool,
 }
 
-/// See the module.
+/// The observer of the first pass.
 pub(super) struct Overview<'t, 'p> {
     pub(super) time: Timebase<'t>,
     pub(super) rows: Vec<Row>,
-    index: HashMap<Whose, u32>,
+    index: HashMap<RowOwner, u32>,
     pub(super) scale: Option<Scale>,
     pub(super) until: u64,
     pub(super) curves: Vec<Curves>,
     /// All pieces, while they are few.
     pub(super) all: Option<Vec<Piece>>,
-    /// Attempts that were refused.
+    /// The refused attempts.
     pub(super) refused: Shares,
     pub(super) holds: u64,
     pub(super) work: u64,
-    /// Pieces of logs whose clock does not tell where they lie.
+    /// How many pieces have no place on the axis: their log's clock does not show when they happened.
     pub(super) placeless: u64,
     pub(super) progress: &'p dyn Fn(),
 }
@@ -172,20 +172,20 @@ impl<'t, 'p> Overview<'t, 'p> {
 
     /// The row of a connection, if it has one.
     pub(super) fn row(&self, who: ConnId) -> Option<u32> {
-        let own = self.index.get(&Whose::Connection(who));
-        own.or_else(|| self.index.get(&Whose::Rest(who.log))).copied()
+        let own = self.index.get(&RowOwner::Connection(who));
+        own.or_else(|| self.index.get(&RowOwner::Rest(who.log))).copied()
     }
 
-    /// The row of a connection: a new one, where it has none of its own.
+    /// The connection's own row, which is added if there is none.
     pub(super) fn own_row(&mut self, who: ConnId, db: Option<u32>, tid: u32) -> u32 {
-        self.find(Whose::Connection(who), db, tid)
+        self.find(RowOwner::Connection(who), db, tid)
     }
 
-    fn find(&mut self, whose: Whose, db: Option<u32>, tid: u32) -> u32 {
+    fn find(&mut self, owner: RowOwner, db: Option<u32>, tid: u32) -> u32 {
         let next = self.rows.len() as u32;
-        let index = *self.index.entry(whose).or_insert(next);
+        let index = *self.index.entry(owner).or_insert(next);
         if index == next {
-            self.rows.push(Row::new(whose, db, tid));
+            self.rows.push(Row::new(owner, db, tid));
         }
         let row = &mut self.rows[index as usize];
         row.db = row.db.or(db);
@@ -193,14 +193,14 @@ impl<'t, 'p> Overview<'t, 'p> {
     }
 
     fn row_for(&mut self, who: ConnId, db: Option<u32>, tid: u32) -> u32 {
-        match self.index.get(&Whose::Connection(who)) {
+        match self.index.get(&RowOwner::Connection(who)) {
             Some(&row) => row,
-            None if self.rows.len() < ROWS => self.find(Whose::Connection(who), db, tid),
-            None => self.find(Whose::Rest(who.log), db, tid),
+            None if self.rows.len() < ROWS => self.find(RowOwner::Connection(who), db, tid),
+            None => self.find(RowOwner::Rest(who.log), db, tid),
         }
     }
 
-    /// Both ends on the axis.
+    /// The places of both ends on the axis.
     fn place(&mut self, log: LogId, since: Instant, until: Instant) -> Option<(u64, u64)> {
         let (Some(since), Some(until)) = (self.time.at(log, since), self.time.at(log, until)) else {
             self.placeless += 1;
@@ -209,7 +209,7 @@ impl<'t, 'p> Overview<'t, 'p> {
         Some((since, until.max(since)))
     }
 
-    /// The bins, which now reach from here to there.
+    /// Makes the bins reach from `since` to `until`, and returns their scale.
     fn reach(&mut self, since: u64, until: u64) -> Scale {
         self.until = self.until.max(until);
         let scale = self.scale.get_or_insert_with(|| Scale::new(since));
@@ -282,7 +282,7 @@ impl Observer for Overview<'_, '_> {
         (self.progress)();
         let record = &event.record;
         let refused = record.rc.is_busy() && Request::of(record).is_some_and(|request| !request.is_optional());
-        // Bins begin with the first record: holds are told when they end.
+        // The bins begin at the first record, because an observer gets a hold only at its end.
         if (refused || self.scale.is_none())
             && let Some(at) = self.time.start(event.log, record)
         {
@@ -296,7 +296,7 @@ impl Observer for Overview<'_, '_> {
     fn hold(&mut self, span: &ObservedHold) {
         self.holds += u64::from(!span.lifetime);
         let Some((since, until)) = self.place(span.who.log, span.since, span.until) else { return };
-        // A connection's SHARED lock for life says that its process was there, not that anything happened.
+        // A connection's SHARED lock for life only shows that its process was alive.
         let scale = self.reach(since, if span.lifetime { since } else { until });
         let index = self.row_for(span.who, Some(span.db), span.tid);
         if !span.lifetime {

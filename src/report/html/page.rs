@@ -1,4 +1,4 @@
-//! The page around its parts: head, policy, sections, data and script.
+//! The frame of the page: head, policy, sections, data and script.
 #![forbid(unsafe_code)]
 
 use super::{Page, charts, escape, tables, verdict};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
 const STYLE: &str = include_str!("page.css");
-/// One script of several files, each an idea; what one declares the next ones use.
+/// The script, joined from several files. Each file uses what the ones before it declare.
 const SCRIPT: &str = concat!(
     "\"use strict\";\n(() => {\n",
     include_str!("timeline/model.js"),
@@ -18,7 +18,7 @@ const SCRIPT: &str = concat!(
     include_str!("timeline/draw.js"),
     include_str!("timeline/arrows.js"),
     include_str!("timeline/find.js"),
-    include_str!("timeline/tell.js"),
+    include_str!("timeline/details.js"),
     include_str!("timeline/incidents.js"),
     include_str!("timeline/input.js"),
     include_str!("timeline/main.js"),
@@ -33,7 +33,7 @@ pub(super) fn write(page: &Page<'_>, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The page allows this style and this script, and nothing else: no network, no form, no frame, no other script.
+/// The page's policy allows only this style and this script: no network, no form, no frame, no other script.
 fn policy() -> String {
     let hash = |text: &str| base64(&Sha256::digest(text));
     format!(
@@ -114,13 +114,13 @@ const PARTS: [(&str, &str); 8] = [
     ("losses", "Losses"),
 ];
 
-/// What the script fills; without a script, where to read instead.
+/// The section that the script fills, with a note for readers without a script.
 fn timeline(page: &Page<'_>) -> Markup {
     html! {
         section #timeline aria-labelledby="timeline-head" {
             h2 #timeline-head { "Timeline" }
             @if page.data.is_empty() { (verdict::none(&page.analysis, "No lock was held, and none was refused")) }
-            noscript { p.note { "The timeline needs JavaScript. The incidents below say the same in words." } }
+            noscript { p.note { "The timeline needs JavaScript. The incidents below give the same in words." } }
             @let unlisted = page.selection.unlisted;
             @if !page.counts.complete || unlisted > 0 {
                 p.note {
@@ -155,8 +155,8 @@ fn timeline(page: &Page<'_>) -> Markup {
             div #legend hidden {}
             p #keys.dim hidden {
                 "Wheel (after a click, or with Ctrl) or pinch zooms, dragging moves. Keys: + and − zoom, ← → move, Home shows the whole trace"
-                @if page.selection.incidents.is_empty() { ", Escape lets go." }
-                @else { ", ↑ ↓ go from incident to incident, Enter goes to the incident in the list, Escape lets go." }
+                @if page.selection.incidents.is_empty() { ", Escape clears the selection." }
+                @else { ", ↑ ↓ go from incident to incident, Enter goes to the incident in the list, Escape clears the selection." }
             }
             div #details hidden tabindex="-1" role="region" aria-label="What is selected" {}
             div.sr #said role="status" {}

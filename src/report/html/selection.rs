@@ -1,7 +1,7 @@
-//! What a page shows one by one: which incidents, and the stretches of time round them in which every hold is drawn.
+//! The selection for the page: the incidents it lists, and the windows of time around them in which it draws every hold.
 //!
-//! Input: an [`Analysis`] and the rows. Output: a [`Selection`]. The worst incidents come first: errors, then the longest waits. Of each cause some are there,
-//! however little harm it did: whoever reads of a cause wants to see one.
+//! The worst incidents come first: errors, then the longest waits. The selection has some incidents of each cause, however little harm the cause did,
+//! because a reader of a cause wants to see an example.
 #![forbid(unsafe_code)]
 
 use super::overview::Overview;
@@ -10,11 +10,11 @@ use crate::report::ranking;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Incidents that a page lists.
+/// How many incidents a page lists.
 const INCIDENTS: usize = 1_000;
-/// Of each cause at least so many, the worst, as far as there are so many.
+/// How many of the worst incidents of each cause are listed in any case.
 const OF_EACH_CAUSE: usize = 25;
-/// Stretches of time in which every hold is drawn.
+/// How many incidents get a window in which every hold is drawn.
 const WINDOWS: usize = 400;
 
 /// A stretch of time.
@@ -22,12 +22,12 @@ const WINDOWS: usize = 400;
 pub(super) struct Window {
     pub(super) from: u64,
     pub(super) until: u64,
-    /// Incidents in it.
+    /// How many incidents it has.
     pub(super) incidents: u64,
 }
 
-/// One in the way.
-pub(super) struct InTheWay {
+/// A blocker of a listed incident, and its hold on the page's axis.
+pub(super) struct ListedBlocker {
     pub(super) row: u32,
     pub(super) since: Option<u64>,
     pub(super) until: Option<u64>,
@@ -40,22 +40,22 @@ pub(super) struct Listed {
     pub(super) row: u32,
     pub(super) from: Option<u64>,
     pub(super) until: Option<u64>,
-    /// For each of its blockers.
-    pub(super) blockers: Vec<InTheWay>,
+    /// Its blockers, in the order of the incident's.
+    pub(super) blockers: Vec<ListedBlocker>,
 }
 
-/// See the module.
+/// The incidents and windows that a page shows.
 pub(super) struct Selection {
     /// In time order.
     pub(super) incidents: Vec<Listed>,
-    /// How many there are that are not in it.
+    /// How many incidents are not listed.
     pub(super) unlisted: u64,
-    /// In time order; they do not overlap.
+    /// The windows, in time order, without overlaps.
     pub(super) windows: Vec<Window>,
 }
 
 impl Selection {
-    /// Chooses, and makes sure that everybody named has a row.
+    /// Selects the incidents, and gives each connection in them a row.
     pub(super) fn of(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>) -> Selection {
         let mut worst: Vec<u32> = (0..analysis.incidents.len() as u32).collect();
         worst.sort_by_key(|&index| (Reverse(ranking::weight(analysis, &analysis.incidents[index as usize])), index));
@@ -83,7 +83,7 @@ fn listed(analysis: &Analysis<'_>, overview: &mut Overview<'_, '_>, index: u32, 
     for blocker in &incident.blockers {
         let holding = &analysis.blocking_holds[blocker.hold as usize];
         let log = holding.who.log;
-        blockers.push(InTheWay {
+        blockers.push(ListedBlocker {
             row: overview.own_row(holding.who, incident.db, blocker.tid),
             since: time.at(log, holding.since),
             until: ended(holding).and_then(|at| time.at(log, at)),
@@ -100,14 +100,14 @@ fn ended(holding: &BlockingHold) -> Option<u64> {
     }
 }
 
-/// The stretches round these incidents, worst first.
+/// The windows around these incidents, which come worst first.
 fn windows(worst: &[Listed]) -> Vec<Window> {
     let mut all: Vec<Window> = Vec::new();
     for listed in worst.iter().take(WINDOWS) {
         let Some((from, until)) = listed.from.zip(listed.until) else { continue };
-        // (A damaged record may say that it ended before it began.)
+        // In a damaged trace an incident may end before it begins.
         let until = until.max(from);
-        // What led to it and what came of it: half as long again on each side, within what a person looks at.
+        // Half of its length on each side shows what led to it and what followed, within limits that a person can take in.
         let room = ((until - from) / 2).clamp(500_000, 100_000_000);
         all.push(Window { from: from.saturating_sub(room), until: until.saturating_add(room), incidents: 1 });
     }

@@ -1,4 +1,4 @@
-//! The statements of a page, each once: what the script looks up by number.
+//! The statements of a page, each once. The script looks them up by number.
 #![forbid(unsafe_code)]
 
 use super::escape;
@@ -8,18 +8,18 @@ use crate::trace::{LogId, Trace};
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// Bytes of statements in a page; past them a statement is cut short, and past twice as many it is only its hash.
+/// The bytes of statements in a page before further statements are cut short. After twice as many, a statement is only its hash.
 const BYTES: usize = 1_500_000;
 const TWICE: usize = 2 * BYTES;
-/// Characters of one statement, before and after that.
+/// The characters of one statement before `BYTES` is reached, and after.
 const LONG: usize = 2_000;
 const SHORT: usize = 80;
 
-/// The text, the length in bytes it has in the program, and its hash.
+/// A statement's text, its length in bytes in the program, and its hash.
 #[derive(Serialize)]
 pub(super) struct Statement(String, u64, String);
 
-/// Gives each statement a number.
+/// The statements of a page, by number.
 pub(super) struct Sqls<'t> {
     trace: &'t Trace,
     numbers: HashMap<u64, u32>,
@@ -35,7 +35,7 @@ impl<'t> Sqls<'t> {
         Sqls { trace, numbers: HashMap::from([(0, 0)]), all: vec![none], bytes: 0, cut: 0 }
     }
 
-    /// The number of this statement of this log; 0 where there is none.
+    /// The number of this log's statement; 0 if there is none.
     pub(super) fn number(&mut self, log: LogId, hash: u64) -> u32 {
         if let Some(&number) = self.numbers.get(&hash) {
             return number;

@@ -1,4 +1,4 @@
-//! The parts of the page that are tables: incidents, which statement blocks which, locks of each database, losses and what the page leaves out.
+//! The tables of the page: incidents, which statement blocks which, the locks of each database, losses, and what the page leaves out.
 #![forbid(unsafe_code)]
 
 use super::Page;
@@ -9,21 +9,21 @@ use super::time::Unit;
 use super::verdict::none;
 use crate::analysis::{Database, Distribution, LockId};
 use crate::report::human::{count, duration, known};
-use crate::report::ranking::{self, Pair};
+use crate::report::ranking::{self, BlockingPair};
 use crate::report::style::many;
 use crate::report::{losses, words};
 use maud::{Markup, html};
 
-/// Incidents that are laid out before the timeline is drawn.
+/// How many incidents are laid out before the timeline is drawn.
 const AT_ONCE: usize = 50;
-/// Statements on each side of the matrix.
+/// How many statements are on each side of the matrix.
 const MATRIX: usize = 10;
-/// Databases with a table of their own.
+/// How many databases have a table.
 const DATABASES: usize = 40;
-/// Lines about logs with losses.
+/// How many lines about losses are shown.
 const LOSSES: usize = 200;
 
-/// A statement, or that none is known.
+/// A statement, or a remark that none is known.
 pub(super) fn sql(text: Option<String>, most: usize) -> Markup {
     match text {
         Some(text) => html! {
@@ -34,7 +34,7 @@ pub(super) fn sql(text: Option<String>, most: usize) -> Markup {
     }
 }
 
-/// Every incident that is listed: the timeline in words.
+/// The list of incidents: the timeline in words.
 pub(super) fn incidents(page: &Page<'_>) -> Markup {
     let selection = &page.selection;
     html! {
@@ -56,7 +56,7 @@ pub(super) fn incidents(page: &Page<'_>) -> Markup {
                             th scope="col" { "#" } th scope="col" { "when" } th scope="col" { "why" } th scope="col" { "lock" }
                             th scope="col" { "waited" } th scope="col" { "outcome" } th scope="col" { "refused" } th scope="col" { "blocked by" }
                         } }
-                        // What nobody sees at first is laid out after the timeline (timeline/model.js).
+                        // Entries far down are laid out after the timeline (timeline/model.js).
                         @let (first, later) = selection.incidents.split_at(selection.incidents.len().min(AT_ONCE));
                         tbody { @for listed in first { (incident(page, listed)) } }
                         @if !later.is_empty() { tbody.later { @for listed in later { (incident(page, listed)) } } }
@@ -98,14 +98,14 @@ fn incident(page: &Page<'_>, listed: &Listed) -> Markup {
                         div.dim { "and " (incident.blockers.len() as u64 - 1 + u64::from(incident.more_blockers)) " more" }
                     }
                 }
-                @for stranger in words::untraced_holders(analysis, incident) { div { bdi { (line(&stranger.to_string(), 200)) } ", outside the trace" } }
-                @if incident.blockers.is_empty() && incident.outside.is_none() { span.dim { "nobody is known" } }
+                @for outsider in words::untraced_holders(analysis, incident) { div { bdi { (line(&outsider.to_string(), 200)) } ", outside the trace" } }
+                @if incident.blockers.is_empty() && incident.outside.is_none() { span.dim { "no blocker is known" } }
             }
         }
     }
 }
 
-/// Which statement blocks which.
+/// The matrix of statements: which one blocks which.
 pub(super) fn matrix(page: &Page<'_>) -> Markup {
     let pairs = ranking::statements(&page.analysis);
     let (mut victims, mut blockers): (Vec<&Option<String>>, Vec<&Option<String>>) = (Vec::new(), Vec::new());
@@ -120,7 +120,7 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
     let cell = |victim: &Option<String>, blocker: &Option<String>| {
         let mut found = pairs.iter().filter(|pair| pair.victim == *victim && pair.blocker == *blocker);
         let first = found.next()?.clone();
-        Some(found.fold(first, |sum, pair| Pair {
+        Some(found.fold(first, |sum, pair| BlockingPair {
             count: sum.count + pair.count,
             gave_up: sum.gave_up + pair.gave_up,
             errors: sum.errors + pair.errors,
@@ -139,9 +139,9 @@ pub(super) fn matrix(page: &Page<'_>) -> Markup {
                 (none(&page.analysis, "No statement blocked another"))
             } @else {
                 p.note {
-                    "A row for each statement that was refused, a column for each that took the lock in its way: how often, errors, and time waited."
+                    "A row for each refused statement, a column for each statement that took the blocking lock: how often, errors, and time waited."
                     @if shown < pairs.len() { " " (many((pairs.len() - shown) as u64, "more pair")) " of statements: " code { "locktrace report --json" } "." }
-                    @if other.count > 0 { " Statements that are not told apart, because there are so many: " (many(other.count, "time")) ", " (many(other.errors(), "error")) ", " (duration(other.waited_ns)) "." }
+                    @if other.count > 0 { " Further pairs of statements, counted together: " (many(other.count, "time")) ", " (many(other.errors(), "error")) ", " (duration(other.waited_ns)) "." }
                 }
                 div.scroll tabindex="0" role="region" aria-label="Table of statements" {
                     table.matrix {
@@ -242,7 +242,7 @@ fn quantiles(distribution: &Distribution) -> Markup {
     }
 }
 
-/// What was lost, and what the page does not show.
+/// The losses, and what the page leaves out.
 pub(super) fn account(page: &Page<'_>) -> Markup {
     let analysis = &page.analysis;
     let counts = &page.counts;
@@ -252,7 +252,7 @@ pub(super) fn account(page: &Page<'_>) -> Markup {
     html! {
         section #losses aria-labelledby="losses-head" {
             h2 #losses-head { "Lost or unusable" }
-            @if lost.is_empty() && analysis.records == 0 { p { "Nothing: there was no record." } }
+            @if lost.is_empty() && analysis.records == 0 { p { "Nothing: the trace has no records." } }
             @else if lost.is_empty() { p { "Nothing: every record was read." } }
             ul {
                 @for what in lost.iter().take(LOSSES) { li { bdi { (line(what, 500)) } } }
@@ -266,21 +266,21 @@ pub(super) fn account(page: &Page<'_>) -> Markup {
                     "All " (count(counts.holds)) " holds are drawn one by one."
                 } @else {
                     (count(counts.holds.saturating_sub(counts.shown))) " holds are drawn as density; " (count(counts.shown))
-                    " are shown one by one: those round incidents, as far as there is room, and the longest of each connection."
+                    " are shown one by one: those around incidents, as far as there is room, and the longest of each connection."
                 }
             }
             @if counts.folded > 0 {
-                p { (many(counts.folded, "connection")) " without a part in any incident listed here are drawn together, a row for a process or a database." }
+                p { (many(counts.folded, "connection")) " without a part in any listed incident are drawn together, in one row for a process or a database." }
             }
             @if page.placeless > 0 {
-                p { (many(page.placeless, "hold")) " and stretches of work are not drawn: the clock of their log does not tell when they were." }
+                p { (many(page.placeless, "hold")) " and stretches of work are not drawn: the clock of their log does not show when they happened." }
             }
             @if page.unit == Unit::Ticks {
-                p { "How long a tick of the clock is, this trace does not tell: the timeline counts ticks. Their order and proportions are right." }
+                p { "This trace does not show how long a tick of the clock is, so the timeline counts ticks. Their order and proportions are right." }
             }
             @if counts.cut_statements > 0 { p { (many(counts.cut_statements, "statement")) " in the timeline are cut short, because there are so many." } }
             p.dim {
-                "Made by locktrace " (env!("CARGO_PKG_VERSION")) ". This file is complete: it loads nothing. It holds SQL texts of your program: treat it like the trace."
+                "Made by locktrace " (env!("CARGO_PKG_VERSION")) ". This file is complete: it loads nothing. It contains SQL texts of your program: treat it like the trace."
             }
         }
     }

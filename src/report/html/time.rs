@@ -1,4 +1,4 @@
-//! Instants as numbers on the page's axis: nanoseconds since 1970, or ticks where nobody knows how long a tick is.
+//! The page's time axis: nanoseconds since 1970, or ticks if the length of a tick is unknown.
 #![forbid(unsafe_code)]
 
 use crate::analysis::Instant;
@@ -6,20 +6,20 @@ use crate::analysis::order::instants::Times;
 use crate::trace::{LogId, Trace};
 use shim::format::record::Record;
 
-/// What the axis counts.
+/// The unit of the axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unit {
-    /// Nanoseconds, of every log whose clock tells; logs whose clock does not have no place.
+    /// Nanoseconds since 1970. A log whose ticks have no known length has no place on the axis.
     Nanoseconds,
-    /// Ticks of the one clock all logs share: their order and proportions are right, their length is not known.
+    /// Ticks of the one clock that all logs share. Their order and proportions are right, their length is unknown.
     Ticks,
 }
 
-/// Places instants on the axis.
+/// The conversion of instants to places on the axis.
 #[derive(Clone, Copy)]
 pub(super) struct Timebase<'t> {
     times: Times<'t>,
-    /// What it counts.
+    /// The unit of the axis.
     pub(super) unit: Unit,
 }
 
@@ -30,13 +30,13 @@ impl<'t> Timebase<'t> {
         Timebase { times: Times::new(trace), unit }
     }
 
-    /// Where this call began.
+    /// The place of the beginning of this call.
     #[inline]
     pub(super) fn start(&self, log: LogId, record: &Record) -> Option<u64> {
         self.at(log, self.times.start(log, record))
     }
 
-    /// Where this instant of this log lies; `None` where nothing tells.
+    /// The place of this log's instant; `None` if it is unknown.
     #[inline]
     pub(super) fn at(&self, log: LogId, instant: Instant) -> Option<u64> {
         match self.unit {

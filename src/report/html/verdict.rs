@@ -1,4 +1,4 @@
-//! The top of the page: what the application saw, the causes in order of harm with what removes each, and hazards.
+//! The top of the page: what the application saw, the causes in order of harm with their fixes, and hazards.
 #![forbid(unsafe_code)]
 
 use super::Page;
@@ -6,12 +6,12 @@ use super::escape::{line, lines};
 use super::tables::sql;
 use crate::analysis::Analysis;
 use crate::report::human::{count, duration};
-use crate::report::ranking::{self, Harm};
+use crate::report::ranking::{self, RankedCause};
 use crate::report::style::many;
 use crate::report::{verdict, words};
 use maud::{Markup, html};
 
-/// Characters of a statement in the verdict.
+/// The most characters of a statement in the verdict.
 const SQL: usize = 300;
 
 pub(super) fn section(page: &Page<'_>) -> Markup {
@@ -19,9 +19,9 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     let (head, mood) = match verdict::headline(analysis) {
         Some((head, failed)) => (head, if failed > 0 { "bad" } else { "fair" }),
         None if analysis.records == 0 && analysis.has_losses() => {
-            ("Every record of this trace is lost: nothing can be said".to_owned(), "fair")
+            ("Every record of this trace is lost: there is nothing to report".to_owned(), "fair")
         }
-        None if analysis.records == 0 => ("There are no records in this trace: nothing can be said".to_owned(), "fair"),
+        None if analysis.records == 0 => ("There are no records in this trace: there is nothing to report".to_owned(), "fair"),
         None => {
             let (left, mood) = if !analysis.is_whole() { (", in the records that are left", "fair") } else { ("", "good") };
             match analysis.refusal_stats.refused {
@@ -35,16 +35,16 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
             h2 #verdict-head class=(mood) { (head) }
             @if analysis.has_losses() {
                 p.note {
-                    @if analysis.records > 0 { "Records were lost: what is said here is of those that are left. " }
+                    @if analysis.records > 0 { "Records were lost. This page covers those that are left. " }
                     a href="#losses" { "What was lost" } "."
                 }
             } @else if analysis.records == 0 {
-                p.note { "A program leaves records once it opens a database. Whether yours can be traced, and how: " code { "locktrace doctor -- COMMAND" } "." }
+                p.note { "A program leaves records once it opens a database. To find out how to trace yours: " code { "locktrace doctor -- COMMAND" } "." }
             }
             @if let Some(text) = verdict::unslept(analysis) { p.note { (text) } }
             div.causes { @for harm in ranking::causes(analysis) { (cause(page, &harm)) } }
             @if !analysis.hazards.is_empty() {
-                h3 { "Hazards, without any refusal" }
+                h3 { "Hazards" }
                 ul.hazards {
                     @for hazard in &analysis.hazards {
                         li {
@@ -59,7 +59,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     }
 }
 
-fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
+fn cause(page: &Page<'_>, harm: &RankedCause) -> Markup {
     let analysis = &page.analysis;
     let incident = &analysis.incidents[harm.worst as usize];
     let also: Vec<&str> = incident.contributing.iter().map(|item| item.id()).collect();
@@ -88,9 +88,9 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
                         }
                     }
                 }
-                @for stranger in words::untraced_holders(analysis, incident) {
+                @for outsider in words::untraced_holders(analysis, incident) {
                     dt { "blocked by" }
-                    dd { bdi { (line(&stranger.to_string(), 300)) } ", outside the trace, holding " (line(&stranger.lock(), 60)) }
+                    dd { bdi { (line(&outsider.to_string(), 300)) } ", outside the trace, holding " (line(&outsider.lock(), 60)) }
                 }
                 dt { "fix" }
                 dd {
@@ -107,13 +107,13 @@ fn cause(page: &Page<'_>, harm: &Harm) -> Markup {
     }
 }
 
-/// That there is none of something, as far as the trace can tell.
+/// A sentence that there is none of something, as far as the trace shows.
 pub(super) fn none(analysis: &Analysis<'_>, what: &str) -> Markup {
     html! {
         p {
             @match (analysis.records, analysis.has_losses()) {
                 (0, false) => "Nothing was recorded.",
-                (0, true) => "No record is left that could tell.",
+                (0, true) => "No record is left that could show it.",
                 (_, true) => { (what) " in the records that are left." }
                 (_, false) => { (what) "." }
             }

@@ -1,10 +1,10 @@
-//! The part of the JSON report that is about incidents, causes, statements, hazards, processes and losses.
+//! The part of the JSON report about incidents, causes, statements, hazards, processes and losses.
 #![forbid(unsafe_code)]
 
 use super::{array, put_lock, rfc3339};
 use crate::analysis::framework::Frameworks;
 use crate::analysis::incidents::incident::chain;
-use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, State};
+use crate::analysis::{Analysis, Blocker, ConnId, Hazard, Incident, LockId, State};
 use crate::report::fix;
 use crate::report::ranking;
 use crate::report::words;
@@ -42,16 +42,16 @@ pub(super) fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result
         write!(out, ",\n\"other_statements\":{other}")?;
     }
     array(out, "hazards", analysis.hazards.iter().map(|item| hazard(analysis, item)))?;
-    let mut without_harm: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut harmless: BTreeMap<&str, u64> = BTreeMap::new();
     for (kind, count) in &analysis.totals.harmless {
-        without_harm.insert(kind.id(), *count);
+        harmless.insert(kind.id(), *count);
     }
-    write!(out, ",\n\"harmless\":{}", json!(without_harm))?;
+    write!(out, ",\n\"harmless\":{}", json!(harmless))?;
     array(out, "processes", analysis.trace.logs().iter().map(process))?;
     write!(out, ",\n\"losses\":{}", losses(analysis))
 }
 
-/// A connection's thread and statement, in the words of the incidents.
+/// A connection with its thread and statement, under the keys that incidents use.
 fn party(analysis: &Analysis<'_>, who: ConnId, tid: u32, sql: u64) -> Map<String, Value> {
     let log = analysis.trace.log(who.log);
     let mut value = Map::new();
@@ -85,11 +85,11 @@ fn blocker(analysis: &Analysis<'_>, blocker: &Blocker) -> Value {
 
 fn blockers(analysis: &Analysis<'_>, incident: &Incident) -> Vec<Value> {
     let traced = incident.blockers.iter().map(|item| blocker(analysis, item));
-    traced.chain(words::untraced_holders(analysis, incident).map(stranger)).collect()
+    traced.chain(words::untraced_holders(analysis, incident).map(outsider)).collect()
 }
 
-/// A process outside the trace: what the kernel says of it is all that is known.
-fn stranger(holder: &OutsideHolder) -> Value {
+/// A process outside the trace, of which only the kernel's answer is known.
+fn outsider(holder: &OutsideHolder) -> Value {
     json!({
         "pid": (holder.pid > 0).then_some(holder.pid), "command": holder.command(), "lock": holder.lock(), "state": State::Untraced.id(),
         "tid": null, "thread": null, "connection": null, "sql": null, "sql_hash": null, "last_sql": null, "certain": false,
@@ -104,7 +104,7 @@ fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incide
     value.insert("database".into(), json!(incident.db));
     let path = incident.db.and_then(|db| analysis.databases.get(db as usize)?.paths.first());
     value.insert("path".into(), json!(path));
-    put_lock(&mut value, incident.request.lock());
+    put_lock(&mut value, LockId::of(incident.request));
     value.insert("victim".into(), party(analysis, incident.who, incident.tid, incident.sql).into());
     value.insert("blockers".into(), blockers(analysis, incident).into());
     value.insert("more_blockers".into(), incident.more_blockers.into());

@@ -1,56 +1,56 @@
 //! The report for programs: one JSON object, `"schema": 1`.
 //!
-//! Input: an [`Analysis`] and a writer. Every key is described here; a later version may add keys, and raises `schema` when one
-//! changes its meaning. Times are UTC, RFC 3339; lengths end in `_ns`. A value that is not known is null, or its key is left out.
+//! This page describes every key. A later version may add keys, and raises `schema` if a key changes its meaning. Times are UTC, RFC 3339.
+//! Lengths of time end in `_ns`. An unknown value is null, or its key is left out.
 //!
 //! | key | what |
 //! | --- | --- |
 //! | `schema` | 1 |
-//! | `records`, `from`, `to` | how many were read; the first and the last instant |
-//! | `refused` | `attempts`, `closing` and `optional` (those of closing connections, and those for a reader's slot that SQLite can do without; both are normal and not in `attempts`), `by_lock` (`lock`, `mode`, `attempts`), `certain`, `possible`, `untraced` (attempts by how sure their holder is) |
-//! | `worst_holder` | the holder named for the most attempts: a [holder](#holders), `certain_attempts`, `possible_attempts` |
+//! | `records`, `from`, `to` | how many records were read; the first and the last instant |
+//! | `refused` | `attempts`; `closing` and `optional` (those of closing connections, and those for a reader's slot that SQLite carries on without; both are normal and not in `attempts`); `by_lock` (`lock`, `mode`, `attempts`); `certain`, `possible`, `untraced` (attempts by how certain their holder is) |
+//! | `worst_holder` | the holder that most attempts name: a [holder](#holders), `certain_attempts`, `possible_attempts` |
 //! | `databases` | array: `path`, `paths`, `journal_modes` (`wal`, `delete`, `rollback`, `unknown`), `file_systems`, `connections`, `processes`, `records`, `transitions`, `redundant`, `locks`, `longest_holds` |
-//! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (those of closing connections too), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; the three distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
-//! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and who |
-//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), who, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (left out when false: refused inside its own process), `outside` (left out where nobody asked) |
-//! | `waits` | array: `database`, who, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `went_on`: without it, `trace_end`) |
-//! | `incidents` | array, in time order (all of them, up to 10,000): what [the table of an incident](#incidents) says |
-//! | `causes` | array, most harm first: `id`, `count`, `gave_up`, `waited_ns`, `change`, `fix` |
-//! | `statements` | array, most time first: who blocks whom: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
-//! | `other_statements` | where there are very many pairs of them: `count`, `gave_up`, `waited_ns` of those that did least harm, which are not told apart in `statements`. Left out when there are none |
-//! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums and not in the array, which has the first ones, and of incidents the worst of each kind (`--incidents`, `--all`). Left out when 0 |
+//! | `databases[].locks` | array: `lock`, `mode` (wal-index locks), `acquired`, `refused` (including those of closing connections), `held`, `unknown_holds`, `open_holds`, `waited`, `gave_up`, `tried`; `held`, `waited` and `tried` are distributions: `count`, `p50_ns`, `p95_ns`, `p99_ns`, `max_ns`, `total_ns` |
+//! | `databases[].longest_holds` | array: `ns`, `lock`, `mode`, `since`, `open`, and *who* |
+//! | `refusals` | array, in time order: `database` (index), `time`, `n` (record number), *who*, `kind`, `lock` or `slots` and `mode`, `rc`, `result`, `closing`, `optional`, `wait` (index), `holders`, `more_holders`, `no_holder` (why there is none), `in_process` (refused inside its own process; left out if false), `outside` (left out if the recorder did not ask the kernel) |
+//! | `waits` | array: `database`, *who*, `lock` or `slots` and `mode`, `from`, `ns`, `attempts`, `sleeps`, `slept_us`, `outcome` (`acquired`, `gave_up`, `went_on` (without the lock), `trace_end`) |
+//! | `incidents` | array, in time order (all of them, up to 10,000), with the keys of [an incident](#incidents) |
+//! | `causes` | array, the most harmful first: `id`, `count`, `gave_up`, `waited_ns`, `change`, `fix` |
+//! | `statements` | array, the most harmful first: which statement blocks which: `victim`, `blocker` (texts, or null), `count`, `gave_up`, `waited_ns` |
+//! | `other_statements` | if there are very many pairs of statements: `count`, `gave_up`, `waited_ns` of the least harmful ones, which are not in `statements`. Left out if there are none |
+//! | `incidents_not_listed`, `waits_not_listed`, `refusals_not_listed` | how many are in the sums but not in the array, which has the first ones, and the worst incidents of each kind (`--incidents`, `--all`). Left out if 0 |
 //! | `hazards` | array: `id`, `database` (index), `what`, `fix`, `evidence` (array of `log`, `n`) |
-//! | `harmless` | object: runs of refused attempts that no application sees, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`, `cache-spill`) |
+//! | `harmless` | object: waits that no application notices, by kind (`closing`, `reader-slot`, `passive-checkpoint`, `automatic-checkpoint`, `header-changing`, `cache-spill`) |
 //! | `processes` | array: `log`, `pid`, `exe`, `command`, `host`, `sqlite` |
-//! | `losses` | `lossless`, and the sums over all logs of what `logs` says of each: `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
+//! | `losses` | `lossless`, and the sums over all `logs` of `overwritten`, `lost`, `empty`, `torn`, `missing`, `lost_names` |
 //! | `logs` | array: `log`, `pid`, `exe`, `sqlite`, and what became of its records (see `Tally`) |
 //! | `problems` | array: `severity`, `text` |
 //!
-//! `outside` is what `/proc/locks` said: `asked_here` (or at an earlier attempt of the run), `after_ns` (from that attempt's start to the answer),
-//! and as in the names (`shim::format`) `readings`, `failed`, `holders`, `more`. `outside_holder` beside `worst_holder` is the holder outside the
-//! trace that was named for the most attempts without a certain traced one, with its `attempts`.
+//! `outside` is the answer of `/proc/locks`: `asked_here` (false: at an earlier attempt of the wait), `after_ns` (from that attempt's start to
+//! the answer), and, as in the names (`shim::format`), `readings`, `failed`, `holders`, `more`. `outside_holder`, next to `worst_holder`, is the
+//! holder outside the trace that the kernel named for the most attempts without a certain traced holder, with its `attempts`.
 //!
-//! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out when false), `sql` (hash), `text`.
+//! *Who* is `log`, `pid`, `tid`, `thread`, `conn`, `forked` (left out if false), `sql` (hash), `text`.
 //!
 //! # Incidents
 //!
-//! One run of refused attempts of one connection for one lock, or an upgrade that failed without a refused call (`stale-snapshot`).
+//! A wait of one connection for one lock, or an upgrade that failed without a refused call (`stale-snapshot`).
 //!
 //! | key | what |
 //! | --- | --- |
-//! | `id` | its place in this array, from 1 on; what `locktrace explain --incident` takes |
-//! | `database`, `path` | an index into `databases`, or null; its path |
-//! | `lock`, `mode` | what was refused; the first of several slots. `mode` for wal-index locks |
+//! | `id` | its place in this array, from 1 on, for `locktrace explain --incident` |
+//! | `database`, `path` | an index into `databases`, or null; the path of the database |
+//! | `lock`, `mode` | the refused lock, or the first of several slots; `mode` for wal-index locks |
 //! | `victim` | `log`, `pid`, `tid`, `thread`, `connection`, `sql` (text or null), `sql_hash` |
-//! | `blockers` | array, most in the way first; the same keys, and `lock`, `mode`, `state` (`running`, `idle-in-transaction`, `syncing`, `checkpointing`, `waiting`, `gone`, `untraced`), `certain`, `same_thread`, `attempts` (how many it refused), `last_sql` (the statement seen last while it held the lock), `held_before_ns` (up to the first attempt), `held_after_ns` (after the last one, or the success), `waits_in` (the incident it waits in itself, or null). Of a process outside the trace only `pid`, `command` and `lock` are known |
-//! | `more_blockers` | further ones, not listed |
-//! | `root` | `blockers` of the incident at which the chain of waits ends; null where there is no chain |
-//! | `first`, `first_ns` | when the first attempt began; the same in nanoseconds since `from` |
-//! | `waited_ns` | from then to the success, or to the end of the last attempt |
-//! | `attempts`, `sleeps` | refused attempts; sleeps of SQLite's own between them |
+//! | `blockers` | array, the one that refused most attempts first; the keys of `victim`, and `lock`, `mode`, `state` (`running`, `idle-in-transaction`, `syncing`, `checkpointing`, `waiting`, `gone`, `untraced`), `certain`, `same_thread`, `attempts` (how many it refused), `last_sql` (the statement seen last while it held the lock), `held_before_ns` (up to the first attempt), `held_after_ns` (after the last one, or the success), `waits_in` (the incident in which it waits itself, or null). For a process outside the trace only `pid`, `command` and `lock` are known |
+//! | `more_blockers` | how many further blockers there are |
+//! | `root` | `blockers` of the incident at which the chain of waits ends; null if there is no chain |
+//! | `first`, `first_ns` | when the first attempt began, as a time and in nanoseconds since `from` |
+//! | `waited_ns` | from the first attempt to the success, or to the end of the last attempt |
+//! | `attempts`, `sleeps` | refused attempts; SQLite's own sleeps between them |
 //! | `outcome` | `succeeded-after-wait`, `gave-up` (the application saw an error), `open` (the trace ended) |
-//! | `told_busy` | it gave up, and no statement failed by that: `PRAGMA wal_checkpoint` said so in its row |
-//! | `went_on` | its statement went on without the lock, which is `succeeded-after-wait` |
+//! | `told_busy` | the victim gave up, but no statement failed: `PRAGMA wal_checkpoint` returned a row that says busy |
+//! | `went_on` | the statement went on without the lock; `outcome` is `succeeded-after-wait` |
 //! | `cause`, `contributing` | identifiers |
 //! | `change` | what to change first, in one line |
 //! | `fix` | `change`, then why, further changes and limits |
@@ -58,8 +58,8 @@
 //!
 //! # Holders
 //!
-//! Who, `lock`, `mode`, `since` (when the call that took it began), `held_ns` (from then to the refused attempt), `seen` (whether the
-//! call that took it was), `certain`.
+//! *Who*, `lock`, `mode`, `since` (when the call that took the lock began), `held_ns` (from then to the refused attempt), `seen` (whether
+//! that call was seen), `certain`.
 #![forbid(unsafe_code)]
 
 mod incident;
@@ -75,14 +75,14 @@ use std::io::{self, Write};
 /// Writes the report.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
-    let essence = &analysis.refusal_stats;
+    let stats = &analysis.refusal_stats;
     write!(out, "{{\"schema\":1,\n\"records\":{}", analysis.records)?;
     let (from, to) = analysis.span.unzip();
     write!(out, ",\n\"from\":{},\n\"to\":{}", json!(from.map(rfc3339)), json!(to.map(rfc3339)))?;
-    write!(out, ",\n\"refused\":{}", refused(essence))?;
-    let worst = essence.top_candidate.map(|worst| {
+    write!(out, ",\n\"refused\":{}", refused(stats))?;
+    let worst = stats.top_candidate.map(|worst| {
         let mut value = holder(analysis, &worst.candidate, None);
         value.remove("certain");
         value.insert("certain_attempts".into(), worst.certain.into());
@@ -90,7 +90,7 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
         value
     });
     write!(out, ",\n\"worst_holder\":{}", json!(worst))?;
-    if let Some((holder, attempts)) = essence.outside {
+    if let Some((holder, attempts)) = stats.outside {
         let mut value = object(json!(holder));
         value.insert("attempts".into(), attempts.into());
         write!(out, ",\n\"outside_holder\":{}", Value::Object(value))?;
@@ -116,7 +116,7 @@ pub fn write(analysis: &Analysis<'_>, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"}\n")
 }
 
-/// One item a line, written as it comes.
+/// Writes an array, one item on each line.
 fn array(out: &mut impl Write, key: &str, items: impl Iterator<Item = Value>) -> io::Result<()> {
     write!(out, ",\n\"{key}\":[")?;
     for (i, item) in items.enumerate() {
@@ -130,8 +130,8 @@ fn rfc3339(ns: u64) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
 }
 
-fn refused(essence: &RefusalStats<'_>) -> Value {
-    let by_lock: Vec<Value> = essence
+fn refused(stats: &RefusalStats<'_>) -> Value {
+    let by_lock: Vec<Value> = stats
         .by_lock
         .iter()
         .map(|(&lock, attempts)| {
@@ -142,8 +142,8 @@ fn refused(essence: &RefusalStats<'_>) -> Value {
         })
         .collect();
     json!({
-        "attempts": essence.refused, "closing": essence.closing, "optional": essence.optional, "by_lock": by_lock,
-        "certain": essence.certain, "possible": essence.possible, "untraced": essence.untraced,
+        "attempts": stats.refused, "closing": stats.closing, "optional": stats.optional, "by_lock": by_lock,
+        "certain": stats.certain, "possible": stats.possible, "untraced": stats.untraced,
     })
 }
 
@@ -227,12 +227,12 @@ fn refusal(analysis: &Analysis<'_>, refusal: &Refusal) -> Value {
     if refusal.in_process {
         value.insert("in_process".into(), true.into());
     }
-    if let (Some(outside), Some(asked)) = (analysis.outside(refusal), refusal.asked) {
+    if let (Some(outside), Some(query)) = (analysis.outside(refusal), refusal.kernel_query) {
         let mut answer = object(json!(outside));
         let ticks = answer.remove("after").and_then(|after| after.as_u64());
         answer.retain(|key, _| !matches!(key.as_str(), "conn" | "start"));
         answer.insert("after_ns".into(), json!(ticks.and_then(|ticks| analysis.trace.clock(refusal.who.log).to_ns(ticks))));
-        answer.insert("asked_here".into(), asked.here.into());
+        answer.insert("asked_here".into(), query.here.into());
         value.insert("outside".into(), answer.into());
     }
     Value::Object(value)

@@ -5,7 +5,7 @@
 
 use crate::trace::{Event, LogId, Trace};
 use serde::{Deserialize, Serialize, Serializer};
-use shim::event::{FileKind, Flags, Kind, Level, ResultCode, Slot};
+use shim::event::{FileKind, Flags, Kind, KnownKind as Known, Level, ResultCode, Slot};
 use shim::format::record::{MAX_DURATION, Record};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -179,7 +179,11 @@ pub fn write(trace: &Trace, event: &Event, out: &mut impl std::io::Write) -> std
 
 /// Whether an `arg` of 0 has a meaning for this kind.
 fn has_arg(kind: Kind) -> bool {
-    matches!(kind, Kind::CHECK_RESERVED | Kind::SHM_MAP | Kind::SHM_UNMAP | Kind::SLEEP | Kind::WROTE)
+    match kind.known() {
+        Some(Known::CheckReserved | Known::ShmMap | Known::ShmUnmap | Known::Sleep | Known::Wrote) => true,
+        Some(Known::Open | Known::Close | Known::Lock | Known::Unlock | Known::ShmLock | Known::Sync | Known::Delete) => false,
+        Some(Known::CkptStart | Known::CkptDone | Known::Handle) | None => false,
+    }
 }
 
 type Name<'a> = Cow<'a, str>;

@@ -1,4 +1,4 @@
-//! What `locktrace run` does not reach: these programs run as they do bare, and it says why there is no trace.
+//! Programs that `locktrace run` does not reach: they run as they do bare, and it prints why there is no trace.
 
 use super::row::{Row, have};
 use crate::bundled;

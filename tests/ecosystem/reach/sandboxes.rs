@@ -1,4 +1,4 @@
-//! Processes that see another world than `locktrace run`: a namespace of process numbers, and another user.
+//! Processes in another world than `locktrace run`: a namespace of process numbers, and another user.
 
 use super::row::{Row, Sql, have};
 use crate::packages::skipped;

@@ -1,7 +1,6 @@
-//! What a scenario expects, read from its own source.
+//! Expectations of a scenario, read from its own source: JSON objects, each on a line that begins with `#:` (Python) or `//:` (Rust).
 //!
-//! Input: a program whose expectations are JSON objects, each on a line that begins with `#:` (Python) or `//:` (Rust). Output: a
-//! [`Scenario`]. The keys are those of [`Line`]; `tests/scenarios/README.md` explains them.
+//! The keys are those of [`Line`]; `tests/scenarios/README.md` explains them.
 
 use super::{CAUSES, CONTRIBUTING, HAZARDS};
 use serde::Deserialize;
@@ -34,7 +33,7 @@ pub struct Incident {
     pub outcome: String,
     /// What the refused statement begins with; `None` where SQLite has no statement at that moment.
     pub victim: Option<String>,
-    /// What the statement of one of those in the way begins with.
+    /// What the statement of one of the blockers begins with.
     pub culprit: Option<String>,
     /// What that one was doing.
     pub state: Option<String>,

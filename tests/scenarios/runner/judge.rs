@@ -1,7 +1,5 @@
-//! What a report says, held against what its scenario expects.
-//!
-//! Input: a [`Scenario`] and the JSON of `locktrace report --json`. Output: a [`Verdict`]: pairs (expected, found) for the matrix,
-//! and every disagreement in words. Pure; called by `tests/scenarios.rs`.
+//! The comparison of a report (`locktrace report --json`) with what its scenario expects: pairs (expected, found) for the matrix, and every
+//! disagreement in words.
 
 use super::expect::{Incident, Scenario, version};
 use serde_json::Value;

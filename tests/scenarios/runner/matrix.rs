@@ -1,7 +1,4 @@
-//! The confusion matrix: what was expected against what was found.
-//!
-//! Input: pairs of identifiers. Output: a table with a numbered column for each identifier that was found. Called by
-//! `tests/scenarios.rs`.
+//! The confusion matrix: what was expected against what was found, with a numbered column for each identifier that was found.
 
 use super::judge::NOTHING;
 use super::{CAUSES, HAZARDS};

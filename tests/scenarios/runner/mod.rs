@@ -1,6 +1,4 @@
-//! What runs the scenarios and judges what `locktrace report` says about them.
-//!
-//! Input: the programs of `tests/scenarios`. Output: their disagreements and a confusion matrix. Called by `tests/scenarios.rs`.
+//! The runner of the scenarios, and the judge of what `locktrace report` says about them.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod expect;

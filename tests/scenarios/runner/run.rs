@@ -1,7 +1,4 @@
-//! Runs one scenario under `locktrace run`, and asks for its report.
-//!
-//! Input: a [`Scenario`]. Output: the report's JSON, or why there is none. Each run has a directory, a trace and processes of its
-//! own, and at most a minute. Called by `tests/scenarios.rs`.
+//! One run of a scenario under `locktrace run`, and its report. Each run has a directory, a trace and processes of its own, and at most a minute.
 
 use super::expect::Scenario;
 use crate::place::{PYTHON, Place, parts};

@@ -10,7 +10,7 @@ extern "C" fn sqlite3_locktrace_is_no_function() -> c_int {
     7
 }
 
-/// What the file of the module that has this test says of some names.
+/// The addresses that the file of this test's module gives to some names.
 fn find(names: &mut file::Names<'_>, go_on: bool) -> Option<()> {
     let memory = Process::default();
     let mut found = None;

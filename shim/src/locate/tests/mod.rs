@@ -1,17 +1,17 @@
-//! The search over images that are bytes, where anything can be wrong.
+//! The search over images made of bytes, with every kind of damage.
 #![allow(clippy::undocumented_unsafe_blocks)] // tests
 
-mod file;
 #[cfg(target_arch = "x86_64")]
-mod machine;
-mod made;
+mod elf_files;
+mod file;
 mod reads;
+mod synthetic;
 #[cfg(target_arch = "x86_64")]
 mod table;
 
 use super::image::Image;
 use super::shape::{ARRAY, Refused, SIZE, search};
-use made::{BIAS, Bytes, CODE, DATA, FILLED, HEADERS, Made};
+use synthetic::{BIAS, Bytes, CODE, DATA, FILLED, HEADERS, Made};
 
 /// What a case changes.
 type Change<'c> = &'c dyn Fn(&mut Made);

@@ -1,6 +1,6 @@
 //! SQLite's table for extensions, made of bytes.
 
-use super::made::{BIAS, CODE, DATA, FILLED, Made};
+use super::synthetic::{BIAS, CODE, DATA, FILLED, Made};
 use crate::api::slot;
 use crate::locate::code::{Returned, constant};
 use crate::locate::image::Image;

@@ -1,17 +1,17 @@
-//! The names of a log: what its numbers mean. Each is written once, and tried again where there was no room for it.
+//! The naming of the numbers in a log. Each name is written once, and tried again where there was no room for it.
 
 use super::Log;
 use crate::clock;
+use crate::recorder::databases::{Library, MAX_FILES};
 use crate::recorder::failure::Failure;
-use crate::recorder::files::{Library, MAX_FILES};
 use crate::recorder::line::Line;
-use crate::recorder::named::{Named, Outcome};
+use crate::recorder::name_state::{NameState, Outcome};
 use crate::recorder::notice::{self, Kind};
 use crate::recorder::threads::{self, MAX_THREADS};
-use crate::recorder::{texts, thread};
+use crate::recorder::{sql_texts, thread};
 use std::sync::atomic::Ordering;
 
-/// Answers to the question who holds a lock outside this trace, in one log: so many at once, one more each second, and so many in all.
+/// Answers of `/proc/locks` that one log keeps at once. Each second it may keep one more, up to [`MAX_OUTSIDE`] in all.
 const OUTSIDE_AT_ONCE: u32 = 256;
 /// See [`OUTSIDE_AT_ONCE`].
 const MAX_OUTSIDE: u32 = 4096;
@@ -30,7 +30,7 @@ impl Log {
                 });
                 match named {
                     Ok(()) => {}
-                    // Kept aside until there is room.
+                    // Put aside until there is room.
                     Err(failure) if self.threads.put_aside(tid, name) => self.miss_name(failure),
                     Err(failure) => self.lose_name(failure),
                 }
@@ -42,11 +42,11 @@ impl Log {
         tid
     }
 
-    /// The kept copy of a statement's text of `len` bytes, of which `text` is the beginning; its name is written where the policy says so.
+    /// The kept copy of a statement's text of `len` bytes, of which `text` is the beginning; its name is written where the policy allows that.
     #[cold]
     #[inline(never)]
     pub fn learn(&self, hash: u64, text: &[u8], len: usize) -> Option<&'static [u8]> {
-        let kept = texts::learn(self, hash, text, len);
+        let kept = sql_texts::learn(self, hash, text, len);
         self.retry_names();
         kept
     }
@@ -70,13 +70,13 @@ impl Log {
         self.files.identity(file)
     }
 
-    /// Whether another answer of `/proc/locks` at this time would be kept. Past the cap nobody is asked any more, and one line says so.
+    /// Whether another answer of `/proc/locks` would be kept at this time. One line notes that the cap is reached.
     pub(crate) fn has_room_outside(&self, now: u64) -> bool {
         let seconds = u32::try_from(now.saturating_sub(self.born) / 1_000_000_000).unwrap_or(u32::MAX);
         !self.is_sealed() && self.outside.load(Ordering::Relaxed) < OUTSIDE_AT_ONCE.saturating_add(seconds).min(MAX_OUTSIDE)
     }
 
-    /// Keeps what `/proc/locks` answered: `build` fills in the line, and does the same each time it is called.
+    /// Keeps an answer of `/proc/locks`. `build` fills in the line, with the same text each time it is called.
     pub(crate) fn outside(&self, build: &dyn Fn(&mut Line<'_>)) {
         let n = self.outside.fetch_add(1, Ordering::Relaxed) + 1;
         if n > MAX_OUTSIDE {
@@ -90,7 +90,7 @@ impl Log {
         }
     }
 
-    /// Notes that recording was stopped in this log, or goes on.
+    /// Notes that recording was stopped in this log, or started again.
     #[cold]
     pub(in crate::recorder) fn name_recording(&self, on: bool) {
         let ticks = clock::now();
@@ -101,8 +101,8 @@ impl Log {
         }
     }
 
-    /// Sees to it that something has its name in this log; `false`: it has none yet.
-    pub(in crate::recorder) fn name(&self, thing: &Named, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
+    /// Names something in this log, unless it has its name there. `false`: it has none yet.
+    pub(in crate::recorder) fn name(&self, thing: &NameState, t: &str, build: &dyn Fn(&mut Line<'_>)) -> bool {
         match thing.name(self.serial, || self.names.write(t, build)) {
             Outcome::Known => return true,
             Outcome::Recovered => {
@@ -115,19 +115,19 @@ impl Log {
         false
     }
 
-    /// Something has no name, and will get one when there is room.
+    /// Notes that something has no name. It gets one when there is room.
     fn miss_name(&self, failure: Failure) {
         self.nameless.store(true, Ordering::Relaxed);
         self.lose_name(failure);
     }
 
-    /// A name could not be written.
+    /// Counts a name that could not be written.
     pub(in crate::recorder) fn lose_name(&self, failure: Failure) {
         self.map.lost_names().fetch_add(1, Ordering::Relaxed);
         notice::once(Kind::Lost, format_args!("names are being lost: {failure}. Records keep their numbers"));
     }
 
-    /// Names what has no name yet, if there may be room by now.
+    /// Names everything that has no name yet, if there may be room by now.
     pub(super) fn retry_names(&self) {
         if !self.nameless.load(Ordering::Relaxed) || !self.names.may_retry() || self.retrying.swap(true, Ordering::Acquire) {
             return;
@@ -145,13 +145,13 @@ impl Log {
             }
             named
         };
-        if !(self.files.retry(self) && self.threads.retry(&thread) && texts::retry(self)) {
+        if !(self.files.retry(self) && self.threads.retry(&thread) && sql_texts::retry(self)) {
             self.nameless.store(true, Ordering::Relaxed);
         }
         self.retrying.store(false, Ordering::Release);
     }
 
-    fn cap(&self, once: Option<&Named>, what: &str, limit: u32) {
+    fn cap(&self, once: Option<&NameState>, what: &str, limit: u32) {
         let build = |line: &mut Line<'_>| {
             line.str("what", what).number("limit", limit);
         };
@@ -169,7 +169,7 @@ impl Log {
 
     /// Notes that later statements are not named.
     pub(in crate::recorder) fn cap_sql(&self) {
-        self.cap(Some(&self.sql_cap), "sql", texts::MAX_SQL);
+        self.cap(Some(&self.sql_cap), "sql", sql_texts::MAX_SQL);
     }
 
     /// Notes that later databases are not named.

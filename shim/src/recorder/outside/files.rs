@@ -1,11 +1,11 @@
-//! Files of `/proc` read on descriptors that are the program's: one at a time, as briefly as can be, and not at all where they are short.
+//! Reads of files of `/proc`. Each takes a descriptor that the program could use: one at a time, for moments, and none where descriptors are short.
 //!
 //! While a file of ours is open, the program has one descriptor less. Near its limit (`RLIMIT_NOFILE`) an open of its own can fail because of
-//! that. So after the first open it is counted how many are left: with fewer than [`LEFT`] the file is closed at once, and nothing is asked for
+//! that. So after the first open the free ones are counted. With fewer than [`LEFT`] the file is closed at once, and no file is read for
 //! the next [`PAUSE`].
 //!
-//! They are counted by `fcntl(F_DUPFD_CLOEXEC)`: SQLite never calls `getrlimit`, so a filter of system calls need not expect it. Only our own
-//! file is copied. Closing a copy of a descriptor of the program's would drop its POSIX locks.
+//! They are counted by `fcntl(F_DUPFD_CLOEXEC)`: SQLite never calls `getrlimit`, so a filter of system calls may forbid it. Only the descriptor of
+//! our own file is copied. Closing a copy of a descriptor of the program's would drop its POSIX locks.
 #![forbid(unsafe_code)]
 
 use crate::clock;
@@ -18,17 +18,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Descriptors that must be left to the program beside ours.
 const LEFT: i32 = 16;
-/// For how long nothing is asked after they were short, in nanoseconds.
+/// For how long no file is read after they were short, in nanoseconds.
 const PAUSE: u64 = 10_000_000_000;
-/// Until when nothing is asked: nanoseconds of `CLOCK_MONOTONIC`.
+/// Until when no file is read: nanoseconds of `CLOCK_MONOTONIC`.
 static SHORT_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// Descriptors were short less than [`PAUSE`] ago: nothing should be asked. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
+/// Whether descriptors were short less than [`PAUSE`] ago. `now` is in nanoseconds of `CLOCK_MONOTONIC`.
 pub(crate) fn is_short(now: u64) -> bool {
     now < SHORT_UNTIL.load(Ordering::Relaxed)
 }
 
-/// Descriptors are short.
+/// Notes that descriptors are short. Returns the words for it.
 fn short() -> &'static str {
     SHORT_UNTIL.store(clock::monotonic_ns().saturating_add(PAUSE), Ordering::Relaxed);
     "descriptors are short"
@@ -56,7 +56,7 @@ fn are_left(file: &Fd) -> bool {
     })
 }
 
-/// The beginning of the first file that is asked for, or why not.
+/// Reads the beginning of the first file of a question, if descriptors are left; or returns why not.
 pub(super) fn read_first<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
     let file = open(path)?;
     if !are_left(&file) {
@@ -66,7 +66,7 @@ pub(super) fn read_first<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8]
     fill(&file, into)
 }
 
-/// The beginning of a file, as much of it as `into` holds; or why not. For files after the first one, which is closed by now.
+/// Reads the beginning of a file, as much of it as `into` holds; or returns why not. For files after the first one, which is closed by now.
 pub(super) fn read<'a>(path: &CStr, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
     fill(&open(path)?, into)
 }
@@ -84,7 +84,7 @@ fn fill<'a>(file: &Fd, into: &'a mut [u8]) -> Result<&'a [u8], &'static str> {
     Ok(into.get(..len).unwrap_or_default())
 }
 
-/// The C library's words for the errors of these calls that happen.
+/// The C library's words for the errors of these calls.
 fn reason(error: Errno) -> &'static str {
     match error {
         Errno::PERM => "Operation not permitted (os error 1)",

@@ -1,8 +1,7 @@
-//! The lines of `/proc/locks`, and everybody with a lock on one file: no heap, however long the list is.
+//! The lines of `/proc/locks`, and the holders of locks on one file. No heap, however long the list is.
 #![forbid(unsafe_code)]
 
-use super::Request;
-use crate::event::{Level, Slot};
+use crate::event::{Level, Request, Slot};
 use std::ops::RangeInclusive;
 
 const PENDING: u64 = 0x4000_0000;
@@ -28,7 +27,7 @@ pub(super) struct Held {
     bytes: RangeInclusive<u64>,
 }
 
-/// Reads one line; `None` for one that waits for its lock, and for leases and the like.
+/// Reads one line; `None` for a lock that is waited for, a lease and the like.
 pub(super) fn held(line: &[u8]) -> Option<Held> {
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace().skip(1);
     let how = match words.next()? {
@@ -57,7 +56,7 @@ pub(super) fn held(line: &[u8]) -> Option<Held> {
 }
 
 impl Request {
-    /// Whether this lock refuses it: the same bytes, and one of the two for writing.
+    /// Whether this lock refuses it: they share bytes, and one of the two is for writing.
     pub(super) fn is_refused_by(self, held: &Held) -> bool {
         let (bytes, write) = (&held.bytes, held.write);
         let covers = |wanted: RangeInclusive<u64>| wanted.start() <= bytes.end() && bytes.start() <= wanted.end();
@@ -75,23 +74,23 @@ fn slots(bytes: &RangeInclusive<u64>) -> u8 {
     (0..Slot::COUNT).filter(|&slot| bytes.contains(&(SHM + u64::from(slot)))).fold(0, |mask, slot| mask | 1 << slot)
 }
 
-/// Everything that one process, or the open file descriptions together, has locked of the file.
+/// All locks on the file that one process has, or that all open file descriptions have together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Holding {
     pub(super) pid: i64,
     pub(super) how: u8,
-    /// Some of it stands in the way,
+    /// Some of them conflict with the request,
     pub(super) refuses: bool,
-    /// and is held for writing;
+    /// and one of those is held for writing;
     pub(super) write: bool,
-    /// the slots of it.
+    /// the slots of those.
     pub(super) slots: u8,
     /// Which of the three bytes or ranges that make up a level are held for writing: PENDING, RESERVED, SHARED.
     levels: u8,
 }
 
 impl Holding {
-    /// The level that these locks are.
+    /// The level that these locks make up.
     pub(super) fn level(&self) -> Level {
         match self.levels {
             levels if levels & 4 != 0 => Level::EXCLUSIVE,
@@ -119,17 +118,17 @@ const SIZE: usize = 16;
 /// Bytes of memory for [`Holdings`]: 4,096 of them. Further ones are left out.
 pub(super) const SPACE: usize = 4096 * SIZE;
 
-/// Everybody with a lock on the file, in the order of the list.
+/// The holders of locks on the file, in the order of the list.
 #[derive(Debug)]
 pub(super) struct Holdings<'a> {
     places: &'a mut [[u8; SIZE]],
     len: usize,
-    /// The device agrees, too.
+    /// Whether the device agrees, too.
     pub(super) exact: bool,
 }
 
 impl<'a> Holdings<'a> {
-    /// Nobody yet.
+    /// No holders.
     pub(super) fn new(space: &'a mut [u8]) -> Holdings<'a> {
         Holdings { places: space.as_chunks_mut().0, len: 0, exact: false }
     }

@@ -1,5 +1,5 @@
-// From each victim to who was in its way: a bow beside the rows, so that it shows between neighbours, too. Where the hold lies before or behind what is
-// in view, the arrow ends at that edge, points out of the picture, and says how far.
+// The arrows from each victim to its blockers' holds. An arrow bows to the side, so that it also shows between neighbouring rows. If the hold is out of
+// view, the arrow ends at the edge, points out of the picture, and shows how far away the hold is.
 const drawArrows = () => {
   const drawn = new Set();
   pen.save();
@@ -8,7 +8,7 @@ const drawArrows = () => {
   pen.clip();
   const isChosen = (incident) => incident === view.selected?.incident || incident === view.hovered?.incident;
   const some = incidents.filter((incident) => incident.from !== null && inView(incident.from, incident.to) && incidentIsShown(incident));
-  // The selected one last, so that no other covers it. Where they would cover each other, one stands for many.
+  // The selected incident comes last, so that no other arrow covers its own. Of arrows that would cover each other, only one is drawn.
   for (const incident of some.sort((a, b) => isChosen(a) - isChosen(b))) {
     for (const blocker of incident.blockers) {
       const [from, to] = [toY(incident.victim), toY(blocker.held)];
@@ -24,7 +24,7 @@ const drawArrows = () => {
   pen.restore();
 };
 
-// Where on the hold it ends: at the same instant, if it was held then; else at that end of the hold which is nearer.
+// The point of the hold at which the arrow ends: the same instant if the lock was held then, otherwise the nearer end of the hold.
 const endOfArrow = (blocker, x) => {
   const [from, until] = [toX(blocker.from ?? view.from), toX(blocker.until ?? data.length)];
   const [left, right] = [shape.gutter + 2, shape.width - 2];
@@ -36,9 +36,9 @@ const endOfArrow = (blocker, x) => {
 
 const drawArrow = ({ x, y, end, endY, chosen, incident, certain }) => {
   const bow = Math.min(14 + Math.abs(endY - y) * 0.12, 44);
-  // To the left of the wait, if there is room.
+  // The bow goes to the left of the wait if there is room.
   const out = x - bow > shape.gutter + 2 ? -1 : 1;
-  // It arrives from the side on which it comes.
+  // The tip points in the direction in which the arrow arrives.
   const straight = end.side === 0 && Math.abs(end.x - x) < 2 * bow;
   const points = end.side || (straight ? -out : Math.sign(end.x - x));
   const line = (width, colour) => {
@@ -60,7 +60,7 @@ const drawArrow = ({ x, y, end, endY, chosen, incident, certain }) => {
   const colour = incident.lost ? paint.lost : paint.waited;
   pen.globalAlpha = chosen ? 1 : view.selected?.incident ? 0.35 : 0.7;
   if (chosen) {
-    // On any ground.
+    // A border in the background colour makes it show on any ground.
     line(5.5, paint.ground);
     tip(2, paint.ground);
   }
@@ -69,11 +69,11 @@ const drawArrow = ({ x, y, end, endY, chosen, incident, certain }) => {
   pen.setLineDash([]);
   tip(0, colour);
   pen.globalAlpha = 1;
-  if (end.side !== 0 && chosen) sayAway(end, endY);
+  if (end.side !== 0 && chosen) drawDistance(end, endY);
 };
 
-// How far out of the picture it is.
-const sayAway = ({ x, side, away }, y) => {
+// Shows how far out of the picture the hold is.
+const drawDistance = ({ x, side, away }, y) => {
   const text = `${duration(away)} ${side < 0 ? "earlier" : "later"}`;
   pen.font = FONT;
   const wide = pen.measureText(text).width + 8;

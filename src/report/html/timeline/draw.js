@@ -1,7 +1,7 @@
-// The picture: the whole trace as a strip with the part in view, the axis, and of the rows those that are on the screen.
+// The picture: a strip of the whole trace with the part in view, the axis, and the rows that are on the screen.
 const shape = { width: 0, height: 0, gutter: 0, scroll: 0 };
 let due = false;
-// How long it took until there was something to see: what a test, or a curious user, asks for.
+// The performance mark of the first picture, for tests and curious users.
 const DRAWN = "locktrace-drawn";
 const repaint = () => {
   if (due) return;
@@ -16,7 +16,7 @@ const toX = (time) => shape.gutter + ((time - view.from) / (view.to - view.from)
 const toTime = (x) => view.from + ((x - shape.gutter) / (shape.width - shape.gutter)) * (view.to - view.from);
 const clampX = (x) => Math.min(Math.max(x, shape.gutter - 4), shape.width + 4);
 const toY = (row) => (view.top.has(row) ? HEAD + view.top.get(row) - shape.scroll : null);
-// Readers take the lower third of a row, everything else the rest; who keeps everybody out takes it all.
+// The top and height of each kind within a row: readers have the lower third, other locks the rest. A lock that keeps all others out has the whole row.
 const LANES = [[18, 8], [3, 14], [3, 23], [3, 14], [5, 10], [8, 5], [8, 5], [8, 5]];
 const FONT = '12px system-ui, "Segoe UI", Roboto, sans-serif';
 
@@ -37,7 +37,7 @@ const label = (text, x, y, room, colour, font = FONT) => {
 function draw() {
   const box = byId("rows");
   const ratio = window.devicePixelRatio || 1;
-  // On paper the picture keeps the size that it had on the screen.
+  // In print the picture keeps the size that it had on the screen.
   if (shape.width === 0 || !matchMedia("print").matches) [shape.width, shape.height] = [box.clientWidth, box.clientHeight];
   layOut(shape.height - HEAD);
   shape.gutter = shape.width < 560 ? 92 : 190;
@@ -100,7 +100,7 @@ const drawDensity = (row, y) => {
     }
   }
   pen.globalAlpha = 1;
-  // Where every hold is drawn, nothing is drawn twice.
+  // In windows in which every hold is drawn, the density is removed again.
   if (row.connections !== 1) return;
   pen.fillStyle = paint.ground;
   for (const [from, length] of data.windows) {
@@ -111,7 +111,7 @@ const drawDensity = (row, y) => {
 
 const drawPieces = (row, y) => {
   const last = new Array(KINDS.length).fill(-1);
-  // Short ones and locks that keep others out come on top.
+  // Work, RECOVER and moved read marks are drawn on top.
   const later = [];
   for (let i = firstReaching(row, view.from); i < row.pieces.length && row.pieces[i].from <= view.to; i++) {
     const piece = row.pieces[i];
@@ -130,7 +130,7 @@ const drawPieces = (row, y) => {
 const drawPiece = (piece, y, last) => {
   const x = clampX(toX(piece.from));
   const width = Math.max(clampX(toX(piece.to)) - x, 1.5);
-  // Several in one column look like one.
+  // Several short pieces in one column look like one, so only one is drawn.
   if (width <= 1.5 && last[piece.kind] === Math.floor(x)) return;
   last[piece.kind] = Math.floor(x);
   const [top, high] = LANES[piece.kind];
@@ -193,7 +193,7 @@ const drawHead = () => {
   pen.fillStyle = paint.raised;
   pen.fillRect(shape.gutter, 4, room, 22);
   drawRefused(room);
-  // Errors last, so that they are not covered.
+  // Errors are drawn last, so that nothing covers them.
   for (const lost of [false, true]) {
     pen.fillStyle = lost ? paint.lost : paint.waited;
     for (const incident of incidents) {
@@ -208,7 +208,7 @@ const drawHead = () => {
   drawAxis();
 };
 
-// How many attempts were refused, all over the trace: where not every incident is here, that is where the others are.
+// The refused attempts over the whole trace. If the page does not have every incident, they show where the others are.
 const drawRefused = (room) => {
   const [start, width] = data.bins;
   pen.fillStyle = paint.waited;
@@ -237,7 +237,7 @@ const drawAxis = () => {
     pen.fillRect(x, HEAD - 8, 1, 8);
     const text = Number((time / unit).toFixed(digits)).toLocaleString("en", { maximumFractionDigits: digits });
     pen.font = FONT;
-    // Half a number is another number.
+    // A number that is cut off would be read as another number.
     if (x + 3 + pen.measureText(text).width < shape.width) label(text, x + 3, HEAD - 15, 200, paint.dim);
   }
 };

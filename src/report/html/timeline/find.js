@@ -1,4 +1,4 @@
-// Search and filters: which rows, pieces and incidents are shown, and what lies under a point.
+// Search and filters: which rows, pieces and incidents are shown, and what is under a point.
 const wanted = { text: "", statements: null, cause: "", db: "", process: "" };
 
 const search = (text) => {
@@ -12,7 +12,7 @@ const search = (text) => {
 };
 
 const rowIsShown = (row) => (wanted.db === "" || row.db === Number(wanted.db)) && (wanted.process === "" || row.process === Number(wanted.process) || takesPart.has(row));
-// Rows of other processes that have a part in an incident of the process that is looked for.
+// The rows of other processes that have a part in an incident of the selected process.
 let takesPart = new Set();
 
 const matches = (piece) => wanted.statements === null || wanted.statements.has(piece.sql);

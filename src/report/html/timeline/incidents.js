@@ -1,7 +1,7 @@
-// The list of incidents, and its place in the timeline: selecting in one shows it in the other.
+// The link between the list of incidents and the timeline: an incident that is selected in one is shown in the other.
 const entries = incidents.map((incident) => byId(`incident-${incident.id}`));
 
-// Shows those of the filters; how many there are.
+// Shows the incidents that pass the filters, and returns how many there are.
 const listIncidents = () => {
   let listed = 0;
   incidents.forEach((incident, index) => {
@@ -9,8 +9,8 @@ const listIncidents = () => {
     listed += shown;
     if (entries[index]) entries[index].hidden = !shown;
   });
-  const said = byId("incidents-shown");
-  if (said) said.textContent = listed === incidents.length ? "" : `${listed.toLocaleString("en")} of ${many(incidents.length, "incident")} shown: search and filters of the timeline apply here, too.`;
+  const remark = byId("incidents-shown");
+  if (remark) remark.textContent = listed === incidents.length ? "" : `${listed.toLocaleString("en")} of ${many(incidents.length, "incident")} shown: search and filters of the timeline apply here, too.`;
   return listed;
 };
 
@@ -19,12 +19,12 @@ const select = (what) => {
   if (before) entries[before.index]?.removeAttribute("aria-current");
   view.selected = what;
   if (what?.incident) entries[what.incident.index]?.setAttribute("aria-current", "true");
-  tellSelected();
+  showDetails();
   repaint();
 };
 
-// The rows of an incident come into view.
-const bringUp = (incident) => {
+// Scrolls the rows of an incident into view.
+const scrollToRows = (incident) => {
   const box = byId("rows");
   layOut(box.clientHeight - HEAD);
   const tops = [incident.victim, ...incident.blockers.slice(0, 1).map((blocker) => blocker.held)].map((row) => view.top.get(row)).filter((top) => top !== undefined);
@@ -37,11 +37,11 @@ const bringUp = (incident) => {
 const goTo = (incident, { look: looking = true, hash = true } = {}) => {
   select({ incident });
   if (looking) lookAtIncident(incident);
-  bringUp(incident);
+  scrollToRows(incident);
   if (hash) history.replaceState(null, "", `#incident-${incident.id}`);
 };
 
-// From one incident to the next, in time; those that the filters hide are passed over.
+// Goes to the next or previous incident in time, without those that the filters hide.
 const step = (by) => {
   const some = incidents.filter(incidentIsListed);
   if (some.length === 0) return;

@@ -21,7 +21,7 @@ const lookFromStrip = (x) => {
   look(middle - half, middle + half);
 };
 
-// Two fingers: what was between them stays between them.
+// Zooms with two fingers: the time between them stays between them.
 const pinch = () => {
   const [a, b] = [...pointers.values()];
   const [from, to] = [Math.min(a.x, b.x), Math.max(a.x, b.x)];
@@ -71,7 +71,7 @@ const released = (event) => {
   else select(hit?.piece ? { piece: hit.piece } : null);
 };
 
-// The page scrolls under the wheel until somebody clicked here, or holds Ctrl.
+// The wheel scrolls the page unless the canvas has the focus or Ctrl is held.
 const wheel = (event) => {
   const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
   if (document.activeElement !== canvas && !event.ctrlKey && !event.metaKey && !sideways) return;

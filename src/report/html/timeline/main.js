@@ -1,4 +1,4 @@
-// Begins: what needs a script is shown, filters are filled, the worst incident is looked at.
+// The start of the script: it shows the parts that need a script, fills the filters, and goes to the worst incident.
 const fill = (id, values, name, key) => {
   const box = byId(id);
   values.forEach((value, index) => box.append(element("option", { value: String(index) }, name(value))));

@@ -1,15 +1,16 @@
-// A long list is laid out after the first picture. First of all, so that it appears whatever goes wrong below.
+// The end of a long list is laid out after the first picture. This comes first, so that the list appears even if something below fails.
 requestAnimationFrame(() => setTimeout(() => {
   for (const part of document.querySelectorAll(".later")) part.classList.remove("later");
 }));
 
-// The data of the page as the rest of the script uses it: pieces, rows in groups, incidents. In comes the JSON object that data.rs writes.
+// The data of the page as the rest of the script uses it: pieces, rows in groups, incidents. It comes from the JSON object that data.rs writes.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
 const WORKS = ["sync of the database file", "sync", "checkpoint copies", "journal or -wal deleted"];
-// Kinds share a colour: 0 reads, 1 writes, 2 keeps everybody out, 3 checkpoints, 4 recovers or moves a mark, 5 syncs, 6 copies, 7 deletes.
-const KINDS = ["reading", "writing", "everybody out", "checkpoint", "recovery, read marks", "sync", "checkpoint copies", "journal deleted"];
+// The kinds of pieces, each with one colour: 0 reads, 1 writes, 2 locks all others out, 3 checkpoints, 4 recovers or moves a mark, 5 syncs, 6 copies,
+// 7 deletes.
+const KINDS = ["reading", "writing", "all others locked out", "checkpoint", "recovery, read marks", "sync", "checkpoint copies", "journal deleted"];
 const SYNC = 5;
 const kindOfLock = (name) => {
   if (/WRITE|RESERVED/.test(name)) return 1;
@@ -24,7 +25,7 @@ const kindOf = (what) => (what < data.locks.length ? lockKinds[what] : [5, 5, 6,
 const UNSEEN_START = 1, UNSEEN_END = 2, OPEN = 4, LIFETIME = 8;
 const FIELDS = 8;
 
-// Pieces as objects, in time order; `reach` is the latest end up to each, so that what reaches into a stretch is found by halving.
+// Pieces as objects, in time order. `row.reach` has the latest end up to each piece, for a binary search of the pieces that reach into a stretch.
 const unpack = (row) => {
   const pieces = [];
   let from = 0;
@@ -64,7 +65,7 @@ incidents.forEach((incident, index) => {
 });
 const incidentOf = new Map(incidents.map((incident) => [incident.id, incident]));
 
-// A hold that stood in the way is drawn even where there was no room for all holds.
+// A blocking hold is drawn even if there was no room for all holds.
 const known = new Map();
 const isKnown = (row, { what, number }) => {
   if (!known.has(row)) known.set(row, new Set(row.pieces.map((piece) => piece.number * 64 + piece.what)));
@@ -86,7 +87,7 @@ for (const row of rows) {
   row.reach = Float64Array.from(row.pieces, (piece) => (reach = Math.max(reach, piece.to)));
 }
 
-// The first piece that may reach past this time.
+// The index of the first piece that may reach past this time.
 const firstReaching = (row, time) => {
   let low = 0, high = row.reach.length;
   while (low < high) {
@@ -100,7 +101,7 @@ const statement = (number) => data.sql[number] ?? ["", 0, ""];
 const sqlText = (number) => {
   if (number === 0) return "no statement known";
   const [text, , hash] = statement(number);
-  return text || `statement ${hash} (its text is not here)`;
+  return text || `statement ${hash} (its text is not on this page)`;
 };
 const nameOfThread = (row, tid) => data.threads[`${row.process}:${tid}`];
 const threadName = (row, tid) => (tid === 0 ? "thread not known" : `thread ${tid} ${nameOfThread(row, tid) ?? ""}`.trim());
@@ -110,7 +111,7 @@ const processName = (process) => (process === null ? "several processes" : data.
 const pidOfRow = (row) => /^pid (\d+)/.exec(data.processes[row.process] ?? "")?.[1] ?? "";
 const rowName = (row) => (row.connections === 1 ? `${row.name} ${nameOfThread(row, row.tid) ?? ""}`.trim() : row.name);
 
-// Rows in groups, one for each database and process, the ones with most harm first.
+// Rows in groups, one for each database and process, the most harmful first.
 const groups = [];
 {
   const found = new Map();

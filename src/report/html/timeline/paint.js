@@ -1,4 +1,4 @@
-// Colours and patterns: they come from the style sheet, so that light, dark and print are decided there. Each kind differs by pattern, too.
+// Colours and patterns. The colours come from the style sheet, which decides about light, dark and print. Kinds also differ by pattern.
 const canvas = byId("canvas");
 const pen = canvas.getContext("2d");
 let paint = {};
@@ -54,20 +54,20 @@ const legend = () => {
   const box = byId("legend");
   const used = new Set(rows.flatMap((row) => [...row.pieces.map((piece) => piece.kind), ...row.density.map(([kind]) => kind)]));
   const names = [
-    ["reading: SHARED, S READ", 0], ["writing: RESERVED, X WRITE", 1], ["everybody out: PENDING, EXCLUSIVE", 2], ["checkpoint: CKPT", 3],
+    ["reading: SHARED, S READ", 0], ["writing: RESERVED, X WRITE", 1], ["all others locked out: PENDING, EXCLUSIVE", 2], ["checkpoint: CKPT", 3],
     ["RECOVER, read marks (X READ)", 4], ["sync", 5], ["checkpoint copies", 6], ["journal or -wal deleted", 7],
   ];
   box.replaceChildren(...names.filter(([, kind]) => used.has(kind)).map(([text, kind]) => element("span", { class: `key kind${kind}` }, text)));
   if (incidents.length > 0) {
     box.append(element("span", { class: "key lost" }, "refused, and the application saw an error"));
-    box.append(element("span", { class: "key waited" }, "refused, and got it or still waits"));
-    box.append(element("span", { class: "key arrow" }, "from who is refused to who is in the way"));
+    box.append(element("span", { class: "key waited" }, "refused, and got the lock or still waits"));
+    box.append(element("span", { class: "key arrow" }, "from the refused connection to the holder"));
   }
-  if (data.refused.length > 0) box.append(element("span", { class: "key refused" }, "pale, in the strip above: attempts that were refused"));
-  if (!data.complete) box.append(element("span", { class: "key density" }, "pale: share of the time in which it was held"));
+  if (data.refused.length > 0) box.append(element("span", { class: "key refused" }, "pale, in the strip above: refused attempts"));
+  if (!data.complete) box.append(element("span", { class: "key density" }, "pale: share of the time in which the lock was held"));
 };
 
-// An element with attributes and children; text is always text.
+// An element with attributes and children. Strings become text, not markup.
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

@@ -1,4 +1,4 @@
-// What part of the trace is in view, and which lines: time on one axis, rows on the other.
+// The part of the trace that is in view: time on one axis, rows on the other.
 const WHOLE = Math.max(data.length, 1);
 const NARROWEST = Math.min(WHOLE, data.ticks ? 100 : 1000);
 const view = { from: 0, to: WHOLE, selected: null, hovered: null, lines: [], height: 0, top: new Map() };
@@ -21,7 +21,7 @@ const move = (share) => {
   look(view.from + by, view.to + by);
 };
 
-// The incident with the hold in its way, or as much of that as leaves something to be seen of the wait.
+// Shows the incident with its blocking hold, or with as much of that hold as leaves the wait visible.
 const lookAtIncident = (incident) => {
   if (incident.from === null) return;
   const length = Math.max(incident.to - incident.from, NARROWEST / 2);
@@ -36,7 +36,7 @@ const lookAtIncident = (incident) => {
   look(from - room, to + room);
 };
 
-// The lines from top to bottom: what is selected first, where not everything fits on the screen; then each group under its name.
+// Lays the lines out from top to bottom: each group under its name. If not everything fits on the screen, the rows of the selected incident come first.
 const layOut = (fits) => {
   const lines = [];
   let y = 0;
