@@ -52,7 +52,7 @@ pub struct Stale {
     pub span: (Instant, Instant),
     /// The commit that made the snapshot stale.
     pub peer: Commit,
-    /// Another statement than the one that wanted to write began to read. Where that is not known, [`Stale::follow`] decides.
+    /// Another statement than the one that wanted to write began to read. If that is not known, the next records decide.
     pub by_another: bool,
     /// The record that released the lock it read under.
     pub released: Option<u64>,
