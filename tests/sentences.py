@@ -54,9 +54,10 @@ def sources():
 
 def sentences():
     for place, block in sources():
-        for sentence in re.split(r"(?<=[.:;!?])\s+(?=[A-Z`\[])", " ".join(block.split())):
-            if len(sentence.split()) >= 6:
-                yield place, sentence
+        for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z`\[])", " ".join(block.split())):
+            links = sentence.count("](")
+            if len(sentence.split()) >= 6 and links < 3 and not sentence.startswith("Exit codes"):
+                yield place, sentence.lstrip("*")
 
 
 def main():

@@ -18,7 +18,7 @@ Examples:
   locktrace cat                              the trace in LOCKTRACE_DIR or ./locktrace-trace
   locktrace cat trace | grep BUSY            every refused lock
   locktrace cat trace --json > trace.jsonl   the whole trace in one file, for other programs
-  locktrace cat trace.jsonl                  prints such a file for people
+  locktrace cat trace.jsonl                  prints a JSON lines file as readable text
   zcat trace.jsonl.gz | locktrace cat -      from standard input
 
 Exit codes:

@@ -5,6 +5,7 @@
 //! and their timing is not scripted, so every run differs a little. Each is this program again, with a hidden `--role`.
 #![forbid(unsafe_code)]
 
+use super::io::quote::quoted;
 use super::io::{Failure, output, width};
 use crate::Builder;
 use crate::analysis::{Analysis, Options};
@@ -74,7 +75,7 @@ impl Demo {
         }
         let done = play(&dir, &traces, self.seconds)?;
 
-        let trace = Trace::open(&traces)?;
+        let trace = Trace::open(&traces)?.named(quoted(traces.as_os_str()));
         let analysis = Analysis::of(&trace, Options { longest: 5, ..Options::default() })?;
         let mut out = output();
         writeln!(

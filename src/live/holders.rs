@@ -1,4 +1,4 @@
-//! The connections of this process that blocked a refused attempt, in words for the `tracing` bridge.
+//! A text for the `tracing` bridge that names the connections of this process that blocked a refused attempt.
 //!
 //! A connection is named only if it certainly held a conflicting lock.
 #![forbid(unsafe_code)]

@@ -75,7 +75,7 @@ fn of_contributing(contributing: Contributing) -> Section {
     if let Some(advice) = entry.advice {
         parts.push(Part::Under("Fix", advice.replace("{holder}", "the holder").replace("{hold}", "the hold")));
     }
-    Section { kind: "contributing cause: it makes another cause worse", parts, scenario: entry.scenario }
+    Section { kind: "contributing cause: it makes an incident worse", parts, scenario: entry.scenario }
 }
 
 fn of_hazard(kind: HazardKind) -> Section {
@@ -142,7 +142,7 @@ pub fn markdown() -> String {
                 };
             }
             let scenario = section.scenario;
-            out += &format!("\nA program that has it: [tests/scenarios/{scenario}](../tests/scenarios/{scenario}).\n");
+            out += &format!("\nExample program: [tests/scenarios/{scenario}](../tests/scenarios/{scenario}).\n");
         }
     }
     out

@@ -122,7 +122,8 @@ fn cause(analysis: &Analysis<'_>, harm: &RankedCause, width: usize, out: &mut im
     for line in first_lines(&harm.fix, width) {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "{}", cut(&format!("    proof      {}", words::explain(analysis, harm.worst)), width))
+    // A command that is cut does not work.
+    writeln!(out, "    proof      {}", words::explain(analysis, harm.worst))
 }
 
 /// What to change, and as much of the reason as fits. `explain` has the rest.

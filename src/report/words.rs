@@ -46,7 +46,15 @@ pub fn explain(analysis: &Analysis<'_>, index: u32) -> String {
         listed if listed == usual || analysis.totals.incidents.count <= listed.min(usual) as u64 => String::new(),
         listed => format!(" --incidents {}", (listed as u64).min(analysis.totals.incidents.count)),
     };
-    format!("locktrace explain --incident {}{which}", index + 1)
+    format!("{} --incident {}{which}", explain_command(analysis), index + 1)
+}
+
+/// `locktrace explain`, with the trace if the command needs its name.
+pub(super) fn explain_command(analysis: &Analysis<'_>) -> String {
+    match analysis.trace.word() {
+        "" => "locktrace explain".to_owned(),
+        word => format!("locktrace explain {word}"),
+    }
 }
 
 /// How an incident ended, for a sentence about the victim.

@@ -140,9 +140,23 @@ pub struct Trace {
     clocks: Vec<Clock>,
     problems: Vec<Problem>,
     source: Source,
+    /// How a command line names it; empty if a command finds it by itself.
+    word: String,
 }
 
 impl Trace {
+    /// The trace with the word by which a command line names it, as a shell takes it: `traces/monday`. The reports put it into the commands that
+    /// they print.
+    #[must_use]
+    pub fn named(self, word: String) -> Trace {
+        Trace { word, ..self }
+    }
+
+    /// The word by which a command line names this trace; empty if a command finds it by itself.
+    pub fn word(&self) -> &str {
+        &self.word
+    }
+
     /// Opens a trace directory, or a file of JSON lines written by `locktrace cat --json`.
     ///
     /// # Errors
@@ -188,7 +202,7 @@ impl Trace {
 
     fn new(mut logs: Vec<Log>, problems: Vec<Problem>, source: Source) -> Trace {
         let clocks = clock::assign(&mut logs, None);
-        Trace { logs, clocks, problems, source }
+        Trace { logs, clocks, problems, source, word: String::new() }
     }
 
     /// Adds a log that has just appeared.

@@ -58,7 +58,7 @@ try:
 except OperationalError as error:
     print(error)
 ";
-    advised("manage.py", "", program, "Django 5.1 or later: \"OPTIONS\": {\"transaction_mode\": \"IMMEDIATE\"} in DATABASES");
+    advised("manage.py", "", program, "settings.py: \"OPTIONS\": {\"transaction_mode\": \"IMMEDIATE\"} in DATABASES");
 }
 
 #[test]

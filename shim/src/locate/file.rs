@@ -1,4 +1,4 @@
-//! Functions by name in a module's file: `.symtab`, which is not loaded.
+//! The lookup of functions by name in a module's file. It reads `.symtab`, which the loader does not map into memory.
 //!
 //! The file is mapped, read, and unmapped. It is opened for a moment, so this way is tried last, and before SQLite opens a database: closing
 //! a descriptor drops the process's POSIX locks on that file, and a database may be appended to a program.

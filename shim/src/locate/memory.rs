@@ -1,8 +1,7 @@
 //! Reads that cannot fault.
 //!
 //! The memory belongs to the program: a truncated file leaves pages of a module that raise SIGBUS, a program may
-//! have made a part of its data unreadable, and program headers can hold any number. So nothing here is dereferenced before
-//! the kernel has read from the same page. Bytes are copied and examined in the copy, because other threads go on writing. They are
+//! have made a part of its data unreadable, and program headers can hold any number. So nothing here is dereferenced until a system call has shown that the kernel can read that page. Bytes are copied and only the copy is examined, because other threads keep writing. They are
 //! not copied by `memcpy`: in a program built with AddressSanitizer that is the sanitizer's, and ends the program between two variables.
 //!
 //! The question to the kernel is `rt_sigprocmask` with an operation that does not exist. The call reads the new mask first (`EFAULT`), and then

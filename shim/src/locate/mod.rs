@@ -10,7 +10,7 @@
 //!   modules that were searched before. [`generation`] shows whether there can be new ones. Addresses do not show that: a module can be unloaded,
 //!   and another one loaded in its place.
 //! - [`scan_namespace`] does the same for what `dlmopen` loaded.
-//! - [`api`] finds the functions that show the running statement. Covering an object needs none of them.
+//! - [`api`] finds the SQLite functions through which the recorder reads the running statement. Covering an object needs none of them.
 //!
 //! A process that forks should register [`before_fork`], [`after_fork_in_parent`] and [`after_fork_in_child`] with `pthread_atfork`.
 //!

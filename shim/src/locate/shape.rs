@@ -5,8 +5,8 @@
 //! locking methods, and functions, the same in each. On Linux they are `unix`, `unix-none`, `unix-dotfile` and `unix-excl`; other systems
 //! have more after these. The link keeps the array in writable data.
 //!
-//! Of 3,496 ELF files of a machine, 104 contain the three integers and 25 contain all four objects, once each. Each of the 25 has a
-//! SQLite. A program's copy of one object has not the shape of four, and is left alone.
+//! Of 3,496 ELF files on one machine, 104 contain the three integers. In 25, all four objects occur, exactly once each. Each of the 25
+//! has a SQLite. A program's copy of one object does not have the shape of four, and is left alone.
 
 use super::code;
 use super::image::{Image, half};

@@ -1,4 +1,4 @@
-//! The holders of a refused lock that `/proc/locks` shows, for holders that no trace contains.
+//! The search of `/proc/locks` for who holds a refused lock. It finds holders that no trace contains.
 //!
 //! A [`Question`] names a database and a [`Request`]; its [`Answer`] becomes one line of the names file. `vfs::outside` asks, after refusals
 //! only. The files read are `/proc/locks` and two of each process named there. The database is never opened: closing

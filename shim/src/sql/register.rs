@@ -1,4 +1,4 @@
-//! The registration of the tables, with this connection and with every later one of the same SQLite library.
+//! The registration of the tables on the connection that loads the extension, and on every later connection of the same SQLite library.
 
 use super::functions::{Functions, Registered};
 use super::module;

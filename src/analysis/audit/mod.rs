@@ -8,7 +8,7 @@
 //! A hold counts from the end of the call that took it to the start of the call that released it. It is judged only if all of these are
 //! true:
 //!
-//! * both calls were seen, and no record of the log between them is missing;
+//! * both calls were seen, and the log has lost no record between them;
 //! * the connection's state before each call was its state after the previous call;
 //! * device and inode of the database are known;
 //! * the VFS is `unix`: other VFSes lock by other means, or do not lock.

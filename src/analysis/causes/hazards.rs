@@ -55,7 +55,7 @@ static POSIX_LOCK_LOST: HazardEntry = HazardEntry {
     id: "posix-lock-lost",
     meaning: "Two processes held locks that exclude each other: one had lost its lock without noticing. The database may be \
               corrupt.",
-    fix: "Open and close the database file only through one SQLite (no copy, no checksum, no second SQLite in the process). \
+    fix: "In each process, open and close the database file through one SQLite only. Do not open it to copy or checksum it, and load no second SQLite. \
               Closing the file releases every lock that the process holds on it.",
     scenario: "hazard_posix_lock_lost.py",
 };

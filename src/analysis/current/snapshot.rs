@@ -1,4 +1,4 @@
-//! A snapshot of running programs at one moment, in numbers and ids. Its reader looks up the names and lays them out.
+//! A snapshot of running programs at one moment, in numbers and ids. The code that displays it looks up the names and lays out the rows.
 //!
 //! A connection has a [`Row`] if it holds a lock that another could wait for, or was refused one.
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! The finalizer of a pass: it decides each wait once nothing changes it any more, counts it, and keeps the incidents for the reports.
 //!
 //! The finalizer decides a wait when [`Options::at_hand`] later ones have begun, or the trace has ended. Nearly always the wait and the holds of its
-//! candidates are over by then. If they are not, it decides as if the trace had ended there: less is known, but nothing is wrong.
+//! candidates are over by then. If they are not, it decides as if the trace had ended there. It then knows less, but concludes nothing false.
 //!
 //! Which records are missing is known only at the end. Until then the finalizer assumes it. If the assumption was wrong, the trace is read again
 //! ([`Missing`]).

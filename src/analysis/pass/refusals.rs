@@ -161,6 +161,7 @@ impl<'t> Refusals<'t> {
                 {
                     let (refused, granted) = &mut waiting.wait.recovery;
                     *(if record.rc.is_ok() { granted } else { refused }) += 1;
+                    waiting.recovery_refused = !record.rc.is_ok();
                     waiting.header = record.rc.is_ok() && !waiting.wait.is_recovery();
                 } else if record.kind == Kind::LOCK && record.rc.is_busy() {
                     // The connection has to start again with SHARED, and was refused that.

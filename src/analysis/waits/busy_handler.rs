@@ -2,7 +2,7 @@
 //!
 //! The delays distinguish a statement that still waits from the application's next one.
 //!
-//! The recorder assigns a sleep to the connection whose call was refused just before. SQLite also calls the busy handler without a refused call. A
+//! The recorder assigns a sleep to the connection whose call was refused just before. SQLite can also call the busy handler when no lock call was refused. A
 //! statement that begins by writing may find that another connection has committed since it began to read. It takes WRITE, releases it and
 //! waits (btree.c: `sqlite3BtreeBeginTrans` takes `SQLITE_BUSY_SNAPSHOT` for `SQLITE_BUSY` there). A thread that slept has a busy handler.
 #![forbid(unsafe_code)]

@@ -40,6 +40,8 @@ pub(crate) struct OpenWait {
     pub pauses: u32,
     /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
     pub default_handler: bool,
+    /// RECOVER was refused since its last attempt: another connection rebuilds the wal-index, and SQLite calls the busy handler.
+    pub recovery_refused: bool,
 }
 
 /// Whether a record of this kind, after a refusal, shows whether the connection kept the lock it reads under. The other calls can come before that
@@ -70,7 +72,17 @@ pub(crate) enum Meaning {
 impl OpenWait {
     /// A wait that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
-        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0, default_handler: false }
+        OpenWait {
+            wait,
+            index,
+            undecided: true,
+            slept: false,
+            shared: None,
+            header: false,
+            pauses: 0,
+            default_handler: false,
+            recovery_refused: false,
+        }
     }
 
     /// How many of its sleeps the busy handler made.
@@ -83,7 +95,9 @@ impl OpenWait {
         let wait = &self.wait;
         let handled = self.handled();
         let not_slept = (handled > 0 && handled < wait.attempts) || (self.default_handler && !self.slept);
-        not_slept && !wait.is_recovery() && !wait.before.early
+        // In recovery SQLite retries without the busy handler, but where another connection is at work on it.
+        let calls_handler = !wait.is_recovery() || (self.default_handler && self.recovery_refused);
+        not_slept && calls_handler && !wait.before.early
     }
 
     /// Another attempt was refused.
@@ -91,6 +105,7 @@ impl OpenWait {
         self.wait.attempts += 1;
         (self.wait.until, self.wait.numbers.1) = (end, number);
         (self.undecided, self.slept, self.shared, self.header) = (true, false, None, false);
+        self.recovery_refused = false;
     }
 
     /// Notes what the record after a refused attempt shows about the lock the connection reads under.
@@ -205,7 +220,7 @@ impl OpenWait {
                 let same = record.tid == wait.tid && (record.sql == sql || unknown);
                 if recovery && record.rc.is_ok() && request.is_some() && only_readers(slots) && same {
                     // The connection begins to read: another one has repaired the wal-index.
-                    return Meaning::Granted;
+                    return if self.has_failed() { Meaning::Over } else { Meaning::Granted };
                 }
                 // A connection that wants to write reads first. One that asks for WRITE and does not read wants to repair a header that a
                 // stopped writer left half written. It tries again at once (wal.c: `walIndexReadHdr`).

@@ -1,6 +1,6 @@
 //! The ways into a program (`locktrace run`, the loadable extension, the crate), each with a verdict, its reason, and the line to type.
 //!
-//! A way that can be tried is tried ([`super::trial`]), with every driver that the program's script imports. Other verdicts follow from how the program
+//! Where possible, a way is tried ([`super::trial`]), once for each driver (four at most) that the script imports and that has a SQLite. Other verdicts follow from how the program
 //! is linked.
 #![forbid(unsafe_code)]
 

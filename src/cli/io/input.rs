@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Failure;
+use super::quote::quoted;
 use crate::trace::{self, Trace};
 use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
 use std::collections::BTreeSet;
@@ -26,9 +27,14 @@ pub(in crate::cli) fn place(given: Option<&Path>) -> PathBuf {
 pub(in crate::cli) fn open(given: Option<&Path>) -> Result<Trace, trace::Error> {
     let path = place(given);
     if path == Path::new("-") {
-        return Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::new(io::stdin())));
+        return Ok(Trace::from_lines(Path::new(STDIN), Box::new(io::BufReader::new(io::stdin())))?.named(word(given)));
     }
-    Trace::open(&path)
+    Ok(Trace::open(&path)?.named(word(given)))
+}
+
+/// The trace as the next command line names it; empty if it finds the trace by itself.
+fn word(given: Option<&Path>) -> String {
+    given.map_or_else(String::new, |path| quoted(path.as_os_str()))
 }
 
 /// The name of standard input in errors.
@@ -37,6 +43,7 @@ const STDIN: &str = "standard input";
 /// A trace that can be opened more than once. Standard input is copied to an unnamed temporary file, which ends with this process.
 pub(in crate::cli) struct Reopenable {
     path: PathBuf,
+    word: String,
     kept: Option<File>,
 }
 
@@ -44,17 +51,18 @@ impl Reopenable {
     pub(in crate::cli) fn new(given: Option<&Path>) -> Result<Reopenable, Failure> {
         let path = place(given);
         let kept = if path == Path::new("-") { Some(keep(&mut io::stdin().lock())?) } else { None };
-        Ok(Reopenable { path, kept })
+        Ok(Reopenable { path, word: word(given), kept })
     }
 
     pub(in crate::cli) fn open(&self) -> Result<Trace, Failure> {
-        let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?) };
+        let Some(kept) = &self.kept else { return Ok(Trace::open(&self.path)?.named(self.word.clone())) };
         // A new open file: a duplicate of the descriptor would share its offset.
         let lines = || {
             let lines = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd()));
             lines.map_err(|error| Failure::Other(format!("{STDIN}: its temporary copy cannot be read: {error}")))
         };
-        Ok(Trace::from_reader(Path::new(STDIN), Box::new(io::BufReader::with_capacity(1 << 20, lines()?)), Some(lines()?))?)
+        let reader = Box::new(io::BufReader::with_capacity(1 << 20, lines()?));
+        Ok(Trace::from_reader(Path::new(STDIN), reader, Some(lines()?))?.named(self.word.clone()))
     }
 }
 

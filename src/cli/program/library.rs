@@ -1,4 +1,4 @@
-//! The library that this command carries, unpacked to a file that a program can load.
+//! The recorder's library, embedded in the `locktrace` binary, unpacked to a file that a program can load.
 //!
 //! `build.rs` made its bytes. [`unpack`] puts them where this user's programs can load them (`locktrace extension`). [`unpack_for_all`] puts them
 //! where the programs of every user can: a child of `locktrace run` can change its user, and the loader complains on standard error if it cannot

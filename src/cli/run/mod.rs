@@ -1,6 +1,6 @@
 //! `locktrace run`: traces an unchanged program.
 //!
-//! The library that this command carries is preloaded into the program and all its descendants ([`super::program::library`]). There, the shim's
+//! The recorder's library, embedded in this binary, is preloaded into the program and all its descendants ([`super::program::library`]). There, the shim's
 //! `preload` runs. It writes logs into the trace directory, and notes into a file ([`super::program::notes`]). At the end `run` prints a summary on
 //! standard error, and exits with the program's exit code.
 #![forbid(unsafe_code)]
@@ -190,7 +190,7 @@ impl Run {
             say(&format!("a part of the trace is in memory and cannot be moved to {}: {error}", dir.display()));
         }
         if self.report {
-            let trace = Trace::open(dir)?;
+            let trace = Trace::open(dir)?.named(quoted(dir.as_os_str()));
             let analysis = Analysis::of(&trace, Options::default())?;
             let mut out = output();
             text::write(&analysis, text::Style { width: width(), ..text::Style::default() }, &mut out)?;

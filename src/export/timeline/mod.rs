@@ -8,7 +8,7 @@
 //! | `locks` | every other hold, nested where one lies inside another; a second row where they cross |
 //! | `work` | syncs, checkpoints that copy, deletions of a journal or WAL |
 //! | `waits` | every incident: from its first attempt to its end |
-//! | `blocking` | the holds that refused somebody, a second time, with an arrow to each wait |
+//! | `blocking` | the holds that blocked others, a second time, each with arrows to the waits it caused |
 //!
 //! Each database has two counters: bytes in its -wal, and whether a connection holds the lock to write (WRITE or RESERVED).
 //! Slices without a time in nanoseconds are left out and counted. A closed connection's rows are forgotten, so memory does not grow with the trace.

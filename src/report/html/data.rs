@@ -37,6 +37,8 @@ pub(super) struct Data {
     refused: String,
     /// `rows` has every hold: nothing is drawn as density.
     complete: bool,
+    /// The command that explains an incident, but for its number.
+    explain: String,
     windows: Vec<(i64, u64)>,
     rows: Vec<RowData>,
     incidents: Vec<IncidentData>,
@@ -148,6 +150,7 @@ pub(super) fn of(
         refused: if selection.unlisted > 0 { letters(&overview.refused.of_most(&scale)) } else { String::new() },
         bins: (scale.origin.wrapping_sub(origin) as i64, scale.width),
         complete: counts.complete,
+        explain: words::explain_command(analysis),
         windows: selection
             .windows
             .iter()

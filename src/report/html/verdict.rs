@@ -100,7 +100,7 @@ fn cause(page: &Page<'_>, harm: &RankedCause) -> Markup {
                 dt { "proof" }
                 dd {
                     @if listed { a href={ "#incident-" (harm.worst + 1) } { "incident " (harm.worst + 1) } " · " }
-                    code { "locktrace explain --incident " (harm.worst + 1) }
+                    code { (words::explain(analysis, harm.worst)) }
                 }
             }
         }

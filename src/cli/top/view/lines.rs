@@ -1,4 +1,4 @@
-//! A snapshot as lines of cells, sorted and worded. The screen and the plain text lay these [`Line`]s out.
+//! A snapshot as sorted lines of table cells, with its numbers and ids turned into text. The screen and the plain text lay these [`Line`]s out.
 //!
 //! Texts of traced programs are shown without control characters.
 #![forbid(unsafe_code)]

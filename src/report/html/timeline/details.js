@@ -78,7 +78,7 @@ const incidentDetails = (incident) => {
   list.append(element("dt", {}, "why"), element("dd", {}, meaning), element("dt", {}, "fix"), element("dd", {}, fix));
   const proof = element("ol", { class: "proof" }, ...incident.proof.map(([pid, number, shows]) => element("li", {}, `record ${number} of pid ${pid}: ${shows}`)));
   if (incident.more_proof > 0) proof.append(element("li", {}, `and ${many(incident.more_proof, "record")} more`));
-  list.append(element("dt", {}, "proof"), element("dd", {}, element("code", {}, `locktrace explain --incident ${incident.id}`), proof));
+  list.append(element("dt", {}, "proof"), element("dd", {}, element("code", {}, `${data.explain} --incident ${incident.id}`), proof));
   const also = incident.also.map((id) => ` + ${id}`).join("");
   return [
     element("h3", {}, `Incident ${incident.id}: ${incident.cause}${also}`),
