@@ -50,7 +50,10 @@ fn of_cause(cause: Cause) -> Section {
     if !conditions.is_empty() {
         parts.push(Part::List("What the trace shows", conditions));
     }
-    parts.push(Part::Under("Fix", [entry.change, entry.why].join(" ").trim_end().to_owned()));
+    parts.push(Part::Under(
+        "Fix",
+        [entry.change, entry.then, entry.why].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" "),
+    ));
     if let Some(remedy) = entry.remedy {
         let settings = Framework::ALL.iter().filter(|framework| **framework != Framework::Rust);
         let settings = settings.filter_map(|framework| framework_fixes::of(*framework, remedy));

@@ -101,6 +101,9 @@ pub fn write(analysis: &Analysis<'_>, index: u32, events: &[Event], width: usize
     if let Some(sql) = words::sql(analysis, incident.who, incident.sql) {
         line(&format!("            {sql}"))?;
     }
+    if let Some(sql) = words::sql(analysis, incident.who, incident.reading_sql) {
+        line(&format!("            in the read transaction of {sql}"))?;
+    }
     if words::unslept(analysis, incident) {
         line("            SQLite did not sleep in between: either the application has its own busy handler,")?;
         line("            or it retried by itself and saw an error each time")?;

@@ -3,6 +3,7 @@
 //! If the trace proves which framework a process uses, the fix names that framework's settings only.
 #![forbid(unsafe_code)]
 
+use super::human::cut;
 use super::{framework_fixes, words};
 use crate::analysis::causes::remedy::Remedy;
 use crate::analysis::framework::{Framework, Frameworks};
@@ -34,8 +35,10 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
     let same_thread = incident.contributing.contains(&Contributing::SameThreadHolder);
     let remedy = entry.remedy;
     // A thread that waits for itself waits for ever, even at the start of a transaction.
-    let helps = !(same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate)));
-    let setting = remedy.filter(|_| helps).and_then(|remedy| framework_fixes::of(framework?, remedy));
+    let helps = !(same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate))) && !incident.own_cursor;
+    let waited = analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0);
+    let in_force = remedy == Some(Remedy::Timeout) && waited >= LONG_TIMEOUT_NS;
+    let setting = remedy.filter(|_| helps && !in_force).and_then(|remedy| framework_fixes::of(framework?, remedy));
     let release_by_hand =
         holder.and_then(|holding| frameworks.framework(holding.who.log)).and_then(framework_fixes::release_by_hand);
 
@@ -49,7 +52,13 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
     if same_thread {
         add(&advice(incident, Contributing::SameThreadHolder).unwrap_or_default());
     }
-    let advices: Vec<String> = incident.contributing.iter().filter_map(|item| advice(incident, *item)).collect();
+    if incident.own_cursor {
+        let own = words::sql(analysis, incident.who, incident.reading_sql).map(|sql| cut(&sql, 60));
+        let own = own.unwrap_or_else(|| "the victim's own earlier statement".to_owned());
+        add(&OWN_CURSOR.replace("{statement}", &own));
+    }
+    let of_victim = |item: &&Contributing| !(incident.own_cursor && **item == Contributing::UnfinishedStatement);
+    let advices: Vec<String> = incident.contributing.iter().filter(of_victim).filter_map(|item| advice(incident, *item)).collect();
     if entry.holder_changes {
         add(release_by_hand.unwrap_or_default());
         advices.iter().for_each(|advice| add(advice));
@@ -62,6 +71,9 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
         add(entry.change);
         if is_silent(analysis, incident) {
             add(SILENT);
+        }
+        if !in_force {
+            add(entry.then);
         }
         add(entry.why);
     }
@@ -82,6 +94,12 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
     let mut all = all.into_iter();
     Fix { change: all.next().unwrap_or_default(), more: all.collect() }
 }
+
+/// The victim waited for as long as the longest timeout that a fix names: no longer one is recommended.
+const LONG_TIMEOUT_NS: u64 = 19_000_000_000;
+
+const OWN_CURSOR: &str = "Read all rows of {statement}, or close its cursor, before BEGIN: the victim's own unfinished statement keeps a read transaction open, \
+                          and SQLite refuses the write lock in it at once.";
 
 /// The fix if the wait is the last that the trace has of its process.
 const LAST_CALL: [&str; 2] = [

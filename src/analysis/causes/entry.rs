@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     pub meaning: &'static str,
     /// What to change first, in one line.
     pub change: &'static str,
+    /// What to change then, unless the trace shows that it is done already; may be empty.
+    pub then: &'static str,
     /// Why that helps, and what else to do; may be empty.
     pub why: &'static str,
     /// Whether the holder's program must change. Then advice about the hold comes before the general advice.
@@ -68,6 +70,7 @@ pub(crate) const COMMON: Entry = Entry {
     fails_at_once: |_| false,
     meaning: "",
     change: "",
+    then: "",
     why: "",
     holder_changes: false,
     remedy: None,

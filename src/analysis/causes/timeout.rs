@@ -116,7 +116,8 @@ pub(super) static HOLD_EXCEEDS_TIMEOUT: Entry = Entry {
     ],
     meaning: "SQLite has one writer at a time. The victim asked for the write lock at the start of its transaction and was refused. \
               It released its read lock, waited and retried, while the holder kept the lock.",
-    change: "Shorten the holder's transaction; then set a busy timeout that is longer.",
+    change: "Shorten the holder's transaction.",
+    then: "Then set a busy timeout that is longer than what is left of it.",
     why: "There is one writer at a time in every journal mode: WAL does not help writers against writers.",
     remedy: Some(Remedy::Timeout),
     holder_changes: true,

@@ -3,11 +3,12 @@
 //! An incident is built when enough later waits have begun, or the trace has ended.
 #![forbid(unsafe_code)]
 
+use crate::analysis::causes;
 use crate::analysis::causes::case::{Case, CaseCandidate};
 use crate::analysis::causes::cause::Cause;
+use crate::analysis::causes::contributing::{self, Contributing};
 use crate::analysis::causes::evidence::{Evidence, Role};
 use crate::analysis::causes::sql;
-use crate::analysis::causes::{self, contributing};
 use crate::analysis::incidents::incident::{Blocker, Incident, IncidentEnd, KEPT, State};
 use crate::analysis::locks::blocking_holds::{BlockingHold, BlockingHolds};
 use crate::analysis::locks::commits::Stale;
@@ -108,7 +109,13 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         rollback: wait.db.is_some_and(|db| !known.databases[db as usize].modes.wal),
     };
     let verdict = causes::decide::decide(&case);
-    let contributing = contributing::all(&case, verdict.cause);
+    let mut contributing = contributing::all(&case, verdict.cause);
+    let upgrade = verdict.cause == Cause::UpgradeRefused;
+    let own_cursor = upgrade && case.sql.is_some_and(sql::is_begin);
+    if own_cursor && !contributing.contains(&Contributing::UnfinishedStatement) {
+        contributing.push(Contributing::UnfinishedStatement);
+        contributing.sort();
+    }
     for blocker in &mut blockers {
         let hold = &known.blocking_holds.all[blocker.hold as usize];
         let waits = known.waits.wait_of(hold, span);
@@ -137,6 +144,8 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         who: wait.who,
         tid: wait.tid,
         sql: wait.sql,
+        reading_sql: wait.before.reading.filter(|_| upgrade).map_or(0, |reading| reading.sql),
+        own_cursor,
         blockers,
         more_blockers,
         outside,
@@ -224,6 +233,8 @@ pub(crate) fn of_stale(blocking_holds: &BlockingHolds, times: &Times<'_>, stale:
         who: stale.who,
         tid: stale.tid,
         sql: stale.sql,
+        reading_sql: if stale.own { 0 } else { stale.reading.sql },
+        own_cursor: false,
         blockers: blocking_holds.find(peer.who, LockId::shm(Slot::WRITE.0, true), peer.since).map_or_else(Vec::new, |hold| {
             vec![Blocker {
                 hold,

@@ -108,6 +108,11 @@ pub struct Incident {
     pub tid: u32,
     /// The hash of the victim's statement; 0 = none, or unknown.
     pub sql: u64,
+    /// The hash of the statement that began the read transaction of a refused upgrade; 0 = none, or unknown.
+    pub reading_sql: u64,
+    /// The victim's own unfinished statement keeps that read transaction open: the victim asked for its write lock with a BEGIN, which SQLite takes
+    /// only outside a transaction.
+    pub own_cursor: bool,
     /// The blockers. The one that refused most attempts comes first.
     pub blockers: Vec<Blocker>,
     /// How many further blockers there are.

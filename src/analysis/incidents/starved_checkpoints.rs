@@ -99,6 +99,8 @@ fn incident(known: &Known<'_>, reader: &Reader) -> Option<Incident> {
         who: last.who,
         tid: last.tid,
         sql: last.sql,
+        reading_sql: 0,
+        own_cursor: false,
         blockers,
         more_blockers: 0,
         outside: None,

@@ -106,6 +106,8 @@ fn incident(analysis: &Analysis<'_>, frameworks: &Frameworks, index: u32, incide
     value.insert("path".into(), json!(path));
     put_lock(&mut value, LockId::of(incident.request));
     value.insert("victim".into(), party(analysis, incident.who, incident.tid, incident.sql).into());
+    value.insert("reading_sql".into(), json!(words::sql_text(analysis.trace, incident.who, incident.reading_sql)));
+    value.insert("own_cursor".into(), incident.own_cursor.into());
     value.insert("blockers".into(), blockers(analysis, incident).into());
     value.insert("more_blockers".into(), incident.more_blockers.into());
     let root = chain(&analysis.incidents, index).last().copied().filter(|&last| last != index);

@@ -52,6 +52,8 @@
 //! | `told_busy` | the victim gave up, but no statement failed: `PRAGMA wal_checkpoint` returned a row that says busy |
 //! | `went_on` | the statement went on without the lock; `outcome` is `succeeded-after-wait` |
 //! | `cause`, `contributing` | identifiers |
+//! | `reading_sql` | the statement that began the read transaction of a refused upgrade; null if there is none, or if it is unknown |
+//! | `own_cursor` | the victim's own unfinished statement keeps that transaction open |
 //! | `change` | what to change first, in one line |
 //! | `fix` | `change`, then why, further changes and limits |
 //! | `evidence` | array of `log`, `n` (the record's number in it), `shows` |
