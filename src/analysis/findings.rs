@@ -60,6 +60,8 @@ pub struct Analysis<'t> {
     pub records: u64,
     /// The wall-clock time of the first and the last instant, in nanoseconds since 1970.
     pub span: Option<(u64, u64)>,
+    /// If records were overwritten: from when on all logs are complete, in nanoseconds since 1970; `None` if that is unknown.
+    pub whole_since: Option<u64>,
     pub(super) times: Times<'t>,
 }
 

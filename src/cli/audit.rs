@@ -5,8 +5,8 @@ use super::io::{Failure, open, output, width};
 use crate::analysis::audit::{Audit, AuditedHold, LEAST_NS, Violation};
 use crate::report::human::{count, cut, duration};
 use crate::report::losses;
-use crate::trace::Trace;
 use crate::trace::text::Clean;
+use crate::trace::{Tally, Trace, total};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,13 +25,14 @@ them was lost, and the clocks agree.
 
 Examples:
   locktrace audit                         the trace in LOCKTRACE_DIR or ./locktrace-trace
+  locktrace audit trace --kept            only what is left of a trace whose oldest records were overwritten
   locktrace audit trace --json | jq '.violations[].overlap_ns'
 
 Exit codes:
   0  No violation.
   1  Violations.
-  2  Cannot judge: lost records hide whether there was one, nothing could be judged, or the trace
-     cannot be read.")]
+  2  Cannot judge: records are missing (see --kept), nothing could be judged, or the trace cannot be
+     read.")]
 pub(super) struct AuditVerb {
     /// A trace directory, a file of JSON lines, or - for JSON lines on standard input
     ///
@@ -40,6 +41,9 @@ pub(super) struct AuditVerb {
     /// Write one JSON object
     #[arg(long)]
     json: bool,
+    /// Judge only the records that are left: lost ones do not make the exit code 2
+    #[arg(long)]
+    kept: bool,
 }
 
 const ADVICE: &str = "A lock was lost while SQLite believed it had it. Look for code that opens and closes the database file beside SQLite \
@@ -59,10 +63,15 @@ impl AuditVerb {
         out.flush()?;
         Ok(match () {
             () if !audit.violations.is_empty() => ExitCode::from(1),
-            () if !audit.can_judge() => ExitCode::from(2),
+            () if !audit.can_judge() || (lost(&audit) > 0 && !self.kept) => ExitCode::from(2),
             () => ExitCode::SUCCESS,
         })
     }
+}
+
+/// The records that are missing.
+fn lost(audit: &Audit) -> u64 {
+    total(audit.summary.tallies.iter().map(Tally::unread))
 }
 
 fn path<'t>(trace: &'t Trace, held: &AuditedHold) -> &'t str {
@@ -97,11 +106,16 @@ fn write_text(trace: &Trace, audit: &Audit, width: usize, out: &mut impl Write) 
     let found = audit.violations.len() as u64 + audit.more;
     writeln!(
         out,
-        "{} found. {} holds judged; {} used by more than one process.",
+        "{} found{}. {} holds judged; {} used by more than one process.",
         match found {
             0 => "No violation".to_owned(),
             1 => "1 violation".to_owned(),
             more => format!("{} violations", count(more)),
+        },
+        match lost(audit) {
+            0 => String::new(),
+            1 => " in the records that are left; 1 is missing".to_owned(),
+            more => format!(" in the records that are left; {} are missing", count(more)),
         },
         count(audit.judged),
         if audit.shared == 1 { "1 database".to_owned() } else { format!("{} databases", count(audit.shared)) }
@@ -129,8 +143,8 @@ fn write_text(trace: &Trace, audit: &Audit, width: usize, out: &mut impl Write) 
     Ok(())
 }
 
-/// One object: `schema` (1), `least_ns` (a shorter overlap is none), `judged`, `shared`, `doubtful`, `other`, `incomparable`, `more`, and
-/// `violations[]` (`database`, `cause`, `overlap_ns`, `held[]`: the earlier first).
+/// One object: `schema` (1), `least_ns` (a shorter overlap is none), `judged`, `shared`, `doubtful`, `other`, `incomparable`, `more`,
+/// `lost` (the records that are missing), `overwritten` (of them, those that later ones replaced), and `violations[]` (`database`, `cause`, `overlap_ns`, `held[]`: the earlier first).
 fn write_json(trace: &Trace, audit: &Audit, out: &mut impl Write) -> io::Result<()> {
     let held = |held: &AuditedHold| {
         let log = trace.log(held.log);
@@ -151,7 +165,8 @@ fn write_json(trace: &Trace, audit: &Audit, out: &mut impl Write) -> io::Result<
         .collect();
     let whole = json!({
         "schema": 1, "least_ns": LEAST_NS, "judged": audit.judged, "shared": audit.shared, "doubtful": audit.doubtful,
-        "other": audit.other, "incomparable": audit.incomparable, "more": audit.more, "violations": violations,
+        "other": audit.other, "incomparable": audit.incomparable, "more": audit.more, "lost": lost(audit),
+        "overwritten": total(audit.summary.tallies.iter().map(|tally| tally.overwritten)), "violations": violations,
     });
     serde_json::to_writer_pretty(&mut *out, &whole)?;
     out.write_all(b"\n")

@@ -3,7 +3,7 @@
 
 use super::io::{Failure, Reopenable, output, width};
 use crate::analysis::{Analysis, Options};
-use crate::report::{causes, explain, ranking};
+use crate::report::{causes, explain, ranking, words};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -83,7 +83,9 @@ impl Explain {
             }
             Some(number) => vec![number - 1],
             None if there == 0 => {
-                writeln!(out, "There is no incident in this trace: no refusal that an application could see.")?;
+                let since = words::since(&analysis);
+                let lost = words::missing(&analysis).map_or_else(String::new, |lost| format!("; {lost}"));
+                writeln!(out, "There is no incident in this trace: no refusal that an application could see{since}{lost}.")?;
                 return Ok(out.flush()?);
             }
             None if self.list => {

@@ -35,7 +35,8 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
     let same_thread = incident.contributing.contains(&Contributing::SameThreadHolder);
     let remedy = entry.remedy;
     // A thread that waits for itself waits for ever, even at the start of a transaction.
-    let helps = !(same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate))) && !incident.own_cursor;
+    let in_vain = same_thread && matches!(remedy, Some(Remedy::Timeout | Remedy::Immediate));
+    let helps = !(in_vain || incident.own_cursor);
     let waited = analysis.ns(incident.who.log, incident.first, incident.until).unwrap_or(0);
     let in_force = remedy == Some(Remedy::Timeout) && waited >= LONG_TIMEOUT_NS;
     let setting = remedy.filter(|_| helps && !in_force).and_then(|remedy| framework_fixes::of(framework?, remedy));

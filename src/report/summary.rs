@@ -7,7 +7,6 @@
 use super::human::{count, cut, duration};
 use super::{ranking, words};
 use crate::analysis::{Analysis, Incident};
-use crate::trace::total;
 use std::io::{self, Write};
 
 /// The columns of a statement.
@@ -24,25 +23,27 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         many(analysis.records, "record", "records"),
         many(analysis.trace.logs().len() as u64, "process", "processes")
     );
+    let (since, lost) = (words::since(analysis), words::missing(analysis));
     let Some(worst) = ranking::causes(analysis).into_iter().next() else {
-        let lost = missing(analysis).map_or_else(String::new, |missing| format!(", {missing}"));
-        return writeln!(out, "locktrace: no lock was refused that an application could see: {size}{lost}; the trace is in {dir}");
+        let lost = lost.map_or_else(String::new, |lost| format!("; {lost} (a larger LOCKTRACE_LIMIT keeps more)"));
+        return writeln!(
+            out,
+            "locktrace: no lock was refused that an application could see{since}: {size}{lost}; the trace is in {dir}"
+        );
     };
     let all = analysis.totals.incidents;
     let (errors, waited, open) = (all.errors(), all.count - all.gave_up - all.open, all.open);
     let mut parts = Vec::new();
     if errors > 0 {
-        parts.push(format!("the application saw `database is locked` {}", many(errors, "time", "times")));
+        let least = if lost.is_some() { "at least " } else { "" };
+        parts.push(format!("the application saw `database is locked` {least}{}", many(errors, "time", "times")));
     } else {
         let perhaps = open > 0 || analysis.incidents.iter().any(|incident| words::unslept(analysis, incident));
-        parts.push(
-            if perhaps {
-                "the application may have seen `database is locked` (see the report)"
-            } else {
-                "the application did not see `database is locked`"
-            }
-            .to_owned(),
-        );
+        parts.push(if perhaps {
+            format!("the application may have seen `database is locked`{since} (see the report)")
+        } else {
+            format!("the application did not see `database is locked`{since}")
+        });
     }
     if waited > 0 {
         parts.push(format!("{} and got the lock", many(waited, "waited", "waited")));
@@ -54,8 +55,8 @@ pub fn write(analysis: &Analysis<'_>, read_on: &ReadOn<'_>, out: &mut impl Write
         parts.push(format!("{} waiting at the end", many(open, "was still", "were still")));
     }
     writeln!(out, "locktrace: {} ({size})", parts.join(", "))?;
-    if let Some(missing) = missing(analysis) {
-        writeln!(out, "locktrace: {missing}")?;
+    if let Some(lost) = lost {
+        writeln!(out, "locktrace: {lost} (a larger LOCKTRACE_LIMIT keeps more)")?;
     }
     let mut what = many(worst.count, "time", "times");
     if worst.errors > 0 {
@@ -99,23 +100,4 @@ fn blocker(analysis: &Analysis<'_>, incident: &Incident) -> String {
         Some(outsider) => format!("{}, outside the trace, with {}", cut(&outsider.to_string(), 80), cut(&outsider.lock(), 40)),
         None => "nobody in the trace".to_owned(),
     }
-}
-
-/// The missing records, in words; `None` if none is missing.
-fn missing(analysis: &Analysis<'_>) -> Option<String> {
-    let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
-    let unread = total(lossy().map(|tally| tally.unread()));
-    let overwritten = total(lossy().map(|tally| tally.overwritten));
-    let lost = unread - overwritten;
-    let mut parts = Vec::new();
-    if overwritten > 0 {
-        parts.push(format!(
-            "{} overwritten (a larger LOCKTRACE_LIMIT keeps more)",
-            many(overwritten, "earlier record was", "earlier records were")
-        ));
-    }
-    if lost > 0 {
-        parts.push(format!("{} missing", many(lost, "record is", "records are")));
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
 }

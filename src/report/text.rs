@@ -60,6 +60,12 @@ impl<W: Write> Text<'_, '_, W> {
 
     fn refused_attempts(&mut self) -> io::Result<()> {
         let stats = &self.analysis.refusal_stats;
+        if self.analysis.incidents.is_empty()
+            && let Some(missing) = words::missing(self.analysis)
+        {
+            let since = words::since(self.analysis);
+            self.coloured(BOLD, &format!("No error is known{since}; {missing}"))?;
+        }
         if stats.refused == 0 {
             let text = match self.analysis.is_whole() {
                 true if self.analysis.incidents.is_empty() => "No attempt to take a lock was refused.",

@@ -63,13 +63,16 @@ pub(super) fn headline(analysis: &Analysis<'_>) -> Option<(String, u64)> {
     if open > 0 {
         parts.push(format!("{} still waiting when the trace ends", count(open)));
     }
+    let (since, missing) = (words::since(analysis), words::missing(analysis));
+    let least = if missing.is_some() { "at least " } else { "" };
+    parts.extend(missing);
     let rest = if parts.is_empty() { String::new() } else { format!("; {}", parts.join("; ")) };
     let head = match failed {
         0 if open > 0 || analysis.incidents.iter().any(|incident| words::unslept(analysis, incident)) => {
-            format!("The application may have seen `database is locked`{rest}")
+            format!("The application may have seen `database is locked`{since}{rest}")
         }
-        0 => format!("The application did not see `database is locked`{rest}"),
-        _ => format!("The application saw `database is locked` {}{rest}", many(failed, "time")),
+        0 => format!("The application did not see `database is locked`{since}{rest}"),
+        _ => format!("The application saw `database is locked` {least}{}{rest}", many(failed, "time")),
     };
     Some((head, failed))
 }

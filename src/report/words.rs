@@ -1,12 +1,12 @@
 //! The phrases that all reports for people share: who, what and when, in words. They are not cut to a width.
 #![forbid(unsafe_code)]
 
-use super::human::cut;
+use super::human::{count, cut};
 use crate::analysis::causes::entry::Unslept;
 use crate::analysis::causes::sql::is_end;
 use crate::analysis::incidents::incident;
 use crate::analysis::{Analysis, ConnId, Incident, IncidentEnd, Instant, Options, Refusal};
-use crate::trace::{LogId, OutsideHolder, Trace};
+use crate::trace::{LogId, OutsideHolder, Trace, total};
 
 /// `pid 7 thread 101 web-1 c2`.
 pub fn who(analysis: &Analysis<'_>, who: ConnId, tid: u32) -> String {
@@ -55,6 +55,33 @@ pub(super) fn explain_command(analysis: &Analysis<'_>) -> String {
         "" => "locktrace explain".to_owned(),
         word => format!("locktrace explain {word}"),
     }
+}
+
+/// What of the trace is missing: `2,049 earlier records were overwritten, 3 records are missing`; nothing if it is whole.
+pub fn missing(analysis: &Analysis<'_>) -> Option<String> {
+    let lossy = || analysis.summary.tallies.iter().filter(|tally| tally.unread() > 0);
+    let unread = total(lossy().map(|tally| tally.unread()));
+    let overwritten = total(lossy().map(|tally| tally.overwritten));
+    let mut parts = Vec::new();
+    match overwritten {
+        0 => {}
+        1 => parts.push("1 earlier record was overwritten".to_owned()),
+        more => parts.push(format!("{} earlier records were overwritten", count(more))),
+    }
+    match unread - overwritten {
+        0 => {}
+        1 => parts.push("1 record is missing".to_owned()),
+        more => parts.push(format!("{} records are missing", count(more))),
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The time that a statement about the whole trace covers: ` since 2026-12-01T20:15:03Z`; empty if no record was overwritten.
+pub fn since(analysis: &Analysis<'_>) -> String {
+    let Some(since) = analysis.whole_since else { return String::new() };
+    // Rounded up: an earlier instant is not covered.
+    let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(since.div_ceil(1_000_000_000));
+    format!(" since {}", humantime::format_rfc3339_seconds(since))
 }
 
 /// How an incident ended, for a sentence about the victim.

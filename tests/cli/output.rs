@@ -281,3 +281,41 @@ fn incidents_that_are_not_kept_are_counted_and_their_numbers_explained() {
     assert!(!missing.status.success() && error.contains("9 are kept") && error.contains("--incidents 200"), "{error}");
     assert!(run(&["explain", path, "--incident", "200", "--incidents", "200"]).status.success());
 }
+
+/// What is said of a whole trace is said of what is left of it, where records were overwritten.
+#[test]
+fn what_was_overwritten_is_said_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = "100 c1 X WRITE -- INSERT a\n200 c2 X WRITE=BUSY -- INSERT b\n210 c2 U READ1\n900 c1 U WRITE\n";
+    let reads: String =
+        (0..20).map(|n| format!("{} c1 S READ1 -- SELECT\n{} c1 U READ1\n", 2_000_000 + n * 20, 2_000_010 + n * 20)).collect();
+    let mut process = Process::new(100);
+    process.run(&format!("{refused}{reads}"));
+    process.write(dir.path());
+    let path = dir.path().to_str().unwrap();
+    let first = |arguments: &[&str]| stdout(&run(arguments)).lines().next().unwrap().to_owned();
+    assert_eq!(first(&["report", path]), "The application saw `database is locked` 1 time");
+    assert_eq!(first(&["audit", path]), "No violation found. 21 holds judged; 0 databases used by more than one process.");
+    // The error is gone.
+    process.header.capacity = 16;
+    process.write(dir.path());
+    let gone = "since 2023-11-14T22:13:23Z; 28 earlier records were overwritten";
+    assert_eq!(first(&["report", path]), format!("No error is known {gone}"));
+    assert_eq!(
+        first(&["explain", path]),
+        format!("There is no incident in this trace: no refusal that an application could see {gone}.")
+    );
+    let audit = run(&["audit", path]);
+    assert!(stdout(&audit).starts_with("No violation found in the records that are left; 28 are missing."), "{audit:?}");
+    assert_eq!(audit.status.code(), Some(2));
+    assert_eq!(run(&["audit", path, "--kept"]).status.code(), Some(0));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["audit", path, "--json"]))).unwrap();
+    assert_eq!((json["lost"].as_u64(), json["overwritten"].as_u64()), (Some(28), Some(28)));
+    // An error is left, and there may have been more.
+    let mut process = Process::new(100);
+    process.run(&format!("{reads}{}", refused.lines().map(|line| format!("3000{line}\n")).collect::<String>()));
+    process.header.capacity = 16;
+    process.write(dir.path());
+    let found = first(&["report", path]);
+    assert_eq!(found, "The application saw `database is locked` at least 1 time; 28 earlier records were overwritten");
+}

@@ -68,6 +68,12 @@ impl Logs {
         span
     }
 
+    /// From when on no log has lost records that were overwritten, in nanoseconds since 1970; `None` if none were, or if that is unknown.
+    pub(super) fn whole_since(&self, trace: &Trace, summary: &Summary) -> Option<u64> {
+        let logs = (0..).map(LogId).zip(self.coverage.iter().zip(&summary.tallies));
+        logs.filter(|(_, (_, tally))| tally.overwritten > 0).filter_map(|(log, (seen, _))| Some(seen.span(trace, log)?.0)).max()
+    }
+
     /// Notes that every record was read.
     pub(super) fn finish(&mut self, trace: &Trace) {
         for (gaps, log) in self.gaps.iter_mut().zip(trace.logs()) {

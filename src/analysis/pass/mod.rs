@@ -312,6 +312,7 @@ impl<'t, 'w> Pass<'t, 'w> {
         }
         let trace = self.tables.trace;
         let span = self.tables.logs.span(trace);
+        let whole_since = self.tables.logs.whole_since(trace, &summary);
         self.tables.logs.finish(trace);
         let losses = lost.iter().any(|lost| lost.1) || summary.tallies.iter().any(|tally| tally.overwritten > 0);
         let missing = Missing { losses, lossy: lost.iter().map(|lost| lost.0).collect() };
@@ -338,6 +339,7 @@ impl<'t, 'w> Pass<'t, 'w> {
             options: self.finalizer.options,
             records: self.records,
             span,
+            whole_since,
             times: self.tables.times,
         };
         (analysis, wrong.then_some(missing))

@@ -23,7 +23,9 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
         }
         None if analysis.records == 0 => ("There are no records in this trace: there is nothing to report".to_owned(), "fair"),
         None => {
-            let (left, mood) = if !analysis.is_whole() { (", in the records that are left", "fair") } else { ("", "good") };
+            let missing = words::missing(analysis).map_or_else(String::new, |missing| format!("; {missing}"));
+            let left = format!("{}{missing}", words::since(analysis));
+            let mood = if analysis.is_whole() { "good" } else { "fair" };
             match analysis.refusal_stats.refused {
                 0 => (format!("No attempt to take a lock was refused{left}"), mood),
                 n => (format!("{}, none of which an application sees{left}", many(n, "refused attempt")), mood),
