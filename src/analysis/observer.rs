@@ -25,7 +25,8 @@ pub struct ObservedHold {
     pub sql: u64,
     /// The record of the call that took the lock. If that call was not seen, the record that showed the hold.
     pub number: u64,
-    /// When the call that took the lock began. If that call was not seen, the last instant at which the lock was certainly not held.
+    /// When the call that took the lock began. If that call was not seen, the last instant at which the lock was certainly not held; if no earlier
+    /// record of the connection is left, the beginning of the record that showed the hold ([`ObservedHold::since_known`]).
     pub since: Instant,
     /// When that call had returned; `None` if unknown. The lock was certainly held from here on, and the length of the hold counts from here.
     pub from: Option<Instant>,
@@ -33,6 +34,7 @@ pub struct ObservedHold {
     pub until: Instant,
     /// Whether the call that took the lock was seen.
     pub seen: bool,
+    known: bool,
     /// How the hold ended.
     pub end: HoldEnd,
     /// Whether this is the SHARED lock that a connection in WAL mode keeps for its whole life. That lock shows no transaction.
@@ -96,12 +98,18 @@ impl ObservedHold {
             tid: hold.tid,
             sql: hold.sql,
             number: hold.number,
-            since: hold.asked,
+            since: if hold.seen || hold.asked > 0 { hold.asked } else { hold.from.min(until) },
             from: Some(hold.from).filter(|&from| hold.seen && from != NEVER),
             until,
             seen: hold.seen,
+            known: hold.seen || hold.asked > 0,
             end,
             lifetime,
         }
+    }
+
+    /// Whether the lock was certainly not held before `since`. The beginning is unknown if it lies before the first record that is left.
+    pub fn since_known(&self) -> bool {
+        self.known
     }
 }

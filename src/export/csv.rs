@@ -106,8 +106,9 @@ impl<'t, W: Write> Csv<'t, W> {
 
     fn hold_row(&mut self, span: &ObservedHold) -> io::Result<()> {
         let who = span.who;
-        let (since, until) = (self.time(who.log, span.since), self.time(who.log, span.until));
-        let ns = self.times.ns(who.log, span.since, span.until);
+        let since = self.time(who.log, span.since).filter(|_| span.since_known());
+        let until = self.time(who.log, span.until);
+        let ns = self.times.ns(who.log, span.since, span.until).filter(|_| span.since_known());
         let names = self.trace.log(who.log);
         let out = &mut self.out;
         out.put(&names.id)?;

@@ -154,12 +154,13 @@ impl Observer for Parquet<'_> {
         let who = span.who;
         let log = self.values.trace.log(who.log);
         let since = self.values.at(who.log, span.since);
+        let known = since.filter(|_| span.since_known());
         let row = [
             Value::Lasting(&log.id),
             Value::count(span.number),
             span.end.number().map_or(Value::Null, Value::count),
-            Value::int(micros(since)),
-            Value::int(since),
+            Value::int(micros(known)),
+            Value::int(known),
             Value::int(self.values.at(who.log, span.until)),
             Value::int(self.values.held(span)),
             Value::Lasting(table_values::ended(span.end)),

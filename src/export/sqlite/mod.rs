@@ -187,7 +187,7 @@ impl Observer for Sqlite<'_> {
                     table_values::mode(span.lock),
                     integer(span.number),
                     span.end.number().and_then(integer),
-                    values.at(span.who.log, span.since),
+                    values.at(span.who.log, span.since).filter(|_| span.since_known()),
                     values.at(span.who.log, span.until),
                     values.held(span),
                     table_values::ended(span.end),

@@ -113,7 +113,7 @@ CREATE TABLE holds (
   mode TEXT NOT NULL,
   record INTEGER NOT NULL,            -- the number of the record that took it (seen = 1) or showed it
   end_record INTEGER,                 -- of the record that ended it, or showed the end
-  since_ns INTEGER,                   -- when the call that took it began
+  since_ns INTEGER,                   -- when the call that took it began; NULL if that is before the first record that is left
   until_ns INTEGER,                   -- when the call that ended it began; otherwise see ended
   held_ns INTEGER,                    -- from the end of the call that took it to until; NULL if either is unknown
   ended TEXT NOT NULL,                -- released; unseen: it had ended by until; open: held to the end of the trace or of its process
