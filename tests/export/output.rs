@@ -161,3 +161,28 @@ fn every_example_of_the_help_works() {
     ];
     assert_eq!(made, expected);
 }
+
+/// The record that took a lock was overwritten: when it was taken is not known, and nothing says so by a number.
+#[test]
+fn a_hold_whose_beginning_was_overwritten_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = crate::common::Process::new(100);
+    let reads: String = (0..20).map(|n| format!("{} c1 S READ1\n{} c1 U READ1\n", 1_000 + n * 20, 1_010 + n * 20)).collect();
+    process.run(&format!("10 c1 SHARED\n{reads}"));
+    process.header.capacity = 16;
+    process.write(dir.path());
+    let trace = dir.path().to_str().unwrap();
+    let holds = export(&[trace, "-f", "csv", "--table", "holds"]).stdout;
+    let mut rows = csv::Reader::from_reader(&*holds);
+    let column = |name: &str, rows: &csv::StringRecord| rows.iter().position(|column| column == name).unwrap();
+    let head = rows.headers().unwrap().clone();
+    let [lock, since, held, beginning] = ["lock", "since", "held_ns", "beginning"].map(|name| column(name, &head));
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    let shared = rows.iter().find(|row| &row[lock] == "SHARED").unwrap();
+    assert_eq!((&shared[since], &shared[held], &shared[beginning]), ("", "", "unseen"));
+    assert!(rows.iter().filter(|row| &row[lock] != "SHARED" && &row[beginning] == "seen").all(|row| !row[since].is_empty()));
+    // A timeline begins with the first record that is left.
+    let timeline = perfetto::Timeline::of(&export(&[trace, "-f", "perfetto"]).stdout);
+    let from = timeline.slices.iter().map(|slice| slice.from).min();
+    assert!(from >= Some(1_700_000_000_000_000_000), "{from:?} is before the trace");
+}
