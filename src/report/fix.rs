@@ -3,7 +3,7 @@
 //! If the trace proves which framework a process uses, the fix names that framework's settings only.
 #![forbid(unsafe_code)]
 
-use super::human::cut;
+use super::human::{cut, duration};
 use super::{framework_fixes, words};
 use crate::analysis::causes::remedy::Remedy;
 use crate::analysis::framework::{Framework, Frameworks};
@@ -49,6 +49,10 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
             all.push(text.to_owned());
         }
     };
+    // Waits are how SQLite shares a database.
+    if incident.end == IncidentEnd::SucceededAfterWait && !incident.went_on && waited < SHORT_WAIT_NS && remedy.is_some() {
+        add(&format!("No change is needed: the statement waited for {} and got the lock.", duration(waited)));
+    }
     // What to change first. `add` skips what it already has, so the advice below is not repeated.
     if same_thread {
         add(&advice(incident, Contributing::SameThreadHolder).unwrap_or_default());
@@ -95,6 +99,9 @@ pub fn of(analysis: &Analysis<'_>, frameworks: &Frameworks, incident: &Incident)
     let mut all = all.into_iter();
     Fix { change: all.next().unwrap_or_default(), more: all.collect() }
 }
+
+/// A wait that ends well and takes less time than this is ordinary contention.
+const SHORT_WAIT_NS: u64 = 1_000_000_000;
 
 /// The victim waited for as long as the longest timeout that a fix names: no longer one is recommended.
 const LONG_TIMEOUT_NS: u64 = 19_000_000_000;

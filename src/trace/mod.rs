@@ -221,6 +221,11 @@ impl Trace {
         &self.logs
     }
 
+    /// Whether a process with this id wrote one of the logs.
+    pub fn has_process(&self, pid: i64) -> bool {
+        self.logs.iter().any(|log| i64::from(log.pid) == pid)
+    }
+
     /// The log with this id.
     pub fn log(&self, id: LogId) -> &Log {
         &self.logs[id.0 as usize]

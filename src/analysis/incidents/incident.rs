@@ -149,7 +149,7 @@ pub struct Incident {
 
 /// The processes in the kernel's answer that are not in the trace.
 pub fn untraced_holders<'a>(trace: &'a Trace, answer: &'a Outside) -> impl Iterator<Item = &'a OutsideHolder> {
-    answer.others().filter(|holder| trace.logs().iter().all(|log| i64::from(log.pid) != holder.pid))
+    answer.others().filter(|holder| !trace.has_process(holder.pid))
 }
 
 /// The chain of waits from this incident on: the victim of each incident blocks the one before. At most `KEPT` incidents.

@@ -72,7 +72,9 @@ impl<'t> RefusalStats<'t> {
         }
         let query = refusal.kernel_query.filter(|_| !certain);
         let answer = query.and_then(|query| trace.log(refusal.who.log).names.outside(refusal.who.conn, query.start));
-        for candidate in answer.into_iter().flat_map(|answer| answer.others()) {
+        let others = answer.into_iter().flat_map(|answer| answer.others());
+        // A traced process that the kernel names is a candidate by its own records, or had taken the lock only then.
+        for candidate in others.filter(|other| !trace.has_process(other.pid)) {
             let (_, attempts, first) = self.outsiders.entry((candidate.pid, candidate.lock())).or_insert((candidate, 0, number));
             (*attempts, *first) = (*attempts + 1, number.min(*first));
         }
