@@ -11,7 +11,7 @@ use shim::format::header::MAGIC;
 use shim::format::{NAMES_EXTENSION, RING_EXTENSION};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longer lines cannot be lines of names, and are skipped.
 const LONGEST_LINE: u64 = 16 << 20;
@@ -44,7 +44,10 @@ pub(crate) fn read(dir: &Path) -> Result<(Vec<Log>, Vec<Problem>), Error> {
         pair.names |= names;
     }
     if pairs.is_empty() && problems.is_empty() {
-        return Err(Error::new(dir, Place::Whole, EMPTY));
+        return Err(match below(dir) {
+            Some(there) => Error::new(dir, Place::Whole, format!("no trace in this directory, but in {}", there.display())),
+            None => Error::new(dir, Place::Whole, EMPTY),
+        });
     }
     let mut logs = Vec::new();
     for (id, pair) in pairs {
@@ -96,6 +99,15 @@ fn unfinished(ring: &Path) -> Option<Problem> {
     std::fs::File::open(ring).ok()?.read_exact(&mut magic).ok()?;
     let what = "it has no header yet: its process is creating it, or died while it did; not used";
     (magic == [0; MAGIC.len()]).then(|| Problem::notice(ring, Place::Whole, what))
+}
+
+/// The trace directory just below this one that `run` or `demo` may have made.
+fn below(dir: &Path) -> Option<PathBuf> {
+    let has_rings = |dir: &Path| {
+        let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| entry.path().extension().is_some_and(|extension| extension == RING_EXTENSION))
+    };
+    ["locktrace-trace", "trace"].iter().map(|name| dir.join(name)).find(|there| has_rings(there))
 }
 
 const EMPTY: &str = "no trace in this directory: expected <id>.ring files. Was LOCKTRACE_DIR set to it in the traced process, was the \

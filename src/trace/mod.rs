@@ -176,6 +176,9 @@ impl Trace {
         if start.starts_with(&MAGIC) {
             return Err(Error::new(path, Place::Byte(0), "this is one ring file of a trace: give the directory it is in"));
         }
+        if start.starts_with(SQLITE_MAGIC) {
+            return Err(Error::new(path, Place::Whole, DATABASE));
+        }
         let ahead = if meta.is_file() {
             Some(std::fs::File::open(path).map_err(|error| Error::io(path, Place::Whole, "open the file", error))?)
         } else {
@@ -293,6 +296,12 @@ impl Trace {
         Ok(Events { trace: self, inner, event, latest: 0, late: 0 })
     }
 }
+
+/// What a SQLite database begins with (its file format, 1.3).
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
+const DATABASE: &str = "this is a SQLite database. Give the trace directory (the LOCKTRACE_DIR of the traced process, ./locktrace-trace by default); \
+                        `locktrace doctor --db` looks at a database";
 
 const MISSING: &str = "there is nothing here. Give a trace directory (the LOCKTRACE_DIR of the traced process, ./locktrace-trace by \
                        default) or a file written by `locktrace cat --json`";

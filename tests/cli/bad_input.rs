@@ -51,7 +51,7 @@ fn ring(dir: &Path, process: &Process) -> PathBuf {
 #[test]
 fn where_nothing_can_be_read_that_is_said() {
     type Make = fn(&Path);
-    let cases: [(&str, Make, &str); 9] = [
+    let cases: [(&str, Make, &str); 10] = [
         ("an empty directory", |_| {}, "no trace in this directory: expected <id>.ring files"),
         (
             "a directory of other things",
@@ -61,6 +61,14 @@ fn where_nothing_can_be_read_that_is_said() {
                 std::fs::create_dir(dir.join("sub")).unwrap();
             },
             "no trace in this directory: expected <id>.ring files",
+        ),
+        (
+            "a directory with the trace below it",
+            |dir| {
+                std::fs::create_dir(dir.join("trace")).unwrap();
+                refused(7).write(&dir.join("trace"));
+            },
+            "no trace in this directory, but in ",
         ),
         ("names only", |dir| std::fs::write(dir.join("7-1.names"), refused(7).names()).unwrap(), "names without records"),
         ("an empty ring", |dir| std::fs::write(dir.join("7-1.ring"), "").unwrap(), "7-1.ring: byte 0: "),
@@ -313,4 +321,16 @@ fn lines_of_a_follower_that_came_late() {
     let (code, out, _) = run("report", &export);
     assert!(code == 0 && out.contains(": 17 of 18 records read; 1 missing from the file\n"), "{out}");
     assert!(out.contains("no-busy-timeout: 1 time, 1 error") && !out.contains("problem"), "{out}");
+}
+
+#[test]
+fn a_database_is_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    std::fs::write(&path, b"SQLite format 3\0\x10\0").unwrap();
+    for verb in VERBS {
+        let (code, out, err) = run(verb, &path);
+        assert_eq!((code, &*out), (2, ""), "{verb}: {err}");
+        assert!(err.contains("app.db: this is a SQLite database. Give the trace directory") && err.lines().count() == 1, "{err}");
+    }
 }
