@@ -24,7 +24,11 @@ fn report(s: &Stage) -> (Value, String) {
     let export = s.dir().join("export.jsonl");
     std::fs::write(&export, locktrace(&["cat", traces, "--json"])).unwrap();
     let both = |arguments: &[&str]| {
-        let of = |path: &str| String::from_utf8(locktrace(&[&["report", path][..], arguments].concat())).unwrap();
+        // But for the commands, which name the trace.
+        let of = |path: &str| {
+            let report = String::from_utf8(locktrace(&[&["report", path][..], arguments].concat())).unwrap();
+            report.replace(&format!("locktrace explain {path} "), "locktrace explain ")
+        };
         let text = of(traces);
         assert_eq!(text, of(export.to_str().unwrap()));
         text

@@ -155,9 +155,7 @@ pub(crate) fn of_wait(known: &Known<'_>, index: u32, pending: &PendingWait) -> I
         sleeps: wait.sleeps,
         slept_us: wait.slept_us,
         end: ended,
-        checkpoint_busy: ended == IncidentEnd::GaveUp
-            && matches!(wait.request, Request::Shm { .. })
-            && case.sql.is_some_and(sql::is_checkpoint),
+        checkpoint_busy: ended == IncidentEnd::GaveUp && matches!(wait.request, Request::Shm { .. }) && is_checkpoint(&case),
         went_on: case.wait_end == WaitEnd::WentOn,
         cause: verdict.cause,
         contributing,
@@ -214,6 +212,16 @@ fn state(case: &Case<'_>, hold: &BlockingHold, waits: bool) -> State {
         () if contributing::is_idle(case, hold) => State::IdleInTransaction,
         () => State::Running,
     }
+}
+
+/// Whether the victim is a `PRAGMA wal_checkpoint`, which answers with a row where it is refused. Without the text of the statement, CKPT shows a
+/// checkpoint: an automatic one has no statement, and `sqlite3_wal_checkpoint_v2`, which has none either, is no function of Python's, Node's or the
+/// shell's.
+fn is_checkpoint(case: &Case<'_>) -> bool {
+    const CKPT: u8 = 1 << Slot::CKPT.0;
+    let wait = case.wait;
+    let checkpoints = wait.before.exclusive & CKPT != 0 || wait.request == Request::Shm { mask: CKPT, exclusive: true };
+    case.sql.map_or_else(|| checkpoints && (wait.sql != 0 || wait.before.default_handler), sql::is_checkpoint)
 }
 
 /// The incident that an upgrade from a stale snapshot is. `waited`: SQLite slept before the statement began to read, the last time.

@@ -265,8 +265,17 @@ impl<'t> Refusals<'t> {
             && !conn.mode.wal
             && record.before >= Level::RESERVED
             && text().is_some_and(sql::changes);
-        wait.before =
-            Before { wal: conn.mode.wal, checked: before.checked, earlier, reading, waited, may_have_waited, early, ..wait.before };
+        wait.before = Before {
+            wal: conn.mode.wal,
+            checked: before.checked,
+            earlier,
+            reading,
+            waited,
+            may_have_waited,
+            early,
+            default_handler,
+            ..wait.before
+        };
         wait.recovery = (u32::from(recover), 0);
         (wait.writers, wait.wal_bytes) = ((writers, writers), wal_bytes);
         if beside {
@@ -274,7 +283,7 @@ impl<'t> Refusals<'t> {
             return self.pending.beside(wait);
         }
         let place = self.pending.begin(wait);
-        conn.open_wait = Some(OpenWait { default_handler, ..OpenWait::new(wait, place) });
+        conn.open_wait = Some(OpenWait::new(wait, place));
         place
     }
 

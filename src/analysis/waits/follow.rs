@@ -38,8 +38,6 @@ pub(crate) struct OpenWait {
     pub header: bool,
     /// How many of its sleeps were such pauses.
     pub pauses: u32,
-    /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
-    pub default_handler: bool,
     /// RECOVER was refused since its last attempt: another connection rebuilds the wal-index, and SQLite calls the busy handler.
     pub recovery_refused: bool,
 }
@@ -72,17 +70,7 @@ pub(crate) enum Meaning {
 impl OpenWait {
     /// A wait that has just begun.
     pub(crate) fn new(wait: Wait, index: u32) -> OpenWait {
-        OpenWait {
-            wait,
-            index,
-            undecided: true,
-            slept: false,
-            shared: None,
-            header: false,
-            pauses: 0,
-            default_handler: false,
-            recovery_refused: false,
-        }
+        OpenWait { wait, index, undecided: true, slept: false, shared: None, header: false, pauses: 0, recovery_refused: false }
     }
 
     /// How many of its sleeps the busy handler made.
@@ -94,9 +82,9 @@ impl OpenWait {
     fn has_failed(&self) -> bool {
         let wait = &self.wait;
         let handled = self.handled();
-        let not_slept = (handled > 0 && handled < wait.attempts) || (self.default_handler && !self.slept);
+        let not_slept = (handled > 0 && handled < wait.attempts) || (self.wait.before.default_handler && !self.slept);
         // In recovery SQLite retries without the busy handler, but where another connection is at work on it.
-        let calls_handler = !wait.is_recovery() || (self.default_handler && self.recovery_refused);
+        let calls_handler = !wait.is_recovery() || (self.wait.before.default_handler && self.recovery_refused);
         not_slept && calls_handler && !wait.before.early
     }
 

@@ -50,6 +50,8 @@ pub struct Before {
     /// cache spill: SQLite ignores SQLITE_BUSY there (pcache.c, `sqlite3PcacheFetchStress`) and retries at the next page. SQLite rolls back
     /// a commit that fails at once, and releases its locks.
     pub early: bool,
+    /// Its process can have no busy handler but SQLite's, which sleeps after every refused attempt but the last.
+    pub default_handler: bool,
 }
 
 /// The refused attempts of one statement for one lock.
@@ -138,6 +140,7 @@ impl Wait {
                 waited: false,
                 may_have_waited: false,
                 early: false,
+                default_handler: false,
             },
             kept: 0,
             released: 0,

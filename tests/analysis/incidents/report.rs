@@ -192,3 +192,21 @@ fn commits_that_are_tried_again_are_errors_each_time() {
     assert_eq!(first_line("COMMIT", 1), "The application saw `database is locked` 1 time");
     assert!(!first_line("UPDATE b", 8).contains("certainly"), "a full cache");
 }
+
+/// Without the text of a statement (`LOCKTRACE_SQL=hash`, lost names), CKPT shows that it is a checkpoint, and that no statement failed.
+#[test]
+fn a_checkpoint_whose_text_is_unknown_is_no_error_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::new(7);
+    process.run(&format!(
+        "{WAL}100 c1 S READ1 -- SELECT a\n190 c2 X CKPT -- PRAGMA wal_checkpoint(FULL)\n200 c2 X WRITE -- PRAGMA wal_checkpoint(FULL)\n\
+         210 c2 X READ1=BUSY -- PRAGMA wal_checkpoint(FULL)\n220 c2 U WRITE\n230 c2 U CKPT -- PRAGMA wal_checkpoint(FULL)\n900 c1 U READ1"
+    ));
+    process.names.retain(|line| !line.contains("wal_checkpoint"));
+    process.write(dir.path());
+    let trace = Trace::open(dir.path()).unwrap();
+    let analysis = Analysis::of(&trace, Options::default()).unwrap();
+    let found: Vec<_> = analysis.incidents.iter().map(|incident| (incident.cause.id(), incident.checkpoint_busy)).collect();
+    assert_eq!(found, [("checkpoint-starved", true)]);
+    assert_eq!(analysis.totals.incidents.errors(), 0);
+}
