@@ -2,8 +2,8 @@
 //!
 //! SQLite answers `SQLITE_BUSY_SNAPSHOT` when a reading transaction wants to write and another connection has committed since it began to read
 //! (`sqlite3WalBeginWriteTransaction` compares the headers). It takes WRITE and releases it at once with nothing written. The proof: another connection
-//! wrote to the WAL under its own WRITE, and released that after this connection held its READ lock. A statement that takes READ and WRITE together is
-//! another case: SQLite restarts it by itself.
+//! wrote to the WAL or restarted it under its own WRITE, and released that after this connection held its READ lock. For a statement that takes READ and
+//! WRITE together, SQLite calls the busy handler (btree.c: `sqlite3BtreeBeginTrans`); without a busy timeout the statement fails.
 //!
 //! The same file counts how often the writer changed, and how much the WAL grew.
 #![forbid(unsafe_code)]

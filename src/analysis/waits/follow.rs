@@ -4,7 +4,8 @@
 //! while it waits: it sleeps, and it releases and retakes the lock it reads under. SQLite's own busy handler sleeps after *every* refusal. So in a wait
 //! with sleeps, an attempt without a sleep before it is the application's next try: the earlier wait was given up. A wait without any
 //! sleep comes from an application's own busy handler, or from its own retries. The records do not distinguish the two. Such attempts count as one wait
-//! as long as they follow each other within `PATIENCE_NS`.
+//! as long as they follow each other within `PATIENCE_NS`. In a process that can have no other busy handler than SQLite's
+//! ([`Before::default_handler`](crate::analysis::waits::wait::Before)), every attempt without a sleep before it is the next try.
 #![forbid(unsafe_code)]
 
 use crate::analysis::locks::lock::{Request, only_readers};
